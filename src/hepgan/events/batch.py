@@ -1,0 +1,181 @@
+"""Events as tensors: what models decode to, and what observables see during training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hepgan import vectors
+from hepgan.events.schema import EventSchema, coordinates
+
+__all__ = ["EventBatch", "Objects"]
+
+
+class Objects:
+    """The objects of one collection, one row an event, padded to the same number.
+
+    It behaves as an awkward array of vector's momenta does: ``muons.pt``, ``muons.charge``,
+    ``muons[:, 0] + muons[:, 1]``, ``(a + b).mass``, ``a.deltaR(b)``. Padded entries hold zeros, and
+    ``mask`` tells them from objects.
+
+    Args:
+        fields: Names and values, each of shape (N, M), or (N,) for one object in each event.
+        mask: True where there is an object, of the same shape; None if all are there.
+    """
+
+    def __init__(self, fields: Mapping[str, Tensor], mask: Tensor | None = None) -> None:
+        self.fields = dict(fields)
+        self.mask = mask
+
+    @cached_property
+    def momentum(self) -> Any:
+        """The objects' momenta (a vector on tensors).
+
+        Raises:
+            AttributeError: If the fields do not make a momentum.
+        """
+        names = coordinates(tuple(self.fields))
+        if not names:
+            msg = f"these objects have no momentum, only {', '.join(self.fields)}"
+            raise AttributeError(msg)
+        return vectors.array(**{n: self.fields[n] for n in names})
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, M), or (N,)."""
+        return next(iter(self.fields.values())).shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in ("fields", "mask"):
+            raise AttributeError(name)
+        if name in self.fields:
+            return self.fields[name]
+        value = getattr(self.momentum, name)
+        return _unwrapping(value) if callable(value) else value
+
+    def __getitem__(self, where: Any) -> Objects:
+        if isinstance(where, str):
+            msg = f"use .{where} for a field"
+            raise TypeError(msg)
+        mask = None if self.mask is None else self.mask[where]
+        return Objects({n: v[where] for n, v in self.fields.items()}, mask)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Objects:
+        """The same objects with a function applied to every tensor, the mask included."""
+        mask = None if self.mask is None else function(self.mask)
+        return Objects({n: function(v) for n, v in self.fields.items()}, mask)
+
+    def __add__(self, other: Any) -> Any:
+        return self.momentum + _bare(other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self.momentum if isinstance(other, int) and other == 0 else _bare(other) + self.momentum
+
+    def __sub__(self, other: Any) -> Any:
+        return self.momentum - _bare(other)
+
+    def __neg__(self) -> Any:
+        return -self.momentum
+
+    def __mul__(self, factor: Any) -> Any:
+        return self.momentum * factor
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        return f"Objects({', '.join(self.fields)}; shape={tuple(self.shape)})"
+
+
+class EventBatch:
+    """A batch of N events as tensors on one device.
+
+    Collections are attributes (``batch.Muon[:, 0].pt``), scalars too (``batch.beam_energy``), as in the
+    awkward form of the same events; so one function computes an observable from either.
+
+    Args:
+        schema: What the events hold.
+        collections: Objects of each collection; (N, max_count) with a mask, or (N,) for ``single`` ones.
+            Continuous numbers are float64 (or float32), integers int64; a category of strings holds
+            indices into the field's ``values``.
+        scalars: Numbers of the event, each (N,).
+        size: N; needed only where there are neither collections nor scalars.
+    """
+
+    def __init__(
+        self,
+        schema: EventSchema,
+        collections: Mapping[str, Objects],
+        scalars: Mapping[str, Tensor] | None = None,
+        size: int | None = None,
+    ) -> None:
+        self.schema = schema
+        self.collections = dict(collections)
+        self.scalars = dict(scalars or {})
+        first: Objects | Tensor | None = next(
+            iter((*self.collections.values(), *self.scalars.values())), None
+        )
+        if first is None and size is None:
+            msg = "a batch without collections and scalars needs its size"
+            raise ValueError(msg)
+        self._size = len(first) if first is not None else int(size or 0)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in ("schema", "collections", "scalars"):
+            raise AttributeError(name)
+        if name in self.collections:
+            return self.collections[name]
+        if name in self.scalars:
+            return self.scalars[name]
+        msg = f"no collection or scalar {name!r}; there are {', '.join((*self.collections, *self.scalars))}"
+        raise AttributeError(msg)
+
+    def __getitem__(self, where: Tensor | slice) -> EventBatch:
+        """A part of the events, chosen by a mask, indices or a slice."""
+        return self.map(lambda t: t[where])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> EventBatch:
+        """The same events with a function applied to every tensor."""
+        return EventBatch(
+            self.schema,
+            {n: c.map(function) for n, c in self.collections.items()},
+            {n: function(s) for n, s in self.scalars.items()},
+            size=self._size if not (self.collections or self.scalars) else None,
+        )
+
+    @property
+    def weight(self) -> Tensor | None:
+        """The event weights (N,), or None if all events weigh 1."""
+        return None if self.schema.weight is None else self.scalars.get(self.schema.weight)
+
+    def to(self, device: torch.device | str) -> EventBatch:
+        """The same events on another device."""
+        return self.map(lambda t: t.to(device))
+
+    def detach(self) -> EventBatch:
+        """The same events outside the autograd graph."""
+        return self.map(Tensor.detach)
+
+    def __repr__(self) -> str:
+        names = ", ".join((*self.collections, *self.scalars))
+        return f"EventBatch({len(self)} events: {names})"
+
+
+def _bare(value: Any) -> Any:
+    return value.momentum if isinstance(value, Objects) else value
+
+
+def _unwrapping(method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return method(*map(_bare, args), **{k: _bare(v) for k, v in kwargs.items()})
+
+    return call

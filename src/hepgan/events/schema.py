@@ -1,0 +1,213 @@
+"""What events look like: which objects and numbers they hold, and how a file names them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field as Setting
+from pydantic import model_validator
+
+from hepgan._config import Config
+
+__all__ = ["COORDINATES", "Collection", "EventSchema", "Field", "Kind", "coordinates"]
+
+COORDINATES: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (("px", "py"), ("pt", "phi")),
+    (("pz",), ("eta",), ("theta",)),
+    (("mass",), ("energy",)),
+)
+"""Names of azimuthal, longitudinal and temporal coordinates, each tier in order of preference.
+
+``mass`` comes before ``energy``, since E^2 - p^2 in float32 loses a light particle's mass.
+"""
+
+
+class Kind(StrEnum):
+    """How a number is to be learned."""
+
+    CONTINUOUS = "continuous"
+    INTEGER = "integer"
+    CATEGORY = "category"
+
+
+class Field(Config):
+    """One number of an event or of an object.
+
+    Attributes:
+        name: hepgan's name: a momentum coordinate (``pt``, ``px``, ``mass``, ...) or the file's own.
+        branches: The file's branch; one branch for each object in an ``indexed`` collection.
+        dtype: The type in the file: a numpy dtype's name, or ``string``.
+        title: The branch's title in the file.
+        kind: How the number is to be learned.
+        values: The values of a category, in ascending order; others are errors.
+        atoms: Values of a continuous number that occur with finite probability (an isolation of 0).
+        low: Smallest value seen.
+        high: Largest value seen.
+    """
+
+    name: str
+    branches: tuple[str, ...] = Setting(min_length=1)
+    dtype: str = "float32"
+    title: str = ""
+    kind: Kind = Kind.CONTINUOUS
+    values: tuple[bool | int | float | str, ...] | None = None
+    atoms: tuple[float, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def branch(self) -> str:
+        """The (first) branch."""
+        return self.branches[0]
+
+    @model_validator(mode="after")
+    def _category_has_values(self) -> Field:
+        if self.kind is Kind.CATEGORY and not self.values:
+            msg = f"{self.name}: a category needs its values"
+            raise ValueError(msg)
+        return self
+
+
+class Collection(Config):
+    """Objects of one kind: ``Muon``, ``Jet``, ``MET``.
+
+    Attributes:
+        name: The collection's name, capitalised as in NanoAOD where the file leaves the choice.
+        layout: How the file stores it: ``jagged`` (a counter branch and arrays: ``nMuon``, ``Muon_pt``),
+            ``indexed`` (one branch for each object: ``px1``, ``px2``) or ``single`` (exactly one object in
+            each event: ``MET_pt``).
+        fields: The objects' numbers.
+        counter: The branch with the number of objects (``jagged`` only; None where the file has none,
+            as in Parquet or an RNTuple of vectors).
+        counter_dtype: The counter's type in the file.
+        counter_title: The counter's title in the file.
+        min_count: Smallest number of objects in an event.
+        max_count: Largest number of objects in an event.
+    """
+
+    name: str
+    layout: Literal["jagged", "indexed", "single"]
+    fields: tuple[Field, ...] = Setting(min_length=1)
+    counter: str | None = None
+    counter_dtype: str = "int32"
+    counter_title: str = ""
+    min_count: int = Setting(default=0, ge=0)
+    max_count: int = Setting(ge=0)
+
+    @model_validator(mode="after")
+    def _counts_fit_the_layout(self) -> Collection:
+        if self.min_count > self.max_count:
+            msg = f"{self.name}: min_count {self.min_count} exceeds max_count {self.max_count}"
+            raise ValueError(msg)
+        if self.layout != "jagged" and self.min_count != self.max_count:
+            msg = f"{self.name}: {self.layout} objects have one fixed count"
+            raise ValueError(msg)
+        if self.layout == "indexed":
+            wrong = [f.name for f in self.fields if len(f.branches) != self.max_count]
+            if wrong:
+                msg = f"{self.name}.{wrong[0]}: an indexed field needs {self.max_count} branches"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every event has the same number of objects."""
+        return self.min_count == self.max_count
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The fields' names."""
+        return tuple(f.name for f in self.fields)
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """The fields that make the momentum, or () if there is none."""
+        return coordinates(self.field_names)
+
+    def field(self, name: str) -> Field:
+        """The field called ``name``.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for f in self.fields:
+            if f.name == name:
+                return f
+        msg = f"{self.name} has no field {name!r}; it has {', '.join(self.field_names)}"
+        raise KeyError(msg)
+
+
+class EventSchema(Config):
+    """All that the events hold.
+
+    Attributes:
+        collections: Kinds of objects.
+        scalars: Numbers of the event as a whole.
+        identifiers: Numbers that name an event (run, luminosityBlock, event): never learned, written anew.
+        weight: The scalar that holds the event weight; None if all events weigh 1.
+        tree: The tree's name.
+    """
+
+    collections: tuple[Collection, ...] = ()
+    scalars: tuple[Field, ...] = ()
+    identifiers: tuple[Field, ...] = ()
+    weight: str | None = None
+    tree: str = "Events"
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> EventSchema:
+        names = [c.name for c in self.collections] + [f.name for f in (*self.scalars, *self.identifiers)]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            msg = f"two things are called {twice[0]!r}"
+            raise ValueError(msg)
+        if self.weight is not None and self.weight not in self.scalar_names:
+            msg = f"the weight {self.weight!r} is not among the scalars"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def collection_names(self) -> tuple[str, ...]:
+        """The collections' names."""
+        return tuple(c.name for c in self.collections)
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """The scalars' names."""
+        return tuple(f.name for f in self.scalars)
+
+    def collection(self, name: str) -> Collection:
+        """The collection called ``name``.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for c in self.collections:
+            if c.name == name:
+                return c
+        msg = f"no collection {name!r}; there are {', '.join(self.collection_names) or 'none'}"
+        raise KeyError(msg)
+
+    def scalar(self, name: str) -> Field:
+        """The scalar called ``name``.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for f in self.scalars:
+            if f.name == name:
+                return f
+        msg = f"no scalar {name!r}; there are {', '.join(self.scalar_names) or 'none'}"
+        raise KeyError(msg)
+
+
+def coordinates(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that make a momentum, azimuthal ones first: ``("pt", "phi", "eta", "mass")``; or ()."""
+    chosen: list[str] = []
+    for tier in COORDINATES:
+        found = next((option for option in tier if all(n in names for n in option)), None)
+        if found is None:
+            break
+        chosen.extend(found)
+    return tuple(chosen)
