@@ -1,0 +1,52 @@
+"""The numbers that models see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["FeatureBatch"]
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """N encoded events on one device.
+
+    Attributes:
+        x: (N, D) continuous features, standardised; 0 where masked.
+        mask: (N, D) bool, True where the feature exists in the event; None if all do.
+        discrete: (N, K) int64, the class of each discrete variable; -1 where its object is absent.
+        condition: (N, Q) encoded conditions.
+        context: (N, C) what the continuous model is conditional on: conditions and the discrete part.
+        weight: (N,) event weights, scaled so that they sum to the number of events they came with.
+    """
+
+    x: Tensor
+    mask: Tensor | None
+    discrete: Tensor
+    condition: Tensor
+    context: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return self.weight.shape[0]
+
+    def __getitem__(self, index: Tensor | slice) -> FeatureBatch:
+        """A part of the events, chosen by indices, a mask or a slice."""
+        return self.map(lambda t: t[index])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> FeatureBatch:
+        """The same events with a function applied to every tensor."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return FeatureBatch(**{n: None if t is None else function(t) for n, t in tensors.items()})
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> FeatureBatch:
+        """The same events on another device, their floating-point numbers in another precision."""
+        return self.map(lambda t: t.to(device, dtype if t.is_floating_point() else t.dtype))
+
+    def with_x(self, x: Tensor) -> FeatureBatch:
+        """The same discrete part and conditions with other continuous features."""
+        return replace(self, x=x)
