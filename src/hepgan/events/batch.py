@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -151,6 +151,31 @@ class EventBatch:
             {n: function(s) for n, s in self.scalars.items()},
             size=self._size if not (self.collections or self.scalars) else None,
         )
+
+    def zip_map(self, other: EventBatch, function: Callable[[Tensor, Tensor], Tensor]) -> EventBatch:
+        """The result of a function of each tensor and its like in another batch of the same schema."""
+        return self._combine([self, other], lambda tensors: function(tensors[0], tensors[1]))
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[EventBatch]) -> EventBatch:
+        """The events of several batches of the same schema, one after another."""
+        return cls._combine(batches, torch.cat)
+
+    @classmethod
+    def _combine(
+        cls, batches: Sequence[EventBatch], function: Callable[[list[Tensor]], Tensor]
+    ) -> EventBatch:
+        first = batches[0]
+        collections = {}
+        for name, objects in first.collections.items():
+            alike = [b.collections[name] for b in batches]
+            masks = [a.mask for a in alike if a.mask is not None]
+            collections[name] = Objects(
+                {n: function([a.fields[n] for a in alike]) for n in objects.fields},
+                function(masks) if masks else None,
+            )
+        scalars = {n: function([b.scalars[n] for b in batches]) for n in first.scalars}
+        return cls(first.schema, collections, scalars, size=sum(map(len, batches)))
 
     @property
     def weight(self) -> Tensor | None:

@@ -1,0 +1,213 @@
+"""A recipe: which events, how they are represented, which model, how it is trained and judged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field as Setting
+from pydantic import ValidationError, field_validator
+
+from hepgan._config import Config
+from hepgan.errors import RecipeError
+from hepgan.events.schema import EventSchema, Kind
+from hepgan.features.config import FeaturesConfig
+from hepgan.models.config import FlowMatchingConfig, GANConfig
+from hepgan.observables import Observable, ObservableConfig
+from hepgan.training import TrainingConfig
+
+__all__ = ["EventsConfig", "Recipe", "load_recipe", "recipe_names", "recipe_text"]
+
+
+class EventsConfig(Config):
+    """Which of the file's branches are learned, and as what.
+
+    Attributes:
+        select: Collections (``Muon``), fields (``Muon.pt``) and scalars to learn; everything if empty.
+        kinds: Kinds that the data alone would not tell: ``{"PV.npvs": "integer"}``.
+        weight: The scalar that holds the event weight; ``genWeight`` and ``weight`` are found without.
+        layout: The whole schema, for files whose branches follow no naming that hepgan knows.
+    """
+
+    select: tuple[str, ...] = ()
+    kinds: dict[str, Kind] = Setting(default_factory=dict)
+    weight: str | None = None
+    layout: EventSchema | None = None
+
+
+class Recipe(Config):
+    """Everything that makes an event generator, but for the events.
+
+    Attributes:
+        name: The recipe's name.
+        description: What it is for, and the paper that it follows.
+        events: What is read.
+        conditions: Scalars that are given in generation instead of being generated.
+        features: How events become numbers.
+        model: The generative model.
+        observables: Physics quantities by name: an expression, or a mapping with binning and label.
+        training: How the model is trained, and which checkpoint is kept.
+    """
+
+    name: str
+    description: str = ""
+    events: EventsConfig = EventsConfig()
+    conditions: tuple[str, ...] = ()
+    features: FeaturesConfig = FeaturesConfig()
+    model: Annotated[GANConfig | FlowMatchingConfig, Setting(discriminator="kind")]
+    observables: dict[str, ObservableConfig] = Setting(default_factory=dict)
+    training: TrainingConfig = TrainingConfig()
+
+    @field_validator("observables", mode="before")
+    @classmethod
+    def _expressions_are_short_for_observables(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {n: {"expression": v} if isinstance(v, str) else v for n, v in value.items()}
+
+    def make_observables(self) -> dict[str, Observable]:
+        """The recipe's observables, ready to be evaluated."""
+        return {n: Observable.from_config(n, c) for n, c in self.observables.items()}
+
+    def with_settings(self, settings: Iterable[str]) -> Recipe:
+        """The recipe with some values changed.
+
+        Args:
+            settings: ``key=value`` with dots between levels and a YAML value: ``model.steps=8``,
+                ``training.optimiser.lr=1e-3``.
+
+        Raises:
+            RecipeError: If a setting is malformed, or the changed recipe is not valid.
+        """
+        document = self.model_dump(mode="json", exclude_unset=True)
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            if not equals or not key.strip():
+                msg = f"--set {setting!r}: expected key=value, as in model.steps=8"
+                raise RecipeError(msg)
+            _put(document, key.strip().split("."), _parse_yaml(text, setting), setting)
+        return _validated(document, self.name)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML, without the settings that stand at their defaults."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_unset=True), sort_keys=False)
+
+
+def recipe_names() -> dict[str, str]:
+    """The recipes that come with hepgan, each with the first line of its description."""
+    return {name: load_recipe(name).description.strip().split("\n")[0] for name in sorted(_shipped())}
+
+
+def recipe_text(name: str) -> str:
+    """The YAML text of a recipe that comes with hepgan, comments included.
+
+    Raises:
+        RecipeError: If there is no recipe of that name.
+    """
+    found = _shipped()
+    if name not in found:
+        close = get_close_matches(name, found, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        msg = f"no recipe {name!r}: give a YAML file, or one of {', '.join(sorted(found))}{hint}"
+        raise RecipeError(msg)
+    return found[name]
+
+
+def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
+    """A recipe by its name, from a YAML file, or from a mapping.
+
+    Raises:
+        RecipeError: If there is no such recipe or file, or if a key or value in it is wrong.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    if isinstance(recipe, Mapping):
+        return _validated(recipe, None)
+    path = Path(recipe)
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        return _validated(_parse_yaml(recipe_text(str(recipe)), str(recipe)), str(recipe))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(_reason(error), file=path) from error
+    document = _parse_yaml(text, str(path))
+    if not isinstance(document, Mapping):
+        msg = "not a recipe: expected a mapping with name, model, ..."
+        raise RecipeError(msg, file=path)
+    return _validated({"name": path.stem, **document}, str(path))
+
+
+def _shipped() -> dict[str, str]:
+    folder = resources.files("hepgan.recipes")
+    return {
+        f.name.removesuffix(".yaml"): f.read_text(encoding="utf-8")
+        for f in folder.iterdir()
+        if f.name.endswith(".yaml")
+    }
+
+
+def _validated(document: Any, where: str | None) -> Recipe:
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        raise RecipeError(_first_error(error), file=where) from error
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    unions = {"gan", "flow_matching"}
+    key = ".".join(str(part) for part in first["loc"] if part not in unions)
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif first["type"] == "missing":
+        message = "missing"
+    else:
+        message = first["msg"][0].lower() + first["msg"][1:]
+    more = error.error_count() - 1
+    return f"{key}: {message}" + (f" (and {more} more)" if more else "")
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise RecipeError(" ".join(str(error).split()), file=where) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads ``1e-4`` as a string; physicists mean a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _put(document: Any, keys: list[str], value: Any, setting: str) -> None:
+    for key in keys[:-1]:
+        if isinstance(document, list) and key.isdigit() and int(key) < len(document):
+            document = document[int(key)]
+        elif isinstance(document, dict):
+            document = document.setdefault(key, {})
+        else:
+            msg = f"--set {setting!r}: {key!r} is not there"
+            raise RecipeError(msg)
+    last = keys[-1]
+    if isinstance(document, list) and last.isdigit() and int(last) < len(document):
+        document[int(last)] = value
+    elif isinstance(document, dict):
+        document[last] = value
+    else:
+        msg = f"--set {setting!r}: {last!r} is not there"
+        raise RecipeError(msg)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
