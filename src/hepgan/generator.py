@@ -188,7 +188,7 @@ class EventGenerator:
         parts = self._fitted
         generated = next(
             Sampler(
-                parts.representation.cpu() if parts.device.type == "cpu" else parts.representation,
+                parts.representation,
                 parts.discrete,
                 model,
                 Conditions(parts.representation, None, parts.pool),

@@ -1,1 +1,5 @@
+"""Production: many events, in bounded memory, written while they are generated."""
 
+from hepgan.production.produce import Production, produce
+
+__all__ = ["Production", "produce"]
