@@ -1,0 +1,209 @@
+"""Marginal distributions made normal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hepgan.errors import InputError
+from hepgan.features.transforms._knots import quantile_knots
+from hepgan.features.transforms.base import Transform
+
+__all__ = ["QuantileNormal"]
+
+
+class QuantileNormal(Transform, kind="quantile-normal"):
+    """Maps each column's weighted empirical distribution onto the standard normal one, and back.
+
+    The map is strictly increasing and piecewise linear between knots that lie densely both in probability
+    and in the normal quantile, so that peaks and tails are kept: the inverse of y ~ N(0, 1) follows the
+    fitted marginal up to the data's own statistics. Beyond the outermost entries it goes on linearly, or,
+    on a side that has a bound, approaches the bound exponentially and never passes it. Where data lie on the
+    bound itself, the map ends there: the bound is in the domain, and the inverse of anything beyond is the
+    bound.
+
+    A value that many entries share keeps its probability within a width of about 1e-9 of the column's spread,
+    and its image is the middle of its probability. With negative weights the cumulative is made monotone as
+    the mean of its smallest increasing majorant and largest increasing minorant.
+
+    Args:
+        size: Number of columns D.
+        knots: Most knots in a column, K, at least 8; short samples and repeated values use fewer.
+        low: Bound that the inverse never falls below, one for all columns or one each; None for none.
+        high: Bound that the inverse never exceeds, likewise.
+        names: Names of the columns for error messages.
+
+    Raises:
+        ValueError: Fewer than 8 knots, or a low bound that is not below the high one.
+    """
+
+    x_knots: Tensor
+    y_knots: Tensor
+    last: Tensor
+    tails: Tensor
+    bounds: Tensor
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        knots: int = 1000,
+        low: float | Sequence[float | None] | None = None,
+        high: float | Sequence[float | None] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(size, names=names)
+        if knots < 8:
+            msg = f"at least 8 knots are needed, got {knots}"
+            raise ValueError(msg)
+        self.knots, self.low, self.high = knots, low, high
+        edges = torch.stack([self._bound(low, -torch.inf), self._bound(high, torch.inf)])
+        # Closer bounds would leave no room for a repeated value's width.
+        if not bool((edges[1] - edges[0] > 1e-9 * edges.nan_to_num(posinf=0, neginf=0).abs().amax(0)).all()):
+            msg = f"low must be below high by more than 1e-9 of either, got {low} and {high}"
+            raise ValueError(msg)
+        self.domain = "within its bounds"
+        # Unused knots are infinite, so that a search among the knots needs no length.
+        start = torch.full((size, knots), torch.inf, dtype=torch.float64)
+        start[:, 0], start[:, 1] = -1.0, 1.0
+        center, half = _middle(edges)
+        self.register_buffer("x_knots", start * half.unsqueeze(1) + center.unsqueeze(1))
+        self.register_buffer("y_knots", start)
+        self.register_buffer("last", torch.ones(size, dtype=torch.int64))
+        self.register_buffer("tails", half.expand(2, size).clone())
+        self.register_buffer("bounds", edges)
+
+    def _bound(self, values: float | Sequence[float | None] | None, none: float) -> Tensor:
+        each = _plain(values)
+        each = each if isinstance(each, list) else [each] * self.size
+        if len(each) != self.size:
+            msg = f"a bound must be one number or one for each of {self.size} columns, got {values}"
+            raise ValueError(msg)
+        return torch.tensor([none if v is None else float(v) for v in each], dtype=torch.float64)
+
+    def options(self) -> dict[str, Any]:
+        """The number of knots and the bounds."""
+        return {"knots": self.knots, "low": _plain(self.low), "high": _plain(self.high)}
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Finite, and strictly within the bounds, or on one that data touch."""
+        x = self._promoted(x)
+        first, final = self._ends(self.x_knots)
+        above = (x > self.bounds[0]) | ((x == self.bounds[0]) & (first == self.bounds[0]))
+        below = (x < self.bounds[1]) | ((x == self.bounds[1]) & (final == self.bounds[1]))
+        return torch.isfinite(x) & above & below
+
+    def _fit(self, x: Tensor, present: Tensor, weight: Tensor) -> None:
+        within = (x >= self.bounds[0]) & (x <= self.bounds[1])
+        self._refuse(x, present & ~within, self.domain, InputError)
+        device = self.x_knots.device
+        weights = weight.cpu().numpy()
+        for column in range(self.size):
+            real = present[:, column].cpu()
+            if not bool(real.any()):
+                continue
+            low, high = self.bounds[:, column].tolist()
+            fitted = quantile_knots(
+                x[:, column].cpu()[real].numpy(), weights[real.numpy()], self.knots, low, high
+            )
+            count = len(fitted.x)
+            for buffer, values in ((self.x_knots, fitted.x), (self.y_knots, fitted.y)):
+                buffer[column] = torch.inf
+                buffer[column, :count] = torch.from_numpy(values).to(device)
+            self.last[column] = count - 1
+            self.tails[0, column], self.tails[1, column] = fitted.slopes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normal scores; NaN or infinite beyond a bound."""
+        x = self._promoted(x)
+        (x0, x1), (y0, y1) = self._segments(x, self.x_knots, self.y_knots)
+        (first_x, last_x), (first_y, last_y) = self._ends(self.x_knots), self._ends(self.y_knots)
+        inner = y0 + (x - x0) * ((y1 - y0) / (x1 - x0))
+        below = first_y - _tail_score(first_x - x, self.tails[0], first_x - self.bounds[0])
+        above = last_y + _tail_score(x - last_x, self.tails[1], self.bounds[1] - last_x)
+        return torch.where(x < first_x, below, torch.where(x > last_x, above, inner))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """The quantiles of the normal scores y, never beyond a bound."""
+        y = self._promoted(y)
+        (y0, y1), (x0, x1) = self._segments(y, self.y_knots, self.x_knots)
+        (first_x, last_x), (first_y, last_y) = self._ends(self.x_knots), self._ends(self.y_knots)
+        inner = x0 + (y - y0) * ((x1 - x0) / (y1 - y0))
+        below = first_x - _tail_distance(first_y - y, self.tails[0], first_x - self.bounds[0])
+        above = last_x + _tail_distance(y - last_y, self.tails[1], self.bounds[1] - last_x)
+        x = torch.where(y < first_y, below, torch.where(y > last_y, above, inner))
+        return torch.minimum(torch.maximum(x, self.bounds[0]), self.bounds[1])
+
+    def log_abs_det(self, x: Tensor) -> Tensor:
+        """Log of the slope; at a knot, that of the segment below it."""
+        x = self._promoted(x)
+        (x0, x1), (y0, y1) = self._segments(x, self.x_knots, self.y_knots)
+        first_x, last_x = self._ends(self.x_knots)
+        inner = (y1 - y0).log() - (x1 - x0).log()
+        below = _tail_log_slope(first_x - x, self.tails[0], first_x - self.bounds[0])
+        above = _tail_log_slope(x - last_x, self.tails[1], self.bounds[1] - last_x)
+        return torch.where(x < first_x, below, torch.where(x > last_x, above, inner))
+
+    def _ends(self, knots: Tensor) -> tuple[Tensor, Tensor]:
+        return knots[:, 0], knots.gather(1, self.last.unsqueeze(1)).squeeze(1)
+
+    def _segments(
+        self, values: Tensor, knots: Tensor, images: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Ends (N, D) of the segment of each value, and the images of these ends."""
+        columns = values.detach().T.contiguous()
+        right = torch.searchsorted(knots, columns).clamp(min=1)
+        right = torch.minimum(right, self.last.unsqueeze(1))
+        ends = [table.gather(1, index).T for table in (knots, images) for index in (right - 1, right)]
+        return (ends[0], ends[1]), (ends[2], ends[3])
+
+
+def _plain(values: float | Sequence[float | None] | None) -> float | list[float | None] | None:
+    """Bounds as JSON can hold them: None for infinity."""
+    if values is None or isinstance(values, (int, float)):
+        return None if values is None or math.isinf(values) else float(values)
+    return [None if v is None or math.isinf(v) else float(v) for v in values]
+
+
+def _middle(bounds: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and half width (D,) of the knots before the fit, inside whatever bounds (2, D) there are."""
+    low, high = bounds
+    width = torch.where(torch.isfinite(high - low), high - low, 4.0)
+    half = width / 4
+    only_low = torch.isfinite(low)
+    center = torch.where(only_low, low + width / 2, torch.where(torch.isfinite(high), high - width / 2, 0.0))
+    return center, half
+
+
+# The tails, in terms of distances outside the last knot that grow outwards: d in x, t in y, with slope
+# dd/dt = s at the knot and, where there is a bound, the room left up to it.
+
+
+def _tail_distance(t: Tensor, s: Tensor, room: Tensor) -> Tensor:
+    # Both branches see only values at which they are finite: a NaN in the one not taken would still reach
+    # the gradient.
+    t = t.clamp(min=0.0)
+    bounded = torch.isfinite(room)
+    rate = s / torch.where(bounded & (room > 0), room, 1.0)
+    room = torch.where(bounded, room, 0.0)
+    return torch.where(bounded, -room * torch.expm1(-rate * t), s * t)
+
+
+def _tail_score(d: Tensor, s: Tensor, room: Tensor) -> Tensor:
+    outside = d > 0
+    d = d.clamp(min=0.0)
+    bounded = torch.isfinite(room)
+    safe = torch.where(bounded & (room > 0), room, 1.0)
+    fraction = torch.where(outside & bounded, d / torch.where(outside & bounded, room, 1.0), 0.0)
+    return torch.where(bounded, -safe / s * torch.log1p(-fraction), d / s)
+
+
+def _tail_log_slope(d: Tensor, s: Tensor, room: Tensor) -> Tensor:
+    d = d.clamp(min=0.0)
+    bounded = torch.isfinite(room)
+    fraction = torch.where(bounded & (room > 0), d / torch.where(room > 0, room, 1.0), 0.0)
+    return -s.log() - torch.where(bounded, torch.log1p(-fraction), 0.0)
