@@ -1,0 +1,69 @@
+"""The plain dense network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hepgan.networks.base import Bound, Network
+from hepgan.networks.layers import Activation, ActivationName
+
+__all__ = ["MLP"]
+
+
+class MLP(Network):
+    """Linear layers with an activation between each two, and none after the last.
+
+    Context and time features are joined to x, so they count among the inputs.
+
+    Args:
+        sizes: Numbers of inputs, of each hidden layer, and of outputs: ``(8, 64, 64, 1)``.
+        activation: The activation between layers.
+        slope: Slope of ``leaky_relu`` below 0.
+        dropout: Share of each hidden layer's outputs set to 0 in training.
+        layer_norm: Whether to normalise each hidden layer before its activation.
+
+    Raises:
+        ValueError: If there are fewer than two sizes, or one below 1.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: ActivationName = "leaky_relu",
+        slope: float = 0.2,
+        dropout: float = 0.0,
+        layer_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(sizes) < 2 or min(sizes) < 1:
+            msg = f"an MLP needs two or more sizes of at least 1, not {tuple(sizes)}"
+            raise ValueError(msg)
+        self.sizes = tuple(sizes)
+        layers: list[nn.Module] = []
+        for i, o in zip(sizes[:-2], sizes[1:-1], strict=True):
+            layers.append(nn.Linear(i, o))
+            if layer_norm:
+                layers.append(nn.LayerNorm(o))
+            layers.append(Activation(activation, slope))
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+        layers.append(nn.Linear(sizes[-2], sizes[-1]))
+        self.layers = nn.Sequential(*layers)
+
+    def bind(self, context: Tensor | None) -> Bound:
+        """The network with this context (N, C) joined to its inputs."""
+
+        def run(x: Tensor, time: Tensor | None = None) -> Tensor:
+            parts = [x]
+            if context is not None and context.shape[1]:
+                parts.append(context)
+            if time is not None:
+                parts.append(time.expand(x.shape[0], -1))
+            result: Tensor = self.layers(torch.cat(parts, dim=1) if len(parts) > 1 else x)
+            return result
+
+        return run
