@@ -1,0 +1,195 @@
+"""One block's distribution, given the blocks before it and the conditions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["Conditional", "Sample"]
+
+STEPS = 1500
+BATCH = 2048
+RATE = 4e-3
+HELD_OUT = 0.1
+MAX_HELD_OUT = 20_000
+MAX_LOGITS = 50_000_000
+CHUNK = 16384
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a conditional is fitted to.
+
+    Attributes:
+        rows: (N, P) int64, the state of each block before it, offset into the conditional's table.
+        condition: (N, Q) float32.
+        target: (N,) int64, the block's own state.
+        weight: (N,) float64.
+    """
+
+    rows: Tensor
+    condition: Tensor
+    target: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return self.target.shape[0]
+
+    def __getitem__(self, index: Tensor) -> Sample:
+        return Sample(self.rows[index], self.condition[index], self.target[index], self.weight[index])
+
+
+class Conditional(nn.Module):
+    """Free logits for each state of a block, from a small network on the states before it.
+
+    The first layer is linear in the features of the states before, thus a sum of rows of a table with one row
+    for each of them; the mask is added to the same rows.
+
+    Args:
+        features: (R, F) features of the states of all blocks before, one block after the other.
+        mask: (R, S) what each of these states adds to the logits; very negative where it forbids.
+        condition_size: Number of conditions.
+        hidden: Width of the network; 0 for free logits and the mask only.
+    """
+
+    features: Tensor
+    mask: Tensor
+    bias: Tensor
+
+    def __init__(self, features: Tensor, mask: Tensor, condition_size: int, hidden: int) -> None:
+        super().__init__()
+        size = mask.shape[1]
+        self.hidden = hidden
+        self.register_buffer("features", features, persistent=False)
+        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("bias", torch.zeros(size, dtype=torch.float64))
+        if hidden:
+            self.embedding = nn.Parameter(torch.zeros(features.shape[1], hidden + size))
+            self.condition = nn.Parameter(torch.zeros(condition_size, hidden + size))
+            self.offset = nn.Parameter(torch.zeros(hidden))
+            self.middle = nn.Linear(hidden, hidden)
+            self.last = nn.Linear(hidden, size, bias=False)
+
+    def table(self) -> Tensor:
+        """(R, hidden + S) what each state before adds to the first layer and to the logits."""
+        if not self.hidden:
+            return self.mask
+        return torch.add(self.features @ self.embedding, functional.pad(self.mask, (self.hidden, 0)))
+
+    def forward(self, rows: Tensor, condition: Tensor, table: Tensor | None = None) -> Tensor:
+        """Logits (N, S) in float64, up to a constant of each event.
+
+        Args:
+            rows: (N, P) rows of the table.
+            condition: (N, Q).
+            table: What ``table()`` returned, where it is at hand.
+        """
+        return self._network(rows, condition, table).double() + self.bias
+
+    def _network(self, rows: Tensor, condition: Tensor, table: Tensor | None = None) -> Tensor:
+        table = self.table() if table is None else table
+        if rows.shape[1]:
+            z = functional.embedding_bag(rows, table, mode="sum")
+        else:
+            z = table.new_zeros((rows.shape[0], self.hidden + len(self.bias)))
+        if not self.hidden:
+            return z
+        if condition.shape[1]:
+            z = z + condition.to(z.dtype) @ self.condition
+        h = functional.silu(z[:, : self.hidden] + self.offset)
+        h = h + functional.silu(self.middle(h))
+        return z[:, self.hidden :] + self.last(h)
+
+    def fit(self, sample: Sample, steps: int, generator: torch.Generator) -> None:
+        """Weighted cross-entropy with early stopping, then logits shifted to the exact marginal."""
+        frequency = torch.bincount(sample.target, sample.weight, minlength=len(self.bias))
+        # A state of no positive weight stays possible for where nothing else is, but has no probability.
+        frequency = (frequency / sample.weight.sum()).clamp(min=1e-12)
+        self.bias.copy_(torch.log(frequency / frequency.sum()))
+        if self.hidden:
+            self._initialise(generator)
+            self._train(sample, steps, generator)
+            self._calibrate(sample, frequency / frequency.sum(), generator)
+        self.requires_grad_(False)
+
+    def _initialise(self, generator: torch.Generator) -> None:
+        with torch.no_grad():
+            wide = self.embedding[:, : self.hidden]
+            wide.normal_(0, 0.5, generator=generator)
+            self.condition[:, : self.hidden].normal_(
+                0, 1 / math.sqrt(max(len(self.condition), 1)), generator=generator
+            )
+            self.offset.normal_(0, 0.3, generator=generator)
+            self.middle.weight.normal_(0, 1 / math.sqrt(self.hidden), generator=generator)
+            self.middle.bias.zero_()
+            # So that the untrained network is the marginal, which early stopping can fall back on.
+            for skip in (
+                self.embedding[:, self.hidden :],
+                self.condition[:, self.hidden :],
+                self.last.weight,
+            ):
+                skip.zero_()
+
+    def _train(self, sample: Sample, steps: int, generator: torch.Generator) -> None:
+        n = len(sample)
+        order = torch.randperm(n, generator=generator)
+        held = min(int(HELD_OUT * n), MAX_HELD_OUT)
+        validation, training = sample[order[:held]], order[held:]
+        if held == 0 or not steps:
+            return
+        scale = float(sample.weight.abs().mean())
+        optimizer = torch.optim.Adam(self.parameters(), lr=RATE, weight_decay=1e-5)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
+        best, kept = self._loss(validation, scale), self._copy()
+        batches = _batches(training, min(BATCH, len(training)), generator)
+        for step in range(1, steps + 1):
+            with torch.enable_grad():
+                loss = self._loss(sample[next(batches)], scale)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            if step % max(steps // 20, 1) == 0 or step == steps:
+                with torch.no_grad():
+                    loss = self._loss(validation, scale)
+                if loss < best:
+                    best, kept = loss, self._copy()
+        self.load_state_dict(kept)
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.state_dict().items()}
+
+    def _loss(self, sample: Sample, scale: float) -> Tensor:
+        logits = self._network(sample.rows, sample.condition) + self.bias.float()
+        loss = functional.cross_entropy(logits, sample.target, reduction="none")
+        return (loss * (sample.weight / scale).float()).mean()
+
+    @torch.no_grad()
+    def _calibrate(self, sample: Sample, frequency: Tensor, generator: torch.Generator) -> None:
+        most = max(MAX_LOGITS // len(self.bias), 1)
+        if len(sample) > most:
+            sample = sample[torch.randperm(len(sample), generator=generator)[:most]]
+        table = self.table()
+        chunks = [slice(i, i + CHUNK) for i in range(0, len(sample), CHUNK)]
+        logits = [self._network(sample.rows[c], sample.condition[c], table) for c in chunks]
+        weight = sample.weight / sample.weight.sum()
+        for _ in range(50):
+            marginal = torch.zeros_like(frequency)
+            for part, chunk in zip(logits, chunks, strict=True):
+                marginal += weight[chunk] @ torch.softmax(part + self.bias, 1)
+            if float((marginal - frequency).abs().max()) < 1e-6:
+                break
+            self.bias += torch.log(frequency / marginal.clamp(min=1e-12)).clamp(-2, 2)
+
+
+def _batches(index: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    while True:
+        shuffled = index[torch.randperm(len(index), generator=generator)]
+        for start in range(0, len(index) - size + 1, size):
+            yield shuffled[start : start + size]
