@@ -110,14 +110,18 @@ class TorchLib:
         return torch.copysign(x if isinstance(x, Tensor) else torch.full_like(y, x), y)
 
     @staticmethod
-    def maximum(x: Tensor, y: Tensor | float) -> Tensor:
+    def maximum(x: Tensor | float, y: Tensor | float) -> Tensor:
         """The larger one; nan if either is nan."""
-        return torch.maximum(x, y) if isinstance(y, Tensor) else torch.clamp(x, min=y)
+        if isinstance(x, Tensor):
+            return torch.maximum(x, y) if isinstance(y, Tensor) else torch.clamp(x, min=y)
+        return torch.clamp(torch.as_tensor(y), min=x)
 
     @staticmethod
-    def minimum(x: Tensor, y: Tensor | float) -> Tensor:
+    def minimum(x: Tensor | float, y: Tensor | float) -> Tensor:
         """The smaller one; nan if either is nan."""
-        return torch.minimum(x, y) if isinstance(y, Tensor) else torch.clamp(x, max=y)
+        if isinstance(x, Tensor):
+            return torch.minimum(x, y) if isinstance(y, Tensor) else torch.clamp(x, max=y)
+        return torch.clamp(torch.as_tensor(y), max=x)
 
     @staticmethod
     def nan_to_num(
