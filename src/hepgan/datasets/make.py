@@ -1,0 +1,96 @@
+"""Simulates a sample and writes it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import awkward as ak
+
+from hepgan._files import claim
+from hepgan.errors import HepganError, InputError
+from hepgan.events import EventWriter, schema_of
+
+__all__ = ["DATASETS", "make_dataset", "require_pythia"]
+
+DATASETS: dict[str, tuple[str, str]] = {
+    "zmumu": ("zmumu", "pp -> Z -> mu mu (+ jets) at 13 TeV, parametrised detector (DY-GAN's events)"),
+    "ee_partons": ("partons", "e+e- -> q qbar at 91.188 GeV, the 8 most energetic partons"),
+    "drell_yan": ("partons", "pp -> Z -> l+ l- at 13 TeV, parton level"),
+    "wz": ("partons", "pp -> W Z -> q qbar l+ l- at 13 TeV, parton level"),
+    "dis": ("dis", "e p deep-inelastic scattering at beam energies of 10 ... 50 GeV, true and smeared"),
+    "jet_images": ("jets", "trimmed anti-kT R = 1.0 jets of 250 < pT < 300 GeV: W (label 1) and QCD (0)"),
+}
+"""Name, module and content of each sample."""
+
+WRITE = 50_000
+
+
+def require_pythia() -> None:
+    """Sees to it that the simulation can run.
+
+    Raises:
+        HepganError: If Pythia 8 or fastjet is not installed, with what to install.
+    """
+    for package in ("pythia8mc", "fastjet"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            msg = (
+                f"simulating events needs {package}; install it with: pip install "
+                '--only-binary=pythia8mc,fastjet "hepgan[pythia]"'
+            )
+            raise HepganError(msg) from error
+
+
+def make_dataset(
+    name: str,
+    events: int,
+    output: str | Path,
+    *,
+    seed: int = 1,
+    force: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> None:
+    """Simulates events into a ROOT file (TTree ``Events``).
+
+    Args:
+        name: One of ``DATASETS``.
+        events: Number of events.
+        output: The file.
+        seed: Seed of Pythia and of the detector; the same seed gives the same events.
+        force: Whether an existing file may be replaced.
+        on_progress: Called with the number of events made so far.
+
+    Raises:
+        InputError: If there is no such sample.
+        HepganError: If Pythia 8 or fastjet is not installed.
+        OutputError: If the file exists (without force) or cannot be written.
+    """
+    if name not in DATASETS:
+        msg = f"no sample {name!r}; there are {', '.join(DATASETS)}"
+        raise InputError(msg)
+    if not 1 <= seed < 900_000_000:
+        msg = f"Pythia takes seeds from 1 to 899,999,999, not {seed}"
+        raise InputError(msg)
+    require_pythia()
+    claim(Path(output), force=force)
+    module = importlib.import_module(f"hepgan.datasets.{DATASETS[name][0]}")
+    chunks: Iterator[ak.Array] = getattr(module, name)(seed)
+    held = [next(chunks)]
+    size, written = len(held[0]), 0
+    with EventWriter(Path(output), schema_of(held[0]), force=force) as writer:
+        for chunk in chain([None], chunks):
+            if chunk is not None:
+                held.append(chunk)
+                size += len(chunk)
+            if on_progress is not None:
+                on_progress(min(written + size, events))
+            if size >= min(WRITE, events - written):
+                part = ak.concatenate(held)[: events - written]
+                writer.extend(part)
+                written, held, size = written + len(part), [], 0
+            if written == events:
+                break
