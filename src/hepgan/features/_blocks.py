@@ -52,24 +52,36 @@ class Block:
         return torch.where(unknown | (codes[found] != code), len(self), found)
 
     def features(self, variables: Sequence[DiscreteVariable]) -> Tensor:
-        """What networks see of each state, (S, F) float32.
+        """What networks see of each state, (S, F) float32: features of each member, side by side.
 
-        One-hot states; an ordinal variable alone with many classes is its scaled value and four smooth bumps
-        instead, so that neighbouring classes have like consequences; so is one with more than 512 classes.
+        One-hot classes; an ordinal variable with more than 8 (any with more than 512) is its scaled value and
+        four smooth bumps instead, so that neighbouring classes have like consequences. Joint states are not
+        one-hot: rare ones would be learnt by heart.
         """
-        n = len(self)
-        ordinal = len(self.members) == 1 and variables[self.members[0]].ordinal and n > 8
-        if not ordinal and n <= TABLE_STATES:
-            return torch.eye(n)
-        classes = self.states[:, 0]
-        there = classes >= 0
-        values = torch.tensor(variables[self.members[0]].values, dtype=torch.float64)[classes.clamp(min=0)]
-        low, high = values[there].min(), values[there].max()
-        scaled = 2 * (values - low) / (high - low).clamp(min=1e-300) - 1
-        rank = torch.arange(n, dtype=torch.float64) / (n - 1)
-        bumps = torch.exp(-(((rank[:, None] - torch.linspace(0, 1, 4)) / 0.3) ** 2))
-        features = torch.cat([scaled[:, None], bumps], 1) * there[:, None]
-        return torch.cat([features, (~there)[:, None]], 1).float()
+        return torch.cat([_features(variables[i], self.states[:, j]) for j, i in enumerate(self.members)], 1)
+
+    def is_smooth(self, variables: Sequence[DiscreteVariable]) -> bool:
+        """Whether it is one variable that networks see as a number."""
+        return len(self.members) == 1 and _is_smooth(variables[self.members[0]], len(self))
+
+
+def _is_smooth(variable: DiscreteVariable, classes: int) -> bool:
+    return classes > TABLE_STATES or (variable.ordinal and classes > 8)
+
+
+def _features(variable: DiscreteVariable, states: Tensor) -> Tensor:
+    classes, code = torch.unique(states, return_inverse=True)
+    n = len(classes)
+    if not _is_smooth(variable, n):
+        return torch.eye(n)[code]
+    there = classes >= 0
+    values = torch.tensor(variable.values, dtype=torch.float64)[classes.clamp(min=0)]
+    low, high = values[there].min(), values[there].max()
+    scaled = 2 * (values - low) / (high - low).clamp(min=1e-300) - 1
+    rank = torch.arange(n, dtype=torch.float64) / (n - 1)
+    bumps = torch.exp(-(((rank[:, None] - torch.linspace(0, 1, 4)) / 0.3) ** 2))
+    features = torch.cat([scaled[:, None], bumps], 1) * there[:, None]
+    return torch.cat([features, (~there)[:, None]], 1).float()[code]
 
 
 def _compact(code: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,7 +192,7 @@ def _merge(candidates: list[_Candidate], variables: Sequence[DiscreteVariable]) 
 
 
 def group(discrete: Tensor, variables: Sequence[DiscreteVariable]) -> list[Block]:
-    """Blocks of variables in the order in which they are generated: counts first, then by first member.
+    """Blocks of variables in the order of generation: counts, numbers of many classes, others.
 
     All variables are one block if their joint states are at most 512 and well populated. Else pairs of blocks
     are merged while the merged block has at most 64 states, in this order: one determines the other; classes
@@ -212,7 +224,12 @@ def group(discrete: Tensor, variables: Sequence[DiscreteVariable]) -> list[Block
         parts.setdefault(key, []).append(single)
     merged = [c for part in parts.values() for c in _merge(part, variables)]
     blocks = [_block(c.members, discrete) for c in merged]
-    return sorted(blocks, key=lambda block: (not counts & set(block.members), block.members[0]))
+
+    def place(block: Block) -> tuple[bool, bool, int]:
+        # Few classes given a number take fewer parameters than a number of many classes given them.
+        return not counts & set(block.members), not block.is_smooth(variables), block.members[0]
+
+    return sorted(blocks, key=place)
 
 
 def forbidden(first: Block, second: Block, index: tuple[Tensor, Tensor]) -> Tensor:

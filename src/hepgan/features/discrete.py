@@ -175,9 +175,7 @@ class DiscreteModel(nn.Module):
         self.conditionals = nn.ModuleList()
         for b, size in enumerate(hidden):
             parents = self._before[b]
-            inputs = (
-                torch.block_diag(*(features[a] for a in parents)) if parents and size else torch.zeros(0, 0)
-            )
+            inputs = _block_diagonal([features[a] for a in parents if size])
             masks = [torch.zeros(0, len(self._blocks[b])), *(self._mask(a, b) for a in parents)]
             self.conditionals.append(Conditional(inputs, torch.cat(masks), self.condition_size, size))
 
