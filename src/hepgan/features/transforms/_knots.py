@@ -41,13 +41,17 @@ def quantile_knots(values: Array, weights: Array, count: int, low: float, high: 
     x, cumulative = _cumulative(values, weights)
     effective = weights.sum() ** 2 / np.square(weights).sum()
     scores = ndtri(cumulative)
-    # A repeated value takes up to three knots for two of the grid.
-    y = _grid(scores[0], scores[-1], effective, 2 * count // 3)
+    # Room is left for the ends of gaps, and for repeated values, which take up to three knots for two.
+    y = _grid(scores[0], scores[-1], effective, count // 2)
+    y = _with_gaps(y, x, scores, count // 12)
     knots = np.interp(y, scores, x)
     spread = _spread(x, cumulative)
     x_knots, y_knots = _with_repeats(knots, y, x, scores, spread)
     keep = (x_knots >= low) & (x_knots <= high)
     x_knots, y_knots = x_knots[keep], y_knots[keep]
+    # Values within rounding of one on the bound share its knot.
+    x_knots[0] = low if x[0] == low else x_knots[0]
+    x_knots[-1] = high if x[-1] == high else x_knots[-1]
     steps = _STEP * np.arange(len(y_knots))
     y_knots = np.maximum.accumulate(y_knots - steps) + steps
     return Knots(x_knots, y_knots, _tail_slopes(x_knots, y_knots, spread))
@@ -86,6 +90,23 @@ def _grid(first: float, last: float, effective: float, count: int) -> Array:
     return np.unique(np.concatenate([[first], inner[(inner > first) & (inner < last)], [last]]))
 
 
+def _with_gaps(y: Array, x: Array, scores: Array, most: int) -> Array:
+    """Add the scores on both sides of an empty range that a segment would otherwise fill."""
+    knots = np.interp(y, scores, x)
+    begin = np.searchsorted(scores, y[:-1])
+    entries = np.diff(np.append(begin, len(x) - 1))
+    if most == 0 or len(y) < 2 or not (entries > 0).all():
+        return y
+    widest = np.maximum.reduceat(np.diff(x), begin)
+    share = np.divide(widest, np.diff(knots), out=np.zeros_like(widest), where=np.diff(knots) > 0)
+    # Among ten entries or more, a gap of half the segment is hardly ever chance.
+    segments = np.flatnonzero((share > 0.5) & (entries >= 2 * _ENTRIES_PER_KNOT))
+    segments = segments[np.argsort(-widest[segments], kind="stable")[:most]]
+    sides = [begin[s] + int(np.argmax(np.diff(x[begin[s] : begin[s] + entries[s] + 1]))) for s in segments]
+    inner = np.array(sides, dtype=np.int64)
+    return np.unique(np.concatenate([y, scores[inner], scores[inner + 1]]))
+
+
 def _spread(x: Array, cumulative: Array) -> float:
     """A width of the bulk of the data: the narrowest central range that is not zero."""
     for tail in (0.25, 0.05, 0.01, 0.0):
@@ -112,11 +133,12 @@ def _with_repeats(knots: Array, y: Array, x: Array, scores: Array, spread: float
     begin = scores[np.searchsorted(x, low, "left")]
     end = scores[np.searchsorted(x, high, "right") - 1]
     middle = ndtri((ndtr(begin) + ndtr(end)) / 2)
+    center = x[np.minimum(np.searchsorted(scores, middle), len(x) - 1)]
     if x[0] == x[-1]:
         # A constant column has no scores of its own; these keep every sample within the value's width.
         begin, middle, end = np.array([-8.0]), np.array([0.0]), np.array([8.0])
-    width = _gap((low + high) / 2, spread) / 4
-    x_all = np.concatenate([knots[single], low - width, (low + high) / 2, high + width])
+    width = _gap(center, spread) / 4
+    x_all = np.concatenate([knots[single], low - width, center, high + width])
     y_all = np.concatenate([y[single], begin, middle, end])
     order = np.argsort(x_all, kind="stable")
     return x_all[order], y_all[order]

@@ -50,10 +50,10 @@ class Transform(torch.nn.Module):
         self.names = None if names is None else tuple(names)
 
     def fit(self, x: Tensor, mask: Tensor | None = None, weight: Tensor | None = None) -> Self:
-        """Learn the constants from data; masked entries and events of weight zero have no influence.
+        """Learn the constants from data; masked entries have no influence.
 
-        Moments use the signed weights. Where these give a column no positive sum (possible by chance in a
-        rarely filled column with negative weights), that column uses their absolute values.
+        Moments and quantiles use the signed weights; ranges and edges cover events of any weight. Where the
+        weights of a rarely filled column happen to have no positive sum, it uses their absolute values.
 
         Args:
             x: Data (N, D), of any real dtype.
@@ -87,7 +87,7 @@ class Transform(torch.nn.Module):
             raise InputError(msg)
         self._refuse(x, present & ~torch.isfinite(x), "finite", InputError)
         x = torch.where(present, x, 0.0)
-        self._fit(x, present & (w != 0).unsqueeze(1), w)
+        self._fit(x, present, w)
         self._refuse(x, present & ~self.inside(x), self.domain, InputError)
         return self
 

@@ -214,7 +214,9 @@ class SignedLog(Transform, kind="signed-log"):
         if self.given is None:
             used = present & (x != 0)
             median = torch.where(used, x.abs(), torch.nan).nanmedian(0).values
-            self.scale = torch.where(used.any(0), median, 1.0)
+            # Where most values are next to nothing, the rest must not overflow.
+            smallest = 1e-12 * torch.where(used, x.abs(), 0.0).amax(0)
+            self.scale = torch.where(used.any(0), torch.maximum(median, smallest), 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """sign(x) log(1 + |x|/s)."""

@@ -103,7 +103,7 @@ class QuantileNormal(Transform, kind="quantile-normal"):
         device = self.x_knots.device
         weights = weight.cpu().numpy()
         for column in range(self.size):
-            real = present[:, column].cpu()
+            real = (present[:, column] & (weight != 0)).cpu()
             if not bool(real.any()):
                 continue
             low, high = self.bounds[:, column].tolist()

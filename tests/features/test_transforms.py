@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from hepgan.errors import InputError
+from hepgan.features.transforms import (
+    PCA,
+    Arctanh,
+    Chain,
+    Columns,
+    Identity,
+    LogEdge,
+    Logit,
+    MinMax,
+    PeriodicAngle,
+    QuantileNormal,
+    SignedLog,
+    Standardise,
+    transform_from_config,
+)
+
+D = 3
+POSITIVE, REAL, ANGLE = st.floats(1e-3, 1e4), st.floats(-1e4, 1e4), st.floats(-3.14, 3.14)
+#: How to build each transform, and the data that it is meant for.
+CASES = {
+    "identity": (lambda: Identity(D), REAL),
+    "standardise": (lambda: Standardise(D, names=["a", "b", "c"]), REAL),
+    "min-max": (lambda: MinMax(D), REAL),
+    "min-max unit": (lambda: MinMax(D, low=0, high=1), REAL),
+    "log-edge given": (lambda: LogEdge(D, edge=[0.0, -1.0, -2.5]), POSITIVE),
+    "log-edge fitted": (lambda: LogEdge(D), REAL),
+    "log-edge upper": (lambda: LogEdge(D, edge=2e4, side="upper"), POSITIVE),
+    "log-edge upper fitted": (lambda: LogEdge(D, side="upper"), REAL),
+    "logit given": (lambda: Logit(D, low=0.0, high=[1.1e4, 2e4, 3e4]), POSITIVE),
+    "logit fitted": (lambda: Logit(D), REAL),
+    "arctanh": (lambda: Arctanh(D), ANGLE),
+    "periodic-angle": (lambda: PeriodicAngle(D), ANGLE),
+    "periodic-angle unit": (lambda: PeriodicAngle(D, scaling="unit"), ANGLE),
+    "signed-log": (lambda: SignedLog(D), REAL),
+    "signed-log given": (lambda: SignedLog(D, scale=2.0), REAL),
+    "quantile-normal": (lambda: QuantileNormal(D, knots=50), REAL),
+    "quantile-normal bounded": (lambda: QuantileNormal(D, knots=50, low=[0, None, -1e5], high=1e4), POSITIVE),
+    "pca": (lambda: PCA(D), REAL),
+    "pca rotation": (lambda: PCA(D, whiten=False), REAL),
+    "chain": (lambda: Chain([LogEdge(D, edge=0.0), QuantileNormal(D, knots=20), PCA(D)]), POSITIVE),
+    "columns": (
+        lambda: Columns(
+            {"pt": LogEdge(2, edge=0.0), "rest": Standardise(1)}, indices={"pt": [2, 0], "rest": [1]}
+        ),
+        POSITIVE,
+    ),
+}
+#: Transforms that treat columns on their own and increase or decrease in each of them.
+ELEMENTWISE = [name for name in CASES if not name.startswith(("pca", "chain"))]
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+def _block(elements):
+    return (
+        st.integers(2, 30)
+        .flatmap(lambda n: arrays(np.float64, (n, D), elements=elements))
+        .map(torch.from_numpy)
+    )
+
+
+def _draw(data, name):
+    make, elements = CASES[name]
+    return make(), data.draw(_block(elements))
+
+
+def _sample(name, n=200, seed=0):
+    make, elements = CASES[name]
+    rng = np.random.default_rng(seed)
+    x = {
+        id(POSITIVE): rng.lognormal(1.0, 1.0, (n, D)),
+        id(REAL): rng.normal([0, 5, -3], [1, 20, 0.1], (n, D)),
+        id(ANGLE): rng.uniform(-3.1, 3.1, (n, D)),
+    }[id(elements)]
+    return make(), torch.from_numpy(x)
+
+
+@every_case
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_inverse_undoes_forward(name, data):
+    transform, x = _draw(data, name)
+    again = transform.fit(x).inverse(transform(x))
+    assert again.dtype == torch.float64
+    # Rounding is relative to the largest value that a column, or a rotated block, is computed from.
+    scale = x.abs().max() if "pca" in name or name == "chain" else x.abs().amax(0)
+    torch.testing.assert_close(again / (scale + 0.1), x / (scale + 0.1), rtol=1e-9, atol=1e-9)
+
+
+@every_case
+def test_inverse_undoes_forward_to_nine_digits_for_smooth_data(name):
+    transform, x = _sample(name)
+    torch.testing.assert_close(transform.fit(x).inverse(transform(x)), x, rtol=1e-9, atol=1e-12)
+
+
+@every_case
+def test_log_determinant_agrees_with_autograd(name):
+    transform, x = _sample(name)
+    transform.fit(x)
+    for row in (x[:20] + x[1:21]) / 2:
+        jacobian = torch.autograd.functional.jacobian(lambda r: transform(r[None])[0], row)
+        expected = torch.linalg.slogdet(jacobian).logabsdet
+        actual = transform.log_abs_det(row[None])
+        assert actual.shape == (1, D)
+        torch.testing.assert_close(actual.sum(), expected, rtol=1e-9, atol=1e-9)
+        if name in ELEMENTWISE:
+            torch.testing.assert_close(actual[0], jacobian.diagonal().abs().log(), rtol=1e-9, atol=1e-9)
+
+
+@every_case
+def test_config_and_state_restore_a_transform_exactly(name):
+    transform, x = _sample(name)
+    transform.fit(x)
+    restored = transform_from_config(json.loads(json.dumps(transform.config(), allow_nan=False)))
+    restored.load_state_dict(transform.state_dict())
+    assert restored.config() == transform.config()
+    assert torch.equal(restored(x), transform(x))
+    assert torch.equal(restored.inverse(transform(x)), transform.inverse(transform(x)))
+
+
+@every_case
+def test_masked_entries_have_no_influence(name):
+    (transform, x), (alone, _) = _sample(name), _sample(name)
+    alone.fit(x)
+    padded = torch.cat([x, torch.full((50, D), math.nan), torch.full((50, D), -1e9)])
+    mask = torch.ones_like(padded, dtype=torch.bool)
+    mask[len(x) :] = False
+    transform.fit(padded, mask)
+    torch.testing.assert_close(transform(x), alone(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["standardise", "quantile-normal", "pca", "chain"])
+def test_weightless_events_have_no_influence_on_moments_and_quantiles(name):
+    (transform, x), (alone, _) = _sample(name), _sample(name)
+    alone.fit(x)
+    weight = torch.cat([torch.ones(len(x)), torch.zeros(20)])
+    transform.fit(torch.cat([x, 3 * x[:20]]), weight=weight)
+    torch.testing.assert_close(transform(x), alone(x), rtol=1e-12, atol=1e-12)
+
+
+@every_case
+def test_repeating_an_event_is_giving_it_an_integer_weight(name):
+    if "fitted" in name or name == "signed-log" or "quantile" in name or name == "chain":
+        pytest.skip("medians and knots depend on the number of entries too")
+    (weighted, x), (repeated, _) = _sample(name), _sample(name)
+    weight = torch.arange(len(x)) % 3 + 1
+    weighted.fit(x, weight=weight)
+    repeated.fit(x.repeat_interleave(weight, 0))
+    torch.testing.assert_close(weighted(x), repeated(x), rtol=1e-9, atol=1e-9)
+
+
+@every_case
+def test_a_column_without_entries_is_left_as_it_was(name):
+    transform, x = _sample(name)
+    fresh = CASES[name][0]().state_dict()
+    transform.fit(x, torch.zeros_like(x, dtype=torch.bool))
+    assert all(torch.equal(value, fresh[key]) for key, value in transform.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@given(data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_forward_and_inverse_are_monotone(name, data):
+    transform, x = _draw(data, name)
+    transform.fit(x)
+    ordered = x.sort(0).values
+    sign = -1 if "upper" in name else 1
+    assert bool((sign * transform(ordered).diff(dim=0) >= -1e-12).all())
+    y = torch.linspace(-0.99, 0.99, 101, dtype=torch.float64)[:, None].expand(-1, D)
+    assert bool((sign * transform.inverse(y).diff(dim=0) >= 0).all())
+
+
+@every_case
+def test_gradients_are_finite_both_ways(name):
+    transform, x = _sample(name)
+    transform.fit(x)
+    x = x.requires_grad_()
+    (forward,) = torch.autograd.grad(transform(x).sum(), x)
+    y = torch.linspace(-10, 10, 201, dtype=torch.float64)[:, None].repeat(1, D).requires_grad_()
+    (inverse,) = torch.autograd.grad(transform.inverse(y).sum(), y)
+    assert bool(torch.isfinite(forward).all())
+    assert bool(torch.isfinite(inverse).all())
+
+
+@every_case
+def test_other_dtypes_are_promoted_and_casting_a_model_keeps_float64(name):
+    transform, x = _sample(name)
+    transform.fit(x)
+    single = x.float()
+    assert torch.equal(transform(single), transform(single.double()))
+    before = transform(x)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), transform).half().float()
+    assert model[0].weight.dtype == torch.float32
+    assert torch.equal(transform(x), before)
+
+
+@every_case
+def test_nan_and_empty_data_are_refused_with_their_place(name):
+    transform, x = _sample(name)
+    x[4, 1] = math.nan
+    with pytest.raises(InputError, match="entry 4"):
+        transform.fit(x)
+    with pytest.raises(InputError, match="no events"):
+        transform.fit(x[:0])
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [([1.0, math.nan], "weight is not finite"), ([1.0, -1.0], "sum of the event weights")],
+)
+def test_unusable_weights_are_refused(weight, message):
+    with pytest.raises(InputError, match=message):
+        Standardise(1).fit(torch.tensor([[1.0], [2.0]]), weight=torch.tensor(weight))
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"\(N, 2\)"):
+        Standardise(2).fit(torch.zeros(4, 3))
+    with pytest.raises(ValueError, match="do not match"):
+        Standardise(2).fit(torch.zeros(4, 2), weight=torch.ones(3))
+    with pytest.raises(ValueError, match="names"):
+        Identity(2, names=["pt"])
+
+
+@pytest.mark.parametrize(
+    ("transform", "bad"),
+    [
+        (LogEdge(2, edge=20.0, names=["pt", "jet_pt"]), 20.0),
+        (LogEdge(2, edge=50.0, side="upper", names=["pt", "jet_pt"]), 50.0),
+        (Logit(2, low=0.0, high=40.0, names=["pt", "jet_pt"]), 41.0),
+        (Arctanh(2, scale=35.0, names=["pt", "jet_pt"]), -35.0),
+        (QuantileNormal(2, low=25.0, names=["pt", "jet_pt"]), 24.0),
+    ],
+)
+def test_data_outside_the_domain_are_refused_with_column_and_entry(transform, bad):
+    x = torch.full((6, 2), 30.0)
+    x[3, 1] = bad
+    with pytest.raises(InputError, match=r"column 1 \(jet_pt\).*entry 3") as caught:
+        transform.fit(x)
+    assert (caught.value.branch, caught.value.entry) == ("jet_pt", 3)
+    with pytest.raises(ValueError, match="column 1") as other:
+        transform.check(x)
+    assert not isinstance(other.value, InputError)
+    transform.check(x, torch.tensor([True, False]).expand(6, 2))
+
+
+def test_columns_name_the_group_of_a_bad_entry():
+    columns = Columns({"eta": Identity(1), "pt": LogEdge(1, edge=0.0)})
+    with pytest.raises(InputError, match=r"pt, column 0.*entry 2"):
+        columns.fit(torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, -1.0]]))
+
+
+@given(
+    edge=st.floats(-1e4, 1e4),
+    y=arrays(np.float64, (20, 1), elements=st.floats(-700, 700)).map(torch.from_numpy),
+)
+def test_inverse_never_reaches_an_edge(edge, y):
+    assert bool((LogEdge(1, edge=edge).inverse(y) > edge).all())
+    assert bool((LogEdge(1, edge=edge, side="upper").inverse(y) < edge).all())
+    between = Logit(1, low=edge, high=edge + 3.0).inverse(y)
+    assert bool(((between > edge) & (between < edge + 3.0)).all())
+    assert bool((Arctanh(1).inverse(y).abs() < math.pi * (1 + 1e-6)).all())
+
+
+def test_a_fitted_edge_lies_just_beyond_the_data():
+    x = torch.from_numpy(20 + np.random.default_rng(1).exponential(10, (5000, 1)))
+    edge = LogEdge(1).fit(x).edge
+    assert 0 < float(x.min() - edge) < 0.02
+    logit = Logit(1, low=20.0).fit(x)
+    assert float(logit.low) == 20.0
+    assert float(logit.high) > float(x.max())
+
+
+@given(st.floats(-1e3, 1e3) | st.sampled_from([math.pi, -math.pi, float(np.float32(np.pi))]))
+def test_a_wrapped_angle_lies_in_range_and_differs_by_whole_turns(phi):
+    angle = PeriodicAngle(1)
+    wrapped = float(angle.inverse(angle(torch.tensor([[phi]], dtype=torch.float64))))
+    assert -math.pi <= wrapped < math.pi
+    turns = (phi - wrapped) / (2 * math.pi)
+    assert turns == pytest.approx(round(turns), abs=1e-9)
+
+
+def test_generated_angles_may_cross_the_cut():
+    y = torch.linspace(-30, 30, 1001)[:, None]
+    phi = PeriodicAngle(1).inverse(y)
+    assert bool(((phi >= -math.pi) & (phi < math.pi)).all())
+    torch.testing.assert_close(phi.sin(), (y.double() * math.pi / math.sqrt(3)).sin(), rtol=0, atol=1e-12)
+
+
+def test_arctanh_is_the_published_map():
+    phi = torch.linspace(-3, 3, 101, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(Arctanh(1)(phi), torch.atanh(phi / math.pi), rtol=1e-4, atol=0)
+
+
+def test_signed_log_has_its_slope_at_zero():
+    zero = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+    transform = SignedLog(1, scale=4.0)
+    assert torch.autograd.grad(transform(zero).sum(), zero)[0].item() == 0.25
+    assert torch.autograd.grad(transform.inverse(zero).sum(), zero)[0].item() == 4.0
+
+
+def test_standardise_uses_signed_weighted_moments():
+    rng = np.random.default_rng(2)
+    x, w = rng.normal(3, 2, (1000, 2)), np.where(rng.random(1000) < 0.2, -1.0, 1.0)
+    fitted = Standardise(2).fit(torch.from_numpy(x), weight=torch.from_numpy(w))
+    mean = np.average(x, axis=0, weights=w)
+    np.testing.assert_allclose(fitted.mean, mean)
+    np.testing.assert_allclose(fitted.scale, np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w)))
+
+
+def test_a_rare_column_with_a_negative_sum_uses_absolute_weights():
+    x = torch.tensor([[1.0, 5.0], [2.0, 7.0], [3.0, 0.0]])
+    mask = torch.tensor([[True, True], [True, True], [True, False]])
+    fitted = Standardise(2).fit(x, mask, torch.tensor([1.0, -2.0, 4.0]))
+    assert fitted.mean[1] == pytest.approx((5.0 + 2 * 7.0) / 3)
+
+
+def test_a_constant_column_keeps_its_scale():
+    constant = torch.full((10, 1), 0.10566)
+    for transform in (Standardise(1), MinMax(1), PCA(1)):
+        y = transform.fit(constant)(constant)
+        torch.testing.assert_close(y, torch.zeros_like(y), rtol=0, atol=1e-12)
+        assert float(transform.log_abs_det(constant)[0, 0]) == 0.0
+
+
+def test_min_max_fills_its_range():
+    x = torch.from_numpy(np.random.default_rng(3).normal(size=(100, 2)))
+    y = MinMax(2, low=0.0, high=2.0).fit(x)(x)
+    torch.testing.assert_close(y.amin(0), torch.zeros(2).double(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(y.amax(0), torch.full((2,), 2.0).double(), rtol=0, atol=1e-12)
+
+
+def test_pca_whitens_the_weighted_covariance():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(2000, 3)) @ rng.normal(size=(3, 3)) + [1.0, 2.0, 3.0]
+    w = rng.uniform(0.1, 2.0, 2000)
+    pca = PCA(3).fit(torch.from_numpy(x), weight=torch.from_numpy(w))
+    y = pca(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(np.cov(y.T, aweights=w, ddof=0), np.eye(3), atol=1e-9)
+    rotated = PCA(3, whiten=False).fit(torch.from_numpy(x))
+    distances = np.linalg.norm(x[1:] - x[:-1], axis=1)
+    y = rotated(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(np.linalg.norm(y[1:] - y[:-1], axis=1), distances)
+    assert y.var(0)[0] > y.var(0)[1] > y.var(0)[2]
+
+
+def test_columns_need_each_column_once():
+    with pytest.raises(ValueError, match="once"):
+        Columns({"a": Identity(1), "b": Identity(1)}, indices={"a": [0], "b": [0]})
+    with pytest.raises(ValueError, match="one size"):
+        Chain([Identity(1), Identity(2)])
+
+
+@pytest.mark.parametrize(
+    "config", [{"kind": "no-such"}, {"kind": "identity", "size": 2, "edge": 1}, {"size": 2}]
+)
+def test_a_foreign_config_is_refused(config):
+    with pytest.raises(ValueError, match="transform"):
+        transform_from_config(config)
