@@ -135,7 +135,7 @@ def test_second_derivatives_of_degenerate_vectors_are_finite():
         leaves = coordinates(EDGES, names)
         for name in ("pt", "phi", "eta", "mass", "p", "energy", "rapidity", "mt"):
             value = getattr(make(names, leaves).scale(weight), name).sum()
-            first = [g for g in torch.autograd.grad(value, leaves, create_graph=True, allow_unused=True)]
+            first = list(torch.autograd.grad(value, leaves, create_graph=True, allow_unused=True))
             penalty = sum(((g * weight) ** 2).sum() for g in first if g is not None and g.requires_grad)
             if isinstance(penalty, torch.Tensor):
                 assert_finite(penalty, [weight, *leaves], (names, name))

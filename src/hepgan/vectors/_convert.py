@@ -84,15 +84,16 @@ def from_awkward(
     import awkward as ak
 
     _, _, pairs, _ = methods._check_coordinate_names(tuple(vectors.fields), None, None, True)
+    is_momentum = isinstance(vectors, methods.Momentum)
     coords = {}
     for _, name in pairs:
         try:
             values = ak.to_numpy(vectors[name], allow_missing=False)
         except ValueError as error:
-            msg = f"field {name!r} is jagged or has missing values; flatten or pad the array first"
+            shown = methods._repr_generic_to_momentum.get(name, name) if is_momentum else name
+            msg = f"field {shown!r} is jagged or has missing values; flatten or pad the array first"
             raise ValueError(msg) from error
         coords[name] = _tensor(values, dtype, device)
-    is_momentum = isinstance(vectors, methods.Momentum)
     return momentum(**coords) if is_momentum else array(**coords)
 
 
