@@ -1,1 +1,59 @@
+"""Models: distributions of features given their context, and the noise that they start from."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hepgan.models.base import Model, Phase, TensorObservable
+from hepgan.models.config import (
+    CriticConfig,
+    FlowMatchingConfig,
+    GANConfig,
+    ModelConfig,
+    OptimiserConfig,
+)
+from hepgan.models.flow_matching import FlowMatching
+from hepgan.models.gan import GAN, Critic, Decode
+from hepgan.models.noise import BLOCK, gaussian, uniform
+
+__all__ = [
+    "BLOCK",
+    "GAN",
+    "Critic",
+    "CriticConfig",
+    "FlowMatching",
+    "FlowMatchingConfig",
+    "GANConfig",
+    "Model",
+    "ModelConfig",
+    "OptimiserConfig",
+    "Phase",
+    "build_model",
+    "gaussian",
+    "uniform",
+]
+
+
+def build_model(
+    config: GANConfig | FlowMatchingConfig,
+    *,
+    size: int,
+    context_size: int,
+    decode: Decode,
+    observables: Mapping[str, TensorObservable],
+) -> Model:
+    """The model that the recipe describes, with fresh weights from torch's global generator.
+
+    Args:
+        config: The recipe's choice.
+        size: Number of features D.
+        context_size: Columns of the context C.
+        decode: Events of features, differentiable in ``x`` (``Representation.decode``).
+        observables: The recipe's observables by name.
+
+    Raises:
+        RecipeError: If a part of the model names an observable that isn't there.
+    """
+    if isinstance(config, GANConfig):
+        return GAN(config, size=size, context_size=context_size, decode=decode, observables=observables)
+    return FlowMatching(config, size=size, context_size=context_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class MLP(Network):
             raise ValueError(msg)
         self.sizes = tuple(sizes)
         layers: list[nn.Module] = []
-        for i, o in zip(sizes[:-2], sizes[1:-1], strict=True):
+        for i, o in pairwise(sizes[:-1]):
             layers.append(nn.Linear(i, o))
             if layer_norm:
                 layers.append(nn.LayerNorm(o))

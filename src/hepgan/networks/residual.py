@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,7 +15,7 @@ __all__ = ["ResidualMLP"]
 
 
 class ResidualMLP(Network):
-    """Blocks h + V a(W h + shift), where the shift of each block is linear in the context and a function of time.
+    """Blocks h + V a(W h + shift); each shift is linear in the context plus a function of the time.
 
     For fixed events the context's shifts are computed once, and for one time common to all events its
     shifts are one row; so a solver's step costs only the blocks' own matrix products.
@@ -63,17 +65,21 @@ class ResidualMLP(Network):
 
     def bind(self, context: Tensor | None) -> Bound:
         """The network for this context (N, C)."""
-        fixed = None
+        inner = cast("list[nn.Linear]", list(self.inner))
+        outer = cast("list[nn.Linear]", list(self.outer))
+        norms = None if self.norms is None else list(self.norms)
+        fixed: tuple[Tensor, ...] | None = None
         if self.context is not None and context is not None:
             fixed = self.context(context).chunk(self.blocks + 1, dim=1)
 
         def run(x: Tensor, time: Tensor | None = None) -> Tensor:
-            varied = None
+            varied: tuple[Tensor, ...] | None = None
             if self.time is not None and time is not None:
                 varied = self.time(time).chunk(self.blocks + 1, dim=1)
 
-            def shifted(h: Tensor, layer: nn.Module, k: int) -> Tensor:
-                weight, shift = layer.weight, layer.bias
+            def shifted(h: Tensor, layer: nn.Linear, k: int) -> Tensor:
+                weight: Tensor = layer.weight
+                shift: Tensor = layer.bias
                 if varied is not None:
                     shift = shift + varied[k]
                 if fixed is not None:
@@ -83,10 +89,10 @@ class ResidualMLP(Network):
                 return functional.linear(h, weight, shift.reshape(-1))
 
             h = shifted(x, self.enter, 0)
-            for k, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
-                entered = h if self.norms is None else self.norms[k](h)
-                a = self.dropout(self.activation(shifted(entered, inner, k + 1)))
-                h = torch.addmm(h, a, outer.weight.t())
+            for k in range(self.blocks):
+                entered = h if norms is None else norms[k](h)
+                a = self.dropout(self.activation(shifted(entered, inner[k], k + 1)))
+                h = torch.addmm(h, a, outer[k].weight.t())
             result: Tensor = self.leave(self.activation(h))
             return result
 

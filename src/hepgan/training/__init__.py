@@ -1,1 +1,18 @@
+"""Training: the loop, checkpoints, selection, history."""
 
+from __future__ import annotations
+
+from hepgan.training.config import ScheduleConfig, SelectionConfig, TrainingConfig
+from hepgan.training.history import History, Table
+from hepgan.training.plots import plot_history
+from hepgan.training.trainer import Trainer
+
+__all__ = [
+    "History",
+    "ScheduleConfig",
+    "SelectionConfig",
+    "Table",
+    "Trainer",
+    "TrainingConfig",
+    "plot_history",
+]

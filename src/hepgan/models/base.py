@@ -1,0 +1,93 @@
+"""What every model offers to training and to generation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hepgan.features.batch import FeatureBatch
+from hepgan.models.config import OptimiserConfig
+from hepgan.objectives import Term
+
+__all__ = ["Model", "Phase", "TensorObservable"]
+
+
+class TensorObservable(Protocol):
+    """The part of an observable that models need."""
+
+    def flat(self, events: Any) -> tuple[Tensor, Tensor]:
+        """All values (n,), and the number of the event of each."""
+
+    def dense(self, batch: Any, fill: float = 0.0) -> tuple[Tensor, Tensor | None]:
+        """One value for each event (N,), and where there is one (None: everywhere)."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training step, which minimises its own loss in its own parameters.
+
+    Attributes:
+        name: What :meth:`Model.loss` knows it by.
+        parameters: What it changes.
+        repeats: How often it is done in each step, each time with other events.
+        optimiser: The optimiser that the recipe gives it; the training's if None.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    repeats: int = 1
+    optimiser: OptimiserConfig | None = None
+
+
+class Model(nn.Module, ABC):
+    """A distribution of features given their context.
+
+    Attributes:
+        noise_size: Standard normal numbers per event that :meth:`sample` needs.
+        default_optimiser: The optimiser where the recipe gives none.
+        default_ema: The decay of the running mean of the weights where the recipe gives none; 0 for none.
+    """
+
+    default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig()
+    default_ema: ClassVar[float] = 0.0
+    noise_size: int
+
+    @property
+    @abstractmethod
+    def phases(self) -> tuple[Phase, ...]:
+        """The parts of a training step, in order."""
+
+    @abstractmethod
+    def loss(self, phase: str, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
+        """The terms that a phase minimises.
+
+        Args:
+            phase: The phase's name.
+            batch: Real events, with float32 features.
+            generator: Draws all random numbers.
+        """
+
+    @abstractmethod
+    def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """Features of new events.
+
+        Args:
+            noise: Standard normal numbers (N, noise_size).
+            context: What the events are conditional on (N, C).
+            mask: True where a feature exists (N, D); None if all do.
+
+        Returns:
+            Features (N, D), 0 where masked.
+        """
+
+    @abstractmethod
+    def sampling_modules(self) -> Iterable[nn.Module]:
+        """The modules that :meth:`sample` uses; their weights are averaged and kept, others only trained."""
+
+    def prepare(self, data: FeatureBatch) -> None:
+        """Take from the training events what the losses need, before the first step."""

@@ -1,0 +1,129 @@
+"""What a recipe can say about its model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hepgan._config import Config
+from hepgan.networks import MLPConfig, NetworkConfig, ResidualConfig
+from hepgan.objectives import ADVERSARIAL, PenaltyConfig
+
+__all__ = ["CriticConfig", "FlowMatchingConfig", "GANConfig", "ModelConfig", "OptimiserConfig"]
+
+
+class OptimiserConfig(Config):
+    """How parameters follow their gradient.
+
+    Attributes:
+        kind: The algorithm.
+        lr: The learning rate, before any schedule.
+        betas: Decay of Adam's running means of gradient and square.
+        rho: Decay of the running mean of squares of ``adadelta`` (its rho) and ``rmsprop`` (its alpha).
+        eps: Added to denominators; the algorithm's own default if None.
+        weight_decay: Pull of the parameters to 0.
+    """
+
+    kind: Literal["adam", "adamw", "adadelta", "rmsprop"] = "adam"
+    lr: float = Field(default=1e-3, gt=0.0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    rho: float = Field(default=0.95, ge=0.0, lt=1.0)
+    eps: float | None = Field(default=None, gt=0.0)
+    weight_decay: float = Field(default=0.0, ge=0.0)
+
+
+class CriticConfig(Config):
+    """A network that tells real from generated events.
+
+    Attributes:
+        name: Its name in the history.
+        features: Whether it sees the features, as the generator makes them.
+        observables: Names of per-event observables that it sees, standardised by the real events.
+        context: Whether it sees the context: conditions and the discrete part.
+        network: Its network.
+        loss: The adversarial loss.
+        weight: The factor of its term in the generator's loss.
+        steps: Its steps for each step of the generator.
+        gradient_penalty: The factor of its gradient penalty; the loss's usual one if None.
+        optimiser: Its optimiser; the training's if None.
+    """
+
+    name: str = Field(default="critic", pattern="^[A-Za-z_][A-Za-z0-9_]*$")
+    features: bool = True
+    observables: tuple[str, ...] = ()
+    context: bool = True
+    network: NetworkConfig = MLPConfig(widths=(128, 128, 128))
+    loss: str = "bce"
+    weight: float = 1.0
+    steps: int = Field(default=1, ge=1)
+    gradient_penalty: float | None = Field(default=None, ge=0.0)
+    optimiser: OptimiserConfig | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> CriticConfig:
+        if not (self.features or self.observables):
+            msg = f"critic {self.name!r} sees nothing: give it features or observables"
+            raise ValueError(msg)
+        if self.name == "generator":
+            msg = "a critic can't be called 'generator'"
+            raise ValueError(msg)
+        if self.loss not in ADVERSARIAL:
+            msg = f"unknown adversarial loss {self.loss!r}; there are {', '.join(sorted(ADVERSARIAL))}"
+            raise ValueError(msg)
+        return self
+
+
+class GANConfig(Config):
+    """A generator trained against critics.
+
+    Attributes:
+        generator: The generator's network, whose output has no nonlinearity.
+        noise: Random numbers per event; as many as there are features if None.
+        critics: One or more critics.
+        penalties: Terms of the generator's loss on observables' distributions.
+        optimiser: The generator's optimiser; the training's if None.
+    """
+
+    kind: Literal["gan"] = "gan"
+    generator: NetworkConfig = MLPConfig(widths=(128, 128, 128))
+    noise: int | None = Field(default=None, ge=1)
+    critics: tuple[CriticConfig, ...] = Field(default=(CriticConfig(),), min_length=1)
+    penalties: tuple[PenaltyConfig, ...] = ()
+    optimiser: OptimiserConfig | None = None
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> GANConfig:
+        for names in ([c.name for c in self.critics], [p.name for p in self.penalties]):
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                msg = f"two critics or penalties are called {twice[0]!r}"
+                raise ValueError(msg)
+        return self
+
+
+class FlowMatchingConfig(Config):
+    """A velocity field that carries normal noise to events along straight paths.
+
+    Attributes:
+        network: The velocity's network.
+        time_frequencies: Fourier frequencies of the time.
+        time: How times are drawn in training: evenly, or more in the middle (``logit_normal``).
+        solver: How paths are followed: ``euler`` (1 network call a step), ``midpoint`` or ``heun`` (2).
+        steps: Steps of a path.
+        grid: Steps end at 1 - (1 - k / steps)^grid: above 1, they are finer near the events.
+        optimiser: The optimiser; the training's if None.
+    """
+
+    kind: Literal["flow_matching"] = "flow_matching"
+    network: NetworkConfig = ResidualConfig()
+    time_frequencies: int = Field(default=8, ge=0)
+    time: Literal["uniform", "logit_normal"] = "uniform"
+    solver: Literal["euler", "midpoint", "heun"] = "midpoint"
+    steps: int = Field(default=8, ge=1)
+    grid: float = Field(default=1.0, gt=0.0)
+    optimiser: OptimiserConfig | None = None
+
+
+ModelConfig = Annotated[GANConfig | FlowMatchingConfig, Field(discriminator="kind")]
+"""Any model, told apart by ``kind``."""

@@ -1,0 +1,74 @@
+"""How a recipe trains its model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hepgan._config import Config
+from hepgan.models import OptimiserConfig
+
+__all__ = ["ScheduleConfig", "SelectionConfig", "TrainingConfig"]
+
+
+class ScheduleConfig(Config):
+    """How the learning rate changes over the training.
+
+    Attributes:
+        kind: ``constant``; ``cosine``: falls to ``final``; ``onecycle``: rises first, then falls.
+        warmup: Steps over which it rises linearly from 0 at the start.
+        final: The last learning rate as a share of the highest (not for ``constant``).
+        rise: The share of the training over which ``onecycle`` rises, from 1/25 of the highest.
+    """
+
+    kind: Literal["constant", "cosine", "onecycle"] = "cosine"
+    warmup: int = Field(default=0, ge=0)
+    final: float = Field(default=0.0, ge=0.0, le=1.0)
+    rise: float = Field(default=0.3, gt=0.0, lt=1.0)
+
+
+class SelectionConfig(Config):
+    """Which of the evaluated models is kept.
+
+    Attributes:
+        metrics: Names of metrics, of which smaller is better; all that are evaluated if empty.
+        rule: ``sum``: the smallest sum; ``rank_sum``: the smallest sum of ranks among all evaluations
+            so far (ranks do not depend on the metrics' scales).
+    """
+
+    metrics: tuple[str, ...] = ()
+    rule: Literal["sum", "rank_sum"] = "sum"
+
+
+class TrainingConfig(Config):
+    """How a model is trained.
+
+    Attributes:
+        steps: Training steps.
+        batch_size: Real events in a batch.
+        optimiser: For all parts of the model to which the recipe gives none; the model's default if None.
+        schedule: The learning rate's course; it follows the steps, or the time if that runs out sooner.
+        ema: Decay per step of the running mean of the weights that sampling uses; 0 for none, the
+            model's default if None.
+        gradient_clip: Largest norm of a phase's gradient; None for no limit.
+        evaluate_every: Steps between evaluations; None for none.
+        max_time: Seconds after which training ends; None for no limit.
+        validation_fraction: Share of the events that is kept out of training, for evaluations.
+        selection: Which of the evaluated models is kept; the last if None.
+        patience: Evaluations without a better model after which training ends; None for no limit.
+        checkpoint_every: Seconds between checkpoints.
+    """
+
+    steps: int = Field(default=10_000, ge=1)
+    batch_size: int = Field(default=1024, ge=1)
+    optimiser: OptimiserConfig | None = None
+    schedule: ScheduleConfig = ScheduleConfig()
+    ema: float | None = Field(default=None, ge=0.0, lt=1.0)
+    gradient_clip: float | None = Field(default=None, gt=0.0)
+    evaluate_every: int | None = Field(default=None, ge=1)
+    max_time: float | None = Field(default=None, gt=0.0)
+    validation_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    selection: SelectionConfig | None = None
+    patience: int | None = Field(default=None, ge=1)
+    checkpoint_every: float = Field(default=30.0, ge=0.0)

@@ -1,0 +1,89 @@
+"""What happened in a training, as tables."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["History", "Table"]
+
+
+class Table:
+    """Columns of numbers, one row for each step; nan where a row lacks a column."""
+
+    def __init__(self, columns: Mapping[str, NDArray[np.float64]] | None = None) -> None:
+        self._columns = {name: values.tolist() for name, values in (columns or {}).items()}
+
+    def __len__(self) -> int:
+        return max((len(c) for c in self._columns.values()), default=0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, ``step`` first."""
+        return tuple(self._columns)
+
+    def append(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a row."""
+        rows = len(self)
+        for name, value in {"step": float(step), **values}.items():
+            column = self._columns.setdefault(name, [])
+            column.extend([math.nan] * (rows - len(column)))
+            column.append(float(value))
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """A column.
+
+        Raises:
+            KeyError: If there is none of this name.
+        """
+        column = self._columns[name]
+        return np.array(column + [math.nan] * (len(self) - len(column)), dtype=np.float64)
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """All columns."""
+        return {name: self[name] for name in self._columns}
+
+    def rows(self) -> list[dict[str, float]]:
+        """All rows."""
+        columns = {name: values.tolist() for name, values in self.columns().items()}
+        return [{name: values[i] for name, values in columns.items()} for i in range(len(self))]
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the table, with a line of names first."""
+        with Path(path).open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.names)
+            writer.writeheader()
+            writer.writerows(self.rows())
+
+
+class History:
+    """What happened in a training.
+
+    Attributes:
+        losses: For each step: every term (``phase/term``, without its weight), ``phase/total`` (with all
+            weights), ``phase/gradient`` (its norm), ``lr`` (as a share of the highest).
+        metrics: For each evaluation: the metrics.
+        status: ``running``, ``finished`` (all steps), ``time`` (out of time), ``patience`` (no better
+            model for long) or ``interrupted`` (by the user).
+        best_step: The step of the model that was kept; None if it is the last.
+        seconds: Time spent, over all runs that a resumed training consists of.
+        events: Real events seen.
+    """
+
+    def __init__(self) -> None:
+        self.losses = Table()
+        self.metrics = Table()
+        self.status = "running"
+        self.best_step: int | None = None
+        self.seconds = 0.0
+        self.events = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"History({self.status}, {len(self.losses)} steps, {self.seconds:.0f} s, best: {self.best_step})"
+        )
