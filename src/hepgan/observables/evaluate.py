@@ -1,0 +1,278 @@
+"""Evaluation of an expression on tensors, part by part."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Set
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from hepgan import vectors
+from hepgan.events.batch import EventBatch, Objects
+from hepgan.events.schema import coordinates
+from hepgan.observables import arithmetic, functions
+from hepgan.observables.language import (
+    CONSTANTS,
+    PAIR_PROPERTIES,
+    PROPERTIES,
+    Expression,
+    integer,
+    suggestion,
+)
+from hepgan.observables.values import Mismatch, Value, Values, align, at, cut, per_object, select
+
+__all__ = ["BatchSource", "Source", "evaluate"]
+
+# of a zero momentum these are infinite or undefined
+_SINGULAR = frozenset(("eta", "theta", "costheta", "cottheta", "rapidity", "beta", "gamma"))
+
+
+class Source(Protocol):
+    """Events as the evaluator sees them."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of collections and scalars."""
+
+    def objects(self, name: str, fields: Set[str]) -> Objects | None:
+        """The objects called so with those of the fields that they have; None if there are none."""
+
+    def scalar(self, name: str) -> Tensor | None:
+        """The number of the event called so, (N,); None if there is none."""
+
+
+class BatchSource:
+    """The events of a batch.
+
+    Args:
+        batch: The events.
+    """
+
+    def __init__(self, batch: EventBatch) -> None:
+        self.batch = batch
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of collections and scalars."""
+        return (*self.batch.collections, *self.batch.scalars)
+
+    def objects(self, name: str, fields: Set[str]) -> Objects | None:
+        """The collection with those of the fields that are needed."""
+        found = self.batch.collections.get(name)
+        if found is None:
+            return None
+        return Objects(needed(found.fields, fields), found.mask)
+
+    def scalar(self, name: str) -> Tensor | None:
+        """The scalar called so."""
+        return self.batch.scalars.get(name)
+
+
+def needed(fields: Any, used: Set[str]) -> dict[str, Any]:
+    """Of an object's fields, those that an expression uses and those that make the momentum."""
+    keep = used | set(coordinates(tuple(fields)))
+    return {n: fields[n] for n in fields if n in keep} or {n: fields[n] for n in list(fields)[:1]}
+
+
+def evaluate(expression: Expression, source: Source, *, strict: bool = False) -> Values:
+    """The values of an expression.
+
+    Args:
+        expression: A parsed expression.
+        source: The events.
+        strict: Whether objects that no event can have are an error (else they are missing).
+
+    Raises:
+        RecipeError: If the expression does not fit the events, with the position.
+    """
+    result = _Evaluator(expression, source, strict).visit(expression.tree)
+    if not result.is_number:
+        reason = "the result is objects or momenta, not a number; take one of their quantities, such as .pt"
+        raise expression.error(expression.tree, reason)
+    if result.is_constant:
+        raise expression.error(expression.tree, "the result does not depend on the events")
+    data: Tensor = result.data
+    if result.mask is None:
+        return Values(data)
+    return Values(torch.where(result.mask, data, torch.zeros_like(data)), result.mask)
+
+
+class _Evaluator:
+    def __init__(self, expression: Expression, source: Source, strict: bool) -> None:
+        self.expression = expression
+        self.source = source
+        self.strict = strict
+
+    def visit(self, node: ast.AST) -> Value:
+        try:
+            return self._handlers[type(node)](self, node)
+        except Mismatch as error:
+            raise self.expression.error(node, str(error)) from None
+
+    def _constant(self, node: ast.Constant) -> Value:
+        value = node.value
+        if not isinstance(value, (bool, int, float)):
+            msg = f"{value!r} is not a number"
+            raise Mismatch(msg)
+        return Value(value)
+
+    def _name(self, node: ast.Name) -> Value:
+        name = node.id
+        scalar = self.source.scalar(name)
+        if scalar is not None:
+            return Value(scalar)
+        objects = self._objects(name)
+        if objects is not None:
+            return objects
+        if name.startswith("n"):
+            counted = self._objects(name[1:])
+            if counted is not None:
+                return functions.call("count", [per_object(counted, name)], name)
+        if name in CONSTANTS:
+            return Value(CONSTANTS[name])
+        msg = f"unknown name {name!r}{suggestion(name, self.source.names)}"
+        raise Mismatch(msg)
+
+    def _objects(self, name: str) -> Value | None:
+        objects = self.source.objects(name, self.expression.attributes)
+        if objects is None:
+            return None
+        jagged = len(objects.shape) > 1
+        return Value(Objects(objects.fields), objects.mask, name if jagged else None)
+
+    def _attribute(self, node: ast.Attribute) -> Value:
+        value = self.visit(node.value)
+        name = node.attr
+        if value.pair is not None:
+            if name in ("first", "second"):
+                return value.pair[name == "second"]
+            if name in PAIR_PROPERTIES:
+                return self._method_of(name, *value.pair)
+        if isinstance(value.data, Objects):
+            field = value.data.fields.get(name)
+            if field is not None:
+                return Value(field, value.mask, value.domain, value.compact)
+        if value.is_number:
+            msg = f"a number has no attribute {name!r}"
+            raise Mismatch(msg)
+        if name in PROPERTIES and (not isinstance(value.data, Objects) or self._has_momentum(value.data)):
+            try:
+                data = getattr(value.momentum, name)
+            except AttributeError:
+                pass
+            else:
+                if value.mask is not None and name in _SINGULAR:
+                    data = torch.where(value.mask, data, torch.zeros_like(data))
+                return Value(data, value.mask, value.domain, value.compact)
+        raise Mismatch(self._unknown_attribute(value, name))
+
+    @staticmethod
+    def _has_momentum(objects: Objects) -> bool:
+        return bool(coordinates(tuple(objects.fields)))
+
+    def _unknown_attribute(self, value: Value, name: str) -> str:
+        fields: list[str] = []
+        momentum = not isinstance(value.data, Objects) or self._has_momentum(value.data)
+        if isinstance(value.data, Objects):
+            fields += value.data.fields
+        if momentum:
+            fields += [p for p in PROPERTIES if hasattr(value.momentum, p)]
+        if value.pair is not None:
+            fields += [*PAIR_PROPERTIES, "first", "second"]
+        what = value.domain or "the object"
+        return f"{what} has no field or property {name!r}{suggestion(name, fields)}"
+
+    def _subscript(self, node: ast.Subscript) -> Value:
+        value = self.visit(node.value)
+        if value.domain is None:
+            msg = "only objects can be indexed; there is only one here in each event"
+            raise Mismatch(msg)
+        where = node.slice
+        domain = f"{value.domain}[{self.expression.texts[where]}]"
+        if isinstance(where, ast.Slice):
+            start = None if where.lower is None else integer(where.lower)
+            stop = None if where.upper is None else integer(where.upper)
+            return cut(value, start, stop, domain)
+        position = integer(where)
+        if position is not None:
+            return at(value, position, strict=self.strict and value.compact)
+        condition = self.visit(where)
+        if condition.is_constant or not condition.is_number:
+            msg = "objects are chosen by a number, a slice or a condition, such as Jet.pt > 30"
+            raise Mismatch(msg)
+        return select(value, condition, domain)
+
+    def _call(self, node: ast.Call) -> Value:
+        arguments = [self.visit(a) for a in node.args]
+        if isinstance(node.func, ast.Attribute):
+            return self._method_of(node.func.attr, self.visit(node.func.value), *arguments)
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        return functions.call(name, arguments, self.expression.texts[node])
+
+    def _method_of(self, name: str, *operands: Value) -> Value:
+        aligned, mask, domain, compact = align(*operands)
+        momenta = [v.momentum for v in aligned]
+        if mask is not None and name in ("boost", "boostCM_of"):
+            momenta[1] = _at_rest(momenta[1], mask)
+        try:
+            result: Any = getattr(momenta[0], name)(*momenta[1:])
+        except (TypeError, AttributeError, ValueError) as error:
+            msg = f"{name} does not work for these momenta ({error})"
+            raise Mismatch(msg) from None
+        if mask is not None and isinstance(result, Tensor):
+            result = torch.where(mask, result, torch.zeros_like(result))
+        return Value(result, mask, domain, compact)
+
+    def _binary(self, node: ast.BinOp) -> Value:
+        left, right = self.visit(node.left), self.visit(node.right)
+        try:
+            return arithmetic.binary(type(node.op), left, right)
+        except (TypeError, AttributeError) as error:
+            msg = f"this does not work for these momenta ({error})"
+            raise Mismatch(msg) from None
+
+    def _unary(self, node: ast.UnaryOp) -> Value:
+        return arithmetic.unary(type(node.op), self.visit(node.operand))
+
+    def _boolean(self, node: ast.BoolOp) -> Value:
+        first, *others = (self.visit(v) for v in node.values)
+        for other in others:
+            first = arithmetic.boolean(isinstance(node.op, ast.And), first, other)
+        return first
+
+    def _compare(self, node: ast.Compare) -> Value:
+        values = [self.visit(v) for v in (node.left, *node.comparators)]
+        held = [
+            arithmetic.compare(type(op), a, b)
+            for op, a, b in zip(node.ops, values[:-1], values[1:], strict=True)
+        ]
+        first, *others = held
+        for other in others:
+            first = arithmetic.boolean(True, first, other)
+        return first
+
+    _handlers: dict[type[ast.AST], Callable[[_Evaluator, Any], Value]] = {  # noqa: RUF012
+        ast.Constant: _constant,
+        ast.Name: _name,
+        ast.Attribute: _attribute,
+        ast.Subscript: _subscript,
+        ast.Call: _call,
+        ast.BinOp: _binary,
+        ast.UnaryOp: _unary,
+        ast.BoolOp: _boolean,
+        ast.Compare: _compare,
+    }
+
+
+def _at_rest(momentum: Any, mask: Tensor) -> Any:
+    """Momenta with particles at rest in the place of missing ones, whose velocity would be 0 / 0."""
+    try:
+        four = momentum.to_pxpypzenergy() if hasattr(momentum, "energy") else momentum
+        names = ("px", "py", "pz", "energy")
+        parts = {n: getattr(four, n) for n in names if hasattr(four, n)}
+    except AttributeError:
+        return momentum
+    rest = {n: torch.full_like(t, 1.0 if n == "energy" else 0.0) for n, t in parts.items()}
+    return vectors.array(**{n: torch.where(mask, parts[n], rest[n]) for n in parts})

@@ -1,0 +1,244 @@
+"""The functions of the language, on masked tensors."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hepgan import vectors
+from hepgan.observables.arithmetic import (
+    as_tensor,
+    binary,
+    counting,
+    finite,
+    harmless,
+    numbers,
+    promote,
+    real,
+    singular,
+    where_exists,
+)
+from hepgan.observables.values import Mismatch, Value, align, device_of, map_data, per_object, take, truth
+
+__all__ = ["call"]
+
+
+def call(name: str, arguments: list[Value], text: str) -> Value:
+    """One of the language's functions.
+
+    Args:
+        name: Its name.
+        arguments: As many as it takes.
+        text: The whole call as text, the name of the set of objects that it may make.
+    """
+    if name in _ELEMENTWISE:
+        return _elementwise(name, arguments[0])
+    if name in ("max", "min") and len(arguments) > 1:
+        return _extremum(name, arguments)
+    return _FUNCTIONS[name](*arguments, text)
+
+
+def _sum(value: Value, _: str) -> Value:
+    value = per_object(value, "sum")
+    if value.is_number:
+        return Value(where_exists(counting(value.data), value.mask, 0).sum(1))
+    momentum = value.momentum.to_cartesian()
+    return Value(map_data(lambda t: where_exists(t, value.mask, 0).sum(1), momentum))
+
+
+def _count(value: Value, _: str) -> Value:
+    value = per_object(value, "count")
+    if isinstance(value.data, Tensor) and value.data.dtype == torch.bool:
+        msg = "count counts objects, whether a condition holds or not; use sum(...), or count(Jet[...])"
+        raise Mismatch(msg)
+    return Value(value.exists().sum(1))
+
+
+def _mean(value: Value, text: str) -> Value:
+    total = _sum(value, text)
+    if not total.is_number:
+        msg = "mean is for numbers"
+        raise Mismatch(msg)
+    if value.mask is None and value.shape[1] > 0:
+        return Value(real(total.data) / value.shape[1])
+    number = value.exists().sum(1)
+    return Value(real(total.data) / number.clamp(min=1), number > 0)
+
+
+def _any(value: Value, _: str) -> Value:
+    held = truth(per_object(value, "any").data)
+    return Value((held if value.mask is None else held & value.mask).any(1))
+
+
+def _all(value: Value, _: str) -> Value:
+    held = truth(per_object(value, "all").data)
+    return Value((held if value.mask is None else held | ~value.mask).all(1))
+
+
+def _reduce_extremum(largest: bool) -> Callable[[Value, str], Value]:
+    def reduce(value: Value, _: str) -> Value:
+        value = per_object(value, "max" if largest else "min")
+        numbers(value)
+        data = counting(value.data)
+        if data.shape[1] == 0:
+            return Value(data.new_zeros(data.shape[0]), value.exists().any(1))
+        limits = torch.finfo(data.dtype) if data.is_floating_point() else torch.iinfo(data.dtype)
+        filled = where_exists(data, value.mask, limits.min if largest else limits.max)
+        found = filled.amax(1) if largest else filled.amin(1)
+        if value.mask is None:
+            return Value(found)
+        exists = value.mask.any(1)
+        return Value(where_exists(found, exists, 0), exists)
+
+    return reduce
+
+
+def _extremum(name: str, values: list[Value]) -> Value:
+    numbers(*values)
+    aligned, mask, domain, compact = align(*values)
+    like = next((v.data for v in aligned if not v.is_constant), None)
+    if like is None:
+        return Value((max if name == "max" else min)(v.data for v in values))
+    function = torch.maximum if name == "max" else torch.minimum
+    result, *others = (v.data for v in aligned)
+    for other in others:
+        x, y = promote(result, other)
+        tensor = x if isinstance(x, Tensor) else y
+        result = function(as_tensor(x, tensor), as_tensor(y, tensor))
+    return Value(result, mask, domain, compact)
+
+
+def _where(condition: Value, yes: Value, no: Value, _: str) -> Value:
+    numbers(condition, yes, no)
+    if condition.is_constant:
+        msg = "a condition that does not depend on the events"
+        raise Mismatch(msg)
+    (c, a, b), _mask, domain, compact = align(condition, yes, no)
+    holds = truth(c.data)
+    x, y = promote(a.data, b.data)
+    like = x if isinstance(x, Tensor) else y
+    if not isinstance(like, Tensor):
+        like = torch.zeros((), dtype=torch.float64, device=device_of(holds))
+        like = like if isinstance(x, float) or isinstance(y, float) else like.to(torch.int64)
+    data = torch.where(holds, as_tensor(x, like), as_tensor(y, like))
+    mask = c.mask
+    if a.mask is not None or b.mask is not None:
+        true = torch.ones_like(holds)
+        chosen = torch.where(holds, true if a.mask is None else a.mask, true if b.mask is None else b.mask)
+        mask = chosen if mask is None else mask & chosen
+    owner = next((v for v in (c, a, b) if v.domain is not None and not v.is_constant), None)
+    if owner is not None and mask is not None:
+        mask = mask.expand(owner.shape)
+    return Value(data if owner is None else data.expand(owner.shape), mask, domain, compact)
+
+
+def _two(name: str) -> Callable[[Value, Value, str], Value]:
+    function = torch.arctan2 if name == "arctan2" else torch.hypot
+
+    def compute(left: Value, right: Value, _: str) -> Value:
+        numbers(left, right)
+        (a, b), mask, domain, compact = align(left, right)
+        x, y = promote(a.data, b.data, always=True)
+        like = x if isinstance(x, Tensor) else y
+        if not isinstance(like, Tensor):
+            msg = f"{name} of numbers that do not depend on the events"
+            raise Mismatch(msg)
+        x, y = (finite(harmless(as_tensor(v, like), mask)) for v in (x, y))
+        return Value(vectors.finite_gradient(function(x, y)), mask, domain, compact)
+
+    return compute
+
+
+def _transverse_mass(left: Value, right: Value, _: str) -> Value:
+    (a, b), mask, domain, compact = align(left, right)
+    one, two = a.momentum, b.momentum
+    # 1 - cos(dphi) = 2 sin(dphi / 2)^2 without the loss of digits at small angles
+    sine = torch.sin(one.deltaphi(two) / 2).abs()
+    root = singular(torch.sqrt, 1.0)(one.pt * two.pt, mask)
+    return Value(2 * root * sine, mask, domain, compact)
+
+
+def _pairs(*arguments: Any) -> Value:
+    *values, text = arguments
+    values = [per_object(v, "pairs") for v in values]
+    sizes = [v.shape[1] for v in values]
+    device = device_of(values[0].data)
+    if len(values) == 1:
+        first, second = torch.triu_indices(sizes[0], sizes[0], 1, device=device)
+    else:
+        first = torch.arange(sizes[0], device=device).repeat_interleave(sizes[1])
+        second = torch.arange(sizes[1], device=device).repeat(sizes[0])
+    a = values[0].map(lambda t: t[:, first], domain=text, compact=False)
+    b = values[-1].map(lambda t: t[:, second], domain=text, compact=False)
+    both = binary(ast.Add, a, b)
+    if both.is_number:
+        msg = "pairs are made of objects, not of numbers"
+        raise Mismatch(msg)
+    return Value(both.data, both.mask, text, compact=False, pair=(a, b))
+
+
+def _sort(value: Value, key: Value, text: str) -> Value:
+    value, key = per_object(value, "sort"), per_object(key, "the key of sort")
+    numbers(key)
+    align(value, key)
+    lowest = where_exists(real(key.data), key.mask, -math.inf).detach()
+    order = lowest.argsort(dim=1, descending=True, stable=True)
+    ordered = take(value, order)
+    return Value(ordered.data, ordered.mask, text, compact=True)
+
+
+_FUNCTIONS: dict[str, Callable[..., Value]] = {
+    "sum": _sum,
+    "count": _count,
+    "mean": _mean,
+    "any": _any,
+    "all": _all,
+    "max": _reduce_extremum(True),
+    "min": _reduce_extremum(False),
+    "where": _where,
+    "arctan2": _two("arctan2"),
+    "hypot": _two("hypot"),
+    "transverse_mass": _transverse_mass,
+    "pairs": _pairs,
+    "sort": _sort,
+}
+
+
+# ----------------------------------------------------------------------------------- elementwise
+
+
+def _elementwise(name: str, value: Value) -> Value:
+    numbers(value)
+    if value.is_constant:
+        number = torch.tensor(float(value.data), dtype=torch.float64)
+        result = float(_ELEMENTWISE[name](number, None))
+        if not math.isfinite(result):
+            msg = f"{name} of this number is not a finite real number"
+            raise Mismatch(msg)
+        return Value(result)
+    data = counting(value.data)
+    if name not in ("abs", "sign"):
+        data = real(data)
+    return Value(_ELEMENTWISE[name](data, value.mask), value.mask, value.domain, value.compact)
+
+
+def _regular(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    return lambda data, mask: function(data)
+
+
+def _wrap(angle: Tensor) -> Tensor:
+    # as vector does it, so that the edge goes to the same side
+    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+
+
+_ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
+    **{n: _regular(getattr(torch, n)) for n in ("abs", "sign", "floor", "sin", "cos", "tanh", "arctan")},
+    **{n: singular(getattr(torch, n), 1.0) for n in ("sqrt", "log", "log10")},
+    **{n: singular(getattr(torch, n), 0.0) for n in ("exp", "tan", "sinh", "cosh", "arcsin", "arccos")},
+    "wrap": _regular(_wrap),
+}

@@ -1,0 +1,292 @@
+"""The language of observables: which expressions there are, and their check before any evaluation.
+
+An expression is read with `ast` and walked; nothing is ever compiled or evaluated as Python, so that an
+expression from a stranger's model file can do no more than arithmetic on events.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+
+from hepgan.errors import RecipeError
+
+__all__ = ["FUNCTIONS", "METHODS", "PROPERTIES", "Expression", "parse"]
+
+MAX_LENGTH = 1000
+MAX_NODES = 500
+MAX_DEPTH = 50
+
+CONSTANTS = {"pi": math.pi}
+
+FUNCTIONS: dict[str, tuple[int, int]] = {
+    **dict.fromkeys(("sum", "count", "mean", "any", "all"), (1, 1)),
+    **dict.fromkeys(("max", "min"), (1, 8)),
+    **dict.fromkeys(("abs", "sqrt", "exp", "log", "log10", "sign", "floor", "wrap"), (1, 1)),
+    **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"), (1, 1)),
+    **dict.fromkeys(("arctan2", "hypot", "transverse_mass", "sort"), (2, 2)),
+    "where": (3, 3),
+    "pairs": (1, 2),
+}
+"""Functions, each with the smallest and largest number of its arguments."""
+
+METHODS: dict[str, int] = {
+    **dict.fromkeys(("deltaR", "deltaR2", "deltaphi", "deltaeta", "deltaangle", "deltaRapidityPhi"), 1),
+    **dict.fromkeys(("dot", "cross", "boost", "boostCM_of"), 1),
+    **dict.fromkeys(("unit", "to_2D", "to_3D"), 0),
+}
+"""Methods of momenta, each with the number of its arguments; those of `vector`."""
+
+PROPERTIES = frozenset(
+    (
+        *("px", "py", "pz", "pt", "pt2", "p", "p2", "phi", "eta", "theta", "costheta", "cottheta"),
+        *("energy", "energy2", "E", "mass", "mass2", "M", "m", "mt", "mt2", "et", "et2"),
+        *("rapidity", "beta", "gamma"),
+    )
+)
+"""Properties of momenta; those of `vector`."""
+
+PAIR_PROPERTIES = ("deltaR", "deltaR2", "deltaphi", "deltaeta", "deltaangle", "deltaRapidityPhi")
+"""Quantities of two momenta that ``pairs(...)`` has as attributes."""
+
+_BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.Pow, ast.BitAnd, ast.BitOr)
+_COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
+_CHARACTERS = re.compile(r"[A-Za-z0-9_.,+\-*/%()\[\]<>=!&|~: ]*")
+_INNER = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An expression that has passed the check.
+
+    Attributes:
+        source: Its text.
+        tree: Its syntax tree.
+        names: The names that it uses: collections, scalars, ``nJet``.
+        attributes: The fields and properties that it uses.
+        texts: The text of each indexed or called part, which identifies a set of objects.
+    """
+
+    source: str
+    tree: ast.expr = field(compare=False, repr=False)
+    names: frozenset[str] = field(compare=False, repr=False)
+    attributes: frozenset[str] = field(compare=False, repr=False)
+    texts: dict[ast.expr, str] = field(compare=False, repr=False)
+
+    @property
+    def makes_pairs(self) -> bool:
+        """Whether it combines objects to pairs, which takes memory quadratic in their number."""
+        return "pairs" in self.source
+
+    def error(self, node: ast.AST, reason: str) -> RecipeError:
+        """The error to raise for a part of the expression."""
+        return _error(self.source, getattr(node, "col_offset", 0), reason)
+
+
+@lru_cache(maxsize=4096)
+def parse(expression: str) -> Expression:
+    """Reads and checks an expression; the same text is read once.
+
+    Args:
+        expression: For example ``(Muon[0] + Muon[1]).mass``.
+
+    Raises:
+        RecipeError: With the position, if the text is not an expression of the language.
+    """
+    if len(expression) > MAX_LENGTH:
+        msg = f"an expression of {len(expression)} characters; the limit is {MAX_LENGTH}"
+        raise RecipeError(msg)
+    source = " ".join(expression.split())
+    if not source:
+        msg = "an empty expression"
+        raise RecipeError(msg)
+    _check_characters(source)
+    tree = _syntax_tree(source)
+    _check_size(source, tree)
+    used = _Check(source)
+    used.visit(tree)
+    texts = {part: ast.unparse(part) for part in used.parts}
+    return Expression(source, tree, frozenset(used.names), frozenset(used.attributes), texts)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What to add to a message about an unknown name: the closest one and what there is."""
+    known = sorted(set(known))
+    close = get_close_matches(name, known, 1, 0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    shown = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
+    return f"{hint} (there are: {shown or 'none'})"
+
+
+def _error(source: str, column: int, reason: str) -> RecipeError:
+    return RecipeError(f"in {source!r}, column {column + 1}: {reason}")
+
+
+def _check_characters(source: str) -> None:
+    found = _CHARACTERS.match(source)
+    end = found.end() if found else 0
+    if end < len(source):
+        raise _error(source, end, f"the character {source[end]!r} has no meaning here")
+    depth = 0
+    for column, character in enumerate(source):
+        depth += (character in "([") - (character in ")]")
+        if depth > MAX_DEPTH:
+            raise _error(source, column, f"more than {MAX_DEPTH} brackets inside each other")
+
+
+def _syntax_tree(source: str) -> ast.expr:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source, mode="eval").body
+    except SyntaxError as error:
+        column = min(max((error.offset or 1) - 1, 0), len(source))
+        raise _error(source, column, f"not an expression ({error.msg})") from None
+    except (ValueError, MemoryError, RecursionError) as error:
+        raise _error(source, 0, f"too long or too deep to read ({type(error).__name__})") from None
+
+
+def _check_size(source: str, tree: ast.expr) -> None:
+    stack: list[tuple[ast.AST, int]] = [(tree, 1)]
+    count = 0
+    while stack:
+        node, depth = stack.pop()
+        if isinstance(node, _INNER):
+            continue
+        count += 1
+        if depth > MAX_DEPTH:
+            raise _error(source, getattr(node, "col_offset", 0), f"more than {MAX_DEPTH} levels deep")
+        if count > MAX_NODES:
+            raise _error(source, getattr(node, "col_offset", 0), f"more than {MAX_NODES} parts")
+        stack.extend((child, depth + 1) for child in ast.iter_child_nodes(node))
+
+
+class _Check(ast.NodeVisitor):
+    """Raises at the first part that is not of the language; collects the names that are used."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.parts: set[ast.expr] = set()
+
+    def fail(self, node: ast.AST, reason: str) -> RecipeError:
+        return _error(self.source, getattr(node, "col_offset", 0), reason)
+
+    def generic_visit(self, node: ast.AST) -> None:
+        what = _NAMES.get(type(node), type(node).__name__)
+        raise self.fail(node, f"{what} is not part of the language of observables")
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        value = node.value
+        if not isinstance(value, (bool, int, float)):
+            raise self.fail(node, f"{value!r} is not a number")
+        if (isinstance(value, int) and value >= 2**53) or not math.isfinite(value):
+            raise self.fail(node, "this number is too large")
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if node.id.startswith("__"):
+            raise self.fail(node, f"names such as {node.id!r} are not allowed")
+        self.names.add(node.id)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if node.attr.startswith("_"):
+            raise self.fail(node, f"attributes such as {node.attr!r} are not allowed")
+        self.attributes.add(node.attr)
+        self.visit(node.value)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        self.visit(node.value)
+        self.parts.add(node.slice)
+        where = node.slice
+        if isinstance(where, ast.Slice):
+            if where.step is not None:
+                raise self.fail(where.step, "a step in a slice is not part of the language of observables")
+            for bound in (where.lower, where.upper):
+                if bound is not None and integer(bound) is None:
+                    raise self.fail(bound, "a slice needs whole numbers")
+        elif integer(where) is None:
+            self.visit(where)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if node.keywords:
+            raise self.fail(node, "arguments have no names in the language of observables")
+        function = node.func
+        count = len(node.args)
+        if isinstance(function, ast.Name):
+            if function.id not in FUNCTIONS:
+                raise self.fail(
+                    function, f"unknown function {function.id!r}{suggestion(function.id, FUNCTIONS)}"
+                )
+            low, high = FUNCTIONS[function.id]
+            name = function.id
+        elif isinstance(function, ast.Attribute):
+            if function.attr not in METHODS:
+                raise self.fail(
+                    function, f"unknown method {function.attr!r}{suggestion(function.attr, METHODS)}"
+                )
+            low = high = METHODS[function.attr]
+            name = function.attr
+            self.visit(function.value)
+        else:
+            raise self.fail(node, "only functions and methods that are listed can be called")
+        if not low <= count <= high:
+            wanted = str(low) if low == high else f"{low} to {high}"
+            raise self.fail(node, f"{name} takes {wanted} arguments, not {count}")
+        self.parts.add(node)
+        for argument in node.args:
+            self.visit(argument)
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        if not isinstance(node.op, _BINARY):
+            raise self.fail(node, f"the operator {type(node.op).__name__} is not part of the language")
+        self._children(node)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
+        self.visit(node.operand)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        self._children(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        for operator in node.ops:
+            if not isinstance(operator, _COMPARISONS):
+                raise self.fail(node, f"the comparison {type(operator).__name__} is not part of the language")
+        self._children(node)
+
+    def _children(self, node: ast.AST) -> None:
+        for child in _expressions(node):
+            self.visit(child)
+
+
+_NAMES: dict[type[ast.AST], str] = {
+    ast.Lambda: "a lambda",
+    ast.ListComp: "a comprehension",
+    ast.GeneratorExp: "a comprehension",
+    ast.IfExp: "if ... else (use where)",
+    ast.List: "a list",
+    ast.Tuple: "a tuple",
+    ast.Starred: "an argument with a star",
+    ast.NamedExpr: "an assignment",
+    ast.Slice: "a slice inside a tuple",
+}
+
+
+def _expressions(node: ast.AST) -> Iterator[ast.expr]:
+    return (child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))
+
+
+def integer(node: ast.expr) -> int | None:
+    """The whole number that a node spells out (``2``, ``-1``), or None."""
+    sign = 1
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        sign, node = -1, node.operand
+    if isinstance(node, ast.Constant) and type(node.value) is int and node.value < 2**31:
+        return sign * node.value
+    return None

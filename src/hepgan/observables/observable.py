@@ -1,0 +1,296 @@
+"""The observable: a physics quantity with one definition for files, training and histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import awkward as ak
+import hist
+import numpy as np
+import torch
+from torch import Tensor
+
+from hepgan.errors import RecipeError
+from hepgan.events.batch import EventBatch
+from hepgan.events.schema import EventSchema
+from hepgan.observables.checking import Checked, example, text_used
+from hepgan.observables.columns import evaluate_awkward
+from hepgan.observables.config import ObservableConfig, check_axis
+from hepgan.observables.evaluate import BatchSource, evaluate
+from hepgan.observables.language import parse
+from hepgan.observables.ranges import Span, find_span
+from hepgan.observables.values import Values
+
+__all__ = ["Observable"]
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A named quantity of events.
+
+    It takes an awkward array of events or an `EventBatch`, and on a batch it is differentiable.
+
+    Args:
+        name: Its name, that of the histogram axis.
+        expression: The quantity in the language of observables.
+        function: Instead, a Python function of events, such as
+            ``lambda ev: (ev.Muon[:, 0] + ev.Muon[:, 1]).mass``. For a batch it returns a tensor (N,), or
+            (tensor, mask), or `Values`; the mask is due where an event may lack the quantity or a
+            collection is padded. For an awkward array it returns an array of numbers or of lists.
+        bins: Number of bins.
+        range: Lower and upper end; for ``integer`` both are whole and inclusive.
+        edges: Instead of bins and range, the bin edges.
+        log: Whether the bins have equal widths in the logarithm.
+        integer: Whether there is one bin for each whole number.
+        label: The quantity in LaTeX, without the unit; the name by default.
+        unit: The unit.
+
+    Raises:
+        RecipeError: If the expression is not of the language, or the axis makes no sense.
+        ValueError: If there are both or neither of expression and function.
+    """
+
+    name: str
+    expression: str | None = None
+    function: Callable[[Any], Any] | None = None
+    bins: int = 50
+    range: tuple[float, float] | None = None
+    edges: tuple[float, ...] | None = None
+    log: bool = False
+    integer: bool = False
+    label: str | None = None
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.expression is None) == (self.function is None):
+            msg = f"{self.name}: give either an expression or a function"
+            raise ValueError(msg)
+        if self.expression is not None:
+            parse(self.expression)
+        try:
+            check_axis(self.range, self.edges, self.log, self.integer)
+        except ValueError as error:
+            msg = f"observable {self.name}: {error}"
+            raise RecipeError(msg) from None
+
+    # ------------------------------------------------------------------------------- values
+
+    def __call__(self, events: Any) -> Any:
+        """The values for events.
+
+        Args:
+            events: N events, an `EventBatch` or an ak.Array.
+
+        Returns:
+            `Values` for a batch; for an awkward array an ak.Array of N numbers (None where an event lacks
+            the quantity) or of N lists.
+
+        Raises:
+            RecipeError: If the observable does not fit the events.
+            TypeError: If the events are neither.
+        """
+        if isinstance(events, EventBatch):
+            if self.expression is not None:
+                return evaluate(parse(self.expression), BatchSource(events))
+            return self._values_of_function(events)
+        if isinstance(events, ak.Array):
+            if self.expression is not None:
+                return evaluate_awkward(parse(self.expression), events)
+            return self._array_of_function(events)
+        msg = f"events are an EventBatch or an ak.Array, not {type(events).__name__}"
+        raise TypeError(msg)
+
+    def flat(self, events: Any) -> tuple[Any, Any]:
+        """All values that exist, in a row, and the number of the event of each.
+
+        Args:
+            events: N events.
+
+        Returns:
+            Values and event numbers: tensors for a batch (values are differentiable), numpy arrays for an
+            awkward array. Conditions become 0 and 1. Weights are ``weight[index]``.
+        """
+        if isinstance(events, EventBatch):
+            data, mask = self(events)
+            data = data.to(torch.int64) if data.dtype == torch.bool else data
+            if mask is None:
+                index = torch.arange(data.shape[0], device=data.device)
+                index = index if data.ndim == 1 else index[:, None].expand(data.shape)
+                return data.reshape(-1), index.reshape(-1)
+            return data[mask], mask.nonzero()[:, 0]
+        array = self(events)
+        if array.ndim == 1:
+            rows = np.flatnonzero(~ak.to_numpy(ak.is_none(array)))
+            values = ak.to_numpy(ak.drop_none(array))
+        else:
+            array = ak.drop_none(array, axis=1)
+            counts = ak.to_numpy(ak.fill_none(ak.num(array), 0))
+            rows = np.repeat(np.arange(len(array)), counts)
+            values = ak.to_numpy(ak.flatten(array, axis=None))
+        return values.astype(np.int64) if values.dtype == bool else values, rows
+
+    def dense(self, batch: EventBatch, fill: float = 0.0) -> tuple[Tensor, Tensor]:
+        """One floating-point number for each event, as critics and classifiers need it.
+
+        Args:
+            batch: N events.
+            fill: The number for events that lack the quantity.
+
+        Returns:
+            The numbers (N,), differentiable, and a mask (N,), True where the quantity exists.
+
+        Raises:
+            RecipeError: If the observable has one value for each object.
+        """
+        data, mask = self(batch)
+        if data.ndim != 1:
+            msg = f"observable {self.name} has a value for each object; one for each event is needed here"
+            raise RecipeError(msg)
+        data = data if data.is_floating_point() else data.to(torch.float64)
+        if mask is None:
+            return data, torch.ones_like(data, dtype=torch.bool)
+        return torch.where(mask, data, torch.full_like(data, fill)), mask
+
+    def check(self, schema: EventSchema) -> Checked:
+        """Whether the observable fits events of a schema, before there are any.
+
+        Raises:
+            RecipeError: If it names a collection, field or object that the events do not have.
+        """
+        batch = example(schema)
+        if self.expression is not None:
+            text = text_used(schema, self.expression)
+            if text:
+                msg = f"observable {self.name}: {text} is text, not a number"
+                raise RecipeError(msg)
+            try:
+                data, mask = evaluate(parse(self.expression), BatchSource(batch), strict=True)
+            except RecipeError as error:
+                msg = f"observable {self.name}: {error.message}"
+                raise RecipeError(msg) from None
+        else:
+            data, mask = self._values_of_function(batch)
+        return Checked(data.ndim == 1, not data.is_floating_point(), mask is not None)
+
+    def _run(self, events: Any) -> Any:
+        if self.function is None:
+            msg = f"observable {self.name} has no function"
+            raise ValueError(msg)
+        try:
+            return self.function(events)
+        except (AttributeError, KeyError, IndexError) as error:
+            msg = f"observable {self.name}: its function failed: {error}"
+            raise RecipeError(msg) from error
+
+    def _values_of_function(self, batch: EventBatch) -> Values:
+        result = self._run(batch)
+        data, mask = result if isinstance(result, tuple) else (result, None)
+        if not isinstance(data, Tensor) or data.ndim not in (1, 2) or data.shape[0] != len(batch):
+            shown = tuple(data.shape) if isinstance(data, Tensor) else type(data).__name__
+            msg = f"observable {self.name}: its function gave {shown}, not a tensor of {len(batch)} events"
+            raise RecipeError(msg)
+        if mask is None:
+            padded = [
+                n
+                for n, c in batch.collections.items()
+                if data.ndim == 2 and c.mask is not None and c.mask.shape == data.shape
+            ]
+            if padded:
+                msg = (
+                    f"observable {self.name}: its function gave a number for each object; {padded[0]} is "
+                    f"padded, so return (numbers, mask), as in (ev.{padded[0]}.pt, ev.{padded[0]}.mask)"
+                )
+                raise RecipeError(msg)
+            return Values(data)
+        mask = mask.expand(data.shape)
+        return Values(torch.where(mask, data, torch.zeros_like(data)), mask)
+
+    def _array_of_function(self, events: Any) -> Any:
+        result = self._run(events)
+        array = ak.Array(np.asarray(result)) if isinstance(result, np.ndarray) else result
+        good = isinstance(array, ak.Array) and array.ndim in (1, 2) and not ak.fields(array)
+        if not good or len(array) != len(events):
+            msg = f"observable {self.name}: its function gave {result!r:.80}, not numbers of each event"
+            raise RecipeError(msg)
+        return array
+
+    # --------------------------------------------------------------------------------- axis
+
+    @property
+    def title(self) -> str:
+        """The label with its unit, as it stands at an axis."""
+        label = self.name if self.label is None else self.label
+        return f"{label} [{self.unit}]" if self.unit else label
+
+    def axis(self) -> Any:
+        """The axis of its histogram.
+
+        Raises:
+            ValueError: If the range is not known yet; `with_range_from` finds it.
+        """
+        names = {"name": self.name, "label": self.title}
+        if self.edges is not None:
+            return hist.axis.Variable(self.edges, **names)
+        if self.range is None:
+            msg = f"observable {self.name} has no range; give one, or find one by with_range_from(values)"
+            raise ValueError(msg)
+        low, high = self.range
+        if self.integer:
+            return hist.axis.Integer(round(low), round(high) + 1, **names)
+        transform = hist.axis.transform.log if self.log else None
+        return hist.axis.Regular(self.bins, low, high, transform=transform, **names)
+
+    def with_range_from(self, values: Any, weights: Any = None) -> Observable:
+        """The same observable with bins and a range that suit values.
+
+        It covers 0.1% to 99.9% of them, rounded to nice numbers; whole numbers get one bin each, and
+        positive ones over several orders of magnitude logarithmic bins.
+
+        Args:
+            values: (n,) values, for example ``observable.flat(events)[0]``.
+            weights: (n,) weights, whose absolute values count; all 1 by default.
+
+        Raises:
+            ValueError: If there is no finite value.
+        """
+        span: Span = find_span(_numpy(values), None if weights is None else _numpy(weights), self.unit)
+        return replace(
+            self,
+            bins=self.bins if span.bins is None else span.bins,
+            range=(span.low, span.high),
+            edges=None,
+            log=span.log,
+            integer=span.integer,
+        )
+
+    # ------------------------------------------------------------------------------- config
+
+    @property
+    def config(self) -> ObservableConfig:
+        """The settings that make this observable again.
+
+        Raises:
+            RecipeError: If it is a Python function, which cannot be stored.
+        """
+        if self.expression is None:
+            msg = (
+                f"observable {self.name} is a Python function, which a recipe or model file cannot hold; "
+                "write it as an expression"
+            )
+            raise RecipeError(msg)
+        return ObservableConfig(
+            expression=self.expression,
+            bins=self.bins,
+            range=self.range,
+            edges=self.edges,
+            log=self.log,
+            integer=self.integer,
+            label=self.label,
+            unit=self.unit,
+        )
+
+
+def _numpy(values: Any) -> Any:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

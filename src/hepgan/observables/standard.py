@@ -1,0 +1,288 @@
+"""Observables by name, written in the language of observables, and the first set for events of a schema."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from hepgan.errors import RecipeError
+from hepgan.events.schema import Collection, EventSchema, Field, Kind
+from hepgan.observables.language import suggestion
+from hepgan.observables.observable import Observable
+
+__all__ = ["STANDARD", "default_observables", "standard"]
+
+_MOST_SLOTS = 8
+
+
+class Definition(NamedTuple):
+    """A standard quantity.
+
+    Attributes:
+        expression: With ``{0}``, ``{1}`` for the objects, ``{sum}`` for the sum of all of them.
+        label: In LaTeX, with ``{0}``, ``{1}`` and ``{all}`` for the objects' symbols.
+        unit: The unit.
+        objects: How many objects it takes, at least and at most; or the default objects.
+        defaults: The objects if none are given.
+        range: The natural range, if there is one.
+    """
+
+    expression: str
+    label: str
+    unit: str = ""
+    objects: tuple[int, int] = (1, 1)
+    defaults: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+
+
+_PHI = (-math.pi, math.pi)
+_ANY = (1, 8)
+
+STANDARD: dict[str, Definition] = {
+    "mass": Definition("{sum}.mass", "m_{{{all}}}", "GeV", _ANY),
+    "mass2": Definition("{sum}.mass2", "m^2_{{{all}}}", "GeV$^2$", _ANY),
+    "pt": Definition("{sum}.pt", "p_T^{{{all}}}", "GeV", _ANY),
+    "energy": Definition("{sum}.energy", "E_{{{all}}}", "GeV", _ANY),
+    "px": Definition("{sum}.px", "p_x^{{{all}}}", "GeV", _ANY),
+    "py": Definition("{sum}.py", "p_y^{{{all}}}", "GeV", _ANY),
+    "pz": Definition("{sum}.pz", "p_z^{{{all}}}", "GeV", _ANY),
+    "eta": Definition("{sum}.eta", r"\eta_{{{all}}}", "", _ANY),
+    "rapidity": Definition("{sum}.rapidity", "y_{{{all}}}", "", _ANY),
+    "phi": Definition("{sum}.phi", r"\phi_{{{all}}}", "rad", _ANY, range=_PHI),
+    "deltaR": Definition("{0}.deltaR({1})", r"\Delta R({0}, {1})", "", (2, 2)),
+    "deltaphi": Definition("{0}.deltaphi({1})", r"\Delta\phi({0}, {1})", "rad", (2, 2), range=_PHI),
+    "deltaeta": Definition("{0}.deltaeta({1})", r"\Delta\eta({0}, {1})", "", (2, 2)),
+    "deltaangle": Definition("{0}.deltaangle({1})", r"\angle({0}, {1})", "rad", (2, 2), range=(0.0, math.pi)),
+    "transverse_mass": Definition("transverse_mass({0}, {1})", "m_T({0}, {1})", "GeV", (2, 2)),
+    "costheta_cs": Definition(
+        "2 * ({0}.pz * {1}.energy - {0}.energy * {1}.pz) * sign({sum}.pz)"
+        " / ({sum}.mass * sqrt({sum}.mass2 + {sum}.pt2))",
+        r"\cos\theta^*_\mathrm{{CS}}",
+        "",
+        (2, 2),
+        range=(-1.0, 1.0),
+    ),
+    "phi_star": Definition(
+        "tan((pi - abs({0}.deltaphi({1}))) / 2) / cosh({0}.deltaeta({1}) / 2)", r"\phi^*_\eta", "", (2, 2)
+    ),
+    "count": Definition("count({0})", "N_{{{0}}}"),
+    "HT": Definition("sum({0}.pt)", "H_T", "GeV", defaults=("Jet",)),
+    "MHT": Definition("sum({0}).pt", r"H_T^\mathrm{{miss}}", "GeV", defaults=("Jet",)),
+    "MET": Definition("{0}.pt", r"p_T^\mathrm{{miss}}", "GeV", defaults=("MET",)),
+    "Q2": Definition(
+        "2 * {1} * ({0}.energy - {0}.pz)", "Q^2", "GeV$^2$", (2, 2), ("Electron", "beam_energy")
+    ),
+    "y_dis": Definition(
+        "1 - ({0}.energy + {0}.pz) / (2 * {1})", "y", "", (2, 2), ("Electron", "beam_energy"), (0.0, 1.0)
+    ),
+    "x_bj": Definition(
+        "({0}.energy - {0}.pz) / (2 * {1} - {0}.energy - {0}.pz)",
+        r"x_\mathrm{{Bj}}",
+        "",
+        (2, 2),
+        ("Electron", "beam_energy"),
+        (0.0, 1.0),
+    ),
+    "W2": Definition(
+        "2 * {1} * (2 * {1} - 2 * {0}.energy)", "W^2", "GeV$^2$", (2, 2), ("Electron", "beam_energy")
+    ),
+}
+"""The standard quantities.
+
+Several objects of ``mass``, ``pt`` and the like are added first. ``costheta_cs`` is that of Collins and
+Soper, Phys. Rev. D 16 (1977) 2219, of the negative and the positive lepton; ``phi_star`` that of Banfi et
+al., Eur. Phys. J. C 71 (2011) 1600. ``Q2``, ``x_bj``, ``y_dis`` and ``W2`` are those of the scattered lepton
+in deep inelastic scattering with beams of equal energies, the lepton beam along +z, all masses neglected.
+"""
+
+_SYMBOLS = {
+    "Muon": r"\mu",
+    "Electron": "e",
+    "Lepton": r"\ell",
+    "Tau": r"\tau",
+    "Photon": r"\gamma",
+    "Jet": "j",
+    "Parton": "p",
+    "MET": r"\mathrm{miss}",
+}
+_LEPTONS = ("Muon", "Electron", "Tau", "Lepton")
+_QUANTITIES: dict[str, tuple[str, str]] = {
+    "pt": ("p_T^{{{0}}}", "GeV"),
+    "eta": (r"\eta_{{{0}}}", ""),
+    "phi": (r"\phi_{{{0}}}", "rad"),
+    "theta": (r"\theta_{{{0}}}", "rad"),
+    "mass": ("m_{{{0}}}", "GeV"),
+    "energy": ("E_{{{0}}}", "GeV"),
+    "px": ("p_x^{{{0}}}", "GeV"),
+    "py": ("p_y^{{{0}}}", "GeV"),
+    "pz": ("p_z^{{{0}}}", "GeV"),
+}
+
+
+def standard(quantity: str, *objects: str, name: str | None = None) -> Observable:
+    """A standard quantity of objects, such as ``standard("mass", "Muon[0]", "Muon[1]")``.
+
+    Args:
+        quantity: One of `STANDARD`.
+        *objects: The objects, as expressions; some quantities have default ones.
+        name: The observable's name; ``quantity`` by default.
+
+    Raises:
+        RecipeError: If there is no such quantity, or it takes another number of objects.
+    """
+    definition = STANDARD.get(quantity)
+    if definition is None:
+        msg = f"no standard observable {quantity!r}{suggestion(quantity, STANDARD)}"
+        raise RecipeError(msg)
+    chosen = objects or definition.defaults
+    low, high = definition.objects
+    if not low <= len(chosen) <= high:
+        wanted = str(low) if low == high else f"{low} to {high}"
+        msg = f"the standard observable {quantity!r} takes {wanted} objects, not {len(chosen)}"
+        raise RecipeError(msg)
+    total = chosen[0] if len(chosen) == 1 else f"({' + '.join(chosen)})"
+    symbols = [symbol(text) for text in chosen]
+    bare = [symbol(re.sub(r"\[\d+\]", "", text)) for text in chosen]
+    label = definition.label.format(
+        *symbols, all="".join(symbols if len(set(bare)) > 1 or len(bare) == 1 else bare)
+    )
+    return Observable(
+        name or quantity,
+        definition.expression.format(*chosen, sum=total),
+        range=definition.range,
+        integer=False,
+        label=f"${label}$",
+        unit=definition.unit,
+    )
+
+
+def symbol(objects: str) -> str:
+    r"""The LaTeX symbol of an object: ``\mu_1`` for ``Muon[0]``."""
+    found = re.fullmatch(r"([A-Za-z]\w*)(?:\[(\d+)\])?", objects)
+    if found is None:
+        return rf"\mathrm{{{_text(objects)}}}"
+    base = _SYMBOLS.get(found[1], rf"\mathrm{{{_text(found[1])}}}")
+    return base if found[2] is None else f"{base}_{{{int(found[2]) + 1}}}"
+
+
+def default_observables(schema: EventSchema) -> dict[str, Observable]:
+    """The quantities to look at first in events of a schema.
+
+    These are all fields of all objects (of each object where their number is fixed, of the first and of
+    all of them where it is not), scalars, numbers of objects, mass, pt, deltaR and deltaphi of the two
+    leading objects of a kind, mass, pt and rapidity of all objects together, H_T of jets, and transverse
+    masses of leptons and missing pt.
+
+    Args:
+        schema: What the events hold.
+
+    Returns:
+        Observables by name. Ranges are set where they are natural or whole numbers have known limits;
+        `Observable.with_range_from` finds the others.
+    """
+    found: dict[str, Observable] = {}
+    for observable in _all_defaults(schema):
+        found.setdefault(observable.name, observable)
+    return found
+
+
+def _all_defaults(schema: EventSchema) -> Iterator[Observable]:
+    for collection in schema.collections:
+        yield from _of_collection(collection)
+    for field in schema.scalars:
+        if field.name != schema.weight:
+            yield from _of_field(field.name, field.name, field, "")
+    for collection in schema.collections:
+        if len(collection.coordinates) == 4 and collection.layout != "single" and collection.max_count >= 2:
+            yield from _of_pair(collection.name)
+    yield from _of_system(schema)
+    names = schema.collection_names
+    if "Jet" in names and _has_momentum(schema.collection("Jet"), jagged=True):
+        yield standard("HT")
+    if (
+        "MET" in names
+        and schema.collection("MET").layout == "single"
+        and schema.collection("MET").coordinates
+    ):
+        for name in _LEPTONS:
+            if name in names and schema.collection(name).coordinates and schema.collection(name).max_count:
+                lepton = name if schema.collection(name).layout == "single" else f"{name}[0]"
+                yield standard("transverse_mass", lepton, "MET", name=f"{name}_MET_mt")
+
+
+def _has_momentum(collection: Collection, *, jagged: bool) -> bool:
+    return bool(collection.coordinates) and (collection.layout != "single") == jagged
+
+
+def _of_collection(collection: Collection) -> Iterator[Observable]:
+    name = collection.name
+    if not collection.fixed:
+        span = (float(collection.min_count), float(collection.max_count))
+        yield Observable(f"n{name}", f"n{name}", range=span, integer=True, label=f"$N_{{{symbol(name)}}}$")
+    places = {f"{name}_": name}
+    if collection.layout != "single":
+        slots = min(collection.max_count, _MOST_SLOTS) if collection.fixed else min(collection.max_count, 1)
+        places = {f"{name}{i}_": f"{name}[{i}]" for i in range(slots)}
+        if not collection.fixed or collection.max_count > _MOST_SLOTS:
+            places[f"{name}_"] = name
+    for prefix, place in places.items():
+        for field in collection.fields:
+            yield from _of_field(prefix + field.name, f"{place}.{field.name}", field, symbol(place))
+        if len(collection.coordinates) >= 3:
+            for extra in ("pt", "eta", "phi"):
+                if extra not in collection.field_names:
+                    yield _quantity(prefix + extra, f"{place}.{extra}", extra, symbol(place))
+
+
+def _of_field(name: str, expression: str, field: Field, of: str) -> Iterator[Observable]:
+    if field.dtype == "string":
+        return
+    if field.kind is Kind.CONTINUOUS:
+        yield _quantity(name, expression, field.name, of)
+        return
+    label = rf"$\mathrm{{{_text(field.name)}}}" + (rf"_{{{of}}}$" if of else "$")
+    values = [v for v in field.values or () if not isinstance(v, str)]
+    low = min(values) if values else field.low
+    high = max(values) if values else field.high
+    few = low is not None and high is not None and high - low <= 200
+    span = (
+        (float(math.floor(low)), float(math.ceil(high)))
+        if few and low is not None and high is not None
+        else None
+    )
+    yield Observable(name, expression, range=span, integer=span is not None, label=label)
+
+
+def _quantity(name: str, expression: str, quantity: str, of: str) -> Observable:
+    label, unit = _QUANTITIES.get(quantity, ("", ""))
+    text = (
+        label.format(of) if label and of else rf"\mathrm{{{_text(quantity)}}}" + (f"_{{{of}}}" if of else "")
+    )
+    if not of and quantity.endswith("energy"):
+        unit = "GeV"
+    span = _PHI if quantity == "phi" else None
+    return Observable(name, expression, range=span, label=f"${text}$", unit=unit)
+
+
+def _of_pair(name: str) -> Iterator[Observable]:
+    for quantity in ("mass", "pt", "deltaR", "deltaphi"):
+        yield standard(quantity, f"{name}[0]", f"{name}[1]", name=f"{name}01_{quantity}")
+
+
+def _of_system(schema: EventSchema) -> Iterator[Observable]:
+    parts = [c for c in schema.collections if len(c.coordinates) == 4 and c.max_count > 0]
+    total = [c.name if c.layout == "single" else f"sum({c.name})" for c in parts]
+    alone = len(parts) == 1 and (parts[0].layout == "single" or parts[0].max_count == 1)
+    if not parts or alone:
+        return
+    whole = total[0] if len(total) == 1 else f"({' + '.join(total)})"
+    labels = {"mass": ("m", "GeV"), "pt": ("p_T", "GeV"), "rapidity": ("y", "")}
+    for quantity, (letter, unit) in labels.items():
+        label = rf"${letter}^\mathrm{{all}}$"
+        yield Observable(f"system_{quantity}", f"{whole}.{quantity}", label=label, unit=unit)
+
+
+def _text(name: str) -> str:
+    return name.replace("_", r"\_").replace(" ", r"\ ")
