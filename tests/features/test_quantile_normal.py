@@ -75,6 +75,13 @@ def test_weighted_marginals_are_kept(name, negative):
     assert ks(x, sample, w) < 1.5 / math.sqrt(effective * N / (effective + N))
 
 
+def test_an_empty_range_between_peaks_stays_empty():
+    rng = np.random.default_rng(14)
+    x = MARGINALS["two far peaks"](rng, N)
+    sample = _fit(x).inverse(_normals(15))[:, 0].numpy()
+    assert ((sample > -49) & (sample < -2)).sum() <= 5
+
+
 def test_integer_weights_count_as_repeated_entries():
     rng = np.random.default_rng(7)
     x, w = rng.normal(size=2000), rng.integers(1, 4, 2000)
@@ -103,7 +110,7 @@ def test_few_distinct_values_are_inverted(x, bounds):
     y = transform(torch.from_numpy(x)[:, None])
     assert bool(torch.isfinite(y).all())
     assert float(y.abs().max()) < 10
-    np.testing.assert_allclose(transform.inverse(y)[:, 0], x, rtol=1e-9, atol=1e-9 * np.ptp(x))
+    np.testing.assert_allclose(transform.inverse(y)[:, 0], x, rtol=1e-9, atol=1e-9 * max(np.ptp(x), 1.0))
 
 
 def test_samples_of_a_constant_are_the_constant():
@@ -138,6 +145,20 @@ def test_knots_increase_strictly_and_data_are_recovered(x, knots, low):
     assert bool((transform.y_knots[0, :used].diff() > 0).all())
     column = torch.from_numpy(x)[:, None]
     torch.testing.assert_close(transform.inverse(transform(column)), column, rtol=1e-9, atol=1e-9)
+
+
+@given(data=st.data(), x=DATA)
+@settings(deadline=None)
+def test_any_signed_weights_give_an_invertible_map(data, x):
+    weights = st.sampled_from([-1.0, -0.2, 0.0, 1.0, 3.0])
+    w = data.draw(arrays(np.float64, len(x), elements=weights).filter(lambda w: w.sum() > 0))
+    transform = _fit(x, w)
+    used = int(transform.last[0]) + 1
+    assert bool((transform.x_knots[0, :used].diff() > 0).all())
+    assert bool((transform.y_knots[0, :used].diff() > 0).all())
+    assert float(transform.y_knots[0, :used].abs().max()) < 10
+    inside = torch.from_numpy(x[w != 0])[:, None]
+    torch.testing.assert_close(transform.inverse(transform(inside)), inside, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("bounds", [{}, {"low": 20.0}, {"low": 20.0, "high": 1e4}])

@@ -150,10 +150,8 @@ def test_weightless_events_have_no_influence_on_moments_and_quantiles(name):
     torch.testing.assert_close(transform(x), alone(x), rtol=1e-12, atol=1e-12)
 
 
-@every_case
+@pytest.mark.parametrize("name", ["standardise", "min-max", "pca", "pca rotation", "columns"])
 def test_repeating_an_event_is_giving_it_an_integer_weight(name):
-    if "fitted" in name or name == "signed-log" or "quantile" in name or name == "chain":
-        pytest.skip("medians and knots depend on the number of entries too")
     (weighted, x), (repeated, _) = _sample(name), _sample(name)
     weight = torch.arange(len(x)) % 3 + 1
     weighted.fit(x, weight=weight)
@@ -247,10 +245,10 @@ def test_shapes_that_do_not_fit_are_refused():
 def test_data_outside_the_domain_are_refused_with_column_and_entry(transform, bad):
     x = torch.full((6, 2), 30.0)
     x[3, 1] = bad
-    with pytest.raises(InputError, match=r"column 1 \(jet_pt\).*entry 3") as caught:
+    with pytest.raises(InputError, match=r"entry 3: column 1 \(jet_pt\)") as caught:
         transform.fit(x)
     assert (caught.value.branch, caught.value.entry) == ("jet_pt", 3)
-    with pytest.raises(ValueError, match="column 1") as other:
+    with pytest.raises(ValueError, match="entry 3: column 1") as other:
         transform.check(x)
     assert not isinstance(other.value, InputError)
     transform.check(x, torch.tensor([True, False]).expand(6, 2))
@@ -258,7 +256,7 @@ def test_data_outside_the_domain_are_refused_with_column_and_entry(transform, ba
 
 def test_columns_name_the_group_of_a_bad_entry():
     columns = Columns({"eta": Identity(1), "pt": LogEdge(1, edge=0.0)})
-    with pytest.raises(InputError, match=r"pt, column 0.*entry 2"):
+    with pytest.raises(InputError, match="entry 2: pt, column 0"):
         columns.fit(torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, -1.0]]))
 
 

@@ -152,9 +152,10 @@ class Transform(torch.nn.Module):
         entry, column = (int(i) for i in torch.nonzero(bad)[0])
         count = int(bad[:, column].sum())
         name = f"column {column}" if self.names is None else f"column {column} ({self.names[column]})"
-        msg = f"{name} is {float(x[entry, column])!r} in entry {entry}, but must be {expected} ({count} such)"
+        msg = f"{name} is {float(x[entry, column])!r}, but must be {expected} ({count} such)"
         if issubclass(error, InputError):
             raise error(msg, branch=None if self.names is None else self.names[column], entry=entry)
+        msg = f"entry {entry}: {msg}"
         raise error(msg)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
