@@ -1,1 +1,32 @@
 """Events: their schema, their tensors, and the files that they come from and go to."""
+
+from __future__ import annotations
+
+from hepgan.events.batch import EventBatch, Objects
+from hepgan.events.checks import check_events
+from hepgan.events.convert import to_awkward, to_batch
+from hepgan.events.editing import select, with_kinds
+from hepgan.events.inference import schema_of
+from hepgan.events.reading import as_events, infer_schema, iterate_events, read_events
+from hepgan.events.schema import COORDINATES, Collection, EventSchema, Field, Kind, coordinates
+
+__all__ = [
+    "COORDINATES",
+    "Collection",
+    "EventBatch",
+    "EventSchema",
+    "Field",
+    "Kind",
+    "Objects",
+    "as_events",
+    "check_events",
+    "coordinates",
+    "infer_schema",
+    "iterate_events",
+    "read_events",
+    "schema_of",
+    "select",
+    "to_awkward",
+    "to_batch",
+    "with_kinds",
+]

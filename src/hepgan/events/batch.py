@@ -118,13 +118,11 @@ class EventBatch:
         self.schema = schema
         self.collections = dict(collections)
         self.scalars = dict(scalars or {})
-        first: Objects | Tensor | None = next(
-            iter((*self.collections.values(), *self.scalars.values())), None
-        )
-        if first is None and size is None:
+        members: list[Objects | Tensor] = [*self.collections.values(), *self.scalars.values()]
+        if not members and size is None:
             msg = "a batch without collections and scalars needs its size"
             raise ValueError(msg)
-        self._size = len(first) if first is not None else int(size or 0)
+        self._size = len(members[0]) if members else int(size or 0)
 
     def __len__(self) -> int:
         return self._size

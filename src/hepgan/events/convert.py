@@ -1,0 +1,153 @@
+"""Events as tensors, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgan.errors import InputError
+from hepgan.events.batch import EventBatch, Objects
+from hepgan.events.columns import ATTRIBUTE, Column, Jagged, Numbers, assemble, parts, scalar_values
+from hepgan.events.inference import schema_of
+from hepgan.events.schema import Collection, EventSchema, Field
+
+__all__ = ["to_awkward", "to_batch", "to_columns"]
+
+
+def to_batch(
+    events: ak.Array,
+    schema: EventSchema | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float64,
+) -> EventBatch:
+    """Events as dense tensors: (N, max_count) for the objects of a collection, (N,) for numbers of the event.
+
+    Floating-point numbers become ``dtype``, integers and booleans int64, strings int64 indices into the
+    field's ``values``. Empty places hold 0.
+
+    Args:
+        events: Events as `read_events` gives them.
+        schema: What to take; `schema_of` the events if None.
+        device: Where the tensors are to be.
+        dtype: Type of the floating-point numbers.
+
+    Raises:
+        InputError: If a field is missing, there are more objects than the schema's ``max_count``, fewer in a
+            collection of fixed count, or a string is not among the values.
+    """
+    schema = schema_of(events) if schema is None else schema
+    collections: dict[str, Objects] = {}
+    for c in schema.collections:
+        offsets, fields = parts(events, c)
+        tensors = {f.name: _tensor(fields[f.name], f, dtype, device) for f in c.fields}
+        collections[c.name] = Objects(tensors) if offsets is None else _dense(tensors, c, offsets, device)
+    scalars = {
+        f.name: _tensor(scalar_values(events, f.name, f.branch), f, dtype, device) for f in schema.scalars
+    }
+    return EventBatch(schema, collections, scalars, size=len(events))
+
+
+def _tensor(values: Numbers, field: Field, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    if values.dtype.kind == "U":
+        return torch.from_numpy(_indices(values, field)).to(device)
+    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
+        values = values.astype(np.int64)
+    if not values.dtype.isnative or not values.flags.writeable or not values.flags.c_contiguous:
+        values = np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
+    tensor = torch.from_numpy(values)
+    # Always a copy, so that changing the batch leaves the events as they are.
+    wanted = dtype if values.dtype.kind == "f" else torch.int64
+    return tensor.to(device=device, dtype=wanted, copy=True)
+
+
+def _indices(values: Numbers, field: Field) -> NDArray[np.int64]:
+    known = np.array(field.values or (), dtype=str)
+    if not known.size:
+        message = "strings need a category with its values"
+        raise InputError(message, branch=field.branch)
+    at = np.minimum(np.searchsorted(known, values), known.size - 1)
+    wrong = known[at] != values
+    if wrong.any():
+        message = f"{values[int(wrong.argmax())]!r} is not in {', '.join(map(str, known))}"
+        raise InputError(message, branch=field.branch, entry=int(wrong.argmax()))
+    return at.astype(np.int64)
+
+
+def _dense(
+    tensors: dict[str, Tensor], c: Collection, offsets: NDArray[np.int64], device: torch.device | str
+) -> Objects:
+    counts = np.diff(offsets)
+    wrong = counts > c.max_count if not c.fixed else counts != c.max_count
+    if wrong.any():
+        entry = int(wrong.argmax())
+        allowed = f"{c.min_count} to {c.max_count}" if not c.fixed else f"{c.max_count}"
+        message = f"{counts[entry]} objects in {c.name}, where the schema allows {allowed}"
+        raise InputError(message, branch=c.counter or c.fields[0].branch, entry=entry)
+    shape = (len(counts), c.max_count)
+    if c.fixed:
+        return Objects({n: t.reshape(shape) for n, t in tensors.items()})
+    mask = torch.from_numpy(np.arange(c.max_count) < counts[:, None]).to(device)
+    # Row-major order of the mask is the order of the objects, so that no index has to be made.
+    dense = {
+        n: torch.zeros(shape, dtype=t.dtype, device=device).masked_scatter_(mask, t)
+        for n, t in tensors.items()
+    }
+    return Objects(dense, mask)
+
+
+def to_columns(batch: EventBatch) -> dict[str, Column]:
+    """The columns of a file, by branch, that hold a batch; in the schema's types."""
+    columns: dict[str, Column] = {}
+    for c in batch.schema.collections:
+        objects = batch.collections[c.name]
+        if c.layout == "single":
+            for f in c.fields:
+                columns[f.branch] = _numpy(objects.fields[f.name], f)
+            continue
+        mask = objects.mask
+        if c.layout == "indexed":
+            for f in c.fields:
+                values = objects.fields[f.name]
+                columns |= {b: _numpy(values[:, i], f) for i, b in enumerate(f.branches)}
+            continue
+        size, most = objects.shape
+        index = None if mask is None else mask.reshape(-1).nonzero()[:, 0]
+        if mask is None:
+            offsets = np.arange(size + 1, dtype=np.int64) * most
+        else:
+            offsets = np.zeros(size + 1, np.int64)
+            np.cumsum(mask.sum(1).cpu().numpy(), out=offsets[1:])
+        for f in c.fields:
+            flat = objects.fields[f.name].reshape(-1)
+            columns[f.branch] = Jagged(offsets, _numpy(flat if index is None else flat[index], f))
+    for f in batch.schema.scalars:
+        columns[f.branch] = _numpy(batch.scalars[f.name], f)
+    return columns
+
+
+def to_awkward(batch: EventBatch) -> ak.Array:
+    """A batch as events of the type that `read_events` gives: jagged, and in the schema's types.
+
+    Numbers that the schema has as integers are rounded; identifiers are left out (`write_events` makes new
+    ones).
+    """
+    schema = batch.schema.model_copy(update={"identifiers": ()})
+    events = assemble(schema, to_columns(batch), len(batch))
+    events.attrs[ATTRIBUTE] = batch.schema
+    return events
+
+
+def _numpy(tensor: Tensor, field: Field) -> Any:
+    values = tensor.detach().cpu()
+    if field.dtype == "string":
+        return np.array(field.values)[values.numpy()]
+    wanted = np.dtype(field.dtype)
+    if values.is_floating_point() and wanted.kind in "iub":
+        values = values.round()
+    return values.contiguous().numpy().astype(wanted, copy=False)

@@ -1,0 +1,386 @@
+"""Events from ROOT (TTree, RNTuple) and Parquet files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import awkward as ak
+import numpy as np
+
+from hepgan.errors import InputError
+from hepgan.events.checks import check_events, check_weights, drop_faulty, warn_dropped
+from hepgan.events.columns import ATTRIBUTE, Column, Jagged, assemble
+from hepgan.events.editing import select
+from hepgan.events.inference import complete
+from hepgan.events.naming import draft
+from hepgan.events.schema import Collection, EventSchema, Field
+from hepgan.events.sources import ArraySource, PathLike, Source, locate, open_source
+
+__all__ = ["as_events", "infer_schema", "iterate_events", "read_events"]
+
+OnBad: TypeAlias = Literal["raise", "drop", "keep"]
+Paths: TypeAlias = "PathLike | Sequence[PathLike]"
+
+
+def read_events(
+    paths: Paths,
+    *,
+    schema: EventSchema | None = None,
+    branches: Iterable[str] | None = None,
+    entry_start: int | None = None,
+    entry_stop: int | None = None,
+    on_bad: OnBad = "raise",
+) -> ak.Array:
+    """Reads events, checks them, and gives each collection its vector behaviour.
+
+    Numbers keep the type that they have in the file.
+
+    Args:
+        paths: ``file.root:Tree``, ``file.parquet``, a glob, or a list of these. The tree may be left out, if
+            there is only one, or one called ``Events``.
+        schema: What to read, and what it must look like; told from the file if None (see
+            `hepgan.events.naming` and `hepgan.events.inference` for the rules).
+        branches: A part: collections (``Muon``), fields (``Jet.pt``), scalars, or branches and globs of
+            branches (``Muon_*``). Identifiers and the weight are read always.
+        entry_start: First event (of all files taken together).
+        entry_stop: Event after the last.
+        on_bad: What to do with events that have a NaN, E < abs(p) and the like (see `check_events`):
+            ``raise`` an error at the first, ``drop`` them, and say how many and why in one UserWarning, or
+            ``keep`` them (to copy or look at a file).
+
+    Returns:
+        N events, with fields of each collection (``events.Muon.pt``), scalars and identifiers. The schema is
+        in ``schema_of(events)``.
+
+    Raises:
+        InputError: If a file or tree is missing or damaged, a branch is missing or of the wrong type, there
+            are no events, or events are bad and ``on_bad`` is ``raise``.
+    """
+    chunks = list(_chunks(paths, None, schema, branches, entry_start, entry_stop, on_bad))
+    first = chunks[0] if chunks else None
+    if first is None or not sum(len(c) for c in chunks):
+        message = "there are no events" if first is None or on_bad == "raise" else "no good events are left"
+        raise InputError(message, file=_listed(paths))
+    events = first if len(chunks) == 1 else ak.concatenate(chunks)
+    known: EventSchema = first.attrs[ATTRIBUTE]
+    final = known if schema is not None else complete(known, events)
+    events.attrs[ATTRIBUTE] = final
+    if on_bad != "keep":
+        check_weights(events, final, _listed(paths))
+    return events
+
+
+def iterate_events(
+    paths: Paths,
+    *,
+    step: int = 100_000,
+    schema: EventSchema | None = None,
+    branches: Iterable[str] | None = None,
+    entry_start: int | None = None,
+    entry_stop: int | None = None,
+    on_bad: OnBad = "raise",
+) -> Iterator[ak.Array]:
+    """Reads events in chunks, for files larger than the memory.
+
+    Args:
+        paths: As in `read_events`.
+        step: Events in a chunk, at most; a chunk is from one file.
+        schema: As in `read_events`; if None, it is inferred by reading all files once before.
+        branches: As in `read_events`.
+        entry_start: As in `read_events`.
+        entry_stop: As in `read_events`.
+        on_bad: As in `read_events`.
+
+    Yields:
+        Events, as `read_events` gives them.
+
+    Raises:
+        InputError: As in `read_events`.
+        ValueError: If step is not positive.
+    """
+    if step < 1:
+        msg = f"step must be positive, not {step}"
+        raise ValueError(msg)
+    if schema is None:
+        schema = infer_schema(paths, branches=branches, on_bad=on_bad)
+        branches = None
+    return _chunks(paths, step, schema, branches, entry_start, entry_stop, on_bad)
+
+
+def infer_schema(
+    paths: Paths,
+    *,
+    branches: Iterable[str] | None = None,
+    max_events: int | None = 1_000_000,
+    on_bad: OnBad = "raise",
+) -> EventSchema:
+    """What files hold: collections, fields, kinds, ranges.
+
+    Args:
+        paths: As in `read_events`.
+        branches: As in `read_events`.
+        max_events: How many events to look at, taken from the start of each file in equal shares; None for
+            all. Numbers of objects are looked at in all events, where the file has counters.
+        on_bad: As in `read_events`.
+
+    Raises:
+        InputError: As in `read_events`.
+    """
+    located = locate(paths)
+    chunks: list[ak.Array] = []
+    limits: dict[str, list[int]] = {}
+    shares = None if max_events is None else -(-max_events // len(located))
+    for path, tree in located:
+        with open_source(path, tree) as source:
+            share = source.entries if shares is None else min(shares, source.entries)
+            reader = _Reader(source, chunks[0].attrs[ATTRIBUTE] if chunks else None, branches, on_bad)
+            chunks.append(reader.chunk(0, share))
+            if share < source.entries:
+                reader.counts(share, limits)
+    if not sum(map(len, chunks)):
+        message = "there are no events"
+        raise InputError(message, file=_listed(paths))
+    events = chunks[0] if len(chunks) == 1 else ak.concatenate(chunks)
+    schema = complete(chunks[0].attrs[ATTRIBUTE], events)
+    collections = tuple(
+        c.model_copy(
+            update={
+                "min_count": min([c.min_count, *limits.get(c.name, [])]),
+                "max_count": max([c.max_count, *limits.get(c.name, [])]),
+            }
+        )
+        for c in schema.collections
+    )
+    return schema.model_copy(update={"collections": collections})
+
+
+def as_events(array: ak.Array, *, schema: EventSchema | None = None, check: bool = True) -> ak.Array:
+    """Events from an array with one field for each branch (``Muon_pt``), as uproot gives it.
+
+    Args:
+        array: The array.
+        schema: As in `read_events`.
+        check: Whether to check the events.
+
+    Raises:
+        InputError: As in `read_events`.
+    """
+    source = ArraySource(array)
+    reader = _Reader(source, schema, None, "raise" if check else "keep")
+    events = reader.chunk(0, source.entries)
+    if schema is None:
+        events.attrs[ATTRIBUTE] = complete(events.attrs[ATTRIBUTE], events)
+    return events
+
+
+def _listed(paths: Paths) -> str:
+    return str(paths) if isinstance(paths, str | Path) else ", ".join(map(str, paths))
+
+
+def _chunks(
+    paths: Paths,
+    step: int | None,
+    schema: EventSchema | None,
+    branches: Iterable[str] | None,
+    entry_start: int | None,
+    entry_stop: int | None,
+    on_bad: OnBad,
+) -> Iterator[ak.Array]:
+    before, total = 0, 0
+    dropped: dict[str, int] = {}
+    wanted = None if branches is None else list(branches)
+    for path, tree in locate(paths):
+        if entry_stop is not None and before >= entry_stop:
+            break
+        with open_source(path, tree) as source:
+            reader = _Reader(source, schema, wanted, on_bad)
+            if schema is None:
+                schema, wanted = reader.schema, None
+            start = max(0, (entry_start or 0) - before)
+            stop = source.entries if entry_stop is None else min(source.entries, entry_stop - before)
+            for at in range(start, stop, step or max(1, stop - start)):
+                end = min(stop, at + (step or stop - start))
+                total += end - at
+                chunk = reader.chunk(at, end)
+                for reason, count in reader.dropped.items():
+                    dropped[reason] = dropped.get(reason, 0) + count
+                if len(chunk):
+                    yield chunk
+            before += source.entries
+    warn_dropped(dropped, total)
+
+
+class _Reader:
+    """Reads chunks of one source by one schema.
+
+    Raises:
+        InputError: If the source lacks a branch.
+    """
+
+    def __init__(
+        self, source: Source, schema: EventSchema | None, branches: Iterable[str] | None, on_bad: str
+    ) -> None:
+        self.source, self.on_bad = source, on_bad
+        self.dropped: dict[str, int] = {}
+        if schema is None:
+            schema = draft(list(source.branches.values()), source.tree)
+            if source.left_out and branches is None:
+                names = ", ".join(source.left_out[:5]) + (", ..." if len(source.left_out) > 5 else "")
+                message = f"{source.label}: left out {len(source.left_out)} branches of other types: {names}"
+                warnings.warn(message, UserWarning, stacklevel=4)
+        if branches is not None:
+            schema = _part(schema, branches, source.label)
+        if not schema.collections and not schema.scalars:
+            message = "it has no branches of numbers"
+            raise InputError(message, file=source.label)
+        self._names = self._resolve(schema)
+        self.schema = schema
+
+    def _resolve(self, schema: EventSchema) -> dict[str, str]:
+        """Each branch of the schema as this file names it."""
+        names: dict[str, str] = {}
+        here = self.source.branches
+        listed = [(c, f, b) for c in schema.collections for f in c.fields for b in f.branches]
+        for c, f, b in [*listed, *((None, f, f.branch) for f in schema.scalars)]:
+            written = b if b in here else b.replace(".", "_")
+            if written not in here:
+                raise InputError(_missing(b, self.source), file=self.source.label, branch=b)
+            self._check_type(c, f, written)
+            names[b] = written
+        for f in schema.identifiers:
+            if f.branch in here:
+                names[f.branch] = f.branch
+        for c in schema.collections:
+            if c.counter in here:
+                names[c.counter] = c.counter
+        return names
+
+    def _check_type(self, c: Collection | None, f: Field, branch: str) -> None:
+        found = self.source.branches[branch]
+        jagged = c is not None and c.layout == "jagged"
+        text = found.dtype == "string"
+        if text != (f.dtype == "string"):
+            expected = "strings are" if f.dtype == "string" else "a number is"
+            message = f"holds {'strings' if text else found.dtype}, where {expected} expected"
+        elif found.jagged != jagged:
+            one, many = "one number in each event", "a list in each event"
+            message = f"holds {many if found.jagged else one}, where {many if jagged else one} is expected"
+        else:
+            return
+        raise InputError(message, file=self.source.label, branch=branch)
+
+    def chunk(self, start: int, stop: int) -> ak.Array:
+        """Events ``start`` to ``stop`` of the source, checked."""
+        read = self.source.read(self._names.values(), start, stop)
+        columns = {b: read[n] for b, n in self._names.items()}
+        label = self.source.label
+        for c in self.schema.collections:
+            if c.layout == "jagged":
+                _check_lengths(c, columns, label, start)
+        schema = self.schema
+        present = tuple(f for f in schema.identifiers if f.branch in columns)
+        events = assemble(
+            schema.model_copy(update={"identifiers": present}),
+            _cast(schema, columns, label, start),
+            stop - start,
+        )
+        events.attrs[ATTRIBUTE] = schema
+        known = schema.model_copy(update={"identifiers": present})
+        self.dropped = {}
+        if self.on_bad == "drop":
+            events, self.dropped = drop_faulty(events, known, label)
+        elif self.on_bad == "raise" and stop > start:
+            check_events(events, known, label, first_entry=start, weights=False)
+        return events
+
+    def counts(self, start: int, limits: dict[str, list[int]]) -> None:
+        """Adds the smallest and largest numbers of objects from ``start`` on."""
+        counters = {c.name: c.counter for c in self.schema.collections if c.counter in self.source.branches}
+        names = list(counters.values())
+        if not names:
+            return
+        columns = self.source.read(names, start, self.source.entries)
+        for collection, counter in counters.items():
+            values = np.asarray(columns[counter])
+            limits.setdefault(collection, []).extend((int(values.min()), int(values.max())))
+
+
+def _part(schema: EventSchema, branches: Iterable[str], label: str) -> EventSchema:
+    """The part of a schema that names of collections and fields, branches and globs of branches make."""
+    by_branch: dict[str, str] = {}
+    for c in schema.collections:
+        by_branch |= {b: f"{c.name}.{f.name}" for f in c.fields for b in f.branches}
+    by_branch |= {f.branch: f.name for f in (*schema.scalars, *schema.identifiers)}
+    counters = {c.counter for c in schema.collections}
+    names = {*schema.collection_names, *by_branch.values()}
+    chosen: list[str] = []
+    for wanted in branches:
+        if wanted in names:
+            chosen.append(wanted)
+            continue
+        matches = [name for branch, name in by_branch.items() if fnmatchcase(branch, wanted)]
+        if not matches and not any(fnmatchcase(n or "", wanted) for n in counters):
+            message = "no such branch, collection or field"
+            raise InputError(message, file=label, branch=wanted)
+        chosen.extend(matches)
+    return select(schema, chosen)
+
+
+def _missing(branch: str, source: Source) -> str:
+    prefix = branch.partition("_")[0]
+    near = [b for b in source.branches if b.lower().startswith(prefix.lower())] or list(source.branches)
+    listed = ", ".join(near[:8]) + (", ..." if len(near) > 8 else "")
+    return f"no such branch; there are {listed}"
+
+
+def _check_lengths(c: Collection, columns: dict[str, Column], label: str, start: int) -> None:
+    """Sees to it that all lists of a collection have the lengths that the counter says.
+
+    Raises:
+        InputError: If not.
+    """
+    first = columns[c.fields[0].branch]
+    if not isinstance(first, Jagged):
+        return
+    lengths = np.diff(first.offsets)
+    others = [(f.branch, columns[f.branch]) for f in c.fields[1:]]
+    counter = columns.get(c.counter or "")
+    for branch, other in others:
+        if isinstance(other, Jagged) and not np.array_equal(other.offsets, first.offsets):
+            entry = int((np.diff(other.offsets) != lengths).argmax())
+            there = other.offsets[entry + 1] - other.offsets[entry]
+            message = f"has {there} values, but {c.fields[0].branch} has {lengths[entry]}"
+            raise InputError(message, file=label, branch=branch, entry=entry + start)
+    if counter is not None and not isinstance(counter, Jagged) and (bad := counter != lengths).any():
+        entry = int(bad.argmax())
+        message = f"says {counter[entry]} objects, but {c.fields[0].branch} has {lengths[entry]}"
+        raise InputError(message, file=label, branch=c.counter, entry=entry + start)
+
+
+def _cast(schema: EventSchema, columns: dict[str, Column], label: str, start: int) -> dict[str, Column]:
+    """Numbers in the schema's types, where the file has others that hold the same values."""
+    result = dict(columns)
+    fields = [f for c in schema.collections for f in c.fields]
+    for f in (*fields, *schema.scalars, *schema.identifiers):
+        if f.dtype == "string":
+            continue
+        wanted = np.dtype(f.dtype)
+        for b in f.branches:
+            old = columns.get(b)
+            if old is None:
+                continue
+            values = old.content if isinstance(old, Jagged) else old
+            if values.dtype == wanted:
+                continue
+            with np.errstate(all="ignore"):
+                new = values.astype(wanted)
+                same = wanted.kind == "f" or np.array_equal(new.astype(values.dtype), values)
+            if not same:
+                message = f"holds {values.dtype.name} values that are no {f.dtype}"
+                raise InputError(message, file=label, branch=b, entry=start)
+            result[b] = Jagged(old.offsets, new) if isinstance(old, Jagged) else new
+    return result

@@ -1,0 +1,357 @@
+"""Files of events, whatever their format: TTree, RNTuple and Parquet look alike from here on."""
+
+from __future__ import annotations
+
+import glob
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from hepgan.errors import InputError
+from hepgan.events.columns import Column, column
+from hepgan.events.naming import Branch
+
+__all__ = ["ArraySource", "PathLike", "Source", "locate", "open_source"]
+
+PathLike: TypeAlias = "str | Path"
+
+_PARQUET = (".parquet", ".pq", ".parq")
+
+
+class Source(ABC):
+    """One file (or array) of events.
+
+    Attributes:
+        label: How errors name it: ``file.root:Events``.
+        tree: The tree's name.
+        entries: Number of events.
+        branches: The branches that hold numbers, strings, or lists of numbers, in the file's order.
+        left_out: Branches of other types.
+    """
+
+    label: str
+    tree: str
+    entries: int
+    branches: dict[str, Branch]
+    left_out: tuple[str, ...] = ()
+
+    @abstractmethod
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Column]:
+        """The columns of some branches for events ``start`` to ``stop``.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Closes the file, where there is one."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]:
+    """Files and trees: of ``file.root:Tree``, of a glob, or of a list of these.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    found: list[tuple[str, str | None]] = []
+    for text in [paths] if isinstance(paths, str | Path) else paths:
+        path, tree = _split(str(text))
+        if "://" in path:
+            found.append((path, tree))
+        elif glob.has_magic(path) and not Path(path).exists():
+            matches = sorted(glob.glob(path, recursive=True))
+            if not matches:
+                message = "no file matches"
+                raise InputError(message, file=path)
+            found.extend((m, tree) for m in matches)
+        elif not Path(path).exists():
+            message = "no such file"
+            raise InputError(message, file=path)
+        else:
+            found.append((path, tree))
+    if not found:
+        message = "no files given"
+        raise InputError(message)
+    return found
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    if Path(text).exists():
+        return text, None
+    found = re.fullmatch(r"(.+\.[A-Za-z0-9]+|.*[*?\]]):([^:\\]+)", text)
+    if found is None or found[2].startswith("//"):
+        return text, None
+    return found[1], found[2]
+
+
+def open_source(path: str, tree: str | None) -> Source:
+    """Opens a file.
+
+    Args:
+        path: A ROOT or Parquet file.
+        tree: The tree or RNTuple; None for the only one, or for ``Events`` among several.
+
+    Raises:
+        InputError: If it cannot be opened, or has no such tree.
+    """
+    if Path(path).suffix.lower() in _PARQUET:
+        return _ParquetSource(path)
+    if Path(path).is_dir():
+        message = "is a folder; name its files, or use a glob such as folder/*.root"
+        raise InputError(message, file=path)
+    try:
+        file = uproot.open(path)
+    except Exception as error:
+        raise InputError(_opening(path, error), file=path) from error
+    trees = {
+        name: kind
+        for name, kind in file.classnames(recursive=True, cycle=False).items()
+        if kind in ("TTree", "TNtuple", "TNtupleD", "TChain") or "RNTuple" in kind
+    }
+    chosen = tree
+    if chosen is None and len(trees) != 1:
+        chosen = "Events" if "Events" in trees else None
+    elif chosen is None:
+        chosen = next(iter(trees))
+    listed = ", ".join(trees) or "none"
+    if chosen is None:
+        message = f"which tree? It has {listed}; write {path}:TREE" if trees else "it holds no tree"
+        raise InputError(message, file=path)
+    if chosen not in trees:
+        message = f"no tree {chosen!r}; the trees are: {listed}"
+        raise InputError(message, file=path)
+    label = f"{path}:{chosen}"
+    try:
+        source = _RNTupleSource if "RNTuple" in trees[chosen] else _TTreeSource
+        return source(file, file[chosen], chosen, label)
+    except Exception as error:
+        raise InputError(f"damaged or truncated ({_brief(error)})", file=label) from error  # noqa: EM102
+
+
+def _opening(path: str, error: Exception) -> str:
+    with suppress(OSError):
+        size = Path(path).stat().st_size
+        with Path(path).open("rb") as handle:
+            magic = handle.read(4)
+        if size == 0:
+            return "the file is empty (0 bytes)"
+        if magic != b"root":
+            return "not a ROOT file"
+        return f"damaged or truncated ({_brief(error)})"
+    return f"cannot be opened ({_brief(error)})"
+
+
+def _brief(error: Exception) -> str:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}"[:200]
+
+
+class _TTreeSource(Source):
+    def __init__(self, file: Any, tree: Any, name: str, label: str) -> None:
+        self._file, self._tree = file, tree
+        self.label, self.tree, self.entries = label, name, int(tree.num_entries)
+        self.branches = {}
+        left_out = []
+        for b in tree.itervalues(recursive=True):
+            if len(b.branches):
+                continue
+            described = _describe(b)
+            if described is None:
+                left_out.append(b.name)
+            else:
+                self.branches.setdefault(b.name, described)
+        self.left_out = tuple(left_out)
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Column]:
+        wanted = list(dict.fromkeys(names))
+        try:
+            chosen = set(wanted)
+            array = self._tree.arrays(
+                filter_branch=lambda b: b.name in chosen, entry_start=start, entry_stop=stop, library="ak"
+            )
+        except Exception as error:
+            raise InputError(f"damaged or truncated ({_brief(error)})", file=self.label) from error  # noqa: EM102
+        return _columns(array, wanted, self.label)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _describe(branch: Any) -> Branch | None:
+    kind = branch.interpretation
+    title = str(branch.title)
+    if re.fullmatch(rf"{re.escape(branch.name)}(\[\w*\])*/[A-Za-z]", title) or title == branch.name:
+        title = ""
+    if isinstance(kind, uproot.AsStrings):
+        return Branch(branch.name, "string", title=title)
+    jagged = isinstance(kind, uproot.AsJagged)
+    flat = kind.content if jagged else kind
+    if type(flat) is not uproot.AsDtype:
+        return None
+    dtype = np.dtype(flat.to_dtype)
+    if dtype.shape or dtype.names or dtype.kind not in "biuf":
+        return None
+    counter = branch.count_branch
+    return Branch(branch.name, dtype.name, jagged, None if counter is None else counter.name, title)
+
+
+def _columns(array: ak.Array, names: Iterable[str], label: str) -> dict[str, Column]:
+    layout = ak.to_layout(array)
+    result: dict[str, Column] = {}
+    for name in names:
+        inner = layout
+        if name in layout.fields:
+            inner = layout.content(name)
+        else:
+            outer, _, field = name.partition(".")
+            inner = ak.to_layout(ak.Array(layout.content(outer))[field])
+        result[name] = column(inner[: layout.length], file=label, branch=name)
+    return result
+
+
+class _FormSource(Source):
+    """A source whose branches are told by an awkward form."""
+
+    def _take(self, form: Any) -> None:
+        self.branches, left_out = {}, []
+        for name, inner in zip(form.fields, form.contents, strict=True):
+            if name.startswith("_collection"):
+                continue
+            for described in _from_form(name, inner):
+                if isinstance(described, Branch):
+                    self.branches[described.name] = described
+                else:
+                    left_out.append(described)
+        self.left_out = tuple(left_out)
+
+
+def _from_form(name: str, form: Any, *, inside: bool = False) -> list[Branch | str]:
+    title = str(form.parameter("__doc__") or "")
+    while form.is_option or form.is_indexed:
+        form = form.content
+    if form.parameter("__array__") == "string":
+        return [name] if inside else [Branch(name, "string", title=title)]
+    if form.is_numpy and not form.inner_shape and np.dtype(form.primitive).kind in "biuf":
+        return [Branch(name, form.primitive, inside, title=title)]
+    if form.is_list and not inside:
+        return (
+            _from_form(name, form.content, inside=True)
+            if not title
+            else [
+                b if isinstance(b, str) else Branch(b.name, b.dtype, True, title=b.title or title)
+                for b in _from_form(name, form.content, inside=True)
+            ]
+        )
+    if form.is_record and not form.is_tuple and "." not in name:
+        return [
+            b
+            for field, inner in zip(form.fields, form.contents, strict=True)
+            for b in _from_form(f"{name}.{field}", inner, inside=inside)
+        ]
+    return [name]
+
+
+class _RNTupleSource(_FormSource):
+    def __init__(self, file: Any, ntuple: Any, name: str, label: str) -> None:
+        self._file, self._ntuple = file, ntuple
+        self.label, self.tree, self.entries = label, name, int(ntuple.num_entries)
+        form = ntuple.to_akform()
+        self._take(form[0] if isinstance(form, tuple) else form)
+        for top in ntuple.keys(recursive=False):
+            known = self.branches.get(top)
+            if known is not None:
+                cardinality = "Cardinality<std::uint32_t>" in ntuple[top].typename
+                title = str(getattr(ntuple[top], "description", "") or "")
+                self.branches[top] = Branch(
+                    top, "uint32" if cardinality else known.dtype, known.jagged, known.counter, title
+                )
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Column]:
+        wanted = list(dict.fromkeys(names))
+        tops = {n if n in self._ntuple.keys(recursive=False) else n.partition(".")[0] for n in wanted}
+        try:
+            array = self._ntuple.arrays(
+                filter_name=lambda n: n.partition(".")[0] in tops or n in tops,
+                entry_start=start,
+                entry_stop=stop,
+            )
+        except Exception as error:
+            raise InputError(f"damaged or truncated ({_brief(error)})", file=self.label) from error  # noqa: EM102
+        return _columns(array, wanted, self.label)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _ParquetSource(_FormSource):
+    def __init__(self, path: str) -> None:
+        import pyarrow.parquet as pq
+
+        self.label, self.tree = path, "Events"
+        try:
+            self._file = pq.ParquetFile(path)
+            schema = self._file.schema_arrow
+            self.entries = int(self._file.metadata.num_rows)
+            groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
+            empty = ak.from_arrow(schema.empty_table())
+        except Exception as error:
+            size = Path(path).stat().st_size
+            what = (
+                "the file is empty (0 bytes)" if size == 0 else f"not a whole Parquet file ({_brief(error)})"
+            )
+            raise InputError(what, file=path) from error
+        self._stops = np.cumsum(groups, dtype=np.int64)
+        self._take(ak.to_layout(empty).form)
+        for name in schema.names:
+            title = ((schema.field(name).metadata or {}).get(b"title") or b"").decode()
+            known = self.branches.get(name)
+            if title and known is not None:
+                self.branches[name] = Branch(name, known.dtype, known.jagged, known.counter, title)
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Column]:
+        wanted = list(dict.fromkeys(names))
+        tops = set(self._file.schema_arrow.names)
+        chosen = dict.fromkeys(n if n in tops else n.partition(".")[0] for n in wanted)
+        first = int(np.searchsorted(self._stops, start, side="right"))
+        last = int(np.searchsorted(self._stops, stop, side="left"))
+        groups = list(range(first, min(last, len(self._stops) - 1) + 1))
+        skipped = int(self._stops[first - 1]) if first else 0
+        try:
+            table = self._file.read_row_groups(groups, columns=list(chosen))
+            array = ak.from_arrow(table.slice(start - skipped, stop - start))
+        except Exception as error:
+            raise InputError(f"damaged or truncated ({_brief(error)})", file=self.label) from error  # noqa: EM102
+        return _columns(array, wanted, self.label)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class ArraySource(_FormSource):
+    """An array with one field for each branch, as uproot gives it."""
+
+    def __init__(self, array: ak.Array, tree: str = "Events") -> None:
+        self._array = array
+        self.label, self.tree, self.entries = "the array", tree, len(array)
+        layout = ak.to_layout(array)
+        self._take(layout.form)
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Column]:
+        """The columns of some branches."""
+        return _columns(self._array[start:stop], list(names), self.label)
