@@ -1,1 +1,85 @@
-"""Learn an event generator from your own ROOT files, and know how far to trust it."""
+"""Learn an event generator from your own ROOT files, and know how far to trust it.
+
+Example:
+    >>> import hepgan                                                   # doctest: +SKIP
+    >>> events = hepgan.read_events("zmumu.root:Events")                # doctest: +SKIP
+    >>> generator = hepgan.EventGenerator("zmumu").fit(events)          # doctest: +SKIP
+    >>> hepgan.write_events("generated.root", generator.generate(1000)) # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hepgan.errors import HepganError, InputError, ModelFileError, OutputError, RecipeError, TrainingError
+    from hepgan.events import EventBatch, EventSchema, infer_schema, iterate_events, read_events, write_events
+    from hepgan.generator import EventGenerator
+    from hepgan.observables import Observable
+    from hepgan.production import produce
+    from hepgan.recipes import Recipe, load_recipe
+    from hepgan.validation import Comparison, compare
+
+__all__ = [
+    "Comparison",
+    "EventBatch",
+    "EventGenerator",
+    "EventSchema",
+    "HepganError",
+    "InputError",
+    "ModelFileError",
+    "Observable",
+    "OutputError",
+    "Recipe",
+    "RecipeError",
+    "TrainingError",
+    "__version__",
+    "compare",
+    "infer_schema",
+    "iterate_events",
+    "load_recipe",
+    "produce",
+    "read_events",
+    "write_events",
+]
+
+try:
+    __version__ = version("hepgan")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0+unknown"
+
+_HOME = {
+    "Comparison": "validation",
+    "EventBatch": "events",
+    "EventGenerator": "generator",
+    "EventSchema": "events",
+    "HepganError": "errors",
+    "InputError": "errors",
+    "ModelFileError": "errors",
+    "Observable": "observables",
+    "OutputError": "errors",
+    "Recipe": "recipes",
+    "RecipeError": "errors",
+    "TrainingError": "errors",
+    "compare": "validation",
+    "infer_schema": "events",
+    "iterate_events": "events",
+    "load_recipe": "recipes",
+    "produce": "production",
+    "read_events": "events",
+    "write_events": "events",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name where it is first used, so that ``hepgan --help`` does not wait for torch."""
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

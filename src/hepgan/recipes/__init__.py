@@ -1,1 +1,5 @@
+"""Recipes: everything that makes an event generator, but for the events."""
 
+from hepgan.recipes.recipe import EventsConfig, Recipe, load_recipe, recipe_names, recipe_text
+
+__all__ = ["EventsConfig", "Recipe", "load_recipe", "recipe_names", "recipe_text"]
