@@ -27,7 +27,7 @@ from hepgan.objectives import ks, wasserstein_scaled
 from hepgan.observables import Observable
 from hepgan.recipes import Recipe, load_recipe
 from hepgan.sampling import Conditions, Sampler
-from hepgan.training import History, Trainer
+from hepgan.training import History, Trainer, TrainingConfig
 
 __all__ = ["EventGenerator"]
 
@@ -60,6 +60,7 @@ class EventGenerator:
         self.recipe = load_recipe(recipe)
         self.history: History | None = None
         self.summary: dict[str, Any] = {}
+        self.versions = _versions()
         self._parts: _Parts | None = None
 
     # ------------------------------------------------------------------ learning
@@ -134,15 +135,17 @@ class EventGenerator:
         trainer = Trainer(
             model,
             features.to(device, torch.float32),
-            self.recipe.training,
+            self._training(max_time, time.monotonic() - started),
             seed=seed,
             device=device,
-            evaluate=lambda trained: self._evaluate(trained, reference, observables),
-            checkpoint=None if checkpoint is None else Path(checkpoint),
-            max_time=None if max_time is None else max(max_time - (time.monotonic() - started), 1.0),
+            evaluate=(lambda trained: self._evaluate(trained, reference, observables))
+            if self._metrics and len(reference)
+            else None,
+            checkpoint=checkpoint,
+            resume=resume,
             progress=progress,
         )
-        self.history = trainer.run(resume=resume)
+        self.history = trainer.run()
         model.eval()
         self.summary = {
             "training_events": len(training),
@@ -151,9 +154,17 @@ class EventGenerator:
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
             "device": str(device),
-            **self.history.summary(),
+            **_outcome(self.history),
         }
         return self
+
+    def _training(self, max_time: float | None, used: float) -> TrainingConfig:
+        """The recipe's settings, with the time that is left."""
+        config = self.recipe.training
+        limits = [t for t in (max_time, config.max_time) if t is not None]
+        if not limits:
+            return config
+        return config.model_copy(update={"max_time": max(min(limits) - used, 1.0)})
 
     def _schema(self, events: ak.Array) -> EventSchema:
         wanted = self.recipe.events
@@ -172,8 +183,13 @@ class EventGenerator:
             raise RecipeError(msg, file=self.recipe.name) from error
         return schema
 
+    @property
+    def _metrics(self) -> tuple[str, ...]:
+        selection = self.recipe.training.selection
+        return () if selection is None else selection.metrics
+
     def _check_metrics(self, observables: Mapping[str, Observable]) -> None:
-        for metric in self.recipe.training.selection.metrics:
+        for metric in self._metrics:
             kind, _, name = metric.partition(":")
             if kind not in METRICS or name not in observables:
                 msg = (
@@ -197,7 +213,7 @@ class EventGenerator:
             ).iterate(len(reference), step=len(reference))
         )
         values = {}
-        for metric in self.recipe.training.selection.metrics:
+        for metric in self._metrics:
             kind, _, name = metric.partition(":")
             a, weight_a = _values(observables[name], reference)
             b, weight_b = _values(observables[name], generated)
@@ -338,7 +354,30 @@ class EventGenerator:
             raise ModelFileError(msg, file=path) from error
         generator._parts = parts
         generator.summary = metadata["summary"]
+        generator.versions = metadata["hepgan"]["versions"]
         return generator
+
+    def describe(self) -> list[str]:
+        """What the generator is, in lines for people."""
+        parts, summary = self._fitted, self.summary
+        networks = sum(p.numel() for p in parts.model.parameters())
+        lines = [
+            f"recipe      {self.recipe.name}: {' '.join(self.recipe.description.split())}",
+            f"model       {self.recipe.model.kind}, {networks:,} parameters",
+            f"features    {parts.representation.size} continuous, {len(parts.representation.variables)} discrete",
+            f"conditions  {', '.join(self.recipe.conditions) or 'none'}",
+            "events      " + "; ".join(_contents(parts.schema)),
+        ]
+        if summary:
+            lines.append(
+                f"training    {summary['training_events']:,} events, {summary['steps']:,} steps in "
+                f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, "
+                f"{summary['status']}"
+            )
+            lines.append(f"data hash   {summary['data_hash']}")
+        found = ", ".join(f"{package} {number}" for package, number in self.versions.items())
+        lines.append(f"written by  {found}")
+        return lines
 
 
 class _Parts:
@@ -426,6 +465,28 @@ def _hash(features: FeatureBatch) -> str:
     for tensor in (features.x, features.discrete, features.condition, features.weight):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _outcome(history: History) -> dict[str, Any]:
+    """What the training came to: the last value of each loss, the metrics of the model that was kept."""
+    rows = history.metrics.rows()
+    kept = [row for row in rows if history.best_step in (None, row["step"])]
+    return {
+        "status": history.status,
+        "steps": len(history.losses),
+        "best_step": history.best_step,
+        "events_per_second": round(history.events / max(history.seconds, 1e-9)),
+        "losses": {n: float(history.losses[n][-1]) for n in history.losses.names} if history.losses else {},
+        "metrics": kept[-1] if kept else {},
+    }
+
+
+def _contents(schema: EventSchema) -> Iterator[str]:
+    for c in schema.collections:
+        count = f"{c.min_count}" if c.fixed else f"{c.min_count}..{c.max_count}"
+        yield f"{count} {c.name} ({', '.join(c.field_names)})"
+    if schema.scalars:
+        yield ", ".join(schema.scalar_names)
 
 
 def _versions() -> dict[str, str]:

@@ -174,7 +174,7 @@ def _first_error(error: ValidationError) -> str:
 
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise RecipeError(" ".join(str(error).split()), file=where) from error
 
