@@ -148,6 +148,10 @@ class TensorLike(VectorTorch):
         """The vector in x, y (, z (, t)); itself if it is so already."""
         if self.is_cartesian:
             return self
+        if len(self._tiers) == 3 and self._tiers[1].kind is methods.LongitudinalEta:
+            # the energy from x, y, z, tau: the kernel for eta would compute z a second time
+            spatial = self._wrap_result(type(self), (self.x, self.y, self.z), CARTESIAN[:2], 1)
+            return spatial._wrap_result(type(self), (*spatial.elements[:3], spatial.t), CARTESIAN, 1)
         names = ("x", "y", "z", "t")[: len(self._tiers) + 1]
         values = tuple(getattr(self, name) for name in names)
         return self._wrap_result(type(self), values, CARTESIAN[: len(self._tiers)], 1)
@@ -239,11 +243,13 @@ def _conversion(azimuthal: str, longitudinal: str | None, temporal: str | None, 
     keywords = ["", *(_MOMENTUM_NAMES[tier] if momentum else tier for tier in tiers[1:])]
     shown = "".join(_MOMENTUM_NAMES[tier] if momentum else tier for tier in tiers)
 
-    def convert(self: VectorTorch, **missing: Any) -> Any:
+    def convert(self: TensorLike, **missing: Any) -> Any:
         if unknown := set(missing) - set(keywords[1:]):
             msg = f"to_{shown}() got an unexpected keyword argument {sorted(unknown)[0]!r}"
             raise TypeError(msg)
         own = len(self._tiers)
+        if kinds == list(CARTESIAN[:own]):
+            return self.to_cartesian()
         have = tuple(getattr(self, name) for name in names[: own + 1])
         given = tuple(missing.get(keyword, 0.0) for keyword in keywords[own:])
         result = (*have, *given)
