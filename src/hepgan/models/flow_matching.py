@@ -105,4 +105,5 @@ class FlowMatching(Model):
         u = (strata + share) / count
         if self.config.time == "uniform":
             return u
-        return torch.special.ndtri(u.clamp(1e-6, 1.0 - 1e-6)).sigmoid()
+        normal: Tensor = torch.special.ndtri(u.clamp(1e-6, 1.0 - 1e-6))
+        return normal.sigmoid()

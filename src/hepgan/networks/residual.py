@@ -13,6 +13,8 @@ from hepgan.networks.layers import Activation, ActivationName
 
 __all__ = ["ResidualMLP"]
 
+_TIME_WIDTH = 64
+
 
 class ResidualMLP(Network):
     """Blocks h + V a(W h + shift); each shift is linear in the context plus a function of the time.
@@ -50,14 +52,15 @@ class ResidualMLP(Network):
         super().__init__()
         self.width = width
         self.blocks = blocks
-        shifts = width * (blocks + 1)
+        self.context_size = context
         self.enter = nn.Linear(inputs, width)
         self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.outer = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(blocks))
         self.leave = nn.Linear(width, outputs)
-        self.context = nn.Linear(context, shifts, bias=False) if context else None
-        self.time = (
-            nn.Sequential(nn.Linear(time, 64), nn.SiLU(), nn.Linear(64, shifts, bias=False)) if time else None
+        self.time = nn.Sequential(nn.Linear(time, _TIME_WIDTH), nn.SiLU()) if time else None
+        known = context + (_TIME_WIDTH if time else 0)
+        self.shifts = nn.ModuleList(
+            nn.Linear(known, width, bias=False) for _ in range(blocks + 1 if known else 0)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks)) if layer_norm else None
         self.activation = Activation(activation, slope)
@@ -65,35 +68,52 @@ class ResidualMLP(Network):
 
     def bind(self, context: Tensor | None) -> Bound:
         """The network for this context (N, C)."""
+        if self.context_size and context is None:
+            msg = f"the network needs a context of {self.context_size} columns"
+            raise ValueError(msg)
         inner = cast("list[nn.Linear]", list(self.inner))
         outer = cast("list[nn.Linear]", list(self.outer))
         norms = None if self.norms is None else list(self.norms)
-        fixed: tuple[Tensor, ...] | None = None
-        if self.context is not None and context is not None:
-            fixed = self.context(context).chunk(self.blocks + 1, dim=1)
+        fixed: list[Tensor] = []
 
         def run(x: Tensor, time: Tensor | None = None) -> Tensor:
-            varied: tuple[Tensor, ...] | None = None
-            if self.time is not None and time is not None:
-                varied = self.time(time).chunk(self.blocks + 1, dim=1)
-
-            def shifted(h: Tensor, layer: nn.Linear, k: int) -> Tensor:
-                weight: Tensor = layer.weight
-                shift: Tensor = layer.bias
-                if varied is not None:
-                    shift = shift + varied[k]
-                if fixed is not None:
-                    shift = shift + fixed[k]
-                if shift.shape[0] == h.shape[0] and shift.dim() == 2:
-                    return torch.addmm(shift, h, weight.t())
-                return functional.linear(h, weight, shift.reshape(-1))
-
-            h = shifted(x, self.enter, 0)
+            shifts = self._shifts(context, time, fixed, x.shape[0])
+            h = _shifted(x, self.enter, shifts[0])
             for k in range(self.blocks):
                 entered = h if norms is None else norms[k](h)
-                a = self.dropout(self.activation(shifted(entered, inner[k], k + 1)))
+                a = self.dropout(self.activation(_shifted(entered, inner[k], shifts[k + 1])))
                 h = torch.addmm(h, a, outer[k].weight.t())
             result: Tensor = self.leave(self.activation(h))
             return result
 
         return run
+
+    def _shifts(
+        self, context: Tensor | None, time: Tensor | None, fixed: list[Tensor], rows: int
+    ) -> list[Tensor | None]:
+        """Each block's shift, (N or 1, width); ``fixed`` keeps the context's part from call to call."""
+        if not self.shifts:
+            return [None] * (self.blocks + 1)
+        weights = [layer.weight for layer in cast("list[nn.Linear]", list(self.shifts))]
+        late: Tensor | None = None if self.time is None else self.time(time)
+        if not self.context_size or context is None:
+            return [functional.linear(cast("Tensor", late), w) for w in weights]
+        if late is not None and late.shape[0] == rows > 1:
+            joined = torch.cat((context, late), dim=1)
+            return [functional.linear(joined, w) for w in weights]
+        c = self.context_size
+        if not fixed:
+            fixed.extend(functional.linear(context, w[:, :c]) for w in weights)
+        if late is None:
+            return list(fixed)
+        return [f + functional.linear(late, w[:, c:]) for f, w in zip(fixed, weights, strict=True)]
+
+
+def _shifted(x: Tensor, layer: nn.Linear, shift: Tensor | None) -> Tensor:
+    """The layer's output plus the shift."""
+    if shift is None:
+        return functional.linear(x, layer.weight, layer.bias)
+    bias = layer.bias + shift
+    if bias.shape[0] == 1:
+        return functional.linear(x, layer.weight, bias[0])
+    return torch.addmm(bias, x, layer.weight.t())

@@ -1,0 +1,126 @@
+"""How fast training is, next to the matrix products that it can't do without.
+
+Run with ``OMP_NUM_THREADS=1 python benchmarks/training.py``. Each model trains for a few seconds, in
+turns with a bare loop of the same forward and backward products; the medians of the rates and the
+share of the bare loop's rate are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from hepgan.features.batch import FeatureBatch
+from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, Model, OptimiserConfig, build_model
+from hepgan.networks import MLPConfig, ResidualConfig
+from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
+
+
+def toy(size: int, context: int, events: int) -> FeatureBatch:
+    """Normal features with a context of zeros and ones, a tenth of the features masked."""
+    mask = torch.rand(events, size) > 0.1
+    return FeatureBatch(
+        x=torch.randn(events, size) * mask,
+        mask=mask,
+        discrete=torch.zeros(events, 0, dtype=torch.int64),
+        condition=torch.zeros(events, 0),
+        context=(torch.rand(events, context) > 0.5).float(),
+        weight=torch.ones(events),
+    )
+
+
+def flow_matching() -> tuple[Model, FeatureBatch, TrainingConfig]:
+    """A dimuon-like flow: 27 features, 40 columns of context, 4 blocks of width 256."""
+    torch.manual_seed(1)
+    config = FlowMatchingConfig(network=ResidualConfig(width=256, blocks=4))
+    model = build_model(config, size=27, context_size=40, decode=lambda f: f, observables={})
+    return model, toy(27, 40, 100_000), TrainingConfig(steps=10**9, batch_size=2048)
+
+
+def dy_gan() -> tuple[Model, FeatureBatch, TrainingConfig]:
+    """The networks of DY-GAN (17 features, 256 real and 256 generated events a batch, Adadelta)."""
+    torch.manual_seed(1)
+    config = GANConfig(
+        generator=MLPConfig(widths=(64, 128, 256, 512, 256, 128)),
+        critics=(CriticConfig(network=MLPConfig(widths=(128, 128, 256, 256, 128, 64, 32, 16, 8))),),
+        optimiser=OptimiserConfig(kind="adadelta", lr=1.0),
+    )
+    model = build_model(config, size=17, context_size=0, decode=lambda f: f, observables={})
+    training = TrainingConfig(steps=10**9, batch_size=256, schedule=ScheduleConfig(kind="constant"))
+    return model, toy(17, 0, 100_000), training
+
+
+def products(
+    module: nn.Module, rows: int, *, weights: bool = True, inputs: bool = True
+) -> Callable[[], None]:
+    """A function that does the forward and backward products of all linear layers of a module."""
+    work = []
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            i, o = layer.in_features, layer.out_features
+            work.append((torch.randn(rows, i), torch.randn(o, i), torch.randn(rows, o)))
+
+    def run() -> None:
+        for x, w, g in work:
+            torch.mm(x, w.t())
+            if inputs:
+                torch.mm(g, w)
+            if weights:
+                torch.mm(g.t(), x)
+
+    return run
+
+
+def bare(model: Model, batch: int) -> Callable[[], None]:
+    """The products of one training step."""
+    if isinstance(model.config, FlowMatchingConfig):
+        return products(model, batch)
+    generator, critics = model.generator, model.critics
+    parts = [
+        products(generator, batch, weights=False, inputs=False),
+        products(critics, 2 * batch),
+        products(generator, batch),
+        products(critics, batch, weights=False),
+    ]
+    return lambda: [part() for part in parts]
+
+
+def timed(function: Callable[[], object], seconds: float) -> float:
+    """Calls per second."""
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        function()
+        calls += 1
+    return calls / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds of each of the rounds")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{'model':<15}{'steps/s':>10}{'events/s':>12}{'bare steps/s':>14}{'share':>8}")
+    for build in (flow_matching, dy_gan):
+        model, data, config = build()
+        trainer = Trainer(model, data, config)
+        model.train()
+        loop = bare(model, config.batch_size)
+        timed(trainer._train_step, 0.3)
+        pairs = [
+            (timed(trainer._train_step, options.seconds), timed(loop, options.seconds))
+            for _ in range(options.rounds)
+        ]
+        steps, ceiling = (statistics.median(column) for column in zip(*pairs, strict=True))
+        share = statistics.median(a / b for a, b in pairs)
+        rate = steps * config.batch_size
+        print(f"{build.__name__:<15}{steps:>10.1f}{rate:>12,.0f}{ceiling:>14.1f}{share:>8.2f}")
+
+
+if __name__ == "__main__":
+    main()
