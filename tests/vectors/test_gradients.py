@@ -52,13 +52,13 @@ def make(names, values):
 
 @pytest.mark.parametrize("name", SINGLES)
 def test_gradients_are_right_at_regular_points(system, name):
-    leaves = coordinates(regular(3, 5), system)
+    leaves = coordinates(regular(2, 5), system)
     assert torch.autograd.gradcheck(lambda *x: SINGLES[name](make(system, x)), leaves, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_gradients_of_pairs_are_right_at_regular_points(system, name):
-    a, b = coordinates(regular(3, 6), system), coordinates(regular(3, 7), SYSTEMS[-1])
+    a, b = coordinates(regular(2, 6), system), coordinates(regular(2, 7), SYSTEMS[-1])
     assert torch.autograd.gradcheck(
         lambda *x: PAIRS[name](make(system, x[:4]), make(SYSTEMS[-1], x[4:])), [*a, *b], atol=1e-4
     )

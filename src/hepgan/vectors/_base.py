@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -125,11 +126,10 @@ def uniform(values: Iterable[Any], like: Tensor | None = None) -> tuple[Tensor, 
         if all(isinstance(v, Tensor) and v.shape == shape and v.dtype == dtype for v in values):
             return values
     tensors = [_tensor(value, like) for value in values]
-    dtype = torch.get_default_dtype()
-    if floating := [t.dtype for t in tensors if t.is_floating_point()]:
-        dtype = floating[0]
-        for other in floating[1:]:
-            dtype = torch.promote_types(dtype, other)
+    floating = [t for t in tensors if t.is_floating_point()]
+    # as in torch's own arithmetic, a 0-d tensor does not widen the others
+    dtypes = [t.dtype for t in floating if t.ndim] or [t.dtype for t in floating]
+    dtype = reduce(torch.promote_types, dtypes) if dtypes else torch.get_default_dtype()
     tensors = [t if t.dtype == dtype else t.to(dtype) for t in tensors]
     try:
         return tuple(torch.broadcast_tensors(*tensors))  # type: ignore[no-untyped-call]
@@ -142,10 +142,10 @@ def uniform(values: Iterable[Any], like: Tensor | None = None) -> tuple[Tensor, 
 def _tensor(value: Any, like: Tensor | None) -> Tensor:
     if isinstance(value, Tensor):
         tensor = value
-    elif isinstance(value, (int, float)):
+    elif isinstance(value, (int, float, np.floating, np.integer)):
         dtype = like.dtype if like is not None and like.is_floating_point() else torch.get_default_dtype()
         return torch.full((), float(value), dtype=dtype, device=None if like is None else like.device)
-    elif isinstance(value, (np.ndarray, np.generic, numbers.Real, list, tuple)):
+    elif isinstance(value, (np.ndarray, list, tuple)):
         tensor = torch.as_tensor(value, device=None if like is None else like.device)
     else:
         msg = f"a coordinate must be a tensor, an array or a number, not {type(value).__name__}: {value!r}"

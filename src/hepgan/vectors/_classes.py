@@ -73,7 +73,10 @@ class VectorTorch4D(TensorLike, LorentzTorch, methods.Vector4D):  # type: ignore
     Gradients are finite: where a derivative is undefined or infinite (pt at pt = 0, deltaR of equal
     vectors, every quantity of an all-zero padded particle), it is zero. The derivative of the mass by
     the energy is E / m. It grows without bound towards m = 0 and is zero at m = 0 exactly, so losses
-    near the mass shell had better use ``mass2``.
+    near the mass shell had better use ``mass2``. A nan among the values themselves stays a nan, but no
+    nan comes back through a gradient: check the loss, not its gradient.
+
+    Inside ``torch.compile(fullgraph=True)`` write ``a.dot(b)`` for ``a @ b``, which dynamo cannot trace.
 
     Precision: ``t**2 - p**2`` loses half the digits of the mass and more for E >> m. In float32 a fifth
     of the muons of pt = 500 GeV get a negative squared mass. Keep light particles in (pt, eta, phi,

@@ -67,8 +67,7 @@ def _pair(package: str, name: str, at_least: int = 0) -> Callable[[Any, Any], An
     def pair(self: VectorTorch, other: Any) -> Any:
         other = self._lift(other, name) if at_least else self._same(other, name)
         if at_least and methods.dim(other) < at_least:
-            wanted = "a 3D or a 4D" if at_least == 3 else f"a {at_least}D"
-            msg = f"{other!r} is not {wanted} vector" if at_least > 2 else f"{other!r} is not a vector"
+            msg = f"{other!r} is not a {'3D or a 4D' if at_least == 3 else '4D'} vector"
             raise TypeError(msg)
         return compute(which, self, other)
 
