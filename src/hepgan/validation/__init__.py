@@ -1,1 +1,10 @@
+"""How far generated events can be trusted: histograms, metrics with their floors, plots and a report."""
 
+from __future__ import annotations
+
+from hepgan.validation.compare import compare, compare_files
+from hepgan.validation.comparison import Comparison
+from hepgan.validation.metrics import Metric
+from hepgan.validation.report import claim_report
+
+__all__ = ["Comparison", "Metric", "claim_report", "compare", "compare_files"]

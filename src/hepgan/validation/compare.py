@@ -1,0 +1,256 @@
+"""Compares generated with true events, in memory or file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hepgan.errors import InputError
+from hepgan.events import iterate_events, schema_of
+from hepgan.events.schema import EventSchema
+from hepgan.observables import Observable, ObservableConfig, default_observables
+from hepgan.validation.comparison import Comparison
+from hepgan.validation.results import evaluate
+from hepgan.validation.samples import Sample, SampleBuilder, with_ranges
+from hepgan.validation.table import Table
+
+__all__ = ["compare", "compare_files"]
+
+PLANE_EVENTS = 200_000
+"""Events of each sample that are kept for 2-D views."""
+
+Chunks = Iterable[tuple[ak.Array, ArrayLike | None]]
+Paths = str | Path | Sequence[str | Path]
+
+
+def compare(
+    reference: ak.Array,
+    generated: ak.Array | Mapping[str, ak.Array],
+    observables: Mapping[str, Observable | ObservableConfig | str] | None = None,
+    *,
+    train: ak.Array | None = None,
+    reference_weights: ArrayLike | None = None,
+    generated_weights: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    train_weights: ArrayLike | None = None,
+    classifier: bool = True,
+    seed: int = 0,
+    max_events: int = 1_000_000,
+    classifier_events: int = 50_000,
+    n_jobs: int = 2,
+    schema: EventSchema | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Compares generated events with true events that the generator was not trained on.
+
+    Every metric stands beside its floor, the same metric between true events: the training events against
+    the reference, or two halves of the reference where there are none.
+
+    Args:
+        reference: True events.
+        generated: Generated events, or several samples of them by label.
+        observables: What is histogrammed and measured (observables, or expressions); where they have no
+            range, one is found from the reference; by default every field, the numbers of objects and
+            the masses of pairs.
+        train: The events that the generator was trained on.
+        reference_weights: Weights (N,), negative ones too; by default the schema's weight, or 1.
+        generated_weights: Weights of the generated events; a mapping where these are one.
+        train_weights: Weights of the training events.
+        classifier: Whether to train a classifier to tell the samples apart.
+        seed: Seed of all that is random; the same seed gives the same comparison.
+        max_events: Events of each sample that enter what is not histogrammed.
+        classifier_events: Events of each class for the classifier.
+        n_jobs: Threads of the classifier.
+        schema: What the events hold; by default the reference's own.
+        provenance: What the report shall tell of the samples' origin.
+
+    Raises:
+        InputError: If a sample is empty, or its weights are not finite or sum to nothing.
+        RecipeError: If an observable does not fit the events.
+    """
+    samples = dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
+    if isinstance(generated_weights, Mapping):
+        weights = dict(generated_weights)
+    else:
+        weights = dict.fromkeys(samples, generated_weights)
+    known = schema or schema_of(reference)
+    return _compare(
+        [(reference, reference_weights)],
+        {label: [(events, weights.get(label))] for label, events in samples.items()},
+        None if train is None else [(train, train_weights)],
+        with_ranges(observables or default_observables(known), reference),
+        known,
+        {label: schema_of(events) for label, events in samples.items()},
+        classifier=classifier,
+        seed=seed,
+        max_events=max_events,
+        classifier_events=classifier_events,
+        n_jobs=n_jobs,
+        provenance=provenance or {},
+    )
+
+
+def compare_files(
+    reference: Paths,
+    generated: Paths | Mapping[str, Paths],
+    observables: Mapping[str, Observable | ObservableConfig | str] | None = None,
+    *,
+    train: Paths | None = None,
+    classifier: bool = True,
+    seed: int = 0,
+    step: int = 100_000,
+    max_events: int = 1_000_000,
+    classifier_events: int = 50_000,
+    n_jobs: int = 2,
+    schema: EventSchema | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Compares files of any size: as :func:`compare`, but read in chunks, in bounded memory.
+
+    Histograms hold all events; other metrics use ``max_events`` random ones of each sample.
+
+    Args:
+        reference: Files of true events (``file.root:Events``, globs, lists).
+        generated: Files of generated events, or several samples by label.
+        observables: As for :func:`compare`.
+        train: Files of the training events.
+        classifier: Whether to train a classifier.
+        seed: Seed of all that is random.
+        step: Events read at a time.
+        max_events: Events of each sample that are kept.
+        classifier_events: Events of each class for the classifier.
+        n_jobs: Threads of the classifier.
+        schema: What the events hold; by default inferred from the reference.
+        provenance: What the report shall tell besides the files.
+
+    Raises:
+        InputError: If a file cannot be read, or as for :func:`compare`.
+        RecipeError: If an observable does not fit the events.
+    """
+    samples: dict[str, Paths] = (
+        dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
+    )
+    streams = {"reference": _Stream(reference, step, schema)}
+    streams |= {label: _Stream(paths, step, schema) for label, paths in samples.items()}
+    known = schema or streams["reference"].schema
+    return _compare(
+        streams["reference"],
+        {label: streams[label] for label in samples},
+        None if train is None else _Stream(train, step, schema),
+        with_ranges(observables or default_observables(known), streams["reference"].first),
+        known,
+        {label: streams[label].schema for label in samples},
+        classifier=classifier,
+        seed=seed,
+        max_events=max_events,
+        classifier_events=classifier_events,
+        n_jobs=n_jobs,
+        provenance={"reference": _names(reference)}
+        | {label: _names(paths) for label, paths in samples.items()}
+        | ({} if train is None else {"train": _names(train)})
+        | dict(provenance or {}),
+    )
+
+
+class _Stream:
+    """The chunks of some files, with the schema of the first."""
+
+    def __init__(self, paths: Paths, step: int, schema: EventSchema | None) -> None:
+        self._chunks = iter(iterate_events(paths, step=step, schema=schema))
+        first = next(self._chunks, None)
+        if first is None:
+            msg = "there are no events to compare"
+            raise InputError(msg, file=", ".join(_names(paths)))
+        self.first: ak.Array = first
+        self.schema = schema_of(first)
+
+    def __iter__(self) -> Iterator[tuple[ak.Array, None]]:
+        yield self.first, None
+        for chunk in self._chunks:
+            yield chunk, None
+
+
+def _compare(
+    reference: Chunks,
+    generated: Mapping[str, Chunks],
+    train: Chunks | None,
+    observables: Mapping[str, Observable],
+    schema: EventSchema,
+    schemas: Mapping[str, EventSchema],
+    *,
+    classifier: bool,
+    seed: int,
+    max_events: int,
+    classifier_events: int,
+    n_jobs: int,
+    provenance: Mapping[str, Any],
+) -> Comparison:
+    if "reference" in generated:
+        msg = "a generated sample cannot be called 'reference'"
+        raise ValueError(msg)
+
+    def gather(chunks: Chunks, label: str, held: EventSchema) -> Sample:
+        builder = SampleBuilder(
+            held,
+            observables,
+            seed=seed,
+            max_events=max_events,
+            groups=label == "reference" and train is None,
+            source=str(provenance.get(label) or f"{label} events"),
+        )
+        for events, weights in chunks:
+            builder.add(events, weights)
+        return builder.finish()
+
+    true = gather(reference, "reference", schema)
+    made = {label: gather(chunks, label, schemas[label]) for label, chunks in generated.items()}
+    trained = None if train is None else gather(train, "train", schema)
+    results = {
+        label: evaluate(
+            true,
+            sample,
+            trained,
+            classifier=classifier,
+            seed=seed,
+            classifier_events=classifier_events,
+            n_jobs=n_jobs,
+        )
+        for label, sample in made.items()
+    }
+    everything = {"reference": true} | made | ({} if trained is None else {"train": trained})
+    return Comparison(
+        dict(observables),
+        true.histograms,
+        results,
+        {label: _plane_table(s) for label, s in everything.items() if label != "train"},
+        _provenance(provenance, everything, seed),
+    )
+
+
+def _plane_table(sample: Sample) -> Table:
+    columns = sample.columns
+    part = slice(PLANE_EVENTS)
+    values = np.column_stack([v[part] for v in columns.values()]) if columns else np.empty((0, 0))
+    return Table(tuple(columns), values, sample.weights[part], frozenset(columns))
+
+
+def _provenance(given: Mapping[str, Any], samples: Mapping[str, Sample], seed: int) -> dict[str, Any]:
+    files = {k: v for k, v in given.items() if v is not None}
+    packages = ("hepgan", "awkward", "hist", "numpy", "scikit-learn", "scipy", "uproot", "vector")
+    return {
+        **{f"{k} file" if k in samples else k: v for k, v in files.items()},
+        **{f"{label} sample": s.summary() for label, s in samples.items()},
+        "seed": seed,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {p: version(p) for p in packages},
+    }
+
+
+def _names(paths: Paths) -> list[str]:
+    return [str(paths)] if isinstance(paths, str | Path) else [str(p) for p in paths]

@@ -1,0 +1,203 @@
+"""The result of a comparison: histograms, metrics with floors, plots and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hepgan.observables import Observable
+from hepgan.validation import plots
+from hepgan.validation.metrics import pulls
+from hepgan.validation.report import save
+from hepgan.validation.results import Result, binned
+from hepgan.validation.samples import Sample
+from hepgan.validation.table import Table
+from hepgan.validation.verdicts import verdicts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Comparison"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One or several generated samples against a reference.
+
+    Attributes:
+        observables: The observables compared.
+        reference: The reference's histograms, by observable.
+        results: What was found about each generated sample, by its label.
+        tables: Per-event observables of some events of ``reference`` and of each label, for 2-D views.
+        provenance: Files, numbers of events, versions.
+    """
+
+    observables: Mapping[str, Observable]
+    reference: Mapping[str, Any]
+    results: Mapping[str, Result]
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_histograms(
+        cls,
+        observables: Mapping[str, Observable],
+        reference: Sample | Mapping[str, Any],
+        generated: Mapping[str, Mapping[str, Any]],
+        *,
+        groups: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Comparison:
+        """A comparison of histograms that were filled elsewhere; its only metric is chi2.
+
+        Args:
+            observables: The observables.
+            reference: Histograms of true events, by observable.
+            generated: Histograms of each generated sample, by label and observable.
+            groups: The reference's histograms split into random groups of events, for the floor.
+            provenance: Where the histograms come from.
+            seed: Seed of the floor's splits.
+        """
+        true = reference.histograms if isinstance(reference, Sample) else reference
+        split = reference.groups if isinstance(reference, Sample) else groups or {}
+        results = {
+            label: Result(
+                made,
+                {
+                    n: {"chi2": binned(true[n], made[n], n, groups=split.get(n), seed=seed)}
+                    for n in observables
+                },
+                {n: pulls(true[n], made[n]) for n in observables},
+                skipped=dict.fromkeys(
+                    ("correlations", "classifier", "memorisation"), "only histograms were compared"
+                ),
+            )
+            for label, made in generated.items()
+        }
+        return cls(dict(observables), true, results, provenance=provenance or {})
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The generated samples' labels."""
+        return tuple(self.results)
+
+    @property
+    def histograms(self) -> dict[str, tuple[Any, ...]]:
+        """By observable: the reference's histogram, then that of each generated sample."""
+        return {
+            name: (self.reference[name], *(r.histograms[name] for r in self.results.values()))
+            for name in self.observables
+        }
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """All metrics, nested; each has ``value``, ``floor`` and ``ratio``.
+
+        ``metrics["observables"]["m_mumu"]["ks"]["value"]``, ``metrics["classifier"]["auc"]``,
+        ``metrics["correlations"]["max_difference"]``, ``metrics["memorisation"]["ratio_of_medians"]``; with
+        several generated samples the first key is the label.
+        """
+        found = {label: r.to_dict() for label, r in self.results.items()}
+        return next(iter(found.values())) if len(found) == 1 else found
+
+    def plot(self, name: str) -> Figure:
+        """Densities of an observable, with their ratios to the reference below.
+
+        Raises:
+            KeyError: If there is no such observable.
+        """
+        self._check(name)
+        made = {label: r.histograms[name] for label, r in self.results.items()}
+        return plots.density(self.observables[name], self.reference[name], made)
+
+    def plot_2d(self, x: str, y: str) -> Figure:
+        """The plane of two per-event observables, one panel a sample, with the medians of y over x.
+
+        Raises:
+            KeyError: If there is no such per-event observable.
+        """
+        for name in (x, y):
+            self._check(name)
+            if any(name not in t.names for t in self.tables.values()) or not self.tables:
+                msg = f"{name!r} is not one number an event, or the events were not kept"
+                raise KeyError(msg)
+        return plots.plane(self.observables[x], self.observables[y], self.tables)
+
+    def plot_correlations(self, label: str | None = None) -> Figure:
+        """Correlation matrices of reference and generated events, and their difference.
+
+        Raises:
+            ValueError: If correlations were not computed.
+        """
+        result = self._result(label)
+        if result.correlations is None:
+            raise ValueError(_missing(result, "correlations"))
+        return plots.matrices(result.correlations, {n: o.label or n for n, o in self.observables.items()})
+
+    def plot_classifier(self, label: str | None = None) -> Figure:
+        """The classifier's weights D/(1-D), and the columns that give generated events away.
+
+        Raises:
+            ValueError: If no classifier was trained.
+        """
+        result = self._result(label)
+        if result.classifier is None:
+            raise ValueError(_missing(result, "classifier"))
+        return plots.classifier(result.classifier)
+
+    def plot_memorisation(self, label: str | None = None) -> Figure:
+        """Distances to the nearest training event.
+
+        Raises:
+            ValueError: If there was no training sample.
+        """
+        result = self._result(label)
+        if result.memorisation is None:
+            raise ValueError(_missing(result, "memorisation"))
+        return plots.memorisation(result.memorisation)
+
+    def verdicts(self) -> list[str]:
+        """The findings in plain words, a line each; with several samples, each line begins with the label."""
+        found = self.all_verdicts()
+        if len(found) == 1:
+            return next(iter(found.values()))
+        return [f"{label}: {line}" for label, lines in found.items() for line in lines]
+
+    def all_verdicts(self) -> dict[str, list[str]]:
+        """The findings in plain words, by label."""
+        return {label: verdicts(r) for label, r in self.results.items()}
+
+    def save(self, folder: str | Path, force: bool = False) -> Path:
+        """Writes ``report.html``, ``metrics.json`` and ``histograms.root``; each appears whole or not at all.
+
+        Args:
+            folder: Where to; created if need be.
+            force: Whether earlier files of these names may be replaced.
+
+        Returns:
+            The report's path.
+
+        Raises:
+            OutputError: If the folder exists and holds anything (without ``force``), or cannot be written.
+        """
+        return save(self, folder, force=force)
+
+    def _check(self, name: str) -> None:
+        if name not in self.observables:
+            msg = f"no observable {name!r}; there are {', '.join(self.observables)}"
+            raise KeyError(msg)
+
+    def _result(self, label: str | None) -> Result:
+        if label is None:
+            return next(iter(self.results.values()))
+        if label not in self.results:
+            msg = f"no sample {label!r}; there are {', '.join(self.results)}"
+            raise KeyError(msg)
+        return self.results[label]
+
+
+def _missing(result: Result, part: str) -> str:
+    return f"{part} not computed: {result.skipped.get(part, 'no reason known')}"

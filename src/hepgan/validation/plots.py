@@ -1,0 +1,305 @@
+"""Figures of a comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+import matplotlib.style
+import mplhep
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hepgan.observables import Observable
+from hepgan.validation.classifier import ClassifierTest
+from hepgan.validation.correlations import Correlations
+from hepgan.validation.memorisation import Memorisation
+from hepgan.validation.metrics import Floats
+from hepgan.validation.table import Table
+
+__all__ = ["classifier", "density", "matrices", "memorisation", "plane"]
+
+COLOURS = ("#e42536", "#5790fc", "#f89c20", "#964a8b", "#7a21dd", "#9c9ca1")
+"""Of generated samples: those of M. Petroff (arXiv:2107.02270), told apart by colour-blind readers."""
+
+REFERENCE = "0.45"
+
+_STYLE = [
+    mplhep.style.CMS,
+    {
+        "font.size": 13,
+        "axes.labelsize": 14,
+        "axes.titlesize": 14,
+        "xtick.labelsize": 12,
+        "ytick.labelsize": 12,
+        "legend.fontsize": 12,
+        "xtick.major.size": 7,
+        "ytick.major.size": 7,
+        "xtick.minor.size": 3.5,
+        "ytick.minor.size": 3.5,
+        "axes.linewidth": 1.2,
+        "figure.dpi": 100,
+    },
+]
+
+
+def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
+    @wraps(function)
+    def draw(*args: Any, **kwargs: Any) -> Figure:
+        with matplotlib.style.context(_STYLE):
+            return function(*args, **kwargs)
+
+    return draw
+
+
+@_styled
+def density(observable: Observable, reference: Any, generated: Mapping[str, Any]) -> Figure:
+    """Normalised histograms, and below them the ratios to the reference.
+
+    The band is the reference's statistical error, vertical lines are the generated samples' own. The
+    vertical axis is logarithmic where the filled bins span more than a factor of 200.
+    """
+    figure = Figure(figsize=(6.4, 6.0))
+    main, ratio = figure.subplots(
+        2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw={"hspace": 0.07, "top": 0.94, "left": 0.15}
+    )
+    edges = reference.axes[0].edges
+    true, error = _density(reference)
+    main.stairs(true, edges, color=REFERENCE, fill=True, alpha=0.25, label="reference")
+    main.stairs(true, edges, color=REFERENCE, lw=1.3)
+    _band(main, edges, true - error, true + error)
+    safe = np.where(true > 0, true, np.nan)
+    _band(ratio, edges, 1 - error / safe, 1 + error / safe)
+    ratio.axhline(1, color=REFERENCE, lw=1)
+    shown, centres = [true], (edges[1:] + edges[:-1]) / 2
+    for (label, h), colour in zip(generated.items(), COLOURS * 9, strict=False):
+        made, made_error = _density(h)
+        main.stairs(made, edges, color=colour, lw=1.8, label=label)
+        main.errorbar(centres, made, made_error, fmt="none", ecolor=colour, lw=1)
+        quotient = made / safe
+        ratio.stairs(quotient, edges, color=colour, lw=1.5, baseline=None)
+        ratio.errorbar(centres, quotient, made_error / safe, fmt="none", ecolor=colour, lw=1)
+        shown.append(made)
+    _vertical(main, np.concatenate(shown))
+    unit = f"/{observable.unit}" if observable.unit else ""
+    main.set_ylabel(f"Density [1{unit}]" if unit else "Density")
+    ratio.set_ylabel("Ratio", loc="center")
+    ratio.set_xlabel(observable.title)
+    ratio.set_ylim(*_ratio_range(main, ratio, reference, generated))
+    ratio.set_xlim(edges[0], edges[-1])
+    main.legend(loc="best", frameon=False)
+    figure.align_ylabels([main, ratio])
+    return figure
+
+
+@_styled
+def plane(x: Observable, y: Observable, tables: Mapping[str, Table]) -> Figure:
+    """Two observables of an event, one panel a sample on one colour scale, with the median of y over x."""
+    edges = [np.asarray(o.axis().edges) for o in (x, y)]
+    medians = {
+        label: _medians(t.column(x.name), t.column(y.name), t.weights, edges[0])
+        for label, t in tables.items()
+    }
+    figure = Figure(figsize=(1.2 + 4.8 * len(tables), 4.9), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(tables), sharex=True, sharey=True))
+    contents = {label: _plane(t, x.name, y.name, edges) for label, t in tables.items()}
+    top = max(float(c.max(initial=0.0)) for c in contents.values())
+    filled = np.concatenate([c[c > 0] for c in contents.values()])
+    norm = LogNorm(float(filled.min()) if filled.size else 0.1, top or 1.0)
+    colours = dict(zip(tables, ("black", *COLOURS * 9), strict=False))
+    mesh = None
+    for panel, label in zip(panels, tables, strict=True):
+        mesh = panel.pcolormesh(
+            edges[0],
+            edges[1],
+            np.ma.masked_less_equal(contents[label], 0).T,
+            norm=norm,
+            cmap="Blues",
+            rasterized=True,
+        )
+        for other in dict.fromkeys(("reference", label)):
+            if other in medians:
+                style = "-" if other == label else "--"
+                panel.stairs(
+                    medians[other],
+                    edges[0],
+                    color=colours[other],
+                    lw=1.8,
+                    ls=style,
+                    baseline=None,
+                    label=f"median, {other}",
+                )
+        panel.set_title(label, loc="left")
+        panel.set_xlabel(x.title)
+        panel.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none", fontsize=11)
+    panels[0].set_ylabel(y.title)
+    if mesh is not None:
+        figure.colorbar(mesh, ax=list(panels), label="Share of events per bin", pad=0.01)
+    return figure
+
+
+@_styled
+def matrices(found: Correlations, labels: Mapping[str, str]) -> Figure:
+    """Correlations of reference and generated events, and their difference on its own scale."""
+    size = len(found.names)
+    side = max(3.6, 0.42 * size + 1.2)
+    figure = Figure(figsize=(3 * side + 2.4, side + 1.2), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    reach = max(0.05, float(np.nanmax(np.abs(found.difference), initial=0.0)))
+    parts = (
+        ("reference", found.reference, 1.0),
+        ("generated", found.generated, 1.0),
+        ("generated \N{MINUS SIGN} reference", found.difference, reach),
+    )
+    names = [labels.get(n, n) for n in found.names]
+    for panel, (title, matrix, limit) in zip(panels, parts, strict=True):
+        image = panel.imshow(matrix, vmin=-limit, vmax=limit, cmap="RdBu_r")
+        panel.set_title(title)
+        panel.set_xticks(range(size), names, rotation=90, fontsize=11)
+        panel.set_yticks(range(size), names, fontsize=11)
+        panel.tick_params(which="both", length=0)
+        panel.minorticks_off()
+        if size <= 10:
+            _write_numbers(panel, matrix, limit)
+        figure.colorbar(image, ax=panel, shrink=0.75)
+    return figure
+
+
+@_styled
+def classifier(found: ClassifierTest) -> Figure:
+    """Weights D/(1-D) of both samples, and what the AUC loses where a column is shuffled."""
+    figure = Figure(figsize=(11.5, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1.1, 1])
+    for (label, h), colour in zip(found.weights.items(), (REFERENCE, COLOURS[0]), strict=True):
+        values, _ = _density(h)
+        filled = label == "reference"
+        edges = h.axes[0].edges
+        if filled:
+            left.stairs(values, edges, color=colour, fill=True, alpha=0.25)
+        left.stairs(values, edges, color=colour, lw=1.8, label=label)
+        _limits_of_filled(left, h)
+    left.set_yscale("log")
+    left.axvline(0, color="black", lw=1, ls=":")
+    left.set_xlabel(r"$\log_{10}\,D/(1-D)$")
+    left.set_ylabel("Density")
+    low, high = left.get_ylim()
+    left.set_ylim(low, high * (high / low) ** 0.3)
+    error = f" \N{PLUS-MINUS SIGN} {found.auc.error:.3f}" if found.auc.error is not None else ""
+    floor = f"\n(true against true {found.auc.floor:.3f})" if found.auc.floor is not None else ""
+    left.text(0.04, 0.95, f"AUC {found.auc.value:.3f}{error}{floor}", transform=left.transAxes, va="top")
+    left.legend(loc="upper right", frameon=False)
+    best = [(n, v) for n, v in found.importance.items()][:12][::-1]
+    right.barh([n for n, _ in best], [max(v, 0.0) for _, v in best], color=COLOURS[1])
+    right.set_xlabel("Loss of AUC where shuffled")
+    right.tick_params(axis="y", which="both", length=0)
+    right.tick_params(axis="y", which="minor", left=False, right=False)
+    return figure
+
+
+@_styled
+def memorisation(found: Memorisation) -> Figure:
+    """Distances to the nearest training event, of generated and of true events."""
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    panel = figure.subplots()
+    both = np.concatenate([found.reference, found.generated])
+    edges = np.linspace(0, float(np.quantile(both, 0.995)) or 1.0, 41)
+    for label, values, colour in (
+        ("reference", found.reference, REFERENCE),
+        ("generated", found.generated, COLOURS[0]),
+    ):
+        shares = np.histogram(values, edges)[0] / len(values)
+        panel.stairs(shares, edges, color=colour, lw=1.8, label=label, fill=False)
+        panel.axvline(float(np.median(values)), color=colour, lw=1.2, ls="--")
+    panel.set_xlim(edges[0], edges[-1])
+    panel.set_xlabel("Distance to the nearest training event [standard deviations]")
+    panel.set_ylabel("Share of events")
+    low, high = panel.get_ylim()
+    panel.set_ylim(low, 1.25 * high)
+    ratio = found.ratio_of_medians
+    panel.text(
+        0.04,
+        0.95,
+        f"medians: ratio {ratio.value:.3f} \N{PLUS-MINUS SIGN} {ratio.error or 0:.3f}",
+        transform=panel.transAxes,
+        va="top",
+    )
+    panel.legend(loc="upper right", frameon=False)
+    return figure
+
+
+def _density(h: Any) -> tuple[Floats, Floats]:
+    """Contents and errors over the bin widths and the total, under- and overflow included."""
+    total = float(h.view(flow=True)["value"].sum())
+    width = np.diff(h.axes[0].edges)
+    scale = 1 / (total * width) if total > 0 else np.zeros_like(width)
+    return h.values() * scale, np.sqrt(h.variances()) * scale
+
+
+def _band(panel: Any, edges: Floats, low: Floats, high: Floats) -> None:
+    panel.stairs(high, edges, baseline=low, fill=True, color=REFERENCE, alpha=0.45, lw=0, hatch=None)
+
+
+def _vertical(panel: Any, values: Floats) -> None:
+    """A range with room for the legend, logarithmic where the contents span orders of magnitude."""
+    filled = values[values > 0]
+    if not filled.size:
+        return
+    low, high = float(filled.min()), float(filled.max())
+    if high / low > 200:
+        panel.set_yscale("log")
+        panel.set_ylim(low / 2, high * (high / low) ** 0.35)
+    else:
+        panel.set_ylim(min(0.0, 1.1 * float(values.min())), 1.38 * high)
+
+
+def _ratio_range(main: Any, ratio: Any, reference: Any, generated: Mapping[str, Any]) -> tuple[float, float]:
+    """Wide enough for bins that are known to 15%, at most 0 to 2."""
+    true, error = _density(reference)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        away = [np.abs(_density(h)[0] / true - 1)[error < 0.15 * true] for h in generated.values()]
+    largest = max((float(a.max(initial=0.0)) for a in away), default=0.0)
+    reach = next((r for r in (0.1, 0.2, 0.5) if 1.3 * largest < r), 1.0)
+    return 1 - 0.999 * reach, 1 + 0.999 * reach
+
+
+def _plane(table: Table, x: str, y: str, edges: list[Floats]) -> Floats:
+    a, b = table.column(x), table.column(y)
+    good = np.isfinite(a) & np.isfinite(b)
+    contents = np.histogram2d(a[good], b[good], bins=edges, weights=table.weights[good])[0]
+    return np.asarray(contents / table.weights.sum())
+
+
+def _medians(x: Floats, y: Floats, weights: Floats, edges: Floats) -> Floats:
+    """The weighted median of y in each bin of x; NaN in bins of fewer than 10 events."""
+    good = np.isfinite(x) & np.isfinite(y)
+    x, y, weights = x[good], y[good], weights[good]
+    where = np.digitize(x, edges) - 1
+    result = np.full(len(edges) - 1, np.nan)
+    for i in range(len(result)):
+        inside = where == i
+        if inside.sum() >= 10:
+            order = np.argsort(y[inside])
+            sums = np.cumsum(weights[inside][order])
+            if sums[-1] > 0:
+                result[i] = y[inside][order][int(np.argmax(sums >= sums[-1] / 2))]
+    return result
+
+
+def _write_numbers(panel: Any, matrix: NDArray[np.float64], limit: float) -> None:
+    for (i, j), value in np.ndenumerate(matrix):
+        if math.isfinite(value):
+            colour = "white" if abs(value) > 0.65 * limit else "black"
+            panel.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
+
+
+def _limits_of_filled(panel: Any, h: Any) -> None:
+    filled = np.flatnonzero(h.values() > 0)
+    if filled.size:
+        low, high = h.axes[0].edges[filled[0]], h.axes[0].edges[filled[-1] + 1]
+        old = getattr(panel, "_filled", (low, high))
+        panel._filled = (min(low, old[0]), max(high, old[1]))
+        panel.set_xlim(panel._filled[0] - 0.2, panel._filled[1] + 0.2)

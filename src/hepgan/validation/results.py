@@ -1,0 +1,237 @@
+"""The metrics of one generated sample against the reference."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hepgan.validation.classifier import MIN_EVENTS, ClassifierTest, two_sample_test
+from hepgan.validation.correlations import Correlations, correlations
+from hepgan.validation.memorisation import Memorisation, memorisation
+from hepgan.validation.metrics import Metric, mean_and_spread, pulls, shape, unbinned
+from hepgan.validation.samples import GROUPS, Sample
+from hepgan.validation.table import Table, event_table, object_slots
+
+__all__ = ["Result", "binned", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that was found about one generated sample.
+
+    Attributes:
+        histograms: The generated sample's histograms, by observable.
+        observables: Metrics of each observable: ``ks``, ``wasserstein``, ``chi2`` (over ndf).
+        pulls: Pulls of each observable's bins.
+        correlations: None where there are fewer than two per-event observables.
+        classifier: None where it was not run.
+        memorisation: None without a training sample.
+        skipped: Why a part is missing.
+    """
+
+    histograms: Mapping[str, Any]
+    observables: Mapping[str, Mapping[str, Metric]]
+    pulls: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
+    correlations: Correlations | None = None
+    classifier: ClassifierTest | None = None
+    memorisation: Memorisation | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able metrics; each has ``value``, ``floor`` and ``ratio``."""
+        result: dict[str, Any] = {
+            "observables": {
+                name: {m: metric.to_dict() for m, metric in metrics.items()}
+                | {"pulls": [float(p) if math.isfinite(p) else None for p in self.pulls[name]]}
+                for name, metrics in self.observables.items()
+            }
+        }
+        if (c := self.correlations) is not None:
+            result["correlations"] = {
+                "max_difference": c.max_difference.to_dict(),
+                "observables": list(c.names),
+                "worst_pair": c.worst,
+                "reference": _listed(c.reference),
+                "generated": _listed(c.generated),
+            }
+        if (t := self.classifier) is not None:
+            result["classifier"] = {
+                "auc": t.auc.to_dict(),
+                "weight_low": t.weight_low.to_dict(),
+                "weight_high": t.weight_high.to_dict(),
+                "importance": dict(t.importance),
+                "events": list(t.n_events),
+            }
+        if (m := self.memorisation) is not None:
+            result["memorisation"] = {
+                "ratio_of_medians": m.ratio_of_medians.to_dict(),
+                "close_fraction": m.close_fraction.to_dict(),
+                "train_events": m.n_train,
+            }
+        if self.skipped:
+            result["skipped"] = dict(self.skipped)
+        return result
+
+
+def evaluate(
+    reference: Sample,
+    generated: Sample,
+    train: Sample | None = None,
+    *,
+    classifier: bool = True,
+    seed: int = 0,
+    classifier_events: int = 50_000,
+    n_jobs: int = 2,
+) -> Result:
+    """Compares a generated with the reference sample in every way.
+
+    Args:
+        reference: True events, with histograms of groups where there is no training sample.
+        generated: Generated events.
+        train: The events that the generator was trained on.
+        classifier: Whether to train a classifier.
+        seed: Seed of all that is random.
+        classifier_events: Events of each class for the classifier.
+        n_jobs: Threads of the classifier.
+    """
+    observables = {
+        name: unbinned(
+            reference.values(name),
+            generated.values(name),
+            None if train is None else train.values(name),
+            rng=_rng(seed, name),
+        )
+        | {
+            "chi2": binned(
+                reference.histograms[name],
+                generated.histograms[name],
+                name,
+                train=None if train is None else train.histograms[name],
+                groups=reference.groups.get(name),
+                seed=seed,
+            )
+        }
+        for name in reference.observables
+    }
+    skipped: dict[str, str] = {}
+    samples = [s for s in (reference, generated, train) if s is not None]
+    tables = _tables(samples, max(classifier_events * 2, 200_000), _rng(seed, "tables"))
+    names = [n for n in tables[0].names if n in tables[0].observables]
+    found = None
+    if len(names) < 2:
+        skipped["correlations"] = "needs two observables that are one number an event"
+    else:
+        found = correlations(
+            *(t.select(names) for t in tables[:2]),
+            tables[2].select(names) if train is not None else None,
+            rng=_rng(seed, "correlations"),
+        )
+    test = None
+    if not classifier:
+        skipped["classifier"] = "not asked for"
+    else:
+        test = two_sample_test(*tables, seed=seed, max_events=classifier_events, n_jobs=n_jobs)
+        if test is None:
+            sizes = " and ".join(str(len(t)) for t in tables[:2])
+            skipped["classifier"] = f"needs {MIN_EVENTS} events of each sample; there are {sizes}"
+    copies = None
+    if train is None:
+        skipped["memorisation"] = "needs the training events"
+    else:
+        fields = [n for n in tables[0].names if n not in tables[0].observables]
+        copies = memorisation(*(t.select(fields or names) for t in tables), rng=_rng(seed, "memorisation"))
+    return Result(
+        generated.histograms,
+        observables,
+        {n: pulls(reference.histograms[n], generated.histograms[n]) for n in reference.observables},
+        found,
+        test,
+        copies,
+        skipped,
+    )
+
+
+def binned(
+    reference: Any,
+    generated: Any,
+    name: str,
+    *,
+    train: Any = None,
+    groups: Any = None,
+    seed: int = 0,
+) -> Metric:
+    """Chi2/ndf of an observable's histograms, with its floor.
+
+    Args:
+        reference: Histogram of true events.
+        generated: Histogram of generated events.
+        name: The observable, for the seed.
+        train: Histogram of training events: the floor is theirs against the reference.
+        groups: Otherwise, histograms of random groups of the reference: the floor is between halves of them.
+        seed: Seed of the choice of halves.
+    """
+    found = shape(reference, generated)
+    if found.ndf < 1:
+        return Metric(math.nan, None, None, None, found.p, found.ndf)
+    floor = spread = None
+    if train is not None:
+        other = shape(train, reference)
+        if other.ndf > 0:
+            floor, spread = other.chi2 / other.ndf, math.sqrt(2 / other.ndf)
+    elif groups is not None:
+        rng = _rng(seed, name + "/groups")
+        pairs = []
+        for _ in range(10):
+            order = rng.permutation(GROUPS)
+            halves = [_part(groups, order[: GROUPS // 2]), _part(groups, order[GROUPS // 2 :])]
+            other = shape(*halves)
+            if other.ndf > 0:
+                pairs.append(np.full(2, other.chi2 / other.ndf))
+        mean, std = mean_and_spread(pairs)
+        floor, spread = (float(v[0]) if math.isfinite(v[0]) else None for v in (mean, std))
+    return Metric(found.chi2 / found.ndf, floor, math.sqrt(2 / found.ndf), spread, found.p, found.ndf)
+
+
+def _part(groups: Any, chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
+    """The sum of some groups."""
+    total = groups[0, :].copy()
+    total.view(flow=True)[...] = 0
+    contents = groups.view(flow=True)[np.sort(chosen)]
+    total.view(flow=True)["value"] = contents["value"].sum(axis=0)
+    total.view(flow=True)["variance"] = contents["variance"].sum(axis=0)
+    return total
+
+
+def _tables(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> list[Table]:
+    """Tables of at most ``size`` events of each sample, with the columns that all have."""
+    rows = [_rows(len(s.weights), size, rng) for s in samples]
+    events = [s.events if r is None else s.events[r] for s, r in zip(samples, rows, strict=True)]
+    slots: dict[str, int] = {}
+    for s, e in zip(samples, events, strict=True):
+        for name, n in object_slots([e], s.schema).items():
+            slots[name] = max(n, slots.get(name, 0))
+    tables = []
+    for s, e, r in zip(samples, events, rows, strict=True):
+        part: Any = slice(None) if r is None else r
+        columns = {n: v[part] for n, v in s.columns.items()}
+        tables.append(event_table(e, s.schema, s.weights[part], columns, slots))
+    common = [n for n in tables[0].names if all(n in t.names for t in tables)]
+    return [t.select(common) for t in tables]
+
+
+def _rows(size: int, wanted: int, rng: np.random.Generator) -> Any:
+    return None if size <= wanted else np.sort(rng.choice(size, wanted, replace=False))
+
+
+def _rng(seed: int, purpose: str) -> np.random.Generator:
+    """Independent of the order in which parts are computed."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+
+
+def _listed(matrix: np.ndarray[Any, np.dtype[np.float64]]) -> list[list[float | None]]:
+    return [[float(x) if math.isfinite(x) else None for x in row] for row in matrix]

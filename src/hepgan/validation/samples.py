@@ -1,0 +1,244 @@
+"""What is gathered of one sample in one pass: histograms of all events, and some events themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import awkward as ak
+import hist
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hepgan.errors import InputError
+from hepgan.events.schema import EventSchema
+from hepgan.observables import Observable, from_config
+from hepgan.validation.metrics import Values, effective_size
+from hepgan.validation.table import per_event
+
+__all__ = ["GROUPS", "Sample", "SampleBuilder", "empty_histogram", "event_weights", "fill", "with_ranges"]
+
+Floats = NDArray[np.float64]
+
+GROUPS = 10
+"""Random groups of the true events, whose halves give the floor of binned metrics."""
+
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of events, gathered.
+
+    Attributes:
+        schema: What the events hold.
+        observables: The observables.
+        histograms: One for each observable, of all events.
+        groups: The same, split into random groups of events (first axis); only of the reference.
+        invalid: Number of values of each observable that are not finite.
+        n_events: Number of all events.
+        sum_weights: Their sum of weights.
+        events: All events, or a random subset of them where they are many.
+        weights: The weights of these.
+    """
+
+    schema: EventSchema
+    observables: Mapping[str, Observable]
+    histograms: Mapping[str, Any]
+    groups: Mapping[str, Any]
+    invalid: Mapping[str, int]
+    n_events: int
+    sum_weights: float
+    events: ak.Array
+    weights: Floats
+
+    def values(self, name: str) -> Values:
+        """An observable's values in the kept events."""
+        values, event = self.observables[name].flat(self.events)
+        return Values(np.asarray(values, dtype=np.float64), np.asarray(event, dtype=np.int64), self.weights)
+
+    @cached_property
+    def columns(self) -> dict[str, Floats]:
+        """The observables that are one number (or none) an event, over the kept events."""
+        found = {name: per_event(o(self.events)) for name, o in self.observables.items()}
+        return {name: values for name, values in found.items() if values is not None}
+
+    def summary(self) -> dict[str, float | int]:
+        """Numbers for the report."""
+        return {
+            "events": self.n_events,
+            "sum_of_weights": self.sum_weights,
+            "effective_events": effective_size(self.weights) * self.n_events / max(len(self.weights), 1),
+            "events_for_unbinned_metrics": len(self.weights),
+            "invalid_values": sum(self.invalid.values()),
+        }
+
+
+class SampleBuilder:
+    """Gathers a sample chunk by chunk, in bounded memory.
+
+    Args:
+        schema: What the events hold.
+        observables: What is histogrammed.
+        seed: Seed of the choice of events that are kept.
+        max_events: Events kept; each event of the sample has the same chance.
+        groups: Whether histograms of random groups are filled, too.
+        source: What errors call the sample.
+    """
+
+    def __init__(
+        self,
+        schema: EventSchema,
+        observables: Mapping[str, Observable],
+        *,
+        seed: int = 0,
+        max_events: int = 1_000_000,
+        groups: bool = False,
+        source: str = "events",
+    ) -> None:
+        self.schema, self.observables, self.source = schema, dict(observables), source
+        self._rng = np.random.default_rng([seed, 0x5A3])
+        self._max_events = max_events
+        self._histograms = {n: empty_histogram(o) for n, o in self.observables.items()}
+        self._groups = {n: empty_histogram(o, groups=True) for n, o in self.observables.items() if groups}
+        self._invalid = dict.fromkeys(self.observables, 0)
+        self._n, self._sum = 0, 0.0
+        self._kept: list[tuple[Floats, ak.Array, Floats]] = []
+
+    def add(self, events: ak.Array, weights: ArrayLike | None = None) -> None:
+        """Adds events.
+
+        Args:
+            events: The next N events.
+            weights: Their weights (N,); by default the schema's weight, or 1.
+
+        Raises:
+            InputError: If a weight is not finite.
+            ValueError: If there is not one weight for each event.
+        """
+        w = event_weights(events, self.schema, weights, self.source)
+        group = self._rng.integers(GROUPS, size=len(w)) if self._groups else None
+        for name, observable in self.observables.items():
+            self._invalid[name] += fill(
+                observable, events, w, self._histograms[name], self._groups.get(name), group
+            )
+        self._n += len(w)
+        self._sum += float(w.sum())
+        self._kept.append((self._rng.random(len(w)), events, w))
+        if sum(len(k) for k, _, _ in self._kept) > 1.5 * self._max_events:
+            self._kept = [self._chosen()]
+
+    def _chosen(self) -> tuple[Floats, ak.Array, Floats]:
+        key = np.concatenate([k for k, _, _ in self._kept])
+        events = self._kept[0][1] if len(self._kept) == 1 else ak.concatenate([e for _, e, _ in self._kept])
+        weights = np.concatenate([w for _, _, w in self._kept])
+        if len(key) <= self._max_events:
+            return key, events, weights
+        rows = np.sort(np.argpartition(key, self._max_events)[: self._max_events])
+        return key[rows], ak.to_packed(events[rows]), weights[rows]
+
+    def finish(self) -> Sample:
+        """The gathered sample.
+
+        Raises:
+            InputError: If there were no events, or their weights do not sum to a positive number.
+        """
+        if not self._n:
+            msg = "there are no events to compare"
+            raise InputError(msg, file=self.source)
+        if not self._sum > 0:
+            msg = f"the weights of {self._n} events sum to {self._sum:g}, so there is no distribution"
+            raise InputError(msg, file=self.source, branch=self.schema.weight)
+        _, events, weights = self._chosen()
+        return Sample(
+            self.schema,
+            self.observables,
+            self._histograms,
+            self._groups,
+            self._invalid,
+            self._n,
+            self._sum,
+            events,
+            weights,
+        )
+
+
+def event_weights(
+    events: ak.Array, schema: EventSchema, weights: ArrayLike | None = None, source: str = "events"
+) -> Floats:
+    """The events' weights (N,): those given, the schema's, or ones."""
+    if weights is not None:
+        result = np.asarray(weights, dtype=np.float64)
+        if result.shape != (len(events),):
+            msg = f"weights of shape {result.shape} for {len(events)} events"
+            raise ValueError(msg)
+    elif schema.weight is not None and schema.weight in ak.fields(events):
+        result = np.asarray(ak.to_numpy(events[schema.weight]), dtype=np.float64)
+    else:
+        result = np.ones(len(events))
+    if not np.isfinite(result).all():
+        entry = int(np.argmin(np.isfinite(result)))
+        msg = f"weight {result[entry]} is not finite"
+        raise InputError(msg, file=source, branch=schema.weight, entry=entry)
+    return result
+
+
+def empty_histogram(observable: Observable, *, groups: bool = False) -> Any:
+    """A histogram for the observable, with Weight storage; with an axis of groups before, where asked."""
+    axes = [observable.axis()]
+    if groups:
+        axes.insert(0, hist.axis.Integer(0, GROUPS, name="group", underflow=False, overflow=False))
+    return hist.Hist(*axes, storage=hist.storage.Weight(), name=observable.name)
+
+
+def fill(
+    observable: Observable,
+    events: ak.Array,
+    weights: Floats,
+    histogram: Any,
+    groups: Any = None,
+    group: NDArray[np.int64] | None = None,
+) -> int:
+    """Fills an observable of events with their weights; returns how many values were not finite."""
+    values, event = observable.flat(events)
+    values, event = np.asarray(values, dtype=np.float64), np.asarray(event)
+    good = np.isfinite(values)
+    if not good.all():
+        values, event = values[good], event[good]
+    threads = _THREADS if len(values) > 500_000 else 1
+    if isinstance(histogram.axes[0], hist.axis.Integer):
+        # A float between two whole numbers belongs to the bin that begins with the lower one.
+        values = np.floor(np.clip(values, -(2**31), 2**31 - 1)).astype(np.int64)
+    entry_weights = weights[event]
+    histogram.fill(values, weight=entry_weights, threads=threads)
+    if groups is not None and group is not None:
+        groups.fill(group[event], values, weight=entry_weights, threads=threads)
+    return int(len(good) - good.sum())
+
+
+def with_ranges(observables: Mapping[str, Any], events: ak.Array) -> dict[str, Observable]:
+    """The observables, with bins and ranges that suit the events where they have none.
+
+    Args:
+        observables: Observables, or their configurations, by name.
+        events: True events.
+
+    Returns:
+        Observables whose axes are known; those that no event has are left out if they lack a range.
+
+    Raises:
+        RecipeError: If an observable does not fit the events.
+    """
+    ready: dict[str, Observable] = {}
+    for name, given in observables.items():
+        observable = given if isinstance(given, Observable) else from_config(given, name)
+        if observable.range is None and observable.edges is None:
+            try:
+                observable = observable.with_range_from(observable.flat(events)[0])
+            except ValueError:
+                continue
+        ready[name] = observable
+    return ready

@@ -1,0 +1,116 @@
+"""Metrics in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from hepgan.validation.metrics import Metric
+from hepgan.validation.results import Result
+
+__all__ = ["Grade", "grade", "grade_auc", "verdicts"]
+
+Grade = Literal["good", "fair", "poor", "unknown"]
+
+_NAMES = {"ks": "KS distance", "wasserstein": "Wasserstein distance", "chi2": "chi2/ndf"}
+
+
+def grade(metric: Metric) -> Grade:
+    """Good up to 1.5 times the floor, or within two standard errors of it; poor beyond three times."""
+    ratio = metric.ratio
+    if ratio is None or not math.isfinite(ratio):
+        return "unknown"
+    significance = metric.significance
+    if ratio <= 1.5 or (significance is not None and significance < 2):
+        return "good"
+    return "fair" if ratio <= 3 else "poor"
+
+
+def grade_auc(metric: Metric) -> Grade:
+    """Good within 0.03 of the floor, poor beyond 0.1."""
+    if not math.isfinite(metric.value):
+        return "unknown"
+    away = metric.value - (0.5 if metric.floor is None else metric.floor)
+    return "good" if away < 0.03 else "fair" if away < 0.1 else "poor"
+
+
+def grade_memorisation(metric: Metric) -> Grade:
+    """Good unless generated events lie nearer to training events than true ones do, by three errors."""
+    if not math.isfinite(metric.value):
+        return "unknown"
+    away = 1 - metric.value
+    if away <= 3 * (metric.error or 0.0):
+        return "good"
+    return "fair" if away < 0.2 else "poor"
+
+
+def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str]:
+    """The findings on one generated sample, a sentence each, the most telling first.
+
+    Args:
+        result: The findings.
+        names: What to call the observables; their own names by default.
+    """
+    called = names or {}
+    lines = []
+    if (test := result.classifier) is not None:
+        floor = "" if test.auc.floor is None else f" (floor {test.auc.floor:.3f})"
+        lines.append(f"a classifier tells generated from true events with AUC {_with_error(test.auc)}{floor}")
+        telling = [n for n, v in list(test.importance.items())[:3] if v > 0.005]
+        if telling and grade_auc(test.auc) != "good":
+            lines.append(f"it sees the difference most in {_joined(telling)}")
+    lines += _shapes(result, called)
+    if (c := result.correlations) is not None and math.isfinite(c.max_difference.value):
+        pair = "" if c.worst is None else f" ({_joined([called.get(n, n) for n in c.worst])})"
+        lines.append(
+            f"correlations differ by at most {c.max_difference.value:.3f}{pair}{_floor(c.max_difference)}"
+        )
+    if (m := result.memorisation) is not None:
+        word = {
+            "good": "no sign of memorised training events",
+            "fair": "generated events lie a little near to training events",
+            "poor": "generated events repeat training events",
+            "unknown": "memorisation could not be judged",
+        }[grade_memorisation(m.ratio_of_medians)]
+        copied = grade(m.close_fraction)
+        if copied == "poor" and word.startswith("no sign"):
+            word = "some generated events repeat training events"
+        lines.append(
+            f"{word}: the nearest is {_with_error(m.ratio_of_medians)} times as far as from true events"
+        )
+    lines += [f"{part} not judged: {why}" for part, why in result.skipped.items() if why != "not asked for"]
+    return lines
+
+
+def _shapes(result: Result, called: Mapping[str, str]) -> list[str]:
+    if not result.observables:
+        return []
+    key = next((k for k in ("ks", "chi2") if all(k in m for m in result.observables.values())), None)
+    if key is None:
+        return []
+    known = {n: m[key] for n, m in result.observables.items() if m[key].ratio is not None}
+    if not known:
+        return []
+    good = sum(grade(m) == "good" for m in known.values())
+    worst = max(known, key=lambda n: known[n].ratio or 0.0)
+    metric = known[worst]
+    return [
+        f"{good} of {len(known)} observables are as near to the reference as true events ({_NAMES[key]})",
+        f"the worst is {called.get(worst, worst)}: {_NAMES[key]} {metric.value:.3g}{_floor(metric)}",
+    ]
+
+
+def _floor(metric: Metric) -> str:
+    if metric.floor is None:
+        return ""
+    times = "" if metric.ratio is None else f", {metric.ratio:.1f} times"
+    return f" (floor {metric.floor:.2g}{times})"
+
+
+def _with_error(metric: Metric) -> str:
+    return f"{metric.value:.3f}" + ("" if metric.error is None else f" +- {metric.error:.3f}")
+
+
+def _joined(names: list[str] | tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
