@@ -9,12 +9,14 @@ from hepgan.events.editing import select, with_kinds
 from hepgan.events.inference import schema_of
 from hepgan.events.reading import as_events, infer_schema, iterate_events, read_events
 from hepgan.events.schema import COORDINATES, Collection, EventSchema, Field, Kind, coordinates
+from hepgan.events.writing import EventWriter, write_events
 
 __all__ = [
     "COORDINATES",
     "Collection",
     "EventBatch",
     "EventSchema",
+    "EventWriter",
     "Field",
     "Kind",
     "Objects",
@@ -29,4 +31,5 @@ __all__ = [
     "to_awkward",
     "to_batch",
     "with_kinds",
+    "write_events",
 ]

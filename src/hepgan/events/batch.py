@@ -55,6 +55,10 @@ class Objects:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name in ("fields", "mask"):
             raise AttributeError(name)
+        if name == "momentum":
+            # the property has raised; without this, Python would ask here for it again and again
+            msg = f"these objects have no momentum, only {', '.join(self.fields)}"
+            raise AttributeError(msg)
         if name in self.fields:
             return self.fields[name]
         value = getattr(self.momentum, name)

@@ -303,7 +303,7 @@ class _ParquetSource(_FormSource):
     def __init__(self, path: str) -> None:
         import pyarrow.parquet as pq
 
-        self.label, self.tree = path, "Events"
+        self.label = path
         try:
             self._file = pq.ParquetFile(path)
             schema = self._file.schema_arrow
@@ -317,6 +317,7 @@ class _ParquetSource(_FormSource):
             )
             raise InputError(what, file=path) from error
         self._stops = np.cumsum(groups, dtype=np.int64)
+        self.tree = ((schema.metadata or {}).get(b"tree") or b"Events").decode()
         self._take(ak.to_layout(empty).form)
         for name in schema.names:
             title = ((schema.field(name).metadata or {}).get(b"title") or b"").decode()

@@ -1,0 +1,406 @@
+"""Events into ROOT (TTree, RNTuple) and Parquet files."""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+import awkward as ak
+import numpy as np
+
+from hepgan._files import claim
+from hepgan.errors import OutputError
+from hepgan.events.batch import EventBatch
+from hepgan.events.columns import Column, Jagged, Numbers, parts, scalar_values
+from hepgan.events.convert import to_columns
+from hepgan.events.formats import FORMATS, Sink
+from hepgan.events.inference import schema_of
+from hepgan.events.naming import Branch
+from hepgan.events.schema import EventSchema, Field
+
+__all__ = ["EventWriter", "write_events"]
+
+Format: TypeAlias = Literal["ttree", "rntuple", "parquet"]
+
+_NANOAOD = (
+    Field(name="run", branches=("run",), dtype="uint32"),
+    Field(name="luminosityBlock", branches=("luminosityBlock",), dtype="uint32"),
+    Field(name="event", branches=("event",), dtype="uint64"),
+)
+
+
+class EventWriter:
+    """Writes events in batches into a file that appears when it is complete.
+
+    Until `close`, all is in a hidden file beside the target; after an error, or without `close`, nothing is
+    left. What the file holds does not depend on how the events are divided into calls of `extend`.
+
+    Args:
+        path: The file.
+        schema: What it is to hold: branches, types, titles.
+        format: ``ttree``, ``rntuple`` or ``parquet``; if None, by the file's ending (``.parquet``), or else
+            ``ttree``.
+        force: Whether an existing file may be replaced.
+        identifiers: Whether to write ``run``, ``luminosityBlock`` and ``event``, as NanoAOD tools need them,
+            where the schema has none. Identifiers that the schema has are always written; where the events
+            have no values for them, they get ``run``, 1, and the number of the event.
+        weight: Whether to write ``genWeight`` = 1 where the schema has no weight.
+        run: The run number.
+        first_event: The number of the first event.
+        tree: The tree's name; the schema's if None.
+        title: The tree's title.
+        batch: Events in a basket (TTree), cluster (RNTuple) or row group (Parquet).
+        level: Level of the ZSTD compression.
+
+    Raises:
+        OutputError: If the file exists already (without ``force``), or cannot be written.
+        ValueError: If the format or the size of a batch is not known.
+
+    Example:
+        >>> with EventWriter("generated.root", schema) as writer:    # doctest: +SKIP
+        ...     for events in batches:
+        ...         writer.extend(events)
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        schema: EventSchema,
+        *,
+        format: Format | None = None,
+        force: bool = False,
+        identifiers: bool = False,
+        weight: bool = False,
+        run: int = 1,
+        first_event: int = 1,
+        tree: str | None = None,
+        title: str = "",
+        batch: int = 100_000,
+        level: int = 1,
+    ) -> None:
+        self.path = Path(path)
+        chosen = format or ("parquet" if self.path.suffix.lower() in (".parquet", ".pq") else "ttree")
+        if chosen not in FORMATS:
+            msg = f"format must be one of {', '.join(FORMATS)}, not {chosen!r}"
+            raise ValueError(msg)
+        if batch < 1:
+            msg = f"batch must be positive, not {batch}"
+            raise ValueError(msg)
+        self.schema = _written(schema, counters=chosen != "parquet", identifiers=identifiers, weight=weight)
+        self.written = 0
+        self._given = schema
+        self._batch, self._run, self._next = batch, run, first_event
+        self._pending: list[dict[str, Column]] = []
+        self._waiting = 0
+        self._sink: Sink | None = None
+        branches = _branches(self.schema)
+        if not branches:
+            msg = "the schema has no branches to write"
+            raise OutputError(msg, file=self.path)
+        claim(self.path, force=force)
+        self._force = force
+        self._temporary = self.path.with_name(f".{self.path.stem}.{uuid.uuid4().hex[:12]}.part")
+        self._cleanup = weakref.finalize(self, _remove, self._temporary)
+        try:
+            self._sink = FORMATS[chosen](self._temporary, branches, tree or self.schema.tree, title, level)
+        except BaseException as error:
+            self.abort()
+            raise self._failure(error) from error
+
+    def extend(self, events: ak.Array | EventBatch) -> None:
+        """Adds events.
+
+        Args:
+            events: Events as `read_events` gives them, or a batch of tensors.
+
+        Raises:
+            InputError: If the events lack something that the schema has.
+            OutputError: If they cannot be written; the writer is then closed and its file removed.
+            ValueError: If the writer is closed.
+        """
+        if self._sink is None:
+            msg = f"{self.path}: the writer is closed"
+            raise ValueError(msg)
+        try:
+            columns, size = self._columns(events)
+            if size:
+                self._pending.append(columns)
+                self._waiting += size
+            if self._waiting >= self._batch:
+                self._flush(whole=False)
+        except BaseException as error:
+            self.abort()
+            raise self._failure(error) from error
+
+    def close(self) -> None:
+        """Writes what is left, and gives the file its name.
+
+        Raises:
+            OutputError: If that fails; nothing is left then.
+        """
+        if self._sink is None:
+            return
+        try:
+            self._flush(whole=True)
+            self._sink.close()
+            claim(self.path, force=self._force)
+            self._temporary.replace(self.path)
+        except BaseException as error:
+            self.abort()
+            raise self._failure(error) from error
+        self._sink = None
+        self._cleanup.detach()
+
+    def abort(self) -> None:
+        """Gives up: closes and removes the unfinished file."""
+        sink, self._sink = self._sink, None
+        self._pending.clear()
+        if sink is not None:
+            with suppress(Exception):
+                sink.close()
+        self._cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _failure(self, error: BaseException) -> BaseException:
+        if isinstance(error, OutputError) or not isinstance(error, OSError):
+            return error
+        return OutputError(f"cannot be written: {error.strerror or error}", file=self.path)
+
+    def _columns(self, events: ak.Array | EventBatch) -> tuple[dict[str, Column], int]:
+        size = len(events)
+        columns = (
+            _from_batch(events, self._given) if isinstance(events, EventBatch) else self._buffers(events)
+        )
+        result: dict[str, Column] = {}
+        for c in self.schema.collections:
+            for f in c.fields:
+                for b in f.branches:
+                    result[b] = _cast(columns[b], f, b, self.path)
+            if c.counter is not None:
+                first = result[c.fields[0].branch]
+                counts = np.diff(first.offsets) if isinstance(first, Jagged) else np.zeros(size, np.int64)
+                result[c.counter] = counts.astype(c.counter_dtype)
+        for f in self.schema.scalars:
+            result[f.branch] = _cast(columns.get(f.branch, np.ones(size)), f, f.branch, self.path)
+        for f in self.schema.identifiers:
+            values = columns.get(f.branch)
+            if values is None:
+                number = {"run": self._run, "event": 0}.get(f.name, 1)
+                values = np.full(size, number, np.uint64)
+                if f.name == "event":
+                    values = values + np.arange(self._next, self._next + size, dtype=np.uint64)
+            result[f.branch] = _cast(values, f, f.branch, self.path)
+        self._next += size
+        return result, size
+
+    def _buffers(self, events: ak.Array) -> dict[str, Column]:
+        columns: dict[str, Column] = {}
+        for c in _undotted(self._given).collections:
+            offsets, fields = parts(events, c)
+            if c.layout == "indexed" and offsets is not None and (np.diff(offsets) != c.max_count).any():
+                entry = int((np.diff(offsets) != c.max_count).argmax())
+                message = f"{c.name} needs {c.max_count} objects in each event"
+                raise OutputError(message, file=self.path, branch=c.fields[0].branch, entry=entry)
+            for f in c.fields:
+                values = fields[f.name]
+                if c.layout == "jagged" and offsets is not None:
+                    columns[f.branch] = Jagged(offsets, values)
+                elif c.layout == "indexed":
+                    table = values.reshape(-1, c.max_count)
+                    columns |= {b: np.ascontiguousarray(table[:, i]) for i, b in enumerate(f.branches)}
+                else:
+                    columns[f.branch] = values
+        here = set(events.fields)
+        for f in _undotted(self._given).scalars:
+            columns[f.branch] = scalar_values(events, f.name, f.branch)
+        for f in self.schema.identifiers:
+            if f.name in here:
+                columns[f.branch] = scalar_values(events, f.name, f.branch)
+        return columns
+
+    def _flush(self, *, whole: bool) -> None:
+        """Writes all full batches, and with ``whole`` what is left, too."""
+        if self._sink is None or not self._pending:
+            return
+        joined = self._pending[0] if len(self._pending) == 1 else _joined(self._pending)
+        at = 0
+        while self._waiting - at >= self._batch or (whole and at < self._waiting):
+            end = min(at + self._batch, self._waiting)
+            self._sink.write({b: _sliced(values, at, end) for b, values in joined.items()})
+            self.written += end - at
+            at = end
+        self._pending = [{b: _sliced(v, at, self._waiting) for b, v in joined.items()}]
+        self._waiting -= at
+        if not self._waiting:
+            self._pending = []
+
+
+def write_events(
+    path: str | Path,
+    events: ak.Array | EventBatch,
+    *,
+    schema: EventSchema | None = None,
+    format: Format | None = None,
+    force: bool = False,
+    identifiers: bool = False,
+    weight: bool = False,
+    run: int = 1,
+    first_event: int = 1,
+    tree: str | None = None,
+    title: str = "",
+    batch: int = 100_000,
+    level: int = 1,
+) -> Path:
+    """Writes events with the branches, types and titles that they were read with.
+
+    Args:
+        path: The file.
+        events: Events as `read_events` gives them, or a batch of tensors.
+        schema: What to write; `schema_of` the events if None.
+        format: As in `EventWriter`, and so are all others.
+        force: See `EventWriter`.
+        identifiers: See `EventWriter`.
+        weight: See `EventWriter`.
+        run: See `EventWriter`.
+        first_event: See `EventWriter`.
+        tree: See `EventWriter`.
+        title: See `EventWriter`.
+        batch: See `EventWriter`.
+        level: See `EventWriter`.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: If the events lack something that the schema has.
+        OutputError: If the file exists already (without ``force``), or cannot be written; nothing is left
+            then.
+    """
+    if schema is None:
+        schema = events.schema if isinstance(events, EventBatch) else schema_of(events)
+    with EventWriter(
+        path,
+        schema,
+        format=format,
+        force=force,
+        identifiers=identifiers,
+        weight=weight,
+        run=run,
+        first_event=first_event,
+        tree=tree,
+        title=title,
+        batch=batch,
+        level=level,
+    ) as writer:
+        writer.extend(events)
+    return Path(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _undotted(schema: EventSchema) -> EventSchema:
+    """The schema with ``Jet_pt`` for a branch ``Jet.pt``, which is no name for tools of NanoAOD."""
+
+    def plain(f: Field) -> Field:
+        return f.model_copy(update={"branches": tuple(b.replace(".", "_") for b in f.branches)})
+
+    if not any("." in f.branch for c in schema.collections for f in c.fields):
+        return schema
+    return schema.model_copy(
+        update={
+            "collections": tuple(
+                c.model_copy(update={"fields": tuple(map(plain, c.fields))}) for c in schema.collections
+            )
+        }
+    )
+
+
+def _written(schema: EventSchema, *, counters: bool, identifiers: bool, weight: bool) -> EventSchema:
+    schema = _undotted(schema)
+    collections = tuple(
+        c.model_copy(update={"counter": f"n{c.name}"})
+        if counters and c.layout == "jagged" and not c.counter
+        else c
+        for c in schema.collections
+    )
+    named = {f.name for f in schema.identifiers}
+    added = tuple(f for f in _NANOAOD if f.name not in named) if identifiers else ()
+    update: dict[str, Any] = {"collections": collections, "identifiers": (*schema.identifiers, *added)}
+    if weight and schema.weight is None and "genWeight" not in schema.scalar_names:
+        one = Field(name="genWeight", branches=("genWeight",), dtype="float32")
+        update |= {"scalars": (*schema.scalars, one), "weight": "genWeight"}
+    return schema.model_copy(update=update)
+
+
+def _branches(schema: EventSchema) -> list[Branch]:
+    """The branches that a schema makes, identifiers first, as in NanoAOD."""
+    result = [Branch(f.branch, f.dtype, title=f.title) for f in schema.identifiers]
+    for c in schema.collections:
+        if c.counter is not None:
+            result.append(Branch(c.counter, c.counter_dtype, title=c.counter_title))
+        result.extend(
+            Branch(b, f.dtype, c.layout == "jagged", c.counter, f.title) for f in c.fields for b in f.branches
+        )
+    result.extend(Branch(f.branch, f.dtype, title=f.title) for f in schema.scalars)
+    return result
+
+
+def _from_batch(batch: EventBatch, schema: EventSchema) -> dict[str, Column]:
+    same = EventBatch(_undotted(schema), batch.collections, batch.scalars, size=len(batch))
+    return to_columns(same)
+
+
+def _cast(values: Column, field: Field, branch: str, path: Path) -> Column:
+    if isinstance(values, Jagged):
+        return Jagged(values.offsets, _numbers(values.content, field, branch, path))
+    return _numbers(values, field, branch, path)
+
+
+def _numbers(values: Numbers, field: Field, branch: str, path: Path) -> Numbers:
+    if (values.dtype.kind == "U") != (field.dtype == "string"):
+        message = f"holds {values.dtype.name}, which is no {field.dtype}"
+        raise OutputError(message, file=path, branch=branch)
+    if field.dtype == "string" or values.dtype == np.dtype(field.dtype):
+        return values
+    with np.errstate(all="ignore"):
+        new = values.astype(field.dtype)
+        if new.dtype.kind in "iub" and not np.array_equal(new.astype(values.dtype), values):
+            message = f"holds values that are no {field.dtype}"
+            raise OutputError(message, file=path, branch=branch)
+    return new
+
+
+def _sliced(values: Column, start: int, stop: int) -> Column:
+    if not isinstance(values, Jagged):
+        return values[start:stop]
+    offsets = values.offsets[start : stop + 1]
+    return Jagged(offsets - offsets[0], values.content[offsets[0] : offsets[-1]])
+
+
+def _joined(columns: list[dict[str, Column]]) -> dict[str, Column]:
+    return {b: _concatenated([c[b] for c in columns]) for b in columns[0]}
+
+
+def _concatenated(values: list[Column]) -> Column:
+    lists = [v for v in values if isinstance(v, Jagged)]
+    if not lists:
+        return np.concatenate([v for v in values if not isinstance(v, Jagged)])
+    steps = np.cumsum([0, *(v.offsets[-1] for v in lists[:-1])])
+    offsets = [np.zeros(1, np.int64), *(v.offsets[1:] + s for v, s in zip(lists, steps, strict=True))]
+    return Jagged(np.concatenate(offsets), np.concatenate([v.content for v in lists]))
