@@ -17,6 +17,9 @@ _ENTRIES_PER_KNOT = 5
 #: Smallest step in y; keeps the inverse good to 1e-9 even across a gap in the data.
 _STEP = 1e-6
 
+#: No slope overflows for widths above this.
+_TINY = 1e-200
+
 
 class Knots(NamedTuple):
     """Strictly increasing x and y (at least 2 of each), and dx/dy beyond the first and the last."""
@@ -112,8 +115,8 @@ def _spread(x: Array, cumulative: Array) -> float:
     for tail in (0.25, 0.05, 0.01, 0.0):
         low, high = np.interp([tail, 1 - tail], cumulative, x)
         if high > low:
-            return float(high - low)
-    return float(abs(x[0])) or 1.0
+            return max(float(high - low), _TINY)
+    return max(float(abs(x[0])), _TINY) if x[0] else 1.0
 
 
 def _gap(x: Array, spread: float) -> Array:

@@ -64,7 +64,7 @@ class Arctanh(Transform, kind="arctanh"):
         return math.log(self.scale) - (self.scale - x).log() - (self.scale + x).log()
 
 
-class PeriodicAngle(Transform, kind="periodic-angle"):
+class PeriodicAngle(Transform, kind="periodic_angle"):
     """An angle wrapped into [-pi, pi) and scaled; the inverse wraps, so a sample may cross the cut freely.
 
     Any finite angle is in the domain, and ``inverse(forward(x))`` is x modulo 2 pi, exactly x in [-pi, pi).

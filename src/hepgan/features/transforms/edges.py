@@ -22,7 +22,7 @@ def _margins(x: Tensor, present: Tensor, fraction: float) -> Tensor:
     width = torch.where(high > low, high - low, low.abs().clamp(min=1.0))
     distances = torch.where(distances > 0, distances, width)
     # A margin below the rounding of float32 input would not move the edge.
-    rounding = 1e-6 * torch.stack([low.abs(), high.abs()])
+    rounding = (1e-6 * torch.stack([low.abs(), high.abs()])).clamp(min=1e-300)
     return torch.where(filled, torch.maximum(fraction * distances, rounding), 0.0)
 
 
@@ -42,7 +42,7 @@ def _positive_margin(margin: float) -> float:
     return float(margin)
 
 
-class LogEdge(Transform, kind="log-edge"):
+class LogEdge(Transform, kind="log_edge"):
     """Logarithm of the distance from an edge, which the inverse can never reach: pt > cut, pz < beam energy.
 
     Args:
@@ -182,7 +182,7 @@ class Logit(Transform, kind="logit"):
         return (self.high - self.low).log() - (x - self.low).log() - (self.high - x).log()
 
 
-class SignedLog(Transform, kind="signed-log"):
+class SignedLog(Transform, kind="signed_log"):
     """y = sign(x) log(1 + |x|/s): linear near zero, logarithmic in both tails, smooth once.
 
     Args:

@@ -41,7 +41,7 @@ class Standardise(Transform, kind="standardise"):
         return -self.scale.log().expand_as(self._promoted(x))
 
 
-class MinMax(Transform, kind="min-max"):
+class MinMax(Transform, kind="min_max"):
     """The data's range in every column onto [low, high]; values beyond it are extrapolated, not clamped.
 
     Args:

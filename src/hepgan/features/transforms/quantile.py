@@ -16,7 +16,7 @@ from hepgan.features.transforms.base import Transform
 __all__ = ["QuantileNormal"]
 
 
-class QuantileNormal(Transform, kind="quantile-normal"):
+class QuantileNormal(Transform, kind="quantile"):
     """Maps each column's weighted empirical distribution onto the standard normal one, and back.
 
     The map is strictly increasing and piecewise linear between knots that lie densely both in probability
