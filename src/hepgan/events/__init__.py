@@ -6,6 +6,7 @@ from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.checks import check_events
 from hepgan.events.convert import to_awkward, to_batch
 from hepgan.events.editing import select, with_kinds
+from hepgan.events.filesets import fileset, write_fileset
 from hepgan.events.inference import schema_of
 from hepgan.events.reading import as_events, infer_schema, iterate_events, read_events
 from hepgan.events.schema import COORDINATES, Collection, EventSchema, Field, Kind, coordinates
@@ -23,6 +24,7 @@ __all__ = [
     "as_events",
     "check_events",
     "coordinates",
+    "fileset",
     "infer_schema",
     "iterate_events",
     "read_events",
@@ -32,4 +34,5 @@ __all__ = [
     "to_batch",
     "with_kinds",
     "write_events",
+    "write_fileset",
 ]

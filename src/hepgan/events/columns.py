@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import awkward as ak
@@ -182,3 +182,21 @@ def scalar_values(events: ak.Array, name: str, branch: str) -> Numbers:
         message = f"{name} holds lists, not one number in each event"
         raise InputError(message, branch=branch)
     return values
+
+
+def sliced(values: Column, start: int, stop: int) -> Column:
+    """Events ``start`` to ``stop`` of a column, without a copy of the numbers."""
+    if not isinstance(values, Jagged):
+        return values[start:stop]
+    offsets = values.offsets[start : stop + 1]
+    return Jagged(offsets - offsets[0], values.content[offsets[0] : offsets[-1]])
+
+
+def concatenated(values: Sequence[Column]) -> Column:
+    """One column from several of the same kind."""
+    lists = [v for v in values if isinstance(v, Jagged)]
+    if not lists:
+        return np.concatenate([v for v in values if not isinstance(v, Jagged)])
+    steps = np.cumsum([0, *(v.offsets[-1] for v in lists[:-1])])
+    offsets = [np.zeros(1, np.int64), *(v.offsets[1:] + s for v, s in zip(lists, steps, strict=True))]
+    return Jagged(np.concatenate(offsets), np.concatenate([v.content for v in lists]))

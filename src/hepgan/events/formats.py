@@ -85,15 +85,7 @@ class TTreeSink(Sink):
     def write(self, columns: Mapping[str, Column]) -> None:
         """Writes one basket of each branch."""
         counters = set(self._counted.values())
-        self._tree.extend(
-            {
-                name: values
-                if isinstance(values, np.ndarray) and values.dtype.kind != "U"
-                else ak.Array(_layout(values))
-                for name, values in columns.items()
-                if name not in counters
-            }
-        )
+        self._tree.extend({n: _plain_or_awkward(v) for n, v in columns.items() if n not in counters})
 
     def close(self) -> None:
         """Completes the file."""

@@ -15,7 +15,7 @@ import numpy as np
 from hepgan._files import claim
 from hepgan.errors import OutputError
 from hepgan.events.batch import EventBatch
-from hepgan.events.columns import Column, Jagged, Numbers, parts, scalar_values
+from hepgan.events.columns import Column, Jagged, Numbers, concatenated, parts, scalar_values, sliced
 from hepgan.events.convert import to_columns
 from hepgan.events.formats import FORMATS, Sink
 from hepgan.events.inference import schema_of
@@ -236,14 +236,18 @@ class EventWriter:
         """Writes all full batches, and with ``whole`` what is left, too."""
         if self._sink is None or not self._pending:
             return
-        joined = self._pending[0] if len(self._pending) == 1 else _joined(self._pending)
+        joined = (
+            self._pending[0]
+            if len(self._pending) == 1
+            else {b: concatenated([c[b] for c in self._pending]) for b in self._pending[0]}
+        )
         at = 0
         while self._waiting - at >= self._batch or (whole and at < self._waiting):
             end = min(at + self._batch, self._waiting)
-            self._sink.write({b: _sliced(values, at, end) for b, values in joined.items()})
+            self._sink.write({b: sliced(values, at, end) for b, values in joined.items()})
             self.written += end - at
             at = end
-        self._pending = [{b: _sliced(v, at, self._waiting) for b, v in joined.items()}]
+        self._pending = [{b: sliced(v, at, self._waiting) for b, v in joined.items()}]
         self._waiting -= at
         if not self._waiting:
             self._pending = []
@@ -384,23 +388,3 @@ def _numbers(values: Numbers, field: Field, branch: str, path: Path) -> Numbers:
             message = f"holds values that are no {field.dtype}"
             raise OutputError(message, file=path, branch=branch)
     return new
-
-
-def _sliced(values: Column, start: int, stop: int) -> Column:
-    if not isinstance(values, Jagged):
-        return values[start:stop]
-    offsets = values.offsets[start : stop + 1]
-    return Jagged(offsets - offsets[0], values.content[offsets[0] : offsets[-1]])
-
-
-def _joined(columns: list[dict[str, Column]]) -> dict[str, Column]:
-    return {b: _concatenated([c[b] for c in columns]) for b in columns[0]}
-
-
-def _concatenated(values: list[Column]) -> Column:
-    lists = [v for v in values if isinstance(v, Jagged)]
-    if not lists:
-        return np.concatenate([v for v in values if not isinstance(v, Jagged)])
-    steps = np.cumsum([0, *(v.offsets[-1] for v in lists[:-1])])
-    offsets = [np.zeros(1, np.int64), *(v.offsets[1:] + s for v, s in zip(lists, steps, strict=True))]
-    return Jagged(np.concatenate(offsets), np.concatenate([v.content for v in lists]))

@@ -1,0 +1,80 @@
+"""Filesets: the lists of files that coffea's runners take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import uproot
+
+from hepgan._files import replacing
+from hepgan.errors import InputError
+from hepgan.events.reading import Paths
+from hepgan.events.sources import locate, open_source
+
+__all__ = ["fileset", "write_fileset"]
+
+
+def fileset(
+    paths: Paths,
+    tree: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    dataset: str = "events",
+    step: int = 100_000,
+) -> dict[str, Any]:
+    """A coffea fileset of ROOT files, which counts as preprocessed: with steps, numbers of events and UUIDs.
+
+    Args:
+        paths: As in `read_events`.
+        tree: The tree; where a path names one, that one.
+        metadata: What processors are to find in ``events.metadata``.
+        dataset: The dataset's name.
+        step: Events in a step; by default the size of the batches that `write_events` makes.
+
+    Returns:
+        ``{dataset: {"files": {path: {"object_path", "steps", "num_entries", "uuid"}}, "metadata": {...}}}``;
+        filesets of several datasets are joined by ``|``.
+
+    Raises:
+        InputError: If a file cannot be read, or is no ROOT file.
+        ValueError: If step is not positive.
+    """
+    if step < 1:
+        msg = f"step must be positive, not {step}"
+        raise ValueError(msg)
+    files: dict[str, Any] = {}
+    for path, named in locate(paths):
+        with open_source(path, named or tree) as source:
+            if source.label == path:
+                message = "coffea filesets are of ROOT files"
+                raise InputError(message, file=path)
+            entries, chosen = source.entries, source.tree
+        with uproot.open(path) as file:
+            unique = str(file.file.uuid)
+        files[path] = {
+            "object_path": chosen,
+            "steps": [[at, min(at + step, entries)] for at in range(0, entries, step)],
+            "num_entries": entries,
+            "uuid": unique,
+        }
+    return {dataset: {"files": files, "metadata": dict(metadata or {})}}
+
+
+def write_fileset(path: str | Path, content: Mapping[str, Any], *, force: bool = False) -> Path:
+    """Writes a fileset as JSON.
+
+    Args:
+        path: The file.
+        content: What `fileset` gives.
+        force: Whether an existing file may be replaced.
+
+    Raises:
+        OutputError: If the file exists already (without ``force``), or cannot be written.
+    """
+    target = Path(path)
+    with replacing(target, force=force) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    return target
