@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,8 @@ class FeatureBatch:
     def map(self, function: Callable[[Tensor], Tensor]) -> FeatureBatch:
         """The same events with a function applied to every tensor."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return FeatureBatch(**{n: None if t is None else function(t) for n, t in tensors.items()})
+        mapped: dict[str, Any] = {n: None if t is None else function(t) for n, t in tensors.items()}
+        return FeatureBatch(**mapped)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> FeatureBatch:
         """The same events on another device, their floating-point numbers in another precision."""
