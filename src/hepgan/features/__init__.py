@@ -1,1 +1,19 @@
+"""Features: events as the numbers that models learn, and back."""
 
+from __future__ import annotations
+
+from hepgan.features.batch import FeatureBatch
+from hepgan.features.config import DecayConfig, FeaturesConfig, FieldsConfig, ObjectsConfig
+from hepgan.features.discrete import DiscreteModel, DiscreteVariable
+from hepgan.features.representation import Representation
+
+__all__ = [
+    "DecayConfig",
+    "DiscreteModel",
+    "DiscreteVariable",
+    "FeatureBatch",
+    "FeaturesConfig",
+    "FieldsConfig",
+    "ObjectsConfig",
+    "Representation",
+]

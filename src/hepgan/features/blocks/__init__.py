@@ -1,0 +1,8 @@
+"""The parts of a representation."""
+
+from hepgan.features.blocks.base import Block, Variable
+from hepgan.features.blocks.decay import DecayBlock
+from hepgan.features.blocks.fields import FieldsBlock
+from hepgan.features.blocks.objects import ObjectsBlock
+
+__all__ = ["Block", "DecayBlock", "FieldsBlock", "ObjectsBlock", "Variable"]

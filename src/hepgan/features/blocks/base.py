@@ -1,0 +1,80 @@
+"""What the parts of a representation promise."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hepgan.features.config import TransformSpec
+from hepgan.features.layout import Column, Layout
+from hepgan.features.precise import PreciseModule
+from hepgan.features.view import Builder, View
+
+__all__ = ["Block", "Variable", "circular_mean"]
+
+
+class Variable(NamedTuple):
+    """A discrete number that a block needs.
+
+    Attributes:
+        name: Its name.
+        values: The physical value of each class.
+        collection: The collection of its object; None for a scalar.
+        slot: Which object.
+        ordinal: Whether neighbouring classes are alike.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    collection: str | None
+    slot: int | None
+    ordinal: bool
+
+
+class Block(PreciseModule):
+    """A part of a representation: some objects or fields as columns and discrete variables, and back.
+
+    ``learn`` finds out from events what ``set_up`` needs, as JSON can hold it; ``set_up`` fixes ``columns``
+    and ``variables``. Constants are buffers outside ``state_dict``, since they follow from what was learned.
+
+    Args:
+        layout: What is known of the collections.
+        transforms: The recipe's transforms, by column.
+        pca: Whether to decorrelate the columns.
+    """
+
+    def __init__(self, layout: Layout, transforms: dict[str, TransformSpec], pca: bool = False) -> None:
+        super().__init__()
+        self.layout, self.transforms, self.pca = layout, transforms, pca
+        self.columns: tuple[Column, ...] = ()
+        self.variables: tuple[Variable, ...] = ()
+
+    @abstractmethod
+    def learn(self, view: View) -> dict[str, Any]:
+        """What has to be known of the events."""
+
+    @abstractmethod
+    def set_up(self, learned: dict[str, Any]) -> None:
+        """Fixes the columns and variables."""
+
+    @abstractmethod
+    def encode(self, view: View) -> tuple[Tensor, Tensor]:
+        """Columns (N, D) in float64, meaningless where they don't exist; classes (N, K)."""
+
+    @abstractmethod
+    def decode(self, columns: Tensor, discrete: Tensor, builder: Builder) -> None:
+        """Puts what columns (N, D) and classes (N, K) stand for into the builder."""
+
+
+def circular_mean(angles: Tensor, present: Tensor | None) -> list[float]:
+    """The mean direction of each column of (N, M), opposite which it is best cut; 0 if flat."""
+    weight = torch.ones_like(angles) if present is None else present.to(angles.dtype)
+    x = (weight * torch.where(weight > 0, angles, 0.0).cos()).sum(0)
+    y = (weight * torch.where(weight > 0, angles, 0.0).sin()).sum(0)
+    number = weight.sum(0)
+    # Beyond 5 standard deviations of the resultant of random directions.
+    directed = (x**2 + y**2).sqrt() > 5 * (number / 2).sqrt()
+    return [float(a) for a in torch.where(directed, torch.atan2(y, x), 0.0)]

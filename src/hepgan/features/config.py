@@ -1,0 +1,213 @@
+"""What a recipe says about the representation of events."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field as Setting
+from pydantic import field_validator, model_validator
+
+from hepgan._config import Config
+
+__all__ = [
+    "BlockConfig",
+    "DecayConfig",
+    "FeaturesConfig",
+    "FieldsConfig",
+    "ObjectsConfig",
+    "Reference",
+    "TransformSpec",
+]
+
+TransformSpec = str | dict[str, Any] | list[str | dict[str, Any]]
+"""A transform's kind (``quantile``), its kind with options (``{kind: log_edge, edge: 10}``), or a chain."""
+
+_REFERENCE = re.compile(r"\s*([A-Za-z_]\w*)(?:\[(\d+)\])?(?:\.([A-Za-z_]\w*))?\s*")
+
+
+class Reference(NamedTuple):
+    """What ``Muon[0].pt``, ``Muon.pt``, ``Muon[0]`` or ``beam_energy`` stands for.
+
+    Attributes:
+        name: A collection or a scalar.
+        slot: Which object; None for all.
+        field: Which field; None for the object as a whole, or for a scalar.
+    """
+
+    name: str
+    slot: int | None = None
+    field: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Reads one.
+
+        Raises:
+            ValueError: If it is malformed.
+        """
+        found = _REFERENCE.fullmatch(text)
+        if found is None:
+            msg = f"cannot read {text!r}: expected Muon[0].pt, Muon.pt, Muon[0] or the name of a scalar"
+            raise ValueError(msg)
+        name, slot, field = found.groups()
+        return cls(name, None if slot is None else int(slot), field)
+
+    def __str__(self) -> str:
+        slot = "" if self.slot is None else f"[{self.slot}]"
+        return f"{self.name}{slot}" + ("" if self.field is None else f".{self.field}")
+
+
+def _readable(texts: tuple[str, ...] | dict[str, Any]) -> None:
+    for text in texts:
+        Reference.parse(text)
+
+
+class DecayConfig(Config):
+    """A system that decays into two or more objects, of which some may be such systems themselves.
+
+    Its columns are ``mass`` (excess over the sum of the children's masses), ``pt``, ``y`` and ``phi`` of
+    the outermost system, and for each system ``cos_theta`` and ``phi_star`` of its first child in its rest
+    frame; so energy and momentum are conserved and no mass falls below its threshold, whatever a network
+    makes of them. The rest frame is reached by a boost along the beam and one along the system's transverse
+    momentum, which is its x axis; z is the beam. Then phi* in (-pi/2, pi/2) if and only if the first of two
+    children of equal mass has the larger pt.
+
+    Attributes:
+        name: The system's name.
+        children: Objects (``Muon[0]``) or systems, at least two; of more than two, the first recoils
+            against the system of the others.
+        ordered: Whether the first of two children has the larger pt; None to find out from the events.
+        transforms: Transforms by column: ``mass`` for all systems, ``Z.mass`` for one.
+        pca: Whether to decorrelate the columns.
+    """
+
+    kind: Literal["decay"] = "decay"
+    name: str
+    children: tuple[str | DecayConfig, ...] = Setting(min_length=2)
+    ordered: bool | None = None
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+    pca: bool = False
+
+    @field_validator("children")
+    @classmethod
+    def _children_are_objects(cls, value: tuple[str | DecayConfig, ...]) -> tuple[str | DecayConfig, ...]:
+        for child in value:
+            if isinstance(child, str) and Reference.parse(child).field is not None:
+                msg = f"{child!r} is a number; a decay's children are objects, such as Muon[0]"
+                raise ValueError(msg)
+        return value
+
+
+class ObjectsConfig(Config):
+    """The momenta of a collection's objects.
+
+    Attributes:
+        collection: The collection.
+        coordinates: What stands for the momentum, the mass aside: an azimuthal part (``px, py`` or ``pt,
+            phi``) with one of ``pz, eta, theta, y``; or a length (``p``, ``energy``) with ``theta`` or
+            ``costheta`` and ``phi``. With ``energy`` added to ``px, py, pz`` the energy is generated
+            too, and the mass shell is left to the network, as some published systems have it. By default
+            ``pt, eta, phi`` where the file has pt, else ``px, py, pz``; ``px, py`` for one transverse
+            object.
+        order: The coordinate by which the objects descend (kept by construction), False if they do not;
+            None to find out from the events.
+        count: ``class``: the number of objects is drawn first. ``threshold``: absent objects are zeros, and
+            objects count if they pass ``threshold``, as some published systems have it.
+        threshold: Least value of coordinates, for ``count: threshold``.
+        conserve: Components (``px``, ``py``, ``pz``) whose sum over the objects has a given value; the last
+            object's are solved for.
+        transforms: Transforms by column: ``pt`` for all objects, ``Jet[0].pt`` for one; ``pt_ratio`` for the
+            ratio to the previous object, where they are ordered; ``mass`` for their masses.
+        pca: Whether to decorrelate the columns.
+    """
+
+    kind: Literal["objects"] = "objects"
+    collection: str
+    coordinates: tuple[str, ...] | None = None
+    order: str | Literal[False] | None = None
+    count: Literal["class", "threshold"] = "class"
+    threshold: dict[str, float] = Setting(default_factory=dict)
+    conserve: dict[Literal["px", "py", "pz"], float] = Setting(default_factory=dict)
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+    pca: bool = False
+
+    @model_validator(mode="after")
+    def _threshold_belongs_to_its_count(self) -> ObjectsConfig:
+        if (self.count == "threshold") != bool(self.threshold):
+            msg = f"{self.collection}: count: threshold goes with threshold: {{pt: 15}}"
+            raise ValueError(msg)
+        return self
+
+
+class FieldsConfig(Config):
+    """Numbers of objects other than their momentum, and numbers of the event.
+
+    Attributes:
+        fields: ``Muon.isoCh`` for all objects, ``Muon[0].isoCh`` for one, or a scalar's name.
+        fill: What a field holds in objects that were left out.
+        transforms: Transforms by field: ``isoCh``, ``Muon.isoCh`` or ``Muon[0].isoCh``.
+        pca: Whether to decorrelate the columns.
+    """
+
+    kind: Literal["fields"] = "fields"
+    fields: tuple[str, ...] = Setting(min_length=1)
+    fill: float = 0.0
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+    pca: bool = False
+
+    @field_validator("fields")
+    @classmethod
+    def _fields_are_readable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _readable(value)
+        return value
+
+
+BlockConfig = Annotated[DecayConfig | ObjectsConfig | FieldsConfig, Setting(discriminator="kind")]
+
+
+class FeaturesConfig(Config):
+    """How events become numbers. What no block names is covered automatically.
+
+    Attributes:
+        azimuth: Objects whose summed momentum sets phi = 0 (``Muon[0] + Muon[1]``); the angle is drawn
+            uniformly in generation. None keeps phi as it is.
+        blocks: The parts of the representation.
+        discrete: How numbers are learned, by field: as ``classes``; as a column with uniform noise
+            (``dequantise``); as one with Gaussian noise of width 0.5 (``smear``); or ``continuous``.
+        masses: Where masses come from, by collection: a number, ``field``, ``from_energy``, ``massless`` or
+            ``auto``.
+        bounds: Range of a field, null for an open end; events outside are drawn anew.
+        transform: The transform of columns that have none of their own.
+    """
+
+    azimuth: str | None = None
+    blocks: tuple[BlockConfig, ...] = ()
+    discrete: dict[str, Literal["classes", "dequantise", "smear", "continuous"]] = Setting(
+        default_factory=dict
+    )
+    masses: dict[str, float | Literal["field", "from_energy", "massless", "auto"]] = Setting(
+        default_factory=dict
+    )
+    bounds: dict[str, tuple[float | None, float | None]] = Setting(default_factory=dict)
+    transform: TransformSpec = "quantile"
+
+    @field_validator("azimuth")
+    @classmethod
+    def _azimuth_is_a_sum_of_objects(cls, value: str | None) -> str | None:
+        for text in (value or "").split("+") if value is not None else ():
+            if Reference.parse(text).field is not None:
+                msg = f"{text.strip()!r} is a number; azimuth is a sum of objects, as in Muon[0] + Muon[1]"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("discrete", "bounds")
+    @classmethod
+    def _keys_are_readable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        _readable(value)
+        return value
+
+    @property
+    def azimuth_objects(self) -> tuple[Reference, ...]:
+        """The objects that set phi = 0."""
+        return () if self.azimuth is None else tuple(map(Reference.parse, self.azimuth.split("+")))

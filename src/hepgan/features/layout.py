@@ -1,0 +1,169 @@
+"""What the training events tell about objects: how many there are, their masses, their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hepgan.events.schema import Collection, EventSchema
+
+__all__ = ["MOMENTUM", "NEVER", "Column", "Gate", "Layout", "Mass", "count_name"]
+
+MOMENTUM = ("px", "py", "pz", "pt", "eta", "phi", "theta", "mass", "energy")
+"""Fields that are a momentum's coordinates, where their collection has a momentum."""
+
+
+class Gate(NamedTuple):
+    """The classes (both ends included) of a discrete variable with which something exists."""
+
+    variable: str
+    low: int
+    high: int
+
+
+NEVER = Gate("", 0, -1)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A continuous number before its transform.
+
+    Attributes:
+        name: Its name, unique in a representation.
+        keys: What a recipe's ``transforms`` may call it.
+        low: A value that it never falls below.
+        high: A value that it never exceeds.
+        gate: When it exists; None if always.
+        scale: Size of the numbers that it was computed from, which sets what is rounding.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    low: float | None = None
+    high: float | None = None
+    gate: Gate | None = None
+    scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class Mass:
+    """Where the mass of a collection's objects comes from.
+
+    Attributes:
+        source: ``fixed``: a constant; ``table``: a function of another field; ``own``: a number of its own;
+            ``none``: there are no masses.
+        value: The constant.
+        by: The field that determines the mass.
+        keys: Values of that field, ascending.
+        values: The mass for each.
+        noise: m2 / E^2 below which a mass computed from E and p is rounding, and taken as 0.
+    """
+
+    source: Literal["fixed", "table", "own", "none"]
+    value: float = 0.0
+    by: str = ""
+    keys: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
+    noise: float | None = None
+
+    def look_up(self, of: Tensor) -> Tensor:
+        """The masses that belong to values of the determining field (``table`` only)."""
+        keys = torch.tensor(self.keys, dtype=torch.float64, device=of.device)
+        values = torch.tensor(self.values, dtype=torch.float64, device=of.device)
+        return values[torch.searchsorted(keys, of.to(torch.float64)).clamp(max=len(keys) - 1)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The facts about collections that all blocks share.
+
+    Attributes:
+        schema: What the events hold.
+        counts: Smallest and largest number of objects, of collections whose number varies and is drawn.
+        padded: Collections whose absent objects are zeros (``count: threshold``).
+        masses: Where masses come from, for each collection with a three-dimensional momentum.
+        orders: The coordinate or field by which a collection's objects descend.
+        azimuth: Whether phi is measured from a reference.
+    """
+
+    schema: EventSchema
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    padded: tuple[str, ...] = ()
+    masses: Mapping[str, Mass] = field(default_factory=dict)
+    orders: Mapping[str, str] = field(default_factory=dict)
+    azimuth: bool = False
+
+    def collection(self, name: str) -> Collection:
+        """The collection of that name."""
+        return self.schema.collection(name)
+
+    def always(self, name: str) -> int:
+        """How many objects every event has room for without a gate."""
+        return self.counts[name][0] if name in self.counts else self.collection(name).max_count
+
+    def gate(self, name: str, objects: int) -> Gate | None:
+        """When a collection has at least so many objects; never if it cannot have them."""
+        if objects <= self.always(name):
+            return None
+        if name not in self.counts:
+            return NEVER
+        low, high = self.counts[name]
+        return Gate(count_name(name), objects - low, high - low)
+
+    def has_momentum(self, name: str) -> bool:
+        """Whether the objects have a momentum, of two dimensions or more."""
+        return bool(self.collection(name).coordinates)
+
+    def dimensions(self, name: str) -> int:
+        """Dimensions of the momentum: 0, 2, 3 or 4."""
+        return len(self.collection(name).coordinates)
+
+    def momentum_fields(self, name: str) -> tuple[str, ...]:
+        """The stored fields that follow from the momentum."""
+        names = self.collection(name).field_names
+        if self.dimensions(name) == 0:
+            return ()
+        kept = MOMENTUM if self.dimensions(name) > 2 else ("px", "py", "pt", "phi")
+        return tuple(n for n in names if n in kept)
+
+    def plain_fields(self, name: str) -> tuple[str, ...]:
+        """The fields to be learned beside the momentum's direction and length: the mass may be among them."""
+        momentum = self.momentum_fields(name)
+        plain = tuple(n for n in self.collection(name).field_names if n not in momentum)
+        own = name in self.masses and self.masses[name].source == "own"
+        return (*plain, "mass") if own else plain
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the schema, as JSON can hold it."""
+        return {
+            "counts": {n: list(c) for n, c in self.counts.items()},
+            "padded": list(self.padded),
+            "masses": {n: asdict(m) for n, m in self.masses.items()},
+            "orders": dict(self.orders),
+            "azimuth": self.azimuth,
+        }
+
+    @classmethod
+    def from_state(cls, schema: EventSchema, state: Mapping[str, Any]) -> Layout:
+        """The inverse of ``state``."""
+        masses = {
+            n: replace(Mass(**m), keys=tuple(m["keys"]), values=tuple(m["values"]))
+            for n, m in state["masses"].items()
+        }
+        return cls(
+            schema,
+            counts={n: (int(c[0]), int(c[1])) for n, c in state["counts"].items()},
+            padded=tuple(state["padded"]),
+            masses=masses,
+            orders=dict(state["orders"]),
+            azimuth=state["azimuth"],
+        )
+
+
+def count_name(collection: str) -> str:
+    """The name of the variable that counts a collection's objects."""
+    return f"n{collection}"

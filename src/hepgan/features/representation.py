@@ -1,0 +1,397 @@
+"""Events as the numbers that models learn, and back: the physics of a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from hepgan.errors import InputError, RecipeError
+from hepgan.events.batch import EventBatch
+from hepgan.events.schema import EventSchema
+from hepgan.features._variables import DiscreteVariable
+from hepgan.features.batch import FeatureBatch
+from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock
+from hepgan.features.config import FeaturesConfig, Reference, TransformSpec
+from hepgan.features.context import Conditions, ContextEncoder
+from hepgan.features.layout import Column, Layout, count_name
+from hepgan.features.plan import check_references, plan
+from hepgan.features.standard import StandardColumns
+from hepgan.features.survey import survey
+from hepgan.features.view import Builder, View, azimuth_of, presence, raw_kinematics
+
+__all__ = ["Representation"]
+
+FORMAT = 1
+
+
+class Representation(nn.Module):
+    """Turns events into features, and features into events.
+
+    ``decode`` inverts ``encode`` to rounding. It is differentiable in the continuous features, and whatever
+    these are, the events that it makes have E^2 = p^2 + m^2, masses above their thresholds, objects in order,
+    momentum conserved where the recipe says so, and integers and categories that occur in the training
+    events.
+
+    All arithmetic is in float64. Columns that are constant in the training events are kept out of the
+    features. Event weights are not features: decoded events weigh 1.
+
+    Args:
+        config: The recipe's settings.
+        schema: What the events hold.
+        conditions: Scalars that are given instead of generated.
+
+    Raises:
+        RecipeError: If the settings or conditions don't fit the schema.
+    """
+
+    _raw_gates: Tensor
+    _gates: Tensor
+
+    def __init__(self, config: FeaturesConfig, schema: EventSchema, conditions: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.config, self.schema, self.conditions = config, schema, tuple(conditions)
+        check_references(config, schema)
+        for name in self.conditions:
+            if name not in schema.scalar_names or name == schema.weight:
+                known = ", ".join(n for n in schema.scalar_names if n != schema.weight) or "none"
+                msg = f"conditions: {name!r} is not a scalar of the events; they have {known}"
+                raise RecipeError(msg)
+        self.variables: tuple[DiscreteVariable, ...] = ()
+        self._learned: dict[str, Any] | None = None
+
+    # ------------------------------------------------------------------ learning
+
+    def fit(self, events: EventBatch) -> Self:
+        """Learns the representation's constants from the training events.
+
+        Raises:
+            InputError: If there are no events, or some are outside the recipe's bounds.
+            RecipeError: If the recipe does not fit the events.
+        """
+        if len(events) == 0:
+            msg = "no events to learn from"
+            raise InputError(msg)
+        self._check_bounds(events)
+        layout = survey(events, self.schema, self.config)
+        blocks = plan(self.config, layout, self.conditions)
+        view = View(events, layout, self._reference(events))
+        learned: dict[str, Any] = {"layout": layout.state(), "blocks": []}
+        for block in blocks:
+            constants = block.learn(view)
+            block.set_up(constants)
+            learned["blocks"].append(constants)
+        weight = self._weight(events)
+        learned["conditions"] = Conditions.moments(events, self.conditions, weight)
+        self._assemble(layout, blocks, learned)
+        raw, discrete = self._raw(view)
+        learned["ordinal"] = ContextEncoder.moments(self.variables, discrete, weight)
+        mask = self._gated(discrete, self._raw_gates)
+        specs = [self._spec(c, b) for b in blocks for c in b.columns]
+        rotated = [i if b.pca else None for i, b in enumerate(blocks) for _ in b.columns]
+        columns = [c for b in blocks for c in b.columns]
+        learned["columns"] = self._standard.learn(raw, mask, weight, columns, specs, rotated)
+        self._learned = learned
+        self._finish(learned)
+        return self
+
+    def _check_bounds(self, events: EventBatch) -> None:
+        outside = ~self.valid(events)
+        if bool(outside.any()):
+            number, entry = int(outside.sum()), int(outside.nonzero()[0])
+            msg = f"{number} of {len(events)} events are outside the recipe's features.bounds"
+            raise InputError(msg, entry=entry)
+
+    def _reference(self, events: EventBatch) -> Tensor | None:
+        return azimuth_of(events, self.config.azimuth_objects) if self.has_azimuth else None
+
+    @staticmethod
+    def _weight(events: EventBatch) -> Tensor:
+        weight = events.weight
+        if weight is None:
+            first = next(iter(events.scalars.values()), None)
+            objects = next(iter(events.collections.values()), None)
+            tensor = first if objects is None else next(iter(objects.fields.values()))
+            device = None if tensor is None else tensor.device
+            return torch.ones(len(events), dtype=torch.float64, device=device)
+        weight = weight.to(torch.float64)
+        mean = float(weight.mean())
+        if not mean > 0:
+            msg = f"the event weights sum to {mean * len(events):g}; the sum must be positive"
+            raise InputError(msg)
+        return weight / mean
+
+    def _spec(self, column: Column, block: Block) -> TransformSpec:
+        return next(
+            (block.transforms[k] for k in column.keys if k in block.transforms), self.config.transform
+        )
+
+    def _assemble(self, layout: Layout, blocks: list[Block], learned: Mapping[str, Any]) -> None:
+        """Numbers the variables: counts first, then those of each block."""
+        self.layout = layout
+        self.blocks = nn.ModuleList(blocks)
+        self._parts = blocks
+        variables: list[DiscreteVariable] = []
+        self._counts: dict[str, int | None] = {}
+        for name, (low, high) in layout.counts.items():
+            self._counts[name] = len(variables) if high > low else None
+            if high > low:
+                values = tuple(float(v) for v in range(low, high + 1))
+                variables.append(DiscreteVariable(count_name(name), len(values), values, ordinal=True))
+        for block in blocks:
+            for v in block.variables:
+                count = self._counts.get(v.collection or "")
+                if v.collection is None or (v.slot is not None and v.slot < layout.always(v.collection)):
+                    count = None
+                variables.append(DiscreteVariable(v.name, len(v.values), v.values, count, v.slot, v.ordinal))
+        self.variables = tuple(variables)
+        numbers = {v.name: i for i, v in enumerate(variables)}
+        gates = [c.gate for b in blocks for c in b.columns]
+        table = [
+            (0, -2, 1 << 40) if g is None else (numbers.get(g.variable, 0), g.low, g.high) for g in gates
+        ]
+        self.register_buffer(
+            "_raw_gates", torch.tensor(table, dtype=torch.int64).reshape(-1, 3), persistent=False
+        )
+        self._standard = StandardColumns()
+        self._conditions = Conditions(self.schema, self.conditions, learned["conditions"])
+        self._own_order = {n: key for n, key in layout.orders.items() if not self._kept_in_order(n, key)}
+
+    def _kept_in_order(self, collection: str, key: str) -> bool:
+        """Whether the blocks keep a collection in order by themselves."""
+        width = self.layout.collection(collection).max_count
+        for block in self._parts:
+            if (
+                isinstance(block, ObjectsBlock)
+                and block.collection == collection
+                and len(block.slots) == width
+            ):
+                return block.order == key and key != "energy"
+            if isinstance(block, DecayBlock) and key == "pt" and width == 2 and block.keeps_order(collection):
+                return True
+        return False
+
+    def _finish(self, learned: Mapping[str, Any]) -> None:
+        self._context = ContextEncoder(self.variables, learned["ordinal"])
+        gates: Tensor = self._raw_gates[self._standard.kept.to(self._raw_gates.device)]
+        self.register_buffer("_gates", gates, persistent=False)
+        self._any_gate = bool((gates[:, 1] > -2).any())
+
+    # ------------------------------------------------------------------ what there is
+
+    @property
+    def has_azimuth(self) -> bool:
+        """Whether phi is measured from a reference, and drawn in generation."""
+        return self.config.azimuth is not None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the D continuous features."""
+        return self._standard.names
+
+    @property
+    def size(self) -> int:
+        """The number of continuous features, D."""
+        return len(self.names)
+
+    @property
+    def condition_size(self) -> int:
+        """The number of encoded conditions, Q."""
+        return self._conditions.size
+
+    @property
+    def context_size(self) -> int:
+        """The number of numbers that the continuous part is conditional on, C."""
+        return self._conditions.size + self._context.size
+
+    # ------------------------------------------------------------------ there and back
+
+    def azimuth(self, events: EventBatch) -> Tensor | None:
+        """The angle (N,) that ``encode`` turns events by, with which ``decode`` turns them back."""
+        return self._reference(events)
+
+    @torch.no_grad()
+    def encode(self, events: EventBatch) -> FeatureBatch:
+        """Events as features, in float64.
+
+        Raises:
+            InputError: If a category did not occur in the training events, or a number is outside what its
+                transform can take.
+        """
+        view = View(events, self.layout, self._reference(events))
+        raw, discrete = self._raw(view)
+        condition = self.encode_condition({n: events.scalars[n] for n in self.conditions}, len(events))
+        context, mask = self.context(discrete, condition.to(raw.device))
+        x = self._standard(raw, mask)
+        return FeatureBatch(x, mask, discrete, condition.to(raw.device), context, self._weight(events))
+
+    def _raw(self, view: View) -> tuple[Tensor, Tensor]:
+        """Columns (N, R) before their transforms, and classes (N, K)."""
+        raw, classes = [], []
+        for name, number in self._counts.items():
+            low, high = self.layout.counts[name]
+            count = view.count(name)
+            wrong = (count < low) | (count > high)
+            if bool(wrong.any()):
+                event = int(wrong.nonzero()[0])
+                msg = f"{int(count[event])} {name}, but {low} to {high} in the events that were learned from"
+                raise InputError(msg, branch=self.layout.collection(name).counter, entry=event)
+            if number is not None:
+                classes.append((count - low).unsqueeze(1))
+        for block in self._parts:
+            columns, own = block.encode(view)
+            raw.append(columns)
+            classes.append(own)
+        return torch.cat(raw, 1), torch.cat(classes, 1)
+
+    def _gated(self, discrete: Tensor, gates: Tensor) -> Tensor | None:
+        if not len(self.variables):
+            return (
+                None
+                if bool((gates[:, 1] <= gates[:, 2]).all())
+                else (gates[:, 1] <= gates[:, 2]).expand(len(discrete), -1)
+            )
+        classes = discrete[:, gates[:, 0]]
+        return (classes >= gates[:, 1]) & (classes <= gates[:, 2])
+
+    def context(self, discrete: Tensor, condition: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the continuous features are conditional on, and which of them exist.
+
+        Args:
+            discrete: (N, K) classes.
+            condition: (N, Q) encoded conditions.
+
+        Returns:
+            (N, C) in float64: the conditions, values of counts and integers, one-hot classes; and (N, D)
+            True where a feature exists, or None if all do.
+        """
+        mask = self._gated(discrete, self._gates) if self._any_gate else None
+        return torch.cat([condition.to(torch.float64), self._context(discrete)], 1), mask
+
+    def encode_condition(self, values: Mapping[str, Tensor], size: int | None = None) -> Tensor:
+        """Encoded conditions (N, Q).
+
+        Args:
+            values: The conditions (N,), by name.
+            size: N, needed where there are no conditions.
+
+        Raises:
+            InputError: If one is missing, not finite, or an unknown category.
+        """
+        if not self.conditions:
+            number = size if size is not None else len(next(iter(values.values()), ()))
+            return torch.zeros(number, 0, dtype=torch.float64)
+        return self._conditions.encode(values)
+
+    def decode_condition(self, condition: Tensor) -> dict[str, Tensor]:
+        """The conditions (N,) by name, from their encoded form (N, Q)."""
+        return self._conditions.decode(condition)
+
+    def decode(self, features: FeatureBatch, azimuth: Tensor | None = None) -> EventBatch:
+        """Features as events, in float64 and differentiable in ``features.x``.
+
+        Args:
+            features: The features; ``x``, ``discrete`` and ``condition`` are used.
+            azimuth: Angle (N,) to turn each event by; None leaves the reference at phi = 0.
+        """
+        discrete = features.discrete
+        counts = {}
+        for name, number in self._counts.items():
+            low = self.layout.counts[name][0]
+            fixed = discrete.new_full((len(discrete),), low)
+            counts[name] = fixed if number is None else discrete[:, number] + low
+        angle = None if azimuth is None else azimuth.to(torch.float64)
+        builder = Builder(self.layout, len(features), features.x.device, angle, counts)
+        raw = self._standard.inverse(features.x)
+        parts = []
+        column, variable = 0, sum(n is not None for n in self._counts.values())
+        for block in self._parts:
+            ends = column + len(block.columns), variable + len(block.variables)
+            parts.append((block, raw[:, column : ends[0]], discrete[:, variable : ends[1]]))
+            column, variable = ends
+        # Masses are fields, which the momenta need.
+        for block, columns, classes in sorted(parts, key=lambda p: not isinstance(p[0], FieldsBlock)):
+            block.decode(columns, classes, builder)
+        builder.scalars.update(self.decode_condition(features.condition))
+        if self.schema.weight is not None:
+            builder.scalars[self.schema.weight] = raw.new_ones(len(features))
+        builder.arrange(self._own_order)
+        return builder.build()
+
+    def valid(self, events: EventBatch) -> Tensor:
+        """Which events (N,) are within the recipe's bounds with all their objects."""
+        device = self._weight_device(events)
+        valid = torch.ones(len(events), dtype=torch.bool, device=device)
+        for text, (low, high) in self.config.bounds.items():
+            reference = Reference.parse(text)
+            if reference.field is None:
+                values, mask = events.scalars[reference.name].unsqueeze(1), None
+            else:
+                values, mask = self._bounded(events, reference)
+            inside = torch.ones_like(values, dtype=torch.bool)
+            inside = inside if low is None else inside & (values >= low)
+            inside = inside if high is None else inside & (values <= high)
+            valid = valid & (inside if mask is None else inside | ~mask).all(1)
+        return valid
+
+    @staticmethod
+    def _bounded(events: EventBatch, reference: Reference) -> tuple[Tensor, Tensor | None]:
+        fields = events.collections[reference.name].fields
+        field = str(reference.field)
+        values = fields[field] if field in fields else raw_kinematics(events, reference.name)[field]
+        values = values.unsqueeze(1) if values.ndim == 1 else values
+        mask = presence(events, reference.name)
+        if reference.slot is None:
+            return values, mask
+        slot = slice(reference.slot, reference.slot + 1)
+        return values[:, slot], None if mask is None else mask[:, slot]
+
+    @staticmethod
+    def _weight_device(events: EventBatch) -> torch.device | None:
+        for objects in events.collections.values():
+            return next(iter(objects.fields.values())).device
+        return next((s.device for s in events.scalars.values()), None)
+
+    # ------------------------------------------------------------------ keeping
+
+    def state(self) -> dict[str, Any]:
+        """All but the tensors of ``state_dict``, as JSON can hold it.
+
+        Raises:
+            ValueError: If the representation has not been fitted.
+        """
+        if self._learned is None:
+            msg = "the representation has not been fitted"
+            raise ValueError(msg)
+        return {
+            "format": FORMAT,
+            "config": self.config.model_dump(mode="json"),
+            "schema": self.schema.model_dump(mode="json"),
+            "conditions": list(self.conditions),
+            "learned": self._learned,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Representation:
+        """A representation from its ``state``; ``load_state_dict`` then restores it exactly.
+
+        Raises:
+            ValueError: If the state is of another format.
+        """
+        if state.get("format") != FORMAT:
+            msg = f"a representation of format {state.get('format')!r}; this version reads {FORMAT}"
+            raise ValueError(msg)
+        schema = EventSchema.model_validate(state["schema"])
+        made = cls(FeaturesConfig.model_validate(state["config"]), schema, state["conditions"])
+        learned = dict(state["learned"])
+        layout = Layout.from_state(schema, learned["layout"])
+        blocks = plan(made.config, layout, made.conditions)
+        for block, constants in zip(blocks, learned["blocks"], strict=True):
+            block.set_up(constants)
+        made._assemble(layout, blocks, learned)
+        made._standard.set_up(learned["columns"])
+        made._learned = learned
+        made._finish(learned)
+        return made

@@ -1,0 +1,262 @@
+"""Physical columns as the standardised features that networks see, and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hepgan.errors import InputError, RecipeError
+from hepgan.features.config import TransformSpec
+from hepgan.features.layout import Column
+from hepgan.features.precise import PreciseModule
+from hepgan.features.transforms import PCA, Chain, Columns, QuantileNormal, Standardise, Transform
+from hepgan.features.transforms import transform_from_config as make_transform
+
+__all__ = ["StandardColumns"]
+
+ROUNDING = 4 * 2.0**-23
+NOTHING = 1e-6
+"""In units of a column's scale: a constant within this of 0 is 0, and a spread below it is none."""
+
+FAR = 9.0
+"""The feature of a value on an edge of which there is none in the training events."""
+
+BULK = 1000
+"""An edge is sharp if the outermost of so many shares of the entries is narrow."""
+
+SHARP = 0.05
+
+
+class StandardColumns(PreciseModule):
+    """Drops constant columns, and transforms the others, each kind of transform at once.
+
+    ``learn`` returns what ``set_up`` needs, as JSON can hold it; the transforms' own constants are in the
+    ``state_dict``.
+    """
+
+    places: Tensor
+    fixed: Tensor
+    limits: Tensor
+    kept: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transform: Transform | None = None
+        self.names: tuple[str, ...] = ()
+
+    def learn(
+        self,
+        raw: Tensor,
+        mask: Tensor | None,
+        weight: Tensor,
+        columns: Sequence[Column],
+        specs: Sequence[TransformSpec],
+        rotated: Sequence[int | None],
+    ) -> dict[str, Any]:
+        """Fits to columns.
+
+        Args:
+            raw: (N, R) columns.
+            mask: (N, R) where they exist.
+            weight: (N,) event weights.
+            columns: What they are.
+            specs: Their transforms.
+            rotated: The number of the block with which each is to be decorrelated, or None.
+        """
+        present = torch.ones_like(raw, dtype=torch.bool) if mask is None else mask
+        constants = [_constant(raw[:, i], present[:, i], c) for i, c in enumerate(columns)]
+        kept = [i for i, c in enumerate(constants) if c is None]
+        limits = [[columns[i].low, columns[i].high] for i in kept]
+        names = [columns[i].name for i in kept]
+        transform = None
+        if kept:
+            x = self._limited(raw[:, kept], _infinite(limits).to(raw.device))
+            data = (x, present[:, kept], weight)
+            chosen = [columns[i] for i in kept]
+            transform = _build(chosen, [specs[i] for i in kept], [rotated[i] for i in kept], data).to(
+                raw.device
+            )
+            transform.fit(*data)
+        learned = {"constants": constants, "limits": limits, "names": names}
+        learned["transform"] = None if transform is None else transform.config()
+        self.set_up(learned)
+        self.transform = transform
+        return learned
+
+    def set_up(self, learned: Mapping[str, Any]) -> None:
+        """Fixes the columns that are kept, and builds the transforms."""
+        constants = learned["constants"]
+        kept = [i for i, c in enumerate(constants) if c is None]
+        dropped = [i for i, c in enumerate(constants) if c is not None]
+        places = torch.tensor([*kept, *dropped], dtype=torch.int64).argsort()
+        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("kept", torch.tensor(kept, dtype=torch.int64), persistent=False)
+        fixed = torch.tensor([constants[i] for i in dropped], dtype=torch.float64)
+        self.register_buffer("fixed", fixed, persistent=False)
+        self.register_buffer("limits", _infinite(learned["limits"]), persistent=False)
+        self.names = tuple(learned["names"])
+        config = learned["transform"]
+        self.transform = None if config is None else make_transform(config)
+        self._straight = kept == list(range(len(constants)))
+
+    @staticmethod
+    def _limited(x: Tensor, limits: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(x, limits[0]), limits[1])
+
+    def forward(self, raw: Tensor, mask: Tensor | None) -> Tensor:
+        """Features (N, D) of columns (N, R), 0 where they don't exist in ``mask`` (N, D).
+
+        Raises:
+            InputError: If a column is outside what its transform can take.
+        """
+        if self.transform is None:
+            return raw[:, :0]
+        x = self.transform(self._limited(raw[:, self.kept], self.limits))
+        # On an edge of which there was no data the transform is infinite.
+        x = x.clamp(-FAR, FAR) if bool(torch.isinf(x).any()) else x
+        x = x if mask is None else torch.where(mask, x, 0.0)
+        bad = torch.isnan(x)
+        if bool(bad.any()):
+            event, column = (int(i) for i in bad.nonzero()[0])
+            value = float(raw[event, self.kept[column]])
+            msg = f"{self.names[column]} is {value:g}, which its transform cannot take"
+            raise InputError(msg, entry=event)
+        return x
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Columns (N, R) of features (N, D), in float64."""
+        parts = [] if self.transform is None else [self.transform.inverse(x)]
+        if self._straight and parts:
+            return parts[0]
+        parts.append(self.fixed.expand(len(x), -1))
+        return torch.cat(parts, 1)[:, self.places]
+
+
+def _infinite(limits: Sequence[Sequence[float | None]]) -> Tensor:
+    low = [-math.inf if a is None else a for a, _ in limits]
+    high = [math.inf if b is None else b for _, b in limits]
+    return torch.tensor([low, high], dtype=torch.float64)
+
+
+def _constant(values: Tensor, present: Tensor, column: Column) -> float | None:
+    """The value that a column always has, or None; 0 if it never exists."""
+    values = values[present]
+    if not len(values):
+        return 0.0
+    low, high = float(values.min()), float(values.max())
+    if high - low > ROUNDING * max(abs(low), abs(high)) + NOTHING * column.scale:
+        return None
+    middle = low if low == high else (low + high) / 2
+    return 0.0 if abs(middle) <= NOTHING * column.scale else middle
+
+
+def _build(
+    columns: Sequence[Column],
+    specs: Sequence[TransformSpec],
+    rotated: Sequence[int | None],
+    data: tuple[Tensor, Tensor, Tensor],
+) -> Transform:
+    """The transform of all columns, those of one kind together."""
+    raw, present, _ = data
+    blocks = sorted({-1 if r is None else r for r in rotated})
+    transforms: dict[str, Transform] = {}
+    indices: dict[str, list[int]] = {}
+    for block in blocks:
+        members = [i for i, r in enumerate(rotated) if (-1 if r is None else r) == block]
+        groups: dict[str, list[int]] = {}
+        for i in members:
+            groups.setdefault(_key(specs[i]), []).append(i)
+        made = {
+            k: _transform(
+                json.loads(k),
+                [columns[i] for i in group],
+                [specs[i] for i in group],
+                raw[:, group],
+                present[:, group],
+            )
+            for k, group in groups.items()
+        }
+        if block < 0:
+            transforms.update(made)
+            indices.update(groups)
+            continue
+        whole = [i for group in groups.values() for i in group]
+        if not bool(present[:, whole].all()):
+            msg = f"pca: {columns[whole[0]].name} and the others of its block must exist in every event"
+            raise RecipeError(msg)
+        chain = Chain([Columns(made), PCA(len(whole))])
+        transforms[f"pca:{block}"], indices[f"pca:{block}"] = chain, whole
+    return Columns(transforms, indices=indices)
+
+
+def _steps(spec: TransformSpec) -> list[dict[str, Any]]:
+    """A specification as a list of kinds with options."""
+    steps = []
+    for step in spec if isinstance(spec, list) else [spec]:
+        options = {"kind": step} if isinstance(step, str) else dict(step)
+        options["kind"] = str(options.get("kind", "")).replace("-", "_")
+        steps.append(options)
+    return steps
+
+
+def _key(spec: TransformSpec) -> str:
+    """What columns of one group have in common; quantile transforms differ in their bounds only."""
+    steps = _steps(spec)
+    if steps[0]["kind"] == QuantileNormal.kind:
+        steps[0] = {k: v for k, v in steps[0].items() if k not in ("low", "high")}
+    return json.dumps(steps, sort_keys=True)
+
+
+def _transform(
+    steps: list[dict[str, Any]],
+    columns: Sequence[Column],
+    specs: Sequence[TransformSpec],
+    raw: Tensor,
+    present: Tensor,
+) -> Transform:
+    names = [c.name for c in columns]
+    made: list[Transform] = []
+    for number, step in enumerate(steps):
+        options: dict[str, Any] = {**step, "size": len(columns), "names": names}
+        if step["kind"] == QuantileNormal.kind and number == 0:
+            bounds = [
+                _bounds(c, _steps(s)[0], raw[:, i][present[:, i]])
+                for i, (c, s) in enumerate(zip(columns, specs, strict=True))
+            ]
+            options["low"], options["high"] = [b[0] for b in bounds], [b[1] for b in bounds]
+        try:
+            made.append(make_transform(options))
+        except ValueError as error:
+            msg = f"transform of {names[0]}: {error}"
+            raise RecipeError(msg) from error
+    if not isinstance(made[-1], QuantileNormal | Standardise):
+        made.append(Standardise(len(columns), names=names))
+    return made[0] if len(made) == 1 else Chain(made)
+
+
+def _bounds(column: Column, options: Mapping[str, Any], values: Tensor) -> tuple[float | None, float | None]:
+    """Where a column ends: by the recipe, by its meaning, or where its data end sharply."""
+    low, high = options.get("low", column.low), options.get("high", column.high)
+    ordered = torch.sort(values).values
+    sharp_low, sharp_high = _sharp_edge(ordered), _sharp_edge(-ordered.flip(0))
+    if sharp_low is not None:
+        low = sharp_low if low is None else max(low, sharp_low)
+    if sharp_high is not None:
+        high = -sharp_high if high is None else min(high, -sharp_high)
+    return low, high
+
+
+def _sharp_edge(ordered: Tensor) -> float | None:
+    """A value just below the smallest of ascending numbers, if their density doesn't fade out towards it."""
+    n = len(ordered)
+    smallest, middle = float(ordered[0]), float(ordered[n // 2])
+    inner = min(-(-n // BULK), n - 1)
+    width = float(ordered[inner]) - smallest
+    if inner < 1 or not 0 < width < SHARP * (middle - smallest):
+        return None
+    return smallest - max(width / inner, 1e-6 * abs(smallest), 1e-6 * (middle - smallest))

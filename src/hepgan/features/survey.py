@@ -1,0 +1,190 @@
+"""What can be found out about collections from events: counts, masses, orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from hepgan.errors import RecipeError
+from hepgan.events.batch import EventBatch
+from hepgan.events.schema import Collection, EventSchema, Kind
+from hepgan.features.config import FeaturesConfig, ObjectsConfig
+from hepgan.features.kinematics import Kinematics
+from hepgan.features.layout import Layout, Mass
+from hepgan.features.view import View, presence, raw_kinematics
+
+__all__ = ["survey"]
+
+FEW_MASSES = 32
+ROUNDING = 4 * 2.0**-23
+"""Relative rounding of m2 / E^2 from momenta in float32."""
+
+MAX_NOISE = 1e-3
+OUTLIERS = 1e-3
+"""Share of objects that a constant mass need not describe."""
+
+
+def survey(events: EventBatch, schema: EventSchema, config: FeaturesConfig) -> Layout:
+    """Finds out how many objects there are, where masses come from, and which objects are sorted.
+
+    A stored mass is a constant if it has one value, and looked up if it has few values that another field
+    determines (``pdgId``); else it is learned. A mass implied by E and p, of which float32 leaves little
+    for light particles, is a constant (for all objects, or for each value of another field) if that describes
+    m2 = E^2 - p^2 to within its rounding; it is estimated with the weight 1/E^4 that this rounding has, and
+    0 where it is not significant. The rounding is at least that of float32, and more where negative m2 show
+    that. Else the mass is learned, and is 0 where m2 is below its rounding.
+
+    Raises:
+        RecipeError: If the recipe asks for an order or a mass that the events do not have.
+    """
+    blocks = {b.collection: b for b in config.blocks if isinstance(b, ObjectsConfig)}
+    padded = tuple(n for n, b in blocks.items() if b.count == "threshold")
+    counts, masses, orders = {}, {}, {}
+    for described in schema.collections:
+        name = described.name
+        mask = presence(events, name)
+        if not described.fixed and name not in padded and mask is not None:
+            number = mask.sum(1)
+            counts[name] = (int(number.min()), int(number.max()))
+        if len(described.coordinates) > 2:
+            masses[name] = _mass(events, described, config, blocks.get(name))
+    layout = Layout(schema, counts, padded, masses, azimuth=config.azimuth is not None)
+    view = View(events, layout)
+    for described in schema.collections:
+        order = _order(view, described, blocks.get(described.name))
+        if order is not None:
+            orders[described.name] = order
+    return Layout(schema, counts, padded, masses, orders, azimuth=config.azimuth is not None)
+
+
+def _order(view: View, described: Collection, block: ObjectsConfig | None) -> str | None:
+    wanted = None if block is None else block.order
+    if wanted is False or described.max_count < 2 or described.layout == "single":
+        return None
+    if wanted is not None:
+        try:
+            number, wrong, _ = _steps(view, described, wanted)
+        except KeyError as error:
+            msg = f"{described.name}: cannot be ordered by {wanted!r}"
+            raise RecipeError(msg) from error
+        if wrong:
+            msg = (
+                f"{described.name}: not in order of falling {wanted} ({wrong} of {number} neighbours are not)"
+            )
+            raise RecipeError(msg)
+        return wanted
+    dimensions = len(described.coordinates)
+    candidates = [c for c, least in (("pt", 2), ("energy", 4)) if dimensions >= least]
+    if dimensions == 0 and "pt" in described.field_names:
+        candidates.append("pt")
+    for candidate in candidates:
+        number, wrong, falling = _steps(view, described, candidate)
+        if number and not wrong and 2 * falling > number:
+            return candidate
+    return None
+
+
+def _steps(view: View, described: Collection, key: str) -> tuple[int, int, int]:
+    """Numbers of neighbouring objects: all, those that rise, and those that fall."""
+    name = described.name
+    stored = key in described.field_names
+    values = view.values(name, key) if stored else view.kinematics(name)[key]
+    slots = torch.arange(described.max_count - 1, device=values.device) + 1
+    there = slots < view.count(name).unsqueeze(1)
+    # Sorting by what was stored in another precision leaves neighbours that rise by rounding.
+    rising = values[:, 1:] > values[:, :-1] * (1 + 1e-6)
+    falling = values[:, 1:] < values[:, :-1] * (1 - 1e-6)
+    return int(there.sum()), int((rising & there).sum()), int((falling & there).sum())
+
+
+def _mass(
+    events: EventBatch, described: Collection, config: FeaturesConfig, block: ObjectsConfig | None
+) -> Mass:
+    name = described.name
+    wanted = config.masses.get(name, "auto")
+    if isinstance(wanted, (int, float)):
+        return Mass("fixed", float(wanted))
+    if wanted == "massless":
+        return Mass("fixed", 0.0)
+    if block is not None and block.coordinates is not None and {"pz", "energy"} <= set(block.coordinates):
+        return Mass("none")
+    k = raw_kinematics(events, name)
+    mask = presence(events, name)
+    if mask is None:
+        mask = torch.ones_like(next(iter(k.known.values())), dtype=torch.bool)
+    if wanted == "field" and "mass" not in k.known:
+        msg = f"masses: {name} has no field mass"
+        raise RecipeError(msg)
+    if wanted == "from_energy" and "energy" not in k.known:
+        msg = f"masses: {name} has no field energy"
+        raise RecipeError(msg)
+    if "mass" in k.known and wanted != "from_energy":
+        return _stored_mass(k.known["mass"], mask, _labels(events, described))
+    if "energy" in k.known:
+        return _implied_mass(k, mask, _labels(events, described), constant=wanted == "auto")
+    return Mass("none")
+
+
+def _labels(events: EventBatch, described: Collection) -> Iterator[tuple[str, Tensor]]:
+    """Fields that may determine a mass."""
+    for f in described.fields:
+        if f.kind in (Kind.INTEGER, Kind.CATEGORY) and f.name not in ("mass", "charge"):
+            values = events.collections[described.name].fields[f.name]
+            values = values.unsqueeze(1) if values.ndim == 1 else values
+            yield f.name, values.to(torch.float64)
+
+
+def _stored_mass(mass: Tensor, mask: Tensor, labels: Iterable[tuple[str, Tensor]]) -> Mass:
+    values = mass[mask]
+    known = torch.unique(values)
+    if len(known) <= 1:
+        return Mass("fixed", float(known[0]) if len(known) else 0.0)
+    if len(known) > FEW_MASSES:
+        return Mass("own")
+    for name, label in labels:
+        keys, index = torch.unique(label[mask], return_inverse=True)
+        low = torch.full((len(keys),), torch.inf, dtype=values.dtype, device=values.device)
+        low = low.scatter_reduce(0, index, values, "amin")
+        if len(keys) < len(values) and bool((low[index] == values).all()):
+            return Mass("table", by=name, keys=tuple(keys.tolist()), values=tuple(low.tolist()))
+    return Mass("own")
+
+
+def _implied_mass(
+    k: Kinematics, mask: Tensor, labels: Iterable[tuple[str, Tensor]], *, constant: bool
+) -> Mass:
+    energy = k["energy"][mask].clamp(min=1e-30)
+    p2 = (k["px"] ** 2 + k["py"] ** 2 + k["pz"] ** 2)[mask]
+    m2 = energy**2 - p2
+    if not len(m2):
+        return Mass("fixed", 0.0)
+    lowest = float(torch.sort((m2 / energy**2).clamp(max=0.0)).values[len(m2) // 1000])
+    noise = min(max(ROUNDING, -1.5 * lowest), MAX_NOISE)
+    if not constant:
+        return Mass("own", noise=noise)
+    whole = _constant_mass(m2, energy, noise)
+    if whole is not None:
+        return Mass("fixed", whole)
+    for name, label in labels:
+        keys, index = torch.unique(label[mask], return_inverse=True)
+        if len(keys) > FEW_MASSES:
+            continue
+        found = [_constant_mass(m2[index == i], energy[index == i], noise) for i in range(len(keys))]
+        values = [m for m in found if m is not None]
+        if len(values) == len(keys):
+            return Mass("table", by=name, keys=tuple(keys.tolist()), values=tuple(values))
+    return Mass("own", noise=noise)
+
+
+def _constant_mass(m2: Tensor, energy: Tensor, noise: float) -> float | None:
+    """The one mass that describes m2 within its rounding, or None."""
+    deviation = noise * energy**2
+    weight = deviation**-2
+    mean = float((weight * m2).sum() / weight.sum())
+    outside = (m2 - mean).abs() > deviation
+    if float(outside.to(torch.float64).mean()) > OUTLIERS:
+        return None
+    significant = mean > 3 * float(weight.sum()) ** -0.5
+    return mean**0.5 if significant else 0.0
