@@ -16,10 +16,10 @@ from hepgan.events.schema import Collection, EventSchema, Field, Kind
 
 __all__ = ["ENERGY_TOLERANCE", "Fault", "check_events", "drop_faulty", "find_faults"]
 
-ENERGY_TOLERANCE = (1e-5, 1e-3)
+ENERGY_TOLERANCE = (1e-5, 2e-3)
 """How far abs(p) may exceed E: relative to E (float32 components give a few 1e-6), and in GeV besides.
 
-Files made of text are often rounded to an MeV; the published FAT-GAN samples are.
+Files made of text are often rounded to an MeV in each component; the published FAT-GAN samples are.
 """
 
 _PHI_TOLERANCE = 1e-5

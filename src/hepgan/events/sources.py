@@ -119,6 +119,10 @@ def open_source(path: str, tree: str | None) -> Source:
         file = uproot.open(path)
     except Exception as error:
         raise InputError(_opening(path, error), file=path) from error
+    end, size = int(file.file.fEND), Path(path).stat().st_size if Path(path).exists() else None
+    if size is not None and size < end:
+        message = f"truncated: {size} of {end} bytes are there"
+        raise InputError(message, file=path)
     trees = {
         name: kind
         for name, kind in file.classnames(recursive=True, cycle=False).items()

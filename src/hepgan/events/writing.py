@@ -101,7 +101,7 @@ class EventWriter:
         if not branches:
             msg = "the schema has no branches to write"
             raise OutputError(msg, file=self.path)
-        claim(self.path, force=force)
+        _claim(self.path, force=force)
         self._force = force
         self._temporary = self.path.with_name(f".{self.path.stem}.{uuid.uuid4().hex[:12]}.part")
         self._cleanup = weakref.finalize(self, _remove, self._temporary)
@@ -147,7 +147,7 @@ class EventWriter:
         try:
             self._flush(whole=True)
             self._sink.close()
-            claim(self.path, force=self._force)
+            _claim(self.path, force=self._force)
             self._temporary.replace(self.path)
         except BaseException as error:
             self.abort()
@@ -312,6 +312,14 @@ def write_events(
     ) as writer:
         writer.extend(events)
     return Path(path)
+
+
+def _claim(path: Path, *, force: bool) -> None:
+    # The rename at the end would replace a device or a pipe by a file.
+    if path.exists() and not path.is_file() and not path.is_dir():
+        message = "is not a regular file"
+        raise OutputError(message, file=path)
+    claim(path, force=force)
 
 
 def _remove(path: Path) -> None:
