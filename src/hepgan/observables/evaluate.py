@@ -21,12 +21,9 @@ from hepgan.observables.language import (
     integer,
     suggestion,
 )
-from hepgan.observables.values import Mismatch, Value, Values, align, at, cut, per_object, select
+from hepgan.observables.values import Mismatch, Value, Values, align, at, cut, map_data, select
 
 __all__ = ["BatchSource", "Source", "evaluate"]
-
-# of a zero momentum these are infinite or undefined
-_SINGULAR = frozenset(("eta", "theta", "costheta", "cottheta", "rapidity", "beta", "gamma"))
 
 
 class Source(Protocol):
@@ -128,8 +125,8 @@ class _Evaluator:
             return objects
         if name.startswith("n"):
             counted = self._objects(name[1:])
-            if counted is not None:
-                return functions.call("count", [per_object(counted, name)], name)
+            if counted is not None and counted.domain is not None:
+                return functions.call("count", [counted], name)
         if name in CONSTANTS:
             return Value(CONSTANTS[name])
         msg = f"unknown name {name!r}{suggestion(name, self.source.names)}"
@@ -163,16 +160,14 @@ class _Evaluator:
             except AttributeError:
                 pass
             else:
-                if value.mask is not None and name in _SINGULAR:
-                    data = torch.where(value.mask, data, torch.zeros_like(data))
-                return Value(data, value.mask, value.domain, value.compact)
-        raise Mismatch(self._unknown_attribute(value, name))
+                return Value(_zeroed(data, value.mask), value.mask, value.domain, value.compact)
+        raise Mismatch(self._unknown_attribute(value, node))
 
     @staticmethod
     def _has_momentum(objects: Objects) -> bool:
         return bool(coordinates(tuple(objects.fields)))
 
-    def _unknown_attribute(self, value: Value, name: str) -> str:
+    def _unknown_attribute(self, value: Value, node: ast.Attribute) -> str:
         fields: list[str] = []
         momentum = not isinstance(value.data, Objects) or self._has_momentum(value.data)
         if isinstance(value.data, Objects):
@@ -181,8 +176,8 @@ class _Evaluator:
             fields += [p for p in PROPERTIES if hasattr(value.momentum, p)]
         if value.pair is not None:
             fields += [*PAIR_PROPERTIES, "first", "second"]
-        what = value.domain or "the object"
-        return f"{what} has no field or property {name!r}{suggestion(name, fields)}"
+        what = value.domain or ast.unparse(node.value)
+        return f"{what} has no field or property {node.attr!r}{suggestion(node.attr, fields)}"
 
     def _subscript(self, node: ast.Subscript) -> Value:
         value = self.visit(node.value)
@@ -221,9 +216,7 @@ class _Evaluator:
         except (TypeError, AttributeError, ValueError) as error:
             msg = f"{name} does not work for these momenta ({error})"
             raise Mismatch(msg) from None
-        if mask is not None and isinstance(result, Tensor):
-            result = torch.where(mask, result, torch.zeros_like(result))
-        return Value(result, mask, domain, compact)
+        return Value(_zeroed(result, mask), mask, domain, compact)
 
     def _binary(self, node: ast.BinOp) -> Value:
         left, right = self.visit(node.left), self.visit(node.right)
@@ -264,6 +257,13 @@ class _Evaluator:
         ast.BoolOp: _boolean,
         ast.Compare: _compare,
     }
+
+
+def _zeroed(data: Any, mask: Tensor | None) -> Any:
+    """Zeros in the place of missing numbers or momenta: a zero momentum has quantities that are nan."""
+    if mask is None:
+        return data
+    return map_data(lambda t: torch.where(mask, t, torch.zeros_like(t)), data)
 
 
 def _at_rest(momentum: Any, mask: Tensor) -> Any:

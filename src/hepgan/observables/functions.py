@@ -131,10 +131,14 @@ def _where(condition: Value, yes: Value, no: Value, _: str) -> Value:
         true = torch.ones_like(holds)
         chosen = torch.where(holds, true if a.mask is None else a.mask, true if b.mask is None else b.mask)
         mask = chosen if mask is None else mask & chosen
-    owner = next((v for v in (c, a, b) if v.domain is not None and not v.is_constant), None)
-    if owner is not None and mask is not None:
-        mask = mask.expand(owner.shape)
-    return Value(data if owner is None else data.expand(owner.shape), mask, domain, compact)
+    if domain is not None:
+        # a number of the event, chosen for an object that does not exist, does not make one
+        owners = [v for v in (condition, yes, no) if v.domain is not None]
+        if all(v.mask is not None for v in owners):
+            there = torch.stack([v.exists() for v in owners]).any(0)
+            mask = there if mask is None else mask & there
+        data = data.expand(owners[0].shape)
+    return Value(data, mask, domain, compact)
 
 
 def _two(name: str) -> Callable[[Value, Value, str], Value]:

@@ -22,6 +22,8 @@ __all__ = ["FUNCTIONS", "METHODS", "PROPERTIES", "Expression", "parse"]
 MAX_LENGTH = 1000
 MAX_NODES = 500
 MAX_DEPTH = 50
+# of a longer expression, a message shows this many characters
+_SHOWN = 120
 
 CONSTANTS = {"pi": math.pi}
 
@@ -86,7 +88,7 @@ class Expression:
 
     def error(self, node: ast.AST, reason: str) -> RecipeError:
         """The error to raise for a part of the expression."""
-        return _error(self.source, getattr(node, "col_offset", 0), reason)
+        return _error(self.source, column_of(node), reason)
 
 
 @lru_cache(maxsize=4096)
@@ -124,8 +126,18 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"{hint} (there are: {shown or 'none'})"
 
 
+def column_of(node: ast.AST) -> int:
+    """Where a part of an expression stands; of an attribute, its name rather than what it is of."""
+    if isinstance(node, ast.Attribute) and node.end_col_offset is not None:
+        return node.end_col_offset - len(node.attr)
+    return getattr(node, "col_offset", 0)
+
+
 def _error(source: str, column: int, reason: str) -> RecipeError:
-    return RecipeError(f"in {source!r}, column {column + 1}: {reason}")
+    start = max(0, column - _SHOWN // 2) if len(source) > _SHOWN else 0
+    shown = source[start : start + _SHOWN]
+    shown = ("..." if start else "") + shown + ("..." if start + _SHOWN < len(source) else "")
+    return RecipeError(f"in {shown!r}, column {column + 1}: {reason}")
 
 
 def _check_characters(source: str) -> None:
@@ -146,7 +158,7 @@ def _syntax_tree(source: str) -> ast.expr:
             warnings.simplefilter("ignore")
             return ast.parse(source, mode="eval").body
     except SyntaxError as error:
-        column = min(max((error.offset or 1) - 1, 0), len(source))
+        column = min(error.offset - 1, len(source)) if error.offset else len(source)
         raise _error(source, column, f"not an expression ({error.msg})") from None
     except (ValueError, MemoryError, RecursionError) as error:
         raise _error(source, 0, f"too long or too deep to read ({type(error).__name__})") from None
@@ -161,9 +173,9 @@ def _check_size(source: str, tree: ast.expr) -> None:
             continue
         count += 1
         if depth > MAX_DEPTH:
-            raise _error(source, getattr(node, "col_offset", 0), f"more than {MAX_DEPTH} levels deep")
+            raise _error(source, column_of(node), f"more than {MAX_DEPTH} levels deep")
         if count > MAX_NODES:
-            raise _error(source, getattr(node, "col_offset", 0), f"more than {MAX_NODES} parts")
+            raise _error(source, column_of(node), f"more than {MAX_NODES} parts")
         stack.extend((child, depth + 1) for child in ast.iter_child_nodes(node))
 
 
@@ -177,7 +189,7 @@ class _Check(ast.NodeVisitor):
         self.parts: set[ast.expr] = set()
 
     def fail(self, node: ast.AST, reason: str) -> RecipeError:
-        return _error(self.source, getattr(node, "col_offset", 0), reason)
+        return _error(self.source, column_of(node), reason)
 
     def generic_visit(self, node: ast.AST) -> None:
         what = _NAMES.get(type(node), type(node).__name__)
@@ -238,7 +250,7 @@ class _Check(ast.NodeVisitor):
             raise self.fail(node, "only functions and methods that are listed can be called")
         if not low <= count <= high:
             wanted = str(low) if low == high else f"{low} to {high}"
-            raise self.fail(node, f"{name} takes {wanted} arguments, not {count}")
+            raise self.fail(function, f"{name} takes {wanted} arguments, not {count}")
         self.parts.add(node)
         for argument in node.args:
             self.visit(argument)

@@ -155,15 +155,17 @@ def align(*values: Value) -> tuple[list[Value], Tensor | None, str | None, bool]
             )
             raise Mismatch(msg)
     if owner is not None:
+        # expanded before any function, so that the undefined gradient of one object's entry is dropped
+        # before the entries of an event are summed
+        shape = owner.shape
         values = tuple(
-            v if v.domain is not None or v.is_constant else v.map(lambda t: t.unsqueeze(1)) for v in values
+            v if v.domain is not None or v.is_constant else v.map(lambda t: t.unsqueeze(1).expand(shape))
+            for v in values
         )
     mask: Tensor | None = None
     for v in values:
         if v.mask is not None:
             mask = v.mask if mask is None else mask & v.mask
-    if owner is not None and mask is not None and mask.shape != owner.shape:
-        mask = mask.expand(owner.shape)
     # an event that lacks something leaves holes, but none between the objects of one event
     compact = all(v.compact for v in values)
     return list(values), mask, domain, compact
@@ -221,7 +223,6 @@ def select(value: Value, condition: Value, domain: str) -> Value:
     (whole, chosen), mask, _, _ = align(value, condition)
     keep = truth(chosen.data)
     keep = keep if mask is None else mask & keep
-    keep = keep.expand(value.shape)
     data = map_data(lambda t: torch.where(keep, t, torch.zeros_like(t)), whole.data)
     pair = None
     if value.pair is not None:
