@@ -18,7 +18,7 @@ __all__ = ["fileset", "write_fileset"]
 
 
 def fileset(
-    paths: Paths,
+    paths: Paths | Mapping[str, Paths],
     tree: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     *,
@@ -28,15 +28,14 @@ def fileset(
     """A coffea fileset of ROOT files, which counts as preprocessed: with steps, numbers of events and UUIDs.
 
     Args:
-        paths: As in `read_events`.
+        paths: As in `read_events`; or a mapping of datasets' names to these.
         tree: The tree; where a path names one, that one.
         metadata: What processors are to find in ``events.metadata``.
-        dataset: The dataset's name.
+        dataset: The dataset's name, where the paths have none.
         step: Events in a step; by default the size of the batches that `write_events` makes.
 
     Returns:
-        ``{dataset: {"files": {path: {"object_path", "steps", "num_entries", "uuid"}}, "metadata": {...}}}``;
-        filesets of several datasets are joined by ``|``.
+        ``{dataset: {"files": {path: {"object_path", "steps", "num_entries", "uuid"}}, "metadata": {...}}}``.
 
     Raises:
         InputError: If a file cannot be read, or is no ROOT file.
@@ -45,6 +44,14 @@ def fileset(
     if step < 1:
         msg = f"step must be positive, not {step}"
         raise ValueError(msg)
+    datasets = paths if isinstance(paths, Mapping) else {dataset: paths}
+    return {
+        name: {"files": _files(listed, tree, step), "metadata": dict(metadata or {})}
+        for name, listed in datasets.items()
+    }
+
+
+def _files(paths: Paths, tree: str | None, step: int) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for path, named in locate(paths):
         with open_source(path, named or tree) as source:
@@ -60,7 +67,7 @@ def fileset(
             "num_entries": entries,
             "uuid": unique,
         }
-    return {dataset: {"files": files, "metadata": dict(metadata or {})}}
+    return files
 
 
 def write_fileset(path: str | Path, content: Mapping[str, Any], *, force: bool = False) -> Path:

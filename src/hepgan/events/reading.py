@@ -17,7 +17,7 @@ from hepgan.events.columns import ATTRIBUTE, Column, Jagged, assemble
 from hepgan.events.editing import select
 from hepgan.events.inference import complete
 from hepgan.events.naming import draft
-from hepgan.events.schema import Collection, EventSchema, Field
+from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.events.sources import ArraySource, PathLike, Source, locate, open_source
 
 __all__ = ["as_events", "infer_schema", "iterate_events", "read_events"]
@@ -105,10 +105,11 @@ def iterate_events(
     if step < 1:
         msg = f"step must be positive, not {step}"
         raise ValueError(msg)
+    limits = True
     if schema is None:
         schema = infer_schema(paths, branches=branches, on_bad=on_bad)
-        branches = None
-    return _chunks(paths, step, schema, branches, entry_start, entry_stop, on_bad)
+        branches, limits = None, False
+    return _chunks(paths, step, schema, branches, entry_start, entry_stop, on_bad, limits=limits)
 
 
 def infer_schema(
@@ -189,6 +190,8 @@ def _chunks(
     entry_start: int | None,
     entry_stop: int | None,
     on_bad: OnBad,
+    *,
+    limits: bool = True,
 ) -> Iterator[ak.Array]:
     before, total = 0, 0
     dropped: dict[str, int] = {}
@@ -197,7 +200,7 @@ def _chunks(
         if entry_stop is not None and before >= entry_stop:
             break
         with open_source(path, tree) as source:
-            reader = _Reader(source, schema, wanted, on_bad)
+            reader = _Reader(source, schema, wanted, on_bad, limits=limits)
             if schema is None:
                 schema, wanted = reader.schema, None
             start = max(0, (entry_start or 0) - before)
@@ -222,9 +225,15 @@ class _Reader:
     """
 
     def __init__(
-        self, source: Source, schema: EventSchema | None, branches: Iterable[str] | None, on_bad: str
+        self,
+        source: Source,
+        schema: EventSchema | None,
+        branches: Iterable[str] | None,
+        on_bad: str,
+        *,
+        limits: bool = True,
     ) -> None:
-        self.source, self.on_bad = source, on_bad
+        self.source, self.on_bad, self._limits = source, on_bad, limits
         self.dropped: dict[str, int] = {}
         if schema is None:
             schema = draft(list(source.branches.values()), source.tree)
@@ -289,7 +298,7 @@ class _Reader:
             stop - start,
         )
         events.attrs[ATTRIBUTE] = schema
-        known = schema.model_copy(update={"identifiers": present})
+        known = (schema if self._limits else _unlimited(schema)).model_copy(update={"identifiers": present})
         self.dropped = {}
         if self.on_bad == "drop":
             events, self.dropped = drop_faulty(events, known, label)
@@ -307,6 +316,23 @@ class _Reader:
         for collection, counter in counters.items():
             values = np.asarray(columns[counter])
             limits.setdefault(collection, []).extend((int(values.min()), int(values.max())))
+
+
+def _unlimited(schema: EventSchema) -> EventSchema:
+    """The schema without the counts and categories, which may be those of a part of the events."""
+    free = {"kind": Kind.CONTINUOUS, "values": None}
+    return schema.model_copy(
+        update={
+            "collections": tuple(
+                c.model_copy(
+                    update={"fields": tuple(f.model_copy(update=free) for f in c.fields)}
+                    | ({"min_count": 0, "max_count": 0} if c.layout == "jagged" else {})
+                )
+                for c in schema.collections
+            ),
+            "scalars": tuple(f.model_copy(update=free) for f in schema.scalars),
+        }
+    )
 
 
 def _part(schema: EventSchema, branches: Iterable[str], label: str) -> EventSchema:

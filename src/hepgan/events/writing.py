@@ -50,7 +50,7 @@ class EventWriter:
             have no values for them, they get ``run``, 1, and the number of the event.
         weight: Whether to write ``genWeight`` = 1 where the schema has no weight.
         run: The run number.
-        first_event: The number of the first event.
+        first: How many events there are before these (in other files): ``event`` starts from ``first + 1``.
         tree: The tree's name; the schema's if None.
         title: The tree's title.
         batch: Events in a basket (TTree), cluster (RNTuple) or row group (Parquet).
@@ -76,7 +76,7 @@ class EventWriter:
         identifiers: bool = False,
         weight: bool = False,
         run: int = 1,
-        first_event: int = 1,
+        first: int = 0,
         tree: str | None = None,
         title: str = "",
         batch: int = 100_000,
@@ -93,7 +93,7 @@ class EventWriter:
         self.schema = _written(schema, counters=chosen != "parquet", identifiers=identifiers, weight=weight)
         self.written = 0
         self._given = schema
-        self._batch, self._run, self._next = batch, run, first_event
+        self._batch, self._run, self._next = batch, run, first + 1
         self._pending: list[dict[str, Column]] = []
         self._waiting = 0
         self._sink: Sink | None = None
@@ -135,6 +135,12 @@ class EventWriter:
         except BaseException as error:
             self.abort()
             raise self._failure(error) from error
+
+    @property
+    def bytes_written(self) -> int:
+        """The size of the file so far; events that wait for their batch to be full are not in it."""
+        path = self.path if self._sink is None else self._temporary
+        return path.stat().st_size if path.exists() else 0
 
     def close(self) -> None:
         """Writes what is left, and gives the file its name.
@@ -263,7 +269,7 @@ def write_events(
     identifiers: bool = False,
     weight: bool = False,
     run: int = 1,
-    first_event: int = 1,
+    first: int = 0,
     tree: str | None = None,
     title: str = "",
     batch: int = 100_000,
@@ -280,7 +286,7 @@ def write_events(
         identifiers: See `EventWriter`.
         weight: See `EventWriter`.
         run: See `EventWriter`.
-        first_event: See `EventWriter`.
+        first: See `EventWriter`.
         tree: See `EventWriter`.
         title: See `EventWriter`.
         batch: See `EventWriter`.
@@ -304,7 +310,7 @@ def write_events(
         identifiers=identifiers,
         weight=weight,
         run=run,
-        first_event=first_event,
+        first=first,
         tree=tree,
         title=title,
         batch=batch,
