@@ -7,7 +7,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import awkward as ak
 import numpy as np
@@ -19,18 +19,12 @@ from hepgan.events.columns import Column, Jagged, Numbers, concatenated, parts, 
 from hepgan.events.convert import to_columns
 from hepgan.events.formats import FORMATS, Sink
 from hepgan.events.inference import schema_of
-from hepgan.events.naming import Branch
+from hepgan.events.layouts import branches_of, undotted, written
 from hepgan.events.schema import EventSchema, Field
 
 __all__ = ["EventWriter", "write_events"]
 
 Format: TypeAlias = Literal["ttree", "rntuple", "parquet"]
-
-_NANOAOD = (
-    Field(name="run", branches=("run",), dtype="uint32"),
-    Field(name="luminosityBlock", branches=("luminosityBlock",), dtype="uint32"),
-    Field(name="event", branches=("event",), dtype="uint64"),
-)
 
 
 class EventWriter:
@@ -90,14 +84,14 @@ class EventWriter:
         if batch < 1:
             msg = f"batch must be positive, not {batch}"
             raise ValueError(msg)
-        self.schema = _written(schema, counters=chosen != "parquet", identifiers=identifiers, weight=weight)
+        self.schema = written(schema, counters=chosen != "parquet", identifiers=identifiers, weight=weight)
         self.written = 0
         self._given = schema
         self._batch, self._run, self._next = batch, run, first + 1
         self._pending: list[dict[str, Column]] = []
         self._waiting = 0
         self._sink: Sink | None = None
-        branches = _branches(self.schema)
+        branches = branches_of(self.schema)
         if not branches:
             msg = "the schema has no branches to write"
             raise OutputError(msg, file=self.path)
@@ -215,7 +209,7 @@ class EventWriter:
 
     def _buffers(self, events: ak.Array) -> dict[str, Column]:
         columns: dict[str, Column] = {}
-        for c in _undotted(self._given).collections:
+        for c in undotted(self._given).collections:
             offsets, fields = parts(events, c)
             if c.layout == "indexed" and offsets is not None and (np.diff(offsets) != c.max_count).any():
                 entry = int((np.diff(offsets) != c.max_count).argmax())
@@ -231,7 +225,7 @@ class EventWriter:
                 else:
                     columns[f.branch] = values
         here = set(events.fields)
-        for f in _undotted(self._given).scalars:
+        for f in undotted(self._given).scalars:
             columns[f.branch] = scalar_values(events, f.name, f.branch)
         for f in self.schema.identifiers:
             if f.name in here:
@@ -332,55 +326,8 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _undotted(schema: EventSchema) -> EventSchema:
-    """The schema with ``Jet_pt`` for a branch ``Jet.pt``, which is no name for tools of NanoAOD."""
-
-    def plain(f: Field) -> Field:
-        return f.model_copy(update={"branches": tuple(b.replace(".", "_") for b in f.branches)})
-
-    if not any("." in f.branch for c in schema.collections for f in c.fields):
-        return schema
-    return schema.model_copy(
-        update={
-            "collections": tuple(
-                c.model_copy(update={"fields": tuple(map(plain, c.fields))}) for c in schema.collections
-            )
-        }
-    )
-
-
-def _written(schema: EventSchema, *, counters: bool, identifiers: bool, weight: bool) -> EventSchema:
-    schema = _undotted(schema)
-    collections = tuple(
-        c.model_copy(update={"counter": f"n{c.name}"})
-        if counters and c.layout == "jagged" and not c.counter
-        else c
-        for c in schema.collections
-    )
-    named = {f.name for f in schema.identifiers}
-    added = tuple(f for f in _NANOAOD if f.name not in named) if identifiers else ()
-    update: dict[str, Any] = {"collections": collections, "identifiers": (*schema.identifiers, *added)}
-    if weight and schema.weight is None and "genWeight" not in schema.scalar_names:
-        one = Field(name="genWeight", branches=("genWeight",), dtype="float32")
-        update |= {"scalars": (*schema.scalars, one), "weight": "genWeight"}
-    return schema.model_copy(update=update)
-
-
-def _branches(schema: EventSchema) -> list[Branch]:
-    """The branches that a schema makes, identifiers first, as in NanoAOD."""
-    result = [Branch(f.branch, f.dtype, title=f.title) for f in schema.identifiers]
-    for c in schema.collections:
-        if c.counter is not None:
-            result.append(Branch(c.counter, c.counter_dtype, title=c.counter_title))
-        result.extend(
-            Branch(b, f.dtype, c.layout == "jagged", c.counter, f.title) for f in c.fields for b in f.branches
-        )
-    result.extend(Branch(f.branch, f.dtype, title=f.title) for f in schema.scalars)
-    return result
-
-
 def _from_batch(batch: EventBatch, schema: EventSchema) -> dict[str, Column]:
-    same = EventBatch(_undotted(schema), batch.collections, batch.scalars, size=len(batch))
+    same = EventBatch(undotted(schema), batch.collections, batch.scalars, size=len(batch))
     return to_columns(same)
 
 
