@@ -12,6 +12,7 @@ from hepgan.errors import InputError
 from hepgan.events.checks import check_weights, warn_dropped
 from hepgan.events.columns import ATTRIBUTE
 from hepgan.events.inference import complete
+from hepgan.events.reader import Reader
 from hepgan.events.schema import EventSchema
 from hepgan.events.sources import ArraySource, PathLike, locate, open_source
 
