@@ -109,7 +109,7 @@ class ObjectsConfig(Config):
             ``costheta`` and ``phi``. With ``energy`` added to ``px, py, pz`` the energy is generated
             too, and the mass shell is left to the network, as some published systems have it. By default
             ``pt, eta, phi`` where the file has pt, else ``px, py, pz``; ``px, py`` for one transverse
-            object.
+            object. A file that has only some of them (``pt``) has just these as columns.
         order: The coordinate by which the objects descend (kept by construction), False if they do not;
             None to find out from the events.
         count: ``class``: the number of objects is drawn first. ``threshold``: absent objects are zeros, and
@@ -174,7 +174,8 @@ class FeaturesConfig(Config):
             uniformly in generation. None keeps phi as it is.
         blocks: The parts of the representation.
         discrete: How numbers are learned, by field: as ``classes``; as a column with uniform noise
-            (``dequantise``); as one with Gaussian noise of width 0.5 (``smear``); or ``continuous``.
+            (``dequantise``); as one with Gaussian noise of width 0.5 (``smear``); or ``continuous``, even
+            values of finite probability.
         masses: Where masses come from, by collection: a number, ``field``, ``from_energy``, ``massless`` or
             ``auto``.
         bounds: Range of a field, null for an open end; events outside are drawn anew.

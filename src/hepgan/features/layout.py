@@ -101,6 +101,10 @@ class Layout:
         """The collection of that name."""
         return self.schema.collection(name)
 
+    def label(self, name: str, slot: int) -> str:
+        """What an object is called: ``Muon[0]``, or ``MET`` where there is one only."""
+        return name if self.collection(name).layout == "single" else f"{name}[{slot}]"
+
     def always(self, name: str) -> int:
         """How many objects every event has room for without a gate."""
         return self.counts[name][0] if name in self.counts else self.collection(name).max_count

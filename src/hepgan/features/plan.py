@@ -19,6 +19,9 @@ from hepgan.features.layout import Layout
 
 __all__ = ["check_references", "plan"]
 
+PARTIAL = ("pt", "px", "py", "pz", "phi", "eta", "theta", "energy")
+"""Fields that are taken as a momentum's coordinates even where others are missing."""
+
 
 def plan(config: FeaturesConfig, layout: Layout, conditions: tuple[str, ...]) -> list[Block]:
     """The blocks that cover everything once; those of the recipe come first, in its order.
@@ -132,9 +135,6 @@ class _Planner:
 
     def objects(self, config: ObjectsConfig) -> ObjectsBlock:
         name = config.collection
-        if not self.layout.has_momentum(name):
-            msg = f"blocks: {name} has no momentum; use a fields block"
-            raise RecipeError(msg)
         taken = self._momenta.get(name, set())
         slots = tuple(i for i in range(self.layout.collection(name).max_count) if i not in taken)
         if not slots:
@@ -146,7 +146,10 @@ class _Planner:
             r = Reference.parse(text)
             if r.name == name and r.slot is None and r.field is not None:
                 edges[r.field] = bound
-        return ObjectsBlock(self.layout, config, slots, edges)
+        block = ObjectsBlock(self.layout, config, slots, edges)
+        if block.partial:
+            self._fields.update((name, c) for c in block.coordinates)
+        return block
 
     def fields(
         self,
@@ -171,7 +174,9 @@ class _Planner:
         width = self.layout.collection(collection).max_count
         if width == 0:
             return blocks
-        if self.layout.has_momentum(collection) and len(self._momenta.get(collection, ())) < width:
+        names = self.layout.collection(collection).field_names
+        movable = self.layout.has_momentum(collection) or any(n in PARTIAL for n in names)
+        if movable and len(self._momenta.get(collection, ())) < width:
             blocks.append(self.objects(ObjectsConfig(collection=collection)))
         plain = [f for f in self.layout.plain_fields(collection) if (collection, f) not in self._fields]
         if plain:

@@ -314,6 +314,10 @@ class Representation(nn.Module):
         # Masses are fields, which the momenta need.
         for block, columns, classes in sorted(parts, key=lambda p: not isinstance(p[0], FieldsBlock)):
             block.decode(columns, classes, builder)
+        for described in self.schema.collections:
+            if described.max_count == 0:
+                for name in described.field_names:
+                    builder.put_field(described.name, name, raw.new_zeros((len(features), 0)))
         builder.scalars.update(self.decode_condition(features.condition))
         if self.schema.weight is not None:
             builder.scalars[self.schema.weight] = raw.new_ones(len(features))

@@ -191,6 +191,8 @@ def _build(
             raise RecipeError(msg)
         chain = Chain([Columns(made), PCA(len(whole))])
         transforms[f"pca:{block}"], indices[f"pca:{block}"] = chain, whole
+    if len(transforms) == 1 and indices[next(iter(indices))] == list(range(len(columns))):
+        return next(iter(transforms.values()))
     return Columns(transforms, indices=indices)
 
 

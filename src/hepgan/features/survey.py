@@ -77,7 +77,7 @@ def _order(view: View, described: Collection, block: ObjectsConfig | None) -> st
         return wanted
     dimensions = len(described.coordinates)
     candidates = [c for c, least in (("pt", 2), ("energy", 4)) if dimensions >= least]
-    if dimensions == 0 and "pt" in described.field_names:
+    if not dimensions and "pt" in described.field_names:
         candidates.append("pt")
     for candidate in candidates:
         number, wrong, falling = _steps(view, described, candidate)

@@ -11,7 +11,7 @@ from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import coordinates
 from hepgan.features.config import Reference
 from hepgan.features.kinematics import Kinematics
-from hepgan.features.layout import Layout, Mass
+from hepgan.features.layout import MOMENTUM, Layout, Mass
 
 __all__ = ["Builder", "View", "azimuth_of", "raw_kinematics"]
 
@@ -20,7 +20,8 @@ def raw_kinematics(events: EventBatch, collection: str) -> Kinematics:
     """The momenta (N, M) of a collection as they are stored, in float64; M is 1 for a single object."""
     objects = events.collections[collection]
     # Where a file has both px and pt, one set is enough, and they may differ by rounding.
-    wanted = dict.fromkeys((*coordinates(tuple(objects.fields)), *_BESIDE))
+    chosen = coordinates(tuple(objects.fields)) or MOMENTUM
+    wanted = dict.fromkeys((*chosen, *_BESIDE))
     names = [n for n in wanted if n in objects.fields]
     return Kinematics({n: _two_dimensional(objects.fields[n]).to(torch.float64) for n in names})
 

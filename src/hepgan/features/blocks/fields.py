@@ -100,7 +100,8 @@ class FieldsBlock(Block):
     ) -> dict[str, Any]:
         field = self._field(collection, name)
         known = torch.unique(values[mask])
-        mode = self._mode(field, collection, known, int(mask.sum()))
+        asked = self._asked(field, collection, known)
+        mode = asked or self._mode(field, known, int(mask.sum()))
         columns = [values[:, i][mask[:, i]] for i in range(len(slots))]
         entry: dict[str, Any] = {
             "collection": collection,
@@ -115,20 +116,23 @@ class FieldsBlock(Block):
         if mode == "classes":
             entry["tables"] = [[_plain(v) for v in torch.unique(c).tolist()] for c in columns]
         elif mode == "continuous":
-            atoms = [a for a in field.atoms if bool((known == a).any())]
+            atoms = [] if asked else [a for a in field.atoms if bool((known == a).any())]
             entry["atoms"] = atoms
             entry["tables"] = [_kinds(c, atoms) for c in columns]
         return entry
 
-    def _mode(self, field: Field, collection: str | None, known: Tensor, number: int) -> str:
+    def _asked(self, field: Field, collection: str | None, known: Tensor) -> str | None:
+        """How the recipe says that a field is to be learned; ``continuous`` leaves atoms to the network."""
         wanted = None
         for key in (field.name, f"{collection}.{field.name}"):
             wanted = self.discrete.get(key, wanted)
-        if wanted is not None:
-            if wanted in ("smear", "dequantise") and bool((known != known.round()).any()):
-                msg = f"discrete: {field.name} is not an integer, so it cannot be learned by {wanted}"
-                raise RecipeError(msg, branch=field.branch)
-            return wanted
+        if wanted in ("smear", "dequantise") and bool((known != known.round()).any()):
+            msg = f"discrete: {field.name} is not an integer, so it cannot be learned by {wanted}"
+            raise RecipeError(msg, branch=field.branch)
+        return wanted
+
+    @staticmethod
+    def _mode(field: Field, known: Tensor, number: int) -> str:
         if field.kind is Kind.CATEGORY:
             return "classes"
         if field.kind is Kind.INTEGER:
@@ -154,7 +158,7 @@ class FieldsBlock(Block):
         self, entry: dict[str, Any], j: int, slot: int, columns: list[Column], variables: list[Variable]
     ) -> None:
         collection, name, mode = entry["collection"], entry["name"], entry["mode"]
-        full = name if collection is None else f"{collection}[{slot}].{name}"
+        full = name if collection is None else f"{self.layout.label(collection, slot)}.{name}"
         keys = (full, name) if collection is None else (full, f"{collection}.{name}", name)
         gate = None if collection is None else self.layout.gate(collection, slot + 1)
         where = None if collection is None else slot

@@ -12,7 +12,7 @@ from hepgan.errors import RecipeError
 from hepgan.features.blocks.base import Block, circular_mean
 from hepgan.features.config import ObjectsConfig
 from hepgan.features.kinematics import Kinematics, wrap
-from hepgan.features.layout import Column, Layout
+from hepgan.features.layout import MOMENTUM, Column, Layout
 from hepgan.features.view import Builder, View
 
 __all__ = ["ObjectsBlock"]
@@ -38,7 +38,7 @@ class ObjectsBlock(Block):
     In a descending order, each object after the first has the ratio of its distance from the edge to that of
     the object before it, in [0, 1]; the edge is the recipe's bound, or lies just below the smallest value. A
     column ``energy`` that comes with a mass is the kinetic energy, so that E >= m. Azimuths are cut opposite
-    to their mean direction.
+    to their mean direction. Where a file has only some coordinates (``pt`` alone), these are the columns.
 
     Args:
         layout: What is known of the collections.
@@ -62,6 +62,7 @@ class ObjectsBlock(Block):
     ) -> None:
         super().__init__(layout, config.transforms, config.pca)
         self.config, self.collection, self.slots, self.edges = config, config.collection, slots, edges
+        self.partial = not layout.has_momentum(self.collection)
         self.coordinates = config.coordinates or self._default_coordinates()
         self.coordinates = tuple(c for c in self.coordinates if c != "mass")
         self._check()
@@ -72,6 +73,8 @@ class ObjectsBlock(Block):
 
     def _default_coordinates(self) -> tuple[str, ...]:
         names = self.layout.collection(self.collection).field_names
+        if self.partial:
+            return tuple(n for n in names if n in MOMENTUM)
         if self.layout.dimensions(self.collection) == 2:
             single = self.layout.collection(self.collection).layout == "single"
             return ("px", "py") if single or "pt" not in names else ("pt", "phi")
@@ -83,7 +86,10 @@ class ObjectsBlock(Block):
     def _check(self) -> None:
         chosen, name = set(self.coordinates), self.collection
         wanted = TRANSVERSE if self.layout.dimensions(name) == 2 else COMPLETE
-        if chosen not in wanted:
+        if self.partial and not chosen <= set(self.layout.collection(name).field_names) & set(MOMENTUM):
+            msg = f"{name}: has no {', '.join(sorted(chosen))} to take as coordinates"
+            raise RecipeError(msg)
+        if not self.partial and chosen not in wanted:
             examples = "; ".join(", ".join(sorted(c)) for c in wanted)
             msg = f"{name}: {', '.join(self.coordinates)} make no momentum; choose from {examples}"
             raise RecipeError(msg)
@@ -105,7 +111,8 @@ class ObjectsBlock(Block):
         present = None if mask is None else mask[:, list(self.slots)]
         order = self.layout.orders.get(self.collection)
         learned: dict[str, Any] = {"order": None, "low": 0.0, "centres": {}, "scale": 0.0}
-        if order in self.coordinates and order in SORTABLE and len(self.slots) > 1:
+        padded = self.collection in self.layout.padded
+        if order in self.coordinates and order in SORTABLE and len(self.slots) > 1 and not padded:
             learned["order"] = order
             if order != "energy" or not self.massive:
                 values = k[str(order)][:, list(self.slots)]
@@ -148,7 +155,7 @@ class ObjectsBlock(Block):
         self.columns = tuple(columns)
 
     def _column(self, coordinate: str, i: int, slot: int, scale: float) -> Column:
-        full = f"{self.collection}[{slot}].{coordinate}"
+        full = f"{self.layout.label(self.collection, slot)}.{coordinate}"
         # The last object's conserved component is solved for, whichever object is the last.
         needed = slot + 2 if coordinate in self.config.conserve else slot + 1
         gate = self.layout.gate(self.collection, needed)
@@ -224,7 +231,11 @@ class ObjectsBlock(Block):
         k = Kinematics(known)
         if builder.azimuth is not None:
             k = k.rotated(builder.azimuth.unsqueeze(1))
-        builder.put_momenta(self.collection, self.slots, k)
+        if self.partial:
+            for coordinate in self.coordinates:
+                builder.put_field(self.collection, coordinate, k[coordinate])
+        else:
+            builder.put_momenta(self.collection, self.slots, k)
         if self.config.threshold:
             present = torch.ones_like(columns[:, :number], dtype=torch.bool)
             for name, least in self.config.threshold.items():
