@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hepgan._config import Config
 from hepgan.models import OptimiserConfig
@@ -72,3 +72,10 @@ class TrainingConfig(Config):
     selection: SelectionConfig | None = None
     patience: int | None = Field(default=None, ge=1)
     checkpoint_every: float = Field(default=30.0, ge=0.0)
+
+    @model_validator(mode="after")
+    def _patience_needs_selection(self) -> TrainingConfig:
+        if self.patience is not None and (self.selection is None or self.evaluate_every is None):
+            msg = "patience needs a selection and evaluate_every"
+            raise ValueError(msg)
+        return self

@@ -52,7 +52,8 @@ class Trainer:
         progress: Whether to show a progress bar.
 
     Raises:
-        TrainingError: If there are no events to train on, or their weights sum to 0 or less.
+        TrainingError: If there are no events to train on, their weights sum to 0 or less, or there is
+            a selection without anything evaluated.
         ModelFileError: If the checkpoint to resume from is broken, or of another model, data or settings.
     """
 
@@ -74,6 +75,9 @@ class Trainer:
             raise TrainingError(msg)
         if not float(data.weight.sum()) > 0.0:
             msg = f"the event weights sum to {float(data.weight.sum()):g}, so there is nothing to learn"
+            raise TrainingError(msg)
+        if config.selection is not None and evaluate is None:
+            msg = "a selection needs metrics, and nothing is evaluated"
             raise TrainingError(msg)
         self.device = torch.device(device)
         self.model = model.to(self.device)

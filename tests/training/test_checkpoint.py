@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hepgan.errors import ModelFileError, OutputError, TrainingError
+from hepgan.features.batch import FeatureBatch
+from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
+from hepgan.networks import MLPConfig, ResidualConfig
+from hepgan.training import SelectionConfig, Trainer, TrainingConfig
+from hepgan.training.checkpoint import read_checkpoint, write_checkpoint
+
+
+def build(kind, column, seed=1):
+    torch.manual_seed(seed)
+    if kind == "flow_matching":
+        config = FlowMatchingConfig(network=ResidualConfig(width=16, blocks=1, dropout=0.2))
+    else:
+        net = MLPConfig(widths=(8,), dropout=0.2)
+        critics = (
+            CriticConfig(network=net, steps=2),
+            CriticConfig(
+                name="physics",
+                features=False,
+                observables=("m",),
+                network=net,
+                optimiser=OptimiserConfig(kind="rmsprop", lr=1e-3),
+            ),
+        )
+        config = GANConfig(generator=net, critics=critics, optimiser=OptimiserConfig(kind="adadelta", lr=1.0))
+    return build_model(
+        config, size=2, context_size=0, decode=lambda f: f, observables={"m": column(0, 91.0, 2.5)}
+    )
+
+
+def settings(**changes):
+    values = {
+        "steps": 40,
+        "batch_size": 48,
+        "evaluate_every": 20,
+        "ema": 0.9,
+        "selection": SelectionConfig(),
+        "checkpoint_every": 1e9,
+    }
+    return TrainingConfig(**{**values, **changes})
+
+
+def mean_of_weights(model):
+    return {"metric": float(sum(p.sum() for m in model.sampling_modules() for p in m.parameters()))}
+
+
+@pytest.mark.parametrize("kind", ["flow_matching", "gan"])
+def test_a_resumed_training_ends_bit_for_bit_like_one_without_a_stop(feature_batch, column, kind, tmp_path):
+    data = feature_batch(torch.randn(500, 2, generator=torch.Generator().manual_seed(5)))
+    whole = build(kind, column)
+    expected = Trainer(whole, data, settings(), seed=3, evaluate=mean_of_weights).run()
+
+    def interrupt(model):
+        os.kill(os.getpid(), signal.SIGINT)
+        return mean_of_weights(model)
+
+    path = tmp_path / "checkpoint.safetensors"
+    first = Trainer(build(kind, column), data, settings(), seed=3, evaluate=interrupt, checkpoint=path).run()
+    assert (first.status, len(first.losses)) == ("interrupted", 20)
+    torch.randn(100)
+    resumed = build(kind, column, seed=77)
+    history = Trainer(
+        resumed, data, settings(), seed=3, evaluate=mean_of_weights, checkpoint=path, resume=True
+    ).run()
+    for (name, a), (_, b) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+    assert history.losses.rows() == expected.losses.rows()
+    assert history.metrics.rows() == expected.metrics.rows()
+    assert history.best_step == expected.best_step
+    assert history.events == expected.events
+    assert history.seconds > first.seconds
+
+
+def test_a_finished_training_resumes_to_the_same_model_and_can_be_prolonged(feature_batch, column, tmp_path):
+    data, path = feature_batch(torch.randn(500, 2)), tmp_path / "c.safetensors"
+    options = {"evaluate": mean_of_weights, "checkpoint": path, "resume": True}
+    done = build("gan", column)
+    Trainer(done, data, settings(), **options).run()
+    again = build("gan", column, seed=2)
+    history = Trainer(again, data, settings(), **options).run()
+    assert (history.status, len(history.losses)) == ("finished", 40)
+    for a, b in zip(done.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    longer = Trainer(build("gan", column), data, settings(steps=50), **options).run()
+    assert len(longer.losses) == 50
+
+
+def test_a_checkpoint_of_another_training_is_refused_with_the_reason(feature_batch, column, tmp_path):
+    data, path = feature_batch(torch.randn(500, 2)), tmp_path / "c.safetensors"
+    options = {"evaluate": mean_of_weights, "checkpoint": path, "resume": True}
+    Trainer(build("gan", column), data, settings(steps=2), **options).run()
+    with pytest.raises(ModelFileError, match="model differs"):
+        Trainer(build("flow_matching", column), data, settings(), **options)
+    with pytest.raises(ModelFileError, match="config differs"):
+        Trainer(build("gan", column), data, settings(batch_size=10), **options)
+    with pytest.raises(ModelFileError, match="data differs"):
+        Trainer(build("gan", column), feature_batch(data.x + 1.0), settings(), **options)
+    with pytest.raises(ModelFileError, match="seed differs"):
+        Trainer(build("gan", column), data, settings(), seed=1, **options)
+
+
+def test_broken_and_foreign_files_are_refused(tmp_path):
+    path = tmp_path / "c.safetensors"
+    write_checkpoint(path, {"a": torch.zeros(1000)}, {"step": 1})
+    tensors, state = read_checkpoint(path)
+    assert torch.equal(tensors["a"], torch.zeros(1000))
+    assert state == {"step": 1}
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match="cannot read the checkpoint"):
+        read_checkpoint(path)
+    path.write_bytes(b"")
+    with pytest.raises(ModelFileError, match="cannot read the checkpoint"):
+        read_checkpoint(path)
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(ModelFileError, match="not a checkpoint"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write the checkpoint"):
+        write_checkpoint(tmp_path / "file" / "c.safetensors", {"a": torch.zeros(1)}, {})
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="cannot write the checkpoint"):
+        write_checkpoint(tmp_path / "folder", {"a": torch.zeros(1)}, {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_failed_training_leaves_the_checkpoint_before(feature_batch, column, tmp_path):
+    data, path = feature_batch(torch.randn(500, 2)), tmp_path / "c.safetensors"
+    model = build("flow_matching", column)
+    original = model.loss
+    calls = []
+
+    def loss(phase, batch, generator):
+        calls.append(1)
+        terms = original(phase, batch, generator)
+        if len(calls) == 30:
+            terms[0].value.data.fill_(float("nan"))
+        return terms
+
+    model.loss = loss
+    with pytest.raises(TrainingError, match="at step 30"):
+        Trainer(model, data, settings(), evaluate=mean_of_weights, checkpoint=path).run()
+    _, state = read_checkpoint(path)
+    assert state["step"] == 20
+
+
+def train(path, steps):
+    """Train on, with a checkpoint at every step; returns the step at which it began."""
+    torch.manual_seed(1)
+    config = FlowMatchingConfig(network=ResidualConfig(width=64, blocks=1))
+    model = build_model(config, size=2, context_size=0, decode=lambda f: f, observables={})
+    none = torch.zeros(500, 0)
+    x = torch.randn(500, 2, generator=torch.Generator().manual_seed(1))
+    data = FeatureBatch(x, None, none.long(), none, none, torch.ones(500))
+    training = TrainingConfig(steps=steps, batch_size=8, checkpoint_every=0.0)
+    trainer = Trainer(model, data, training, checkpoint=path, resume=True)
+    start = len(trainer.history.losses)
+    trainer.run()
+    return start
+
+
+def test_a_killed_training_leaves_a_usable_checkpoint(tmp_path):
+    path = tmp_path / "c.safetensors"
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    code += f"from test_checkpoint import train; train({str(path)!r}, 10**6)"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        deadline = time.monotonic() + 60
+        while not path.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.3)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    step = read_checkpoint(path)[1]["step"]
+    assert step > 0
+    assert train(path, step + 3) == step
+    assert read_checkpoint(path)[1]["step"] == step + 3

@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from hepgan.errors import RecipeError, TrainingError
+from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
+from hepgan.networks import MLPConfig, ResidualConfig
+from hepgan.objectives import Moments
+from hepgan.training import ScheduleConfig, SelectionConfig, Trainer, TrainingConfig, plot_history
+
+
+def flow(size=2, context=0, **settings):
+    torch.manual_seed(1)
+    config = FlowMatchingConfig(network=ResidualConfig(width=32, blocks=1), **settings)
+    return build_model(config, size=size, context_size=context, decode=lambda f: f, observables={})
+
+
+def gan(size=1, context=0, observables=None, critic=None, **settings):
+    torch.manual_seed(1)
+    net = MLPConfig(widths=(32, 32))
+    critic = critic or CriticConfig(network=net)
+    config = GANConfig(generator=net, critics=(critic,), **settings)
+    return build_model(
+        config, size=size, context_size=context, decode=lambda f: f, observables=observables or {}
+    )
+
+
+def sample(model, n=20_000, context=None, mask=None):
+    noise = torch.randn(n, model.noise_size, generator=torch.Generator().manual_seed(9))
+    with torch.no_grad():
+        return model.sample(noise, torch.zeros(n, 0) if context is None else context, mask)
+
+
+FAST = {"batch_size": 512, "ema": 0.98, "optimiser": OptimiserConfig(lr=1e-2)}
+
+
+def test_flow_matching_learns_a_correlated_normal_distribution(feature_batch):
+    torch.manual_seed(0)
+    x = torch.randn(20_000, 2) @ torch.tensor([[1.0, 0.8], [0.0, 0.6]]) + torch.tensor([0.5, -0.3])
+    model = flow()
+    history = Trainer(model, feature_batch(x), TrainingConfig(steps=300, **FAST)).run()
+    generated = sample(model)
+    torch.testing.assert_close(generated.mean(0), torch.tensor([0.5, -0.3]), atol=0.08, rtol=0)
+    expected = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
+    torch.testing.assert_close(generated.T.cov(), expected, atol=0.12, rtol=0)
+    assert history.status == "finished"
+    assert history.events == 300 * 512
+
+
+def test_flow_matching_learns_what_depends_on_context_and_mask(feature_batch):
+    torch.manual_seed(0)
+    context = (torch.rand(20_000, 1) > 0.5).float()
+    mask = torch.cat((torch.ones(20_000, 1), context), dim=1).bool()
+    x = torch.randn(20_000, 2) * torch.tensor([0.5, 0.2]) + torch.cat((2 * context - 1, -context), dim=1)
+    model = flow(context=1)
+    data = feature_batch(x * mask, mask=mask, context=context)
+    Trainer(model, data, TrainingConfig(steps=300, **FAST)).run()
+    ones = torch.ones(10_000, 1)
+    full = sample(model, 10_000, ones, torch.ones(10_000, 2, dtype=torch.bool))
+    torch.testing.assert_close(full.mean(0), torch.tensor([1.0, -1.0]), atol=0.08, rtol=0)
+    torch.testing.assert_close(full.std(0), torch.tensor([0.5, 0.2]), atol=0.08, rtol=0)
+    single = sample(model, 10_000, 0 * ones, torch.tensor([True, False]).expand(10_000, 2))
+    assert float(single[:, 0].mean()) == pytest.approx(-1.0, abs=0.08)
+    assert bool((single[:, 1] == 0).all())
+
+
+def test_negative_weights_subtract_events(feature_batch):
+    # A peak of weight 2/3 at +1, a peak of 1/3 at -1, and one at 0 that opposite weights take away.
+    torch.manual_seed(0)
+    n = 8000
+    centre = torch.cat((torch.ones(n), -torch.ones(n), torch.zeros(n)))
+    weight = torch.cat((2 * torch.ones(n), torch.ones(n), torch.ones(n // 2), -torch.ones(n // 2)))
+    x = (centre + 0.2 * torch.randn(3 * n))[:, None]
+    weight *= len(weight) / weight.sum()
+    model = flow(size=1)
+    Trainer(model, feature_batch(x, weight=weight), TrainingConfig(steps=400, **FAST)).run()
+    generated = sample(model)
+    assert float((generated > 0.5).float().mean()) == pytest.approx(2 / 3, abs=0.07)
+    assert float((generated.abs() < 0.4).float().mean()) < 0.1
+
+
+@pytest.mark.parametrize(("loss", "tolerance"), [("bce", 0.1), ("wgan_gp", 0.25)])
+def test_a_gan_learns_means_and_widths_roughly(feature_batch, loss, tolerance):
+    torch.manual_seed(0)
+    x = torch.tensor([1.0, -0.5]) + 0.5 * torch.randn(10_000, 2)
+    adam = {"betas": (0.5, 0.9)}
+    critic = CriticConfig(
+        network=MLPConfig(widths=(32, 32)), loss=loss, steps=2, optimiser=OptimiserConfig(lr=5e-3, **adam)
+    )
+    model = gan(size=2, critic=critic, optimiser=OptimiserConfig(lr=1e-3, **adam))
+    Trainer(model, feature_batch(x), TrainingConfig(steps=400, batch_size=256, ema=0.98)).run()
+    generated = sample(model)
+    torch.testing.assert_close(generated.mean(0), torch.tensor([1.0, -0.5]), atol=tolerance, rtol=0)
+    torch.testing.assert_close(generated.std(0), torch.tensor([0.5, 0.5]), atol=tolerance, rtol=0)
+
+
+def test_a_gan_learns_the_weighted_distribution(feature_batch):
+    torch.manual_seed(0)
+    x = torch.randn(10_000, 1)
+    weight = torch.exp(0.5 * x[:, 0])  # shifts the mean of a normal distribution by 0.5
+    config = TrainingConfig(
+        steps=500, batch_size=256, optimiser=OptimiserConfig(lr=2e-3, betas=(0.5, 0.9)), ema=0.98
+    )
+    model = gan()
+    Trainer(model, feature_batch(x, weight=weight * 10_000 / weight.sum()), config).run()
+    assert float(sample(model).mean()) == pytest.approx(0.5, abs=0.17)
+
+
+def test_a_penalty_alone_moves_the_generator_to_its_target(feature_batch, column):
+    penalty = Moments(observable="m", target_mean=89.6, target_std=7.7)
+    model = gan(
+        observables={"m": column(0, 85.0, 5.0)},
+        penalties=(penalty,),
+        critic=CriticConfig(weight=0.0, network=MLPConfig(widths=())),
+    )
+    config = TrainingConfig(steps=300, batch_size=256, optimiser=OptimiserConfig(lr=1e-2))
+    Trainer(model, feature_batch(torch.randn(2000, 1)), config).run()
+    mass = 85.0 + 5.0 * sample(model)
+    assert float(mass.mean()) == pytest.approx(89.6, abs=0.6)
+    assert float(mass.std()) == pytest.approx(7.7, abs=0.6)
+
+
+def test_history_holds_every_term_gradient_rate_and_metric(feature_batch, column, tmp_path):
+    model = gan(observables={"m": column(0)}, penalties=(Moments(observable="m", weight=0.5),))
+    config = TrainingConfig(steps=10, batch_size=64, evaluate_every=4, schedule=ScheduleConfig(kind="cosine"))
+    history = Trainer(model, feature_batch(torch.randn(500, 1)), config, evaluate=lambda m: {"ks": 0.1}).run()
+    losses = history.losses
+    assert set(losses.names) == {
+        "step",
+        "lr",
+        "critic/critic",
+        "critic/total",
+        "critic/gradient",
+        "generator/critic_adversarial",
+        "generator/moments_m",
+        "generator/total",
+        "generator/gradient",
+    }
+    assert losses["step"].tolist() == list(range(1, 11))
+    expected = losses["generator/critic_adversarial"] + 0.5 * losses["generator/moments_m"]
+    np.testing.assert_allclose(losses["generator/total"], expected, rtol=1e-6)
+    assert bool((losses["generator/gradient"] > 0).all())
+    np.testing.assert_allclose(losses["lr"], 0.5 * (1 + np.cos(np.pi * np.arange(10) / 10)))
+    assert history.metrics.rows() == [{"step": s, "ks": 0.1} for s in (4, 8, 10)]
+    losses.to_csv(tmp_path / "losses.csv")
+    table = np.genfromtxt(tmp_path / "losses.csv", delimiter=",", names=True)
+    np.testing.assert_allclose(table["lr"], losses["lr"])
+    figure = plot_history(history)
+    assert [a.get_ylabel() for a in figure.axes] == ["loss terms", "gradient norm", "metrics"]
+    assert figure.axes[-1].get_xlabel() == "step"
+    figure.savefig(tmp_path / "history.png")
+
+
+def test_the_model_ends_with_the_running_mean_of_its_weights(feature_batch):
+    data = feature_batch(torch.randn(500, 2))
+    plain, averaged = flow(), flow()
+    seen = []
+    config = TrainingConfig(steps=30, batch_size=64, ema=0.0, evaluate_every=1)
+
+    def note(model):
+        seen.append([p.detach().clone() for p in model.velocity.parameters()])
+        return {}
+
+    Trainer(plain, data, config, evaluate=note).run()
+    Trainer(averaged, data, TrainingConfig(steps=30, batch_size=64, ema=0.5)).run()
+    mean = [torch.zeros_like(p) for p in seen[0]]
+    for step, weights in enumerate(seen, start=1):
+        decay = min(0.5, step / (step + 10))
+        mean = [decay * m + (1 - decay) * w for m, w in zip(mean, weights, strict=True)]
+    for got, last in zip(plain.velocity.parameters(), seen[-1], strict=True):
+        assert torch.equal(got, last)
+    remains = math.prod(min(0.5, s / (s + 10)) for s in range(1, 31))
+    assert remains < 1e-8
+    for got, expected in zip(averaged.velocity.parameters(), mean, strict=True):
+        torch.testing.assert_close(got.detach(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "rule", "best"),
+    [
+        ({"a": [5, 1, 2, 3], "b": [5, 4, 1, 0]}, "sum", 3),  # sums 10, 5, 3, 3: the first of equals
+        ({"a": [5, 1, 2, 3], "b": [500, 100, 400, 300]}, "rank_sum", 2),
+        ({"a": [math.nan, 3, 2, math.nan], "b": [0, 0, 0, 0]}, "sum", 3),
+    ],
+)
+def test_the_best_evaluated_model_is_kept(feature_batch, metrics, rule, best):
+    seen = []
+
+    def evaluate(model):
+        i = len(seen)
+        seen.append([p.detach().clone() for p in model.velocity.parameters()])
+        return {name: values[i] for name, values in metrics.items()}
+
+    model = flow()
+    config = TrainingConfig(steps=4, batch_size=64, evaluate_every=1, selection=SelectionConfig(rule=rule))
+    history = Trainer(model, feature_batch(torch.randn(500, 2)), config, evaluate=evaluate).run()
+    assert history.best_step == best
+    for got, expected in zip(model.velocity.parameters(), seen[best - 1], strict=True):
+        assert torch.equal(got, expected)
+
+
+def test_training_stops_when_no_better_model_comes(feature_batch):
+    values = iter([3.0, 2.0, 4.0, 4.0, 4.0, 4.0])
+    config = TrainingConfig(
+        steps=100, batch_size=64, evaluate_every=5, selection=SelectionConfig(), patience=3
+    )
+    trainer = Trainer(
+        flow(), feature_batch(torch.randn(500, 2)), config, evaluate=lambda m: {"ks": next(values)}
+    )
+    history = trainer.run()
+    assert (history.status, history.best_step, len(history.losses)) == ("patience", 10, 25)
+
+
+def test_training_out_of_time_ends_annealed(feature_batch):
+    config = TrainingConfig(steps=10**9, batch_size=64, max_time=0.5)
+    start = time.monotonic()
+    history = Trainer(flow(), feature_batch(torch.randn(500, 2)), config).run()
+    assert history.status == "time"
+    assert 0.5 <= time.monotonic() - start < 5.0
+    assert history.losses["lr"][0] > 0.9
+    assert history.losses["lr"][-1] < 0.05
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_bad_number_stops_training_with_its_name_and_keeps_the_last_good_model(feature_batch, bad):
+    model = flow()
+    original = model.loss
+    calls = []
+
+    def loss(phase, batch, generator):
+        calls.append(1)
+        terms = original(phase, batch, generator)
+        if len(calls) == 8:
+            terms[0].value.data.fill_(bad)
+        return terms
+
+    model.loss = loss
+    trainer = Trainer(model, feature_batch(torch.randn(500, 2)), TrainingConfig(steps=20, batch_size=64))
+    with pytest.raises(TrainingError, match=rf"velocity/velocity is {bad} at step 8"):
+        trainer.run()
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert trainer.history.status == "failed"
+    assert len(trainer.history.losses) == 7
+
+
+def test_the_first_ctrl_c_ends_cleanly_and_the_second_raises(feature_batch):
+    def interrupt(times):
+        def evaluate(model):
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+            return {}
+
+        return evaluate
+
+    data, config = (
+        feature_batch(torch.randn(500, 2)),
+        TrainingConfig(steps=50, batch_size=64, evaluate_every=5),
+    )
+    history = Trainer(flow(), data, config, evaluate=interrupt(1)).run()
+    assert (history.status, len(history.losses)) == ("interrupted", 5)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(flow(), data, config, evaluate=interrupt(2)).run()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_same_seed_gives_the_same_weights_and_the_callers_random_numbers_are_untouched(feature_batch):
+    data = feature_batch(torch.randn(500, 1))
+    critic = CriticConfig(network=MLPConfig(widths=(8,), dropout=0.3))
+    config = TrainingConfig(steps=5, batch_size=64)
+
+    def weights(seed):
+        model = gan(critic=critic)
+        before = torch.get_rng_state()
+        Trainer(model, data, config, seed=seed).run()
+        assert torch.equal(torch.get_rng_state(), before)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(weights(3), weights(3))
+    assert not torch.equal(weights(3), weights(4))
+
+
+def test_every_event_comes_once_in_each_pass(feature_batch):
+    model = flow(size=1)
+    seen = []
+    original = model.loss
+
+    def loss(phase, batch, generator):
+        seen.extend(batch.x[:, 0].tolist())
+        return original(phase, batch, generator)
+
+    model.loss = loss
+    Trainer(model, feature_batch(torch.arange(60.0)[:, None]), TrainingConfig(steps=8, batch_size=15)).run()
+    assert sorted(seen[:60]) == sorted(seen[60:]) == list(range(60))
+    assert seen[:60] != seen[60:] != list(range(60))
+
+
+def test_gradients_are_clipped_to_the_limit(feature_batch):
+    sgd_like = OptimiserConfig(kind="adadelta", lr=1.0)
+    config = TrainingConfig(steps=1, batch_size=64, gradient_clip=1e-3, optimiser=sgd_like)
+    model = flow()
+    history = Trainer(model, feature_batch(10 * torch.randn(500, 2)), config).run()
+    assert history.losses["velocity/gradient"][0] > 1e-3
+    norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "adadelta", "rmsprop"])
+def test_every_optimiser_lowers_the_loss(feature_batch, kind):
+    lr = 1.0 if kind == "adadelta" else 1e-3
+    config = TrainingConfig(
+        steps=60,
+        batch_size=256,
+        optimiser=OptimiserConfig(kind=kind, lr=lr, eps=1e-6, weight_decay=1e-4),
+        schedule=ScheduleConfig(kind="onecycle", warmup=5, final=0.01),
+    )
+    history = Trainer(flow(), feature_batch(3 + 0.1 * torch.randn(1000, 2)), config).run()
+    loss = history.losses["velocity/velocity"]
+    assert loss[-10:].mean() < 0.8 * loss[:5].mean()
+
+
+def test_training_that_cannot_succeed_is_refused(feature_batch):
+    x = torch.randn(4, 2)
+    with pytest.raises(TrainingError, match="no events"):
+        Trainer(flow(), feature_batch(x[:0]), TrainingConfig())
+    with pytest.raises(TrainingError, match="weights sum to 0"):
+        Trainer(flow(), feature_batch(x, weight=torch.tensor([1.0, -1, 1, -1])), TrainingConfig())
+    with pytest.raises(TrainingError, match="selection needs metrics"):
+        Trainer(flow(), feature_batch(x), TrainingConfig(selection=SelectionConfig()))
+    with pytest.raises(ValidationError, match="patience needs"):
+        TrainingConfig(patience=3)
+    config = TrainingConfig(steps=1, selection=SelectionConfig(metrics=("auc",)))
+    with pytest.raises(RecipeError, match=r"'auc', which isn't evaluated; there are: ks"):
+        Trainer(flow(), feature_batch(x), config, evaluate=lambda m: {"ks": 1.0}).run()
+
+
+def test_evaluations_see_averaged_weights_and_leave_training_alone(feature_batch):
+    data = feature_batch(torch.randn(500, 2))
+
+    def nosy(model):
+        assert not model.training
+        assert not torch.is_grad_enabled()
+        torch.randn(5)
+        return {}
+
+    quiet, watched = flow(), flow()
+    Trainer(quiet, data, TrainingConfig(steps=12, batch_size=64)).run()
+    Trainer(watched, data, TrainingConfig(steps=12, batch_size=64, evaluate_every=3), evaluate=nosy).run()
+    for a, b in zip(quiet.parameters(), watched.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_progress_bar_shows_losses_and_rate(feature_batch, capsys):
+    config = TrainingConfig(steps=3, batch_size=64)
+    Trainer(flow(), feature_batch(torch.randn(500, 2)), config, progress=True).run()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "events/s" in shown
+    assert "velocity" in shown
+    Trainer(flow(), feature_batch(torch.randn(500, 2)), config).run()
+    assert capsys.readouterr().out == ""
