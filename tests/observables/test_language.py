@@ -98,6 +98,8 @@ HOSTILE = {
     "power of whole numbers": "nJet * 10**100000000",
     "repeated squares": "nJet * " + "*".join(["9007199254740991"] * 50),
     "large number": "nJet * " + "9" * 900,
+    "pairs of pairs": "sum(pairs(pairs(pairs(Jet))).pt)",
+    "pairs of chosen pairs": "sum(pairs(pairs(Jet)[pairs(Jet).mass > 1]).pt)",
     "null byte": "Jet\0.pt",
     "surrogate": "Jet.\ud800",
 }

@@ -193,3 +193,36 @@ def test_one_single_object_makes_no_system():
     electron = Collection(name="Electron", layout="single", fields=fields, min_count=1, max_count=1)
     found = default_observables(EventSchema(collections=(electron,)))
     assert set(found) == {f"Electron_{n}" for n in ("px", "py", "pz", "energy", "pt", "eta", "phi")}
+
+
+def test_masses_from_a_few_values_are_still_masses_and_not_whole_numbers():
+    values = (0.0, 0.33, 1.5, 4.8)
+    names = ("px", "py", "pz", "mass")
+    fields = tuple(
+        Field(name=n, branches=(n,), **({"kind": Kind.CATEGORY, "values": values} if n == "mass" else {}))
+        for n in names
+    )
+    partons = Collection(name="Parton", layout="jagged", fields=fields, max_count=8)
+    found = default_observables(EventSchema(collections=(partons,)))["Parton_mass"]
+    assert (found.unit, found.integer) == ("GeV", False)
+
+
+def test_a_pair_alone_is_its_own_system():
+    fields = tuple(Field(name=n, branches=(n,)) for n in ("px", "py", "pz", "energy"))
+    pair = Collection(name="Lepton", layout="jagged", fields=fields, min_count=2, max_count=2)
+    found = default_observables(EventSchema(collections=(pair,)))
+    assert "Lepton01_mass" in found
+    assert "system_mass" not in found
+    assert "system_rapidity" in found
+
+
+def test_default_observables_of_a_file_agree_between_arrays_and_tensors(shared_data):
+    from hepgan.events import read_events, schema_of, to_batch
+
+    for sample in ("zmumu_test", "ee_partons_test", "dis_test_new_energies"):
+        array = read_events(f"{shared_data / sample}.root:Events", entry_stop=2000)
+        batch = to_batch(array)
+        for name, observable in default_observables(schema_of(array)).items():
+            observable.check(schema_of(array))
+            for one, other in zip(observable.flat(array), observable.flat(batch), strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12, err_msg=name)

@@ -32,6 +32,7 @@ class AwkwardSource:
     def __init__(self, events: Any) -> None:
         self.events = events
         self._names: tuple[str, ...] = tuple(ak.fields(events))
+        self._found: dict[str, Objects | None] = {}
 
     @property
     def names(self) -> Collection[str]:
@@ -39,7 +40,12 @@ class AwkwardSource:
         return self._names
 
     def objects(self, name: str, fields: Set[str]) -> Objects | None:
-        """The collection, padded to the largest number of objects."""
+        """The collection, padded to the largest number of objects; made once."""
+        if name not in self._found:
+            self._found[name] = self._make(name, fields)
+        return self._found[name]
+
+    def _make(self, name: str, fields: Set[str]) -> Objects | None:
         if name not in self._names or not ak.fields(self.events[name]):
             return None
         column = self.events[name]
@@ -49,8 +55,9 @@ class AwkwardSource:
         counts = ak.to_numpy(ak.num(column))
         width = int(counts.max(initial=0))
         mask = np.arange(width) < counts[:, None]
-        padded = {n: _padded(column[n], mask, f"{name}.{n}") for n in columns}
-        return Objects(padded, None if mask.all() else torch.from_numpy(mask))
+        full = bool(mask.all())
+        padded = {n: _padded(column[n], mask, full, f"{name}.{n}") for n in columns}
+        return Objects(padded, None if full else torch.from_numpy(mask))
 
     def scalar(self, name: str) -> Tensor | None:
         """The number of the event."""
@@ -107,14 +114,14 @@ def _tensor(column: Any, name: str) -> Tensor:
     return torch.from_numpy(values.astype(np.float64 if kind == "f" else np.int64))
 
 
-def _padded(column: Any, mask: Any, name: str) -> Tensor:
+def _padded(column: Any, mask: Any, full: bool, name: str) -> Tensor:
     if column.ndim != 2:
         msg = f"{name} is not one number for each object: {column.type.content}"
         raise InputError(msg, branch=name)
     values = _tensor(ak.flatten(column, axis=1), name)
-    padded = torch.zeros(mask.shape, dtype=values.dtype)
-    padded[torch.from_numpy(mask)] = values
-    return padded
+    if full:
+        return values.reshape(mask.shape)
+    return torch.zeros(mask.shape, dtype=values.dtype).masked_scatter_(torch.from_numpy(mask), values)
 
 
 def _back(values: Values) -> Any:

@@ -2,6 +2,20 @@
 
 An expression is read with `ast` and walked; nothing is ever compiled or evaluated as Python, so that an
 expression from a stranger's model file can do no more than arithmetic on events.
+
+Names are collections (``Muon``), numbers of the event (``beam_energy``), numbers of objects (``nJet``) and
+``pi``. ``Jet[0]`` is the first jet of each event and ``Jet[-1]`` the last one, ``Jet[:2]`` the first two,
+``Jet[Jet.pt > 30]`` those that fulfil a condition. Objects have their fields and, as momenta, the properties
+and methods of `vector` in `PROPERTIES` and `METHODS`. ``sum``, ``count``, ``mean``, ``max``, ``min``, ``any``
+and ``all`` go over the objects of an event; ``sum`` adds momenta too. ``max`` and ``min`` of several
+arguments compare them one by one. ``sort(Jet, Jet.pt)`` puts the largest first, ``pairs(Jet)`` makes the sums
+of all pairs, which also have ``deltaR`` and the like, ``first`` and ``second``; ``pairs(Muon, Jet)`` takes
+one of each. ``wrap`` brings an angle into [-pi, pi).
+
+Numbers of the event and of its objects combine; numbers of different sets of objects do not. What an event
+lacks (``Jet[2].pt`` of two jets) is missing, and so is all that is computed from it, until ``where`` chooses
+something else or a function over objects leaves it out. A sum over no objects is 0, their maximum, minimum
+and mean are missing.
 """
 
 from __future__ import annotations
@@ -187,6 +201,7 @@ class _Check(ast.NodeVisitor):
         self.names: set[str] = set()
         self.attributes: set[str] = set()
         self.parts: set[ast.expr] = set()
+        self.in_pairs = False
 
     def fail(self, node: ast.AST, reason: str) -> RecipeError:
         return _error(self.source, column_of(node), reason)
@@ -252,8 +267,14 @@ class _Check(ast.NodeVisitor):
             wanted = str(low) if low == high else f"{low} to {high}"
             raise self.fail(function, f"{name} takes {wanted} arguments, not {count}")
         self.parts.add(node)
+        if name == "pairs":
+            if self.in_pairs:
+                raise self.fail(node, "pairs of pairs are too many")
+            self.in_pairs = True
         for argument in node.args:
             self.visit(argument)
+        if name == "pairs":
+            self.in_pairs = False
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
         if not isinstance(node.op, _BINARY):

@@ -69,6 +69,9 @@ class Observable:
             raise ValueError(msg)
         if self.expression is not None:
             parse(self.expression)
+        for axis in ("range", "edges"):
+            if getattr(self, axis) is not None:
+                object.__setattr__(self, axis, tuple(getattr(self, axis)))
         try:
             check_axis(self.range, self.edges, self.log, self.integer)
         except ValueError as error:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Span", "find_span"]
+__all__ = ["MOST_INTEGERS", "Span", "find_span"]
 
 _TAIL = 0.001
-_MOST_INTEGERS = 200
+MOST_INTEGERS = 200
+"""Whole numbers over a wider range share bins."""
 
 
 class Span(NamedTuple):
@@ -54,7 +55,7 @@ def find_span(values: Any, weights: Any = None, unit: str = "") -> Span:
     weight = np.ones(values.size) if weights is None else np.abs(np.asarray(weights)[finite])
     smallest, largest = float(values.min()), float(values.max())
     whole = values.dtype.kind in "biu" or (not unit and bool(np.all(values == np.floor(values))))
-    if whole and largest - smallest <= _MOST_INTEGERS:
+    if whole and largest - smallest <= MOST_INTEGERS:
         return Span(smallest, largest, integer=True)
     if unit == "rad" and smallest >= -1.0001 * math.pi and largest <= 1.0001 * math.pi:
         return Span(-math.pi if smallest < 0 else 0.0, math.pi, 50)
@@ -63,7 +64,7 @@ def find_span(values: Any, weights: Any = None, unit: str = "") -> Span:
         low, high = smallest, largest
     if not low < high:
         half = abs(low) / 2 or 0.5
-        return Span(low - half, high + half, 50)
+        return Span(_clean(low - half), _clean(high + half), 50)
     if low > 0 and high > 30 * middle and high > 100 * low:
         return Span(_nice(low, up=False), _nice(high, up=True), 50, log=True)
     return _linear(low, high)

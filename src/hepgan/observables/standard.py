@@ -11,6 +11,7 @@ from hepgan.errors import RecipeError
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.observables.language import suggestion
 from hepgan.observables.observable import Observable
+from hepgan.observables.ranges import MOST_INTEGERS
 
 __all__ = ["STANDARD", "default_observables", "standard"]
 
@@ -118,6 +119,7 @@ _QUANTITIES: dict[str, tuple[str, str]] = {
     "px": ("p_x^{{{0}}}", "GeV"),
     "py": ("p_y^{{{0}}}", "GeV"),
     "pz": ("p_z^{{{0}}}", "GeV"),
+    "rapidity": ("y_{{{0}}}", ""),
 }
 
 
@@ -145,14 +147,14 @@ def standard(quantity: str, *objects: str, name: str | None = None) -> Observabl
     total = chosen[0] if len(chosen) == 1 else f"({' + '.join(chosen)})"
     symbols = [symbol(text) for text in chosen]
     bare = [symbol(re.sub(r"\[\d+\]", "", text)) for text in chosen]
-    label = definition.label.format(
-        *symbols, all="".join(symbols if len(set(bare)) > 1 or len(bare) == 1 else bare)
-    )
+    shown = symbols if len(set(bare)) > 1 or len(bare) == 1 else bare
+    # words, unlike letters, need a space between them
+    space = r"\," if any(text.startswith(r"\mathrm") for text in shown) else ""
+    label = definition.label.format(*symbols, all=space.join(shown))
     return Observable(
         name or quantity,
         definition.expression.format(*chosen, sum=total),
         range=definition.range,
-        integer=False,
         label=f"${label}$",
         unit=definition.unit,
     )
@@ -163,7 +165,7 @@ def symbol(objects: str) -> str:
     found = re.fullmatch(r"([A-Za-z]\w*)(?:\[(\d+)\])?", objects)
     if found is None:
         return rf"\mathrm{{{_text(objects)}}}"
-    base = _SYMBOLS.get(found[1], rf"\mathrm{{{_text(found[1])}}}")
+    base = _SYMBOLS.get(found[1].capitalize(), _SYMBOLS.get(found[1], rf"\mathrm{{{_text(found[1])}}}"))
     return base if found[2] is None else f"{base}_{{{int(found[2]) + 1}}}"
 
 
@@ -239,19 +241,17 @@ def _of_collection(collection: Collection) -> Iterator[Observable]:
 def _of_field(name: str, expression: str, field: Field, of: str) -> Iterator[Observable]:
     if field.dtype == "string":
         return
-    if field.kind is Kind.CONTINUOUS:
+    values = [v for v in field.values or () if not isinstance(v, str)]
+    whole = field.kind is not Kind.CONTINUOUS and all(float(v).is_integer() for v in values)
+    if not whole or field.name in _QUANTITIES:
         yield _quantity(name, expression, field.name, of)
         return
     label = rf"$\mathrm{{{_text(field.name)}}}" + (rf"_{{{of}}}$" if of else "$")
-    values = [v for v in field.values or () if not isinstance(v, str)]
     low = min(values) if values else field.low
     high = max(values) if values else field.high
-    few = low is not None and high is not None and high - low <= 200
-    span = (
-        (float(math.floor(low)), float(math.ceil(high)))
-        if few and low is not None and high is not None
-        else None
-    )
+    span: tuple[float, float] | None = None
+    if low is not None and high is not None and high - low <= MOST_INTEGERS:
+        span = (float(math.floor(low)), float(math.ceil(high)))
     yield Observable(name, expression, range=span, integer=span is not None, label=label)
 
 
@@ -279,6 +279,9 @@ def _of_system(schema: EventSchema) -> Iterator[Observable]:
         return
     whole = total[0] if len(total) == 1 else f"({' + '.join(total)})"
     labels = {"mass": ("m", "GeV"), "pt": ("p_T", "GeV"), "rapidity": ("y", "")}
+    if len(parts) == 1 and parts[0].fixed and parts[0].max_count == 2:
+        # the pair's mass and pt are those of the system
+        labels = {"rapidity": labels["rapidity"]}
     for quantity, (letter, unit) in labels.items():
         label = rf"${letter}^\mathrm{{all}}$"
         yield Observable(f"system_{quantity}", f"{whole}.{quantity}", label=label, unit=unit)
