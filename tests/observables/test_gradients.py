@@ -54,14 +54,13 @@ def test_derivatives_agree_with_finite_differences(expression):
     assert torch.autograd.gradcheck(values, tensors, atol=1e-4, rtol=1e-3, fast_mode=True)
 
 
-@pytest.mark.parametrize("expression", [e for e in CASES if e not in SMOOTH or "[" in e or "/" in e])
+@pytest.mark.parametrize("expression", CASES)
 def test_missing_and_padded_objects_leave_all_gradients_finite(expression):
     batch, tensors = leaves(make(1, 12).batch)
     data, _ = Observable("x", expression)(batch)
-    if not data.requires_grad:
-        assert not data.is_floating_point() or data.grad_fn is None
-        return
-    data.sum().backward()
+    assert data.requires_grad or expression not in SMOOTH
+    if data.requires_grad:
+        data.sum().backward()
     for tensor in tensors:
         assert tensor.grad is None or torch.isfinite(tensor.grad).all()
 
@@ -98,9 +97,8 @@ def test_singular_functions_of_missing_objects_have_zero_gradient(expression):
     for tensor in tensors:
         if tensor.grad is None:
             continue
-        reached = torch.isfinite(tensor.grad)
-        # event 0 has no jets: nothing of it enters, nor may anything of it be nan
-        assert reached.all() or "sum" in expression
+        assert torch.isfinite(tensor.grad).all()
+        # event 0 has no jets: nothing of it enters
         if 0 not in index.tolist():
             assert (tensor.grad[0] == 0).all()
 
