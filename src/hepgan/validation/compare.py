@@ -43,7 +43,7 @@ def compare(
     seed: int = 0,
     max_events: int = 1_000_000,
     classifier_events: int = 50_000,
-    n_jobs: int = 2,
+    n_jobs: int | None = None,
     schema: EventSchema | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Comparison:
@@ -66,7 +66,7 @@ def compare(
         seed: Seed of all that is random; the same seed gives the same comparison.
         max_events: Events of each sample that enter what is not histogrammed.
         classifier_events: Events of each class for the classifier.
-        n_jobs: Threads of the classifier.
+        n_jobs: Threads of the classifier; by default OpenMP's, at most 4.
         schema: What the events hold; by default the reference's own.
         provenance: What the report shall tell of the samples' origin.
 
@@ -107,7 +107,7 @@ def compare_files(
     step: int = 100_000,
     max_events: int = 1_000_000,
     classifier_events: int = 50_000,
-    n_jobs: int = 2,
+    n_jobs: int | None = None,
     schema: EventSchema | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Comparison:
@@ -125,7 +125,7 @@ def compare_files(
         step: Events read at a time.
         max_events: Events of each sample that are kept.
         classifier_events: Events of each class for the classifier.
-        n_jobs: Threads of the classifier.
+        n_jobs: Threads of the classifier; by default OpenMP's, at most 4.
         schema: What the events hold; by default inferred from the reference.
         provenance: What the report shall tell besides the files.
 
@@ -188,7 +188,7 @@ def _compare(
     seed: int,
     max_events: int,
     classifier_events: int,
-    n_jobs: int,
+    n_jobs: int | None,
     provenance: Mapping[str, Any],
 ) -> Comparison:
     if "reference" in generated:

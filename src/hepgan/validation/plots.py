@@ -43,6 +43,7 @@ _STYLE = [
         "ytick.minor.size": 3.5,
         "axes.linewidth": 1.2,
         "figure.dpi": 100,
+        "mathtext.cal": "TeX Gyre Heros",
     },
 ]
 

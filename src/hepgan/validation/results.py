@@ -86,7 +86,7 @@ def evaluate(
     classifier: bool = True,
     seed: int = 0,
     classifier_events: int = 50_000,
-    n_jobs: int = 2,
+    n_jobs: int | None = None,
 ) -> Result:
     """Compares a generated with the reference sample in every way.
 
@@ -97,7 +97,7 @@ def evaluate(
         classifier: Whether to train a classifier.
         seed: Seed of all that is random.
         classifier_events: Events of each class for the classifier.
-        n_jobs: Threads of the classifier.
+        n_jobs: Threads of the classifier; by default OpenMP's, at most 4.
     """
     observables = {
         name: unbinned(

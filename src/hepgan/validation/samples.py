@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,9 +17,17 @@ from hepgan.errors import InputError
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, from_config
 from hepgan.validation.metrics import Values, effective_size
-from hepgan.validation.table import per_event
 
-__all__ = ["GROUPS", "Sample", "SampleBuilder", "empty_histogram", "event_weights", "fill", "with_ranges"]
+__all__ = [
+    "GROUPS",
+    "Sample",
+    "SampleBuilder",
+    "empty_histogram",
+    "event_weights",
+    "fill",
+    "flat_values",
+    "with_ranges",
+]
 
 Floats = NDArray[np.float64]
 
@@ -43,6 +51,7 @@ class Sample:
         sum_weights: Their sum of weights.
         events: All events, or a random subset of them where they are many.
         weights: The weights of these.
+        flat: Values and event numbers of observables in the kept events, where they are known already.
     """
 
     schema: EventSchema
@@ -54,17 +63,24 @@ class Sample:
     sum_weights: float
     events: ak.Array
     weights: Floats
+    flat: dict[str, tuple[Floats, NDArray[np.int64]]] = field(default_factory=dict, repr=False)
 
     def values(self, name: str) -> Values:
         """An observable's values in the kept events."""
-        values, event = self.observables[name].flat(self.events)
-        return Values(np.asarray(values, dtype=np.float64), np.asarray(event, dtype=np.int64), self.weights)
+        if name not in self.flat:
+            self.flat[name] = flat_values(self.observables[name], self.events)
+        return Values(*self.flat[name], self.weights)
 
     @cached_property
     def columns(self) -> dict[str, Floats]:
         """The observables that are one number (or none) an event, over the kept events."""
-        found = {name: per_event(o(self.events)) for name, o in self.observables.items()}
-        return {name: values for name, values in found.items() if values is not None}
+        found = {}
+        for name, observable in self.observables.items():
+            if observable(self.events[:1]).ndim == 1:
+                values, event, _ = self.values(name)
+                found[name] = np.full(len(self.weights), np.nan)
+                found[name][event] = values
+        return found
 
     def summary(self) -> dict[str, float | int]:
         """Numbers for the report."""
@@ -105,8 +121,9 @@ class SampleBuilder:
         self._histograms = {n: empty_histogram(o) for n, o in self.observables.items()}
         self._groups = {n: empty_histogram(o, groups=True) for n, o in self.observables.items() if groups}
         self._invalid = dict.fromkeys(self.observables, 0)
-        self._n, self._sum = 0, 0.0
+        self._n, self._sum, self._last = 0, 0.0, 0
         self._kept: list[tuple[Floats, ak.Array, Floats]] = []
+        self._flat: dict[str, tuple[Floats, NDArray[np.int64]]] = {}
 
     def add(self, events: ak.Array, weights: ArrayLike | None = None) -> None:
         """Adds events.
@@ -121,11 +138,13 @@ class SampleBuilder:
         """
         w = event_weights(events, self.schema, weights, self.source)
         group = self._rng.integers(GROUPS, size=len(w)) if self._groups else None
-        for name, observable in self.observables.items():
+        self._flat = {n: flat_values(o, events) for n, o in self.observables.items()}
+        for name, (values, event) in self._flat.items():
             self._invalid[name] += fill(
-                observable, events, w, self._histograms[name], self._groups.get(name), group
+                values, event, w, self._histograms[name], self._groups.get(name), group
             )
         self._n += len(w)
+        self._last = len(w)
         self._sum += float(w.sum())
         self._kept.append((self._rng.random(len(w)), events, w))
         if sum(len(k) for k, _, _ in self._kept) > 1.5 * self._max_events:
@@ -163,6 +182,7 @@ class SampleBuilder:
             self._sum,
             events,
             weights,
+            self._flat if len(weights) == self._n == self._last else {},
         )
 
 
@@ -194,17 +214,30 @@ def empty_histogram(observable: Observable, *, groups: bool = False) -> Any:
     return hist.Hist(*axes, storage=hist.storage.Weight(), name=observable.name)
 
 
+def flat_values(observable: Observable, events: ak.Array) -> tuple[Floats, NDArray[np.int64]]:
+    """All values (K,) of an observable and the number of the event of each (K,)."""
+    values, event = observable.flat(events)
+    return np.asarray(values, dtype=np.float64), np.asarray(event, dtype=np.int64)
+
+
 def fill(
-    observable: Observable,
-    events: ak.Array,
+    values: Floats,
+    event: NDArray[np.int64],
     weights: Floats,
     histogram: Any,
     groups: Any = None,
     group: NDArray[np.int64] | None = None,
 ) -> int:
-    """Fills an observable of events with their weights; returns how many values were not finite."""
-    values, event = observable.flat(events)
-    values, event = np.asarray(values, dtype=np.float64), np.asarray(event)
+    """Fills values with the weights of their events; returns how many of them are not finite.
+
+    Args:
+        values: (K,).
+        event: Number of the event of each value (K,).
+        weights: Of the events (N,).
+        histogram: Receives all values.
+        groups: The same with an axis of groups before; receives all values, too.
+        group: The group of each event (N,).
+    """
     good = np.isfinite(values)
     if not good.all():
         values, event = values[good], event[good]

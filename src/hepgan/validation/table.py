@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hepgan.events.schema import EventSchema, Field
 
-__all__ = ["MAX_OBJECTS", "Table", "event_table", "object_slots", "per_event"]
+__all__ = ["MAX_OBJECTS", "Table", "event_table", "object_slots"]
 
 MAX_OBJECTS = 8
 """Objects of one collection that get columns of their own."""
@@ -98,13 +98,6 @@ def event_table(
     values = np.column_stack(list(columns.values())) if columns else np.empty((len(events), 0))
     values[~np.isfinite(values)] = np.nan
     return Table(tuple(columns), values, weights, frozenset(observables))
-
-
-def per_event(values: ak.Array) -> NDArray[np.float64] | None:
-    """An observable's values as (N,) floats with NaN where missing; None if it is one of objects."""
-    if values.ndim != 1:
-        return None
-    return np.asarray(ak.to_numpy(ak.fill_none(values, np.nan)), dtype=np.float64)
 
 
 def _numbers(values: ak.Array, field: Field) -> NDArray[np.float64]:
