@@ -50,11 +50,16 @@ class _Redundant:
     def __awkward_validation__(self) -> None:
         """Accepts the redundant fields."""
 
+    # What has none of these names is a sum, which vector gives the name of its terms, with x, y, z, t.
+
     @property
     def azimuthal(self: Any) -> Any:
-        if {"px", "py"} <= set(ak.fields(self)):
+        names = set(ak.fields(self))
+        if {"px", "py"} <= names:
             return backend.AzimuthalAwkwardXY(self["px"], self["py"])
-        return backend.AzimuthalAwkwardRhoPhi(self["pt"], self["phi"])
+        if {"pt", "phi"} <= names:
+            return backend.AzimuthalAwkwardRhoPhi(self["pt"], self["phi"])
+        return super().azimuthal  # type: ignore[misc]
 
     @property
     def longitudinal(self: Any) -> Any:
@@ -63,13 +68,16 @@ class _Redundant:
             return backend.LongitudinalAwkwardZ(self["pz"])
         if "eta" in names:
             return backend.LongitudinalAwkwardEta(self["eta"])
-        return backend.LongitudinalAwkwardTheta(self["theta"])
+        return super().longitudinal  # type: ignore[misc]
 
     @property
     def temporal(self: Any) -> Any:
-        if "mass" in ak.fields(self):
+        names = ak.fields(self)
+        if "mass" in names:
             return backend.TemporalAwkwardTau(self["mass"])
-        return backend.TemporalAwkwardT(self["energy"])
+        if "energy" in names:
+            return backend.TemporalAwkwardT(self["energy"])
+        return super().temporal  # type: ignore[misc]
 
 
 def _stored(name: str) -> property:

@@ -98,7 +98,7 @@ def _merged(known: Collection, fresh: Collection) -> Collection | None:
 
 
 def _from_type(events: ak.Array) -> EventSchema:
-    form = ak.to_layout(events).form
+    form = _bare(ak.to_layout(events).form)
     collections, scalars, identifiers, branches = [], [], [], []
     for name, inner in zip(form.fields, form.contents, strict=True):
         outer = _bare(inner)

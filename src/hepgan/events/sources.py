@@ -216,16 +216,12 @@ def _describe(branch: Any) -> Branch | None:
 
 
 def _columns(array: ak.Array, names: Iterable[str], label: str) -> dict[str, Column]:
-    layout = ak.to_layout(array)
+    fields = set(array.fields)
     result: dict[str, Column] = {}
     for name in names:
-        inner = layout
-        if name in layout.fields:
-            inner = layout.content(name)
-        else:
-            outer, _, field = name.partition(".")
-            inner = ak.to_layout(ak.Array(layout.content(outer))[field])
-        result[name] = column(inner[: layout.length], file=label, branch=name)
+        outer, _, field = name.partition(".")
+        values = array[name] if name in fields else array[outer][field]
+        result[name] = column(ak.to_layout(values), file=label, branch=name)
     return result
 
 
@@ -354,8 +350,7 @@ class ArraySource(_FormSource):
     def __init__(self, array: ak.Array, tree: str = "Events") -> None:
         self._array = array
         self.label, self.tree, self.entries = "the array", tree, len(array)
-        layout = ak.to_layout(array)
-        self._take(layout.form)
+        self._take(ak.to_packed(array[:0]).layout.form)
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Column]:
         """The columns of some branches."""
