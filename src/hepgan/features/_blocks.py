@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import combinations
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from hepgan.features._variables import DiscreteVariable
 
-__all__ = ["Block", "forbidden", "group"]
+__all__ = ["Block", "conserved", "forbidden", "group"]
 
 MERGED_STATES = 64
 TABLE_STATES = 512
@@ -65,6 +66,32 @@ class Block:
         return len(self.members) == 1 and _is_smooth(variables[self.members[0]], len(self))
 
 
+def conserved(block: Block, variables: Sequence[DiscreteVariable]) -> Tensor:
+    """What each state (S,) adds to a 64-bit hash of counts and of sums that nature may conserve.
+
+    A field of objects whose values come with both signs (charges, quark flavours by pdgId) adds opposite
+    numbers for opposite values, so that the sum over objects tells the net number of each value. Counts add
+    a number for each class.
+    """
+    counts = {v.count for v in variables} - {None}
+    net = torch.zeros(len(block), dtype=torch.int64)
+    for column, i in enumerate(block.members):
+        variable, states = variables[i], block.states[:, column]
+        number = [0] * variable.size
+        for k, value in enumerate(variable.values):
+            if i in counts:
+                number[k] = _hash(f"{variable.name}={k}")
+            elif variable.slot is not None and value and -value in variable.values:
+                field = variable.name.split("]")[-1]
+                number[k] = int(math.copysign(1, value)) * _hash(f"{field}={abs(value):g}")
+        net += torch.tensor(number)[states.clamp(min=0)] * (states >= 0)
+    return net
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "big")
+
+
 def _is_smooth(variable: DiscreteVariable, classes: int) -> bool:
     return classes > TABLE_STATES or (variable.ordinal and classes > 8)
 
@@ -96,7 +123,17 @@ def _populated(counts: Tensor) -> bool:
 
 def _block(members: Sequence[int], discrete: Tensor) -> Block:
     members = tuple(sorted(members))
-    return Block(members, torch.unique(discrete[:, list(members)], dim=0))
+    rows = discrete[:, list(members)]
+    code = torch.zeros_like(rows[:, 0])
+    sizes = [int(column.max()) + 2 for column in rows.T]
+    for column, size in zip(rows.T, sizes, strict=True):
+        code = code * size + column + 1
+    code = torch.unique(code)
+    columns = []
+    for size in reversed(sizes):
+        columns.append(code % size - 1)
+        code = code // size
+    return Block(members, torch.stack(columns[::-1], 1))
 
 
 def _fits(members: Sequence[int], variables: Sequence[DiscreteVariable]) -> bool:

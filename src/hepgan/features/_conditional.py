@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Conditional", "Sample"]
+__all__ = ["UNSEEN", "Conditional", "Sample"]
 
 STEPS = 800
 PATIENCE = 6
@@ -20,6 +20,9 @@ RATE = 4e-3
 HELD_OUT = 0.1
 MAX_HELD_OUT = 20_000
 MAX_LOGITS = 50_000_000
+FEWEST = 20
+EXPECTED = 12.0
+UNSEEN = -1e5
 CHUNK = 16384
 
 
@@ -57,25 +60,47 @@ class Conditional(nn.Module):
         mask: (R, S) what each of these states adds to the logits; very negative where it forbids.
         condition_size: Number of conditions.
         hidden: Width of the network; 0 for free logits and the mask only.
+        prefixes: How many combinations of the states before have states of their own that never follow.
+        net: (R,) int64, what each of these states adds to the hash of conserved sums; zeros by default.
     """
 
     features: Tensor
     mask: Tensor
     bias: Tensor
+    keys: Tensor
+    never: Tensor
+    net: Tensor
 
-    def __init__(self, features: Tensor, mask: Tensor, condition_size: int, hidden: int) -> None:
+    def __init__(
+        self,
+        features: Tensor,
+        mask: Tensor,
+        condition_size: int,
+        hidden: int,
+        prefixes: int = 0,
+        net: Tensor | None = None,
+    ) -> None:
         super().__init__()
         size = mask.shape[1]
         self.hidden = hidden
         self.register_buffer("features", features, persistent=False)
         self.register_buffer("mask", mask, persistent=False)
+        net = torch.zeros(len(mask), dtype=torch.int64) if net is None else net
+        self.register_buffer("net", net, persistent=False)
         self.register_buffer("bias", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("keys", torch.zeros(prefixes, dtype=torch.int64))
+        self.register_buffer("never", torch.zeros((prefixes, size), dtype=torch.bool))
         if hidden:
             self.embedding = nn.Parameter(torch.zeros(features.shape[1], hidden + size))
             self.condition = nn.Parameter(torch.zeros(condition_size, hidden + size))
             self.offset = nn.Parameter(torch.zeros(hidden))
             self.middle = nn.Linear(hidden, hidden)
             self.last = nn.Linear(hidden, size, bias=False)
+
+    @property
+    def prefixes(self) -> int:
+        """How many combinations of states before have followers that never come."""
+        return len(self.keys)
 
     def table(self) -> Tensor:
         """(R, hidden + S) what each state before adds to the first layer and to the logits."""
@@ -91,7 +116,39 @@ class Conditional(nn.Module):
             condition: (N, Q).
             table: What ``table()`` returned, where it is at hand.
         """
-        return self._network(rows, condition, table).double() + self.bias
+        return self._forbid(self._network(rows, condition, table), rows).double() + self.bias
+
+    def _forbid(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """The logits without states that never follow the combination of states before."""
+        if not len(self.keys):
+            return logits
+        for key in self._prefixes(rows):
+            found = torch.searchsorted(self.keys, key).clamp(max=len(self.keys) - 1)
+            never = self.never[found] & (self.keys[found] == key)[:, None]
+            logits = logits + UNSEEN * never
+        return logits
+
+    def _prefixes(self, rows: Tensor) -> list[Tensor]:
+        """Numbers (N,) for what came before: all of it in order, and its conserved sums.
+
+        They are 64-bit hashes, which are equal by chance about once in 2^64.
+        """
+        ordered = torch.zeros_like(rows[:, 0])
+        for column in rows.T:
+            ordered = (ordered ^ (ordered >> 29)) * 6364136223846793005 + column + 1
+        return [ordered, self.net[rows].sum(1)] if bool(self.net.any()) else [ordered]
+
+    def _learn_structure(self, sample: Sample, pattern: Tensor) -> None:
+        """Finds combinations of states before (prefixes) after which most of what is usual never comes.
+
+        That is a prefix seen at least 20 times, where the states that never follow would be expected 12
+        times, and 20 times as often as followers seen just once (which by Good and Turing tell what is still
+        to be seen). Only states with the same objects as a follower are compared, since counts decide on the
+        rest.
+        """
+        found = [_never(key, sample.target, pattern, len(self.bias)) for key in self._prefixes(sample.rows)]
+        keys, order = torch.cat([key for key, _ in found]).sort()
+        self.keys, self.never = keys, torch.cat([never for _, never in found])[order]
 
     def _network(self, rows: Tensor, condition: Tensor, table: Tensor | None = None) -> Tensor:
         table = self.table() if table is None else table
@@ -110,8 +167,15 @@ class Conditional(nn.Module):
         h = h + functional.silu(self.middle(h))
         return torch.add(z[:, self.hidden :], self.last(h))
 
-    def fit(self, sample: Sample, steps: int, generator: torch.Generator) -> None:
-        """Weighted cross-entropy with early stopping, then logits shifted to the exact marginal."""
+    def fit(self, sample: Sample, pattern: Tensor, steps: int, generator: torch.Generator) -> None:
+        """Weighted cross-entropy with early stopping, then logits shifted to the exact marginal.
+
+        Args:
+            sample: Training events.
+            pattern: (S,) int64, equal for states of which the same variables are absent.
+            steps: Most steps of the optimiser.
+            generator: Source of initial values and batches.
+        """
         frequency = torch.bincount(sample.target, sample.weight, minlength=len(self.bias))
         # A state of no positive weight stays possible for where nothing else is, but has no probability.
         frequency = (frequency / sample.weight.sum()).clamp(min=1e-12)
@@ -119,6 +183,8 @@ class Conditional(nn.Module):
         if self.hidden:
             self._initialise(generator)
             self._train(sample, steps, generator)
+            if sample.rows.shape[1]:
+                self._learn_structure(sample, pattern)
             self._calibrate(sample, frequency / frequency.sum(), generator)
         self.requires_grad_(False)
 
@@ -185,15 +251,34 @@ class Conditional(nn.Module):
             sample = sample[torch.randperm(len(sample), generator=generator)[:most]]
         table = self.table()
         chunks = [slice(i, i + CHUNK) for i in range(0, len(sample), CHUNK)]
-        logits = [self._network(sample.rows[c], sample.condition[c], table) for c in chunks]
+        logits = [
+            self._forbid(self._network(sample.rows[c], sample.condition[c], table), sample.rows[c])
+            for c in chunks
+        ]
         weight = sample.weight / sample.weight.sum()
         for _ in range(50):
             marginal = torch.zeros_like(frequency)
             for part, chunk in zip(logits, chunks, strict=True):
                 marginal += weight[chunk] @ torch.softmax(part + self.bias, 1)
-            if float((marginal - frequency).abs().max()) < 1e-6:
+            if float((marginal - frequency).abs().max()) < 1e-5:
                 break
             self.bias += torch.log(frequency / marginal.clamp(min=1e-12)).clamp(-2, 2)
+
+
+def _never(prefix: Tensor, target: Tensor, pattern: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Prefixes (L,) and which states (L, S) never follow them, for ``Conditional``."""
+    keys, index, seen = torch.unique(prefix, return_inverse=True, return_counts=True)
+    often = torch.nonzero(seen >= FEWEST)[:, 0]
+    index = torch.full_like(keys, -1).index_put((often,), torch.arange(len(often)))[index]
+    code = (index * size + target)[index >= 0]
+    followers = torch.bincount(code, minlength=len(often) * size).view(-1, size)
+    alike = torch.zeros((size, int(pattern.max()) + 1)).scatter_(1, pattern[:, None], 1.0)
+    comparable = (followers.float() @ alike > 0)[:, pattern]
+    never = (followers == 0) & comparable
+    usual = torch.bincount(target, minlength=size).double()
+    expected = seen[often] * (never * usual).sum(1) / (comparable * usual).sum(1).clamp(min=1)
+    chosen = expected > torch.clamp(20 * (followers == 1).sum(1), min=EXPECTED)
+    return keys[often][chosen], never[chosen]
 
 
 def _batches(index: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:

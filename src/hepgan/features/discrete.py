@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.errors import TrainingError
-from hepgan.features._blocks import ALL_PAIRS, TABLE_STATES, Block, forbidden, group
-from hepgan.features._conditional import BATCH, STEPS, Conditional, Sample
+from hepgan.features._blocks import ALL_PAIRS, TABLE_STATES, Block, conserved, forbidden, group
+from hepgan.features._conditional import BATCH, STEPS, UNSEEN, Conditional, Sample
 from hepgan.features._variables import DiscreteVariable
 
 __all__ = ["DiscreteModel", "DiscreteVariable"]
 
 HIDDEN = 64
+ALL_STEPS = 4000
 EPOCHS = 30
 MAX_BLOCKS = 128
 MAX_BEFORE = 64
 FEWEST_EVENTS = 200
 MAX_TABLE = 1 << 18
 IMPOSSIBLE = -1e9
-UNSEEN_PAIR = -1e5
 
 
 class DiscreteModel(nn.Module):
@@ -40,7 +40,9 @@ class DiscreteModel(nn.Module):
         - A variable is -1 if and only if its object is absent.
         - A joint state of one block that was not observed is never generated; nor is a pair of states of two
           blocks that was not, though independence would have had it more than 20 times in training
-          (unless the states before leave no other choice).
+          (unless the states before leave no other choice); nor what never followed a well-known combination
+          of all blocks before, or of their counts and net charges and flavours: charge or flavour
+          conservation in the training events is kept wherever these show it.
         - Equal uniform numbers and conditions give equal events.
 
     Limits: with more than 64 blocks each depends on the counts and the 64 before it. With more than 128
@@ -127,12 +129,13 @@ class DiscreteModel(nn.Module):
                 never = forbidden(self._blocks[a], self._blocks[b], (index[:, a], index[:, b]))
                 if bool(never.any()):
                     self._pairs[a, b] = never.nonzero().tolist()
-        self._build(hidden)
+        self._build(hidden, [0] * len(hidden))
         trained = max(sum(map(bool, hidden)), 1)
-        steps = min(STEPS, 12 * STEPS // trained, EPOCHS * math.ceil(len(discrete) / BATCH) + 100)
+        steps = min(max(ALL_STEPS // trained, 100), STEPS, EPOCHS * math.ceil(len(discrete) / BATCH) + 100)
         for b, conditional in enumerate(self.conditionals):
             rows = index[:, self._before[b]] + self._offsets(b)
-            conditional.fit(Sample(rows, condition, index[:, b], weight), steps, generator)  # type: ignore[operator]
+            _, pattern = torch.unique(self._blocks[b].states < 0, dim=0, return_inverse=True)
+            conditional.fit(Sample(rows, condition, index[:, b], weight), pattern, steps, generator)  # type: ignore[operator]
         self._fitted = True
         return self.to(device)
 
@@ -169,15 +172,19 @@ class DiscreteModel(nn.Module):
         sizes = torch.tensor([0] + [len(self._blocks[a]) + 1 for a in self._before[b]])
         return sizes.cumsum(0)[:-1]
 
-    def _build(self, hidden: Sequence[int]) -> None:
+    def _build(self, hidden: Sequence[int], prefixes: Sequence[int]) -> None:
         # One more row for each block: a state that was never observed says nothing.
         features = [nn.functional.pad(block.features(self.variables), (0, 0, 0, 1)) for block in self._blocks]
+        nets = [nn.functional.pad(conserved(block, self.variables), (0, 1)) for block in self._blocks]
         self.conditionals = nn.ModuleList()
         for b, size in enumerate(hidden):
             parents = self._before[b]
             inputs = _block_diagonal([features[a] for a in parents if size])
             masks = [torch.zeros(0, len(self._blocks[b])), *(self._mask(a, b) for a in parents)]
-            self.conditionals.append(Conditional(inputs, torch.cat(masks), self.condition_size, size))
+            net = torch.cat([torch.zeros(0, dtype=torch.int64), *(nets[a] for a in parents)])
+            self.conditionals.append(
+                Conditional(inputs, torch.cat(masks), self.condition_size, size, prefixes[b], net)
+            )
 
     def _mask(self, a: int, b: int) -> Tensor:
         """(S_a + 1, S_b) what each state of block a adds to the logits of block b."""
@@ -185,7 +192,7 @@ class DiscreteModel(nn.Module):
         mask = torch.zeros(len(first) + 1, len(second))
         if (a, b) in self._pairs:
             i, j = torch.tensor(self._pairs[a, b]).T
-            mask[i, j] = UNSEEN_PAIR
+            mask[i, j] = UNSEEN
         for column, k in enumerate(second.members):
             variable = self.variables[k]
             if variable.count in first.members and variable.slot is not None:
@@ -243,7 +250,7 @@ class DiscreteModel(nn.Module):
             size = len(self._blocks[b])
             logits = conditional(index[:, self._before[b]] + self._offsets(b).to(index.device), condition)
             log_p = torch.log_softmax(logits, 1).gather(1, index[:, b, None].clamp(max=size - 1))[:, 0]
-            impossible = (index[:, b] == size) | (log_p < UNSEEN_PAIR / 2)
+            impossible = (index[:, b] == size) | (log_p < UNSEEN / 2)
             total = total + log_p.masked_fill(impossible, -math.inf)
         return total
 
@@ -284,6 +291,7 @@ class DiscreteModel(nn.Module):
                     "states": block.states.tolist(),
                     "before": before,
                     "hidden": conditional.hidden,
+                    "prefixes": conditional.prefixes,
                 }
                 for block, before, conditional in zip(
                     self._blocks, self._before, self.conditionals, strict=True
@@ -302,7 +310,7 @@ class DiscreteModel(nn.Module):
         )
         model._before = [list(b["before"]) for b in blocks]
         model._pairs = {(a, b): pairs for a, b, pairs in state["forbidden"]}
-        model._build([b["hidden"] for b in blocks])
+        model._build([b["hidden"] for b in blocks], [b["prefixes"] for b in blocks])
         model._fitted = state["fitted"]
         return model.requires_grad_(False)
 
