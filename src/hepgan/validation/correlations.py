@@ -21,8 +21,8 @@ class Correlations:
     """Weighted Pearson matrices of the per-event observables.
 
     Attributes:
-        names: The observables (D).
-        reference: Of the true events (D, D); NaN where an observable is constant.
+        names: The observables (D), without those that are constant in the reference.
+        reference: Of the true events (D, D); NaN where two observables never occur together.
         generated: Of the generated events (D, D).
         max_difference: The largest absolute difference of two elements, with its floor.
     """
@@ -71,6 +71,12 @@ def correlations(
         replicates: Number of Poisson bootstraps for the error.
     """
     first = pearson(reference.values, reference.weights)
+    varying = np.isfinite(np.diag(first))
+    if not varying.all():
+        kept = [n for n, v in zip(reference.names, varying, strict=True) if v]
+        reference, generated = reference.select(kept), generated.select(kept)
+        train = None if train is None else train.select(kept)
+        first = first[np.ix_(varying, varying)]
     second = pearson(generated.values, generated.weights)
     n_r, n_g = effective_size(reference.weights), effective_size(generated.weights)
     boots = [

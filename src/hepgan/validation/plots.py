@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
+import hist
 import matplotlib.style
 import mplhep
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from hepgan.observables import Observable
@@ -27,6 +29,8 @@ COLOURS = ("#e42536", "#5790fc", "#f89c20", "#964a8b", "#7a21dd", "#9c9ca1")
 """Of generated samples: those of M. Petroff (arXiv:2107.02270), told apart by colour-blind readers."""
 
 REFERENCE = "0.45"
+
+MOST_IN_MATRIX = 16
 
 _STYLE = [
     mplhep.style.CMS,
@@ -65,10 +69,9 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
     vertical axis is logarithmic where the filled bins span more than a factor of 200.
     """
     figure = Figure(figsize=(6.4, 6.0))
-    main, ratio = figure.subplots(
-        2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw={"hspace": 0.07, "top": 0.94, "left": 0.15}
-    )
-    edges = reference.axes[0].edges
+    places = {"hspace": 0.07, "top": 0.95, "bottom": 0.12, "left": 0.17, "right": 0.96}
+    main, ratio = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw=places)
+    edges = _edges(reference.axes[0])
     true, error = _density(reference)
     main.stairs(true, edges, color=REFERENCE, fill=True, alpha=0.25, label="reference")
     main.stairs(true, edges, color=REFERENCE, lw=1.3)
@@ -81,7 +84,8 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
         made, made_error = _density(h)
         main.stairs(made, edges, color=colour, lw=1.8, label=label)
         main.errorbar(centres, made, made_error, fmt="none", ecolor=colour, lw=1)
-        quotient = made / safe
+        # A bin known to less than a factor of two tells nothing, and would hide its neighbours.
+        quotient = np.where(np.hypot(error / safe, made_error / safe) < 1, made / safe, np.nan)
         ratio.stairs(quotient, edges, color=colour, lw=1.5, baseline=None)
         ratio.errorbar(centres, quotient, made_error / safe, fmt="none", ecolor=colour, lw=1)
         shown.append(made)
@@ -91,16 +95,18 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
     ratio.set_ylabel("Ratio", loc="center")
     ratio.set_xlabel(observable.title)
     ratio.set_ylim(*_ratio_range(main, ratio, reference, generated))
-    ratio.set_xlim(edges[0], edges[-1])
+    _horizontal(ratio, reference.axes[0])
     main.legend(loc="best", frameon=False)
-    figure.align_ylabels([main, ratio])
+    for panel in (main, ratio):
+        panel.yaxis.set_label_coords(-0.14, 1.0 if panel is main else 0.5)
     return figure
 
 
 @_styled
 def plane(x: Observable, y: Observable, tables: Mapping[str, Table]) -> Figure:
     """Two observables of an event, one panel a sample on one colour scale, with the median of y over x."""
-    edges = [np.asarray(o.axis().edges) for o in (x, y)]
+    axes = [o.axis() for o in (x, y)]
+    edges = [_edges(a) for a in axes]
     medians = {
         label: _medians(t.column(x.name), t.column(y.name), t.weights, edges[0])
         for label, t in tables.items()
@@ -136,6 +142,10 @@ def plane(x: Observable, y: Observable, tables: Mapping[str, Table]) -> Figure:
                 )
         panel.set_title(label, loc="left")
         panel.set_xlabel(x.title)
+        _horizontal(panel, axes[0])
+        panel.set_ylim(edges[1][0], edges[1][-1])
+        if y.log:
+            panel.set_yscale("log")
         panel.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none", fontsize=11)
     panels[0].set_ylabel(y.title)
     if mesh is not None:
@@ -146,9 +156,10 @@ def plane(x: Observable, y: Observable, tables: Mapping[str, Table]) -> Figure:
 @_styled
 def matrices(found: Correlations, labels: Mapping[str, str]) -> Figure:
     """Correlations of reference and generated events, and their difference on its own scale."""
-    size = len(found.names)
-    side = max(3.6, 0.42 * size + 1.2)
-    figure = Figure(figsize=(3 * side + 2.4, side + 1.2), layout="constrained")
+    shown = _most_different(found)
+    size = len(shown)
+    side = max(3.6, 0.34 * size + 1.2)
+    figure = Figure(figsize=(3 * side + 2.4, side + 1.4), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     reach = max(0.05, float(np.nanmax(np.abs(found.difference), initial=0.0)))
     parts = (
@@ -156,18 +167,27 @@ def matrices(found: Correlations, labels: Mapping[str, str]) -> Figure:
         ("generated", found.generated, 1.0),
         ("generated \N{MINUS SIGN} reference", found.difference, reach),
     )
-    names = [labels.get(n, n) for n in found.names]
-    for panel, (title, matrix, limit) in zip(panels, parts, strict=True):
+    names = [labels.get(found.names[i], found.names[i]) for i in shown]
+    for panel, (title, whole, limit) in zip(panels, parts, strict=True):
+        matrix = whole[np.ix_(shown, shown)]
         image = panel.imshow(matrix, vmin=-limit, vmax=limit, cmap="RdBu_r")
         panel.set_title(title)
-        panel.set_xticks(range(size), names, rotation=90, fontsize=11)
-        panel.set_yticks(range(size), names, fontsize=11)
+        panel.set_xticks(range(size), names, rotation=90)
+        panel.set_yticks(range(size), names)
         panel.tick_params(which="both", length=0)
         panel.minorticks_off()
-        if size <= 10:
+        if size <= 8:
             _write_numbers(panel, matrix, limit)
         figure.colorbar(image, ax=panel, shrink=0.75)
+    if size < len(found.names):
+        figure.suptitle(f"the {size} of {len(found.names)} observables whose correlations differ most")
     return figure
+
+
+def _most_different(found: Correlations) -> list[int]:
+    """Observables for the picture, in their order: at most 16, those with the largest differences."""
+    size = np.nanmax(np.abs(found.difference), axis=1, initial=0.0)
+    return sorted(int(i) for i in np.argsort(-size, kind="stable")[:MOST_IN_MATRIX])
 
 
 @_styled
@@ -197,7 +217,8 @@ def classifier(found: ClassifierTest) -> Figure:
     right.barh([n for n, _ in best], [max(v, 0.0) for _, v in best], color=COLOURS[1])
     right.set_xlabel("Loss of AUC where shuffled")
     right.tick_params(axis="y", which="both", length=0)
-    right.tick_params(axis="y", which="minor", left=False, right=False)
+    for panel in (left, right):
+        panel.xaxis.set_major_locator(MaxNLocator(5))
     return figure
 
 
@@ -218,18 +239,28 @@ def memorisation(found: Memorisation) -> Figure:
     panel.set_xlim(edges[0], edges[-1])
     panel.set_xlabel("Distance to the nearest training event [standard deviations]")
     panel.set_ylabel("Share of events")
-    low, high = panel.get_ylim()
-    panel.set_ylim(low, 1.25 * high)
     ratio = found.ratio_of_medians
-    panel.text(
-        0.04,
-        0.95,
-        f"medians: ratio {ratio.value:.3f} \N{PLUS-MINUS SIGN} {ratio.error or 0:.3f}",
-        transform=panel.transAxes,
-        va="top",
-    )
-    panel.legend(loc="upper right", frameon=False)
+    title = f"ratio of medians {ratio.value:.3f} \N{PLUS-MINUS SIGN} {ratio.error or 0:.3f}"
+    panel.legend(loc="upper right", frameon=False, title=title, title_fontsize=12)
+    panel.set_ylim(0, 1.15 * panel.get_ylim()[1])
     return figure
+
+
+def _edges(axis: Any) -> Floats:
+    """Bin edges; whole numbers stand in the middle of their bins."""
+    edges = np.asarray(axis.edges, dtype=np.float64)
+    return edges - 0.5 if isinstance(axis, hist.axis.Integer) else edges
+
+
+def _horizontal(panel: Any, axis: Any) -> None:
+    """Limits, scale and ticks that suit the axis."""
+    edges = _edges(axis)
+    if isinstance(axis, hist.axis.Integer):
+        panel.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        panel.xaxis.set_minor_locator(NullLocator())
+    elif getattr(axis, "transform", None) is not None and edges[0] > 0:
+        panel.set_xscale("log")
+    panel.set_xlim(edges[0], edges[-1])
 
 
 def _density(h: Any) -> tuple[Floats, Floats]:
