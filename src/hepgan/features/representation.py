@@ -229,7 +229,9 @@ class Representation(nn.Module):
 
     def _raw(self, view: View) -> tuple[Tensor, Tensor]:
         """Columns (N, R) before their transforms, and classes (N, K)."""
-        raw, classes = [], []
+        device = view.device
+        raw = [torch.zeros(len(view), 0, dtype=torch.float64, device=device)]
+        classes = [torch.zeros(len(view), 0, dtype=torch.int64, device=device)]
         for name, number in self._counts.items():
             low, high = self.layout.counts[name]
             count = view.count(name)

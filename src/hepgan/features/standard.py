@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ NOTHING = 1e-6
 FAR = 9.0
 """The feature of a value on an edge of which there is none in the training events."""
 
+FEW = 10
 BULK = 1000
 """An edge is sharp if the outermost of so many shares of the entries is narrow."""
 
@@ -71,18 +73,23 @@ class StandardColumns(PreciseModule):
         present = torch.ones_like(raw, dtype=torch.bool) if mask is None else mask
         constants = [_constant(raw[:, i], present[:, i], c) for i, c in enumerate(columns)]
         kept = [i for i, c in enumerate(constants) if c is None]
-        limits = [[columns[i].low, columns[i].high] for i in kept]
+        limits = [_bounds(columns[i], _steps(specs[i])[0], raw[:, i][present[:, i]]) for i in kept]
         names = [columns[i].name for i in kept]
         transform = None
         if kept:
             x = self._limited(raw[:, kept], _infinite(limits).to(raw.device))
             data = (x, present[:, kept], weight)
-            chosen = [columns[i] for i in kept]
-            transform = _build(chosen, [specs[i] for i in kept], [rotated[i] for i in kept], data).to(
-                raw.device
-            )
+            # Beyond a sharp edge of the training events there is nothing to learn, so there are the limits.
+            chosen = [replace(columns[i], low=b[0], high=b[1]) for i, b in zip(kept, limits, strict=True)]
+            transform = _build(
+                chosen, [specs[i] for i in kept], [rotated[i] for i in kept], present[:, kept]
+            ).to(raw.device)
             transform.fit(*data)
-        learned = {"constants": constants, "limits": limits, "names": names}
+        learned: dict[str, Any] = {
+            "constants": constants,
+            "limits": [list(b) for b in limits],
+            "names": names,
+        }
         learned["transform"] = None if transform is None else transform.config()
         self.set_up(learned)
         self.transform = transform
@@ -159,10 +166,9 @@ def _build(
     columns: Sequence[Column],
     specs: Sequence[TransformSpec],
     rotated: Sequence[int | None],
-    data: tuple[Tensor, Tensor, Tensor],
+    present: Tensor,
 ) -> Transform:
     """The transform of all columns, those of one kind together."""
-    raw, present, _ = data
     blocks = sorted({-1 if r is None else r for r in rotated})
     transforms: dict[str, Transform] = {}
     indices: dict[str, list[int]] = {}
@@ -171,16 +177,7 @@ def _build(
         groups: dict[str, list[int]] = {}
         for i in members:
             groups.setdefault(_key(specs[i]), []).append(i)
-        made = {
-            k: _transform(
-                json.loads(k),
-                [columns[i] for i in group],
-                [specs[i] for i in group],
-                raw[:, group],
-                present[:, group],
-            )
-            for k, group in groups.items()
-        }
+        made = {k: _transform(json.loads(k), [columns[i] for i in g]) for k, g in groups.items()}
         if block < 0:
             transforms.update(made)
             indices.update(groups)
@@ -217,20 +214,13 @@ def _key(spec: TransformSpec) -> str:
 def _transform(
     steps: list[dict[str, Any]],
     columns: Sequence[Column],
-    specs: Sequence[TransformSpec],
-    raw: Tensor,
-    present: Tensor,
 ) -> Transform:
     names = [c.name for c in columns]
     made: list[Transform] = []
     for number, step in enumerate(steps):
         options: dict[str, Any] = {**step, "size": len(columns), "names": names}
         if step["kind"] == QuantileNormal.kind and number == 0:
-            bounds = [
-                _bounds(c, _steps(s)[0], raw[:, i][present[:, i]])
-                for i, (c, s) in enumerate(zip(columns, specs, strict=True))
-            ]
-            options["low"], options["high"] = [b[0] for b in bounds], [b[1] for b in bounds]
+            options["low"], options["high"] = [c.low for c in columns], [c.high for c in columns]
         try:
             made.append(make_transform(options))
         except ValueError as error:
@@ -242,23 +232,29 @@ def _transform(
 
 
 def _bounds(column: Column, options: Mapping[str, Any], values: Tensor) -> tuple[float | None, float | None]:
-    """Where a column ends: by the recipe, by its meaning, or where its data end sharply."""
+    """Where a column ends: by the recipe, by its meaning, where its data end sharply, or at 0."""
+    if options["kind"] != QuantileNormal.kind:
+        return column.low, column.high
     low, high = options.get("low", column.low), options.get("high", column.high)
     ordered = torch.sort(values).values
-    sharp_low, sharp_high = _sharp_edge(ordered), _sharp_edge(-ordered.flip(0))
-    if sharp_low is not None:
-        low = sharp_low if low is None else max(low, sharp_low)
-    if sharp_high is not None:
-        high = -sharp_high if high is None else min(high, -sharp_high)
-    return low, high
+    smallest, largest = float(ordered[0]), float(ordered[-1])
+    low = 0.0 if low is None and smallest >= 0 else low
+    high = 0.0 if high is None and largest <= 0 else high
+    below, above = _sharp_edge(ordered, low), _sharp_edge(-ordered.flip(0), None if high is None else -high)
+    return (low if below is None else below), (high if above is None else -above)
 
 
-def _sharp_edge(ordered: Tensor) -> float | None:
-    """A value just below the smallest of ascending numbers, if their density doesn't fade out towards it."""
+def _sharp_edge(ordered: Tensor, limit: float | None) -> float | None:
+    """A value just below the smallest of ascending numbers, if their density doesn't fade out towards it.
+
+    There is none if the numbers come down to the lower limit that they have anyway.
+    """
     n = len(ordered)
     smallest, middle = float(ordered[0]), float(ordered[n // 2])
-    inner = min(-(-n // BULK), n - 1)
+    inner = min(max(n // BULK, FEW), n - 1)
     width = float(ordered[inner]) - smallest
     if inner < 1 or not 0 < width < SHARP * (middle - smallest):
+        return None
+    if limit is not None and smallest - limit <= width:
         return None
     return smallest - max(width / inner, 1e-6 * abs(smallest), 1e-6 * (middle - smallest))

@@ -168,8 +168,9 @@ class FieldsBlock(Block):
                 variables.append(Variable(full, tuple(table), collection, where, entry["ordinal"]))
             return
         if mode in ("smear", "dequantise"):
-            low, high = (entry["low"], entry["high"] + 1) if mode == "dequantise" else (None, None)
-            columns.append(Column(full, keys, low, high, gate))
+            # The floor of the upper limit must still be the highest value.
+            limits = (entry["low"], entry["high"] + 1 - 1e-6) if mode == "dequantise" else (None, None)
+            columns.append(Column(full, keys, limits[0], limits[1], gate))
             return
         kinds = entry["tables"][j]
         if len(kinds) > 1:
