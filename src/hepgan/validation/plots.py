@@ -47,9 +47,22 @@ _STYLE = [
         "ytick.minor.size": 3.5,
         "axes.linewidth": 1.2,
         "figure.dpi": 100,
-        "mathtext.cal": "TeX Gyre Heros",
     },
 ]
+
+
+class StyledFigure(Figure):
+    """A figure that keeps its style where it is drawn, since matplotlib resolves fonts only then."""
+
+    def draw(self, renderer: Any) -> None:
+        """Draws the figure."""
+        with matplotlib.style.context(_STYLE):
+            super().draw(renderer)
+
+    def savefig(self, fname: Any, **kwargs: Any) -> None:
+        """Writes the figure to a file."""
+        with matplotlib.style.context(_STYLE):
+            super().savefig(fname, **kwargs)
 
 
 def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -68,7 +81,7 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
     The band is the reference's statistical error, vertical lines are the generated samples' own. The
     vertical axis is logarithmic where the filled bins span more than a factor of 200.
     """
-    figure = Figure(figsize=(6.4, 6.0))
+    figure = StyledFigure(figsize=(6.4, 6.0))
     places = {"hspace": 0.07, "top": 0.95, "bottom": 0.12, "left": 0.17, "right": 0.96}
     main, ratio = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw=places)
     edges = _edges(reference.axes[0])
@@ -111,7 +124,7 @@ def plane(x: Observable, y: Observable, tables: Mapping[str, Table]) -> Figure:
         label: _medians(t.column(x.name), t.column(y.name), t.weights, edges[0])
         for label, t in tables.items()
     }
-    figure = Figure(figsize=(1.2 + 4.8 * len(tables), 4.9), layout="constrained")
+    figure = StyledFigure(figsize=(1.2 + 4.8 * len(tables), 4.9), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(tables), sharex=True, sharey=True))
     contents = {label: _plane(t, x.name, y.name, edges) for label, t in tables.items()}
     top = max(float(c.max(initial=0.0)) for c in contents.values())
@@ -159,7 +172,7 @@ def matrices(found: Correlations, labels: Mapping[str, str]) -> Figure:
     shown = _most_different(found)
     size = len(shown)
     side = max(3.6, 0.34 * size + 1.2)
-    figure = Figure(figsize=(3 * side + 2.4, side + 1.4), layout="constrained")
+    figure = StyledFigure(figsize=(3 * side + 2.4, side + 1.4), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     reach = max(0.05, float(np.nanmax(np.abs(found.difference), initial=0.0)))
     parts = (
@@ -193,7 +206,7 @@ def _most_different(found: Correlations) -> list[int]:
 @_styled
 def classifier(found: ClassifierTest) -> Figure:
     """Weights D/(1-D) of both samples, and what the AUC loses where a column is shuffled."""
-    figure = Figure(figsize=(11.5, 4.8), layout="constrained")
+    figure = StyledFigure(figsize=(11.5, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.1, 1])
     for (label, h), colour in zip(found.weights.items(), (REFERENCE, COLOURS[0]), strict=True):
         values, _ = _density(h)
@@ -225,7 +238,7 @@ def classifier(found: ClassifierTest) -> Figure:
 @_styled
 def memorisation(found: Memorisation) -> Figure:
     """Distances to the nearest training event, of generated and of true events."""
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    figure = StyledFigure(figsize=(6.4, 4.8), layout="constrained")
     panel = figure.subplots()
     both = np.concatenate([found.reference, found.generated])
     edges = np.linspace(0, float(np.quantile(both, 0.995)) or 1.0, 41)
