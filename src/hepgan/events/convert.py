@@ -74,7 +74,7 @@ def _indices(values: Numbers, field: Field) -> NDArray[np.int64]:
     at = np.minimum(np.searchsorted(known, values), known.size - 1)
     wrong = known[at] != values
     if wrong.any():
-        message = f"{values[int(wrong.argmax())]!r} is not in {', '.join(map(str, known))}"
+        message = f"{str(values[int(wrong.argmax())])!r} is not in {', '.join(map(str, known))}"
         raise InputError(message, branch=field.branch, entry=int(wrong.argmax()))
     return at.astype(np.int64)
 

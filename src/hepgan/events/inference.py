@@ -4,8 +4,8 @@ The rules:
 
 - Strings and booleans are categories.
 - Integers are categories, if their name says so (``charge``, ``pdgId``, ...) and there are at most 256
-  values; if there are at most 2 values; or if there are at most 32, spread over more than twice that range.
-  Others are integers.
+  values; or if each value is there 20 times on average, and there are at most 2, or at most 32 that are
+  spread over a range more than twice as wide. Others are integers.
 - Objects' floating-point numbers, momentum components except the mass left aside, are categories, if there
   are at most 32 values, each of them 20 times on average (masses). A floating-point number of the event is a
   category only if it is the same in all events: a beam energy of five values is still a number, between
@@ -211,7 +211,7 @@ def kind_of(field: Field, values: NDArray[Any], *, of_object: bool = False, weig
         update |= {"low": float(finite.min()), "high": float(finite.max())}
     if values.dtype.kind in "iu" and not weight:
         few = _distinct(finite, _NAMED)
-        if few is not None and few.size and _is_integer_category(field.name, few):
+        if few is not None and few.size and _is_integer_category(field.name, few, finite.size):
             return _category(field.model_copy(update=update), few)
         update["kind"] = Kind.INTEGER
     elif finite.size and not weight:
@@ -223,10 +223,12 @@ def kind_of(field: Field, values: NDArray[Any], *, of_object: bool = False, weig
     return field.model_copy(update=update)
 
 
-def _is_integer_category(name: str, values: NDArray[Any]) -> bool:
-    if values.size <= _OBVIOUS or name.lower() in _CATEGORICAL:
+def _is_integer_category(name: str, values: NDArray[Any], size: int) -> bool:
+    if name.lower() in _CATEGORICAL:
         return True
-    return values.size <= _FEW and int(values[-1]) - int(values[0]) + 1 > 2 * values.size
+    if values.size > _FEW or size < _REPEATS * values.size:
+        return False
+    return values.size <= _OBVIOUS or int(values[-1]) - int(values[0]) + 1 > 2 * values.size
 
 
 def _category(field: Field, values: NDArray[Any]) -> Field:

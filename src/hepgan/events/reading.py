@@ -59,7 +59,7 @@ def read_events(
     chunks = list(_chunks(paths, None, schema, branches, entry_start, entry_stop, on_bad))
     first = chunks[0] if chunks else None
     if first is None or not sum(len(c) for c in chunks):
-        message = "there are no events" if first is None or on_bad == "raise" else "no good events are left"
+        message = "no good events are left" if on_bad == "drop" else "there are no events"
         raise InputError(message, file=_listed(paths))
     events = first if len(chunks) == 1 else ak.concatenate(chunks)
     known: EventSchema = first.attrs[ATTRIBUTE]
