@@ -74,13 +74,16 @@ def test_masked_features_are_zero_and_have_no_influence(feature_batch, solver, n
     assert loss_with(0.0) == loss_with(50.0)
 
 
-def test_an_event_is_sampled_the_same_in_any_batch():
+def test_an_event_is_sampled_the_same_in_any_batch_with_and_without_gradients():
     model = build(context=2)
-    noise, context = torch.randn(64, 3), torch.randn(64, 2)
+    noise, context, mask = torch.randn(2500, 3), torch.randn(2500, 2), torch.rand(2500, 3) > 0.2
     with torch.no_grad():
-        together = model.sample(noise, context, None)
-        apart = torch.cat([model.sample(noise[i : i + 8], context[i : i + 8], None) for i in range(0, 64, 8)])
-    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-6)
+        together = model.sample(noise, context, mask)
+        apart = [model.sample(noise[i : i + 7], context[i : i + 7], mask[i : i + 7]) for i in (0, 1021, 2490)]
+    for part, i in zip(apart, (0, 1021, 2490), strict=True):
+        torch.testing.assert_close(together[i : i + 7], part, rtol=1e-5, atol=1e-6)
+    alike = model.sample(noise, context, mask)
+    torch.testing.assert_close(together, alike.detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_loss_is_linear_in_the_weights_and_negative_ones_subtract(feature_batch):

@@ -16,6 +16,9 @@ from hepgan.objectives import Term
 
 __all__ = ["FlowMatching"]
 
+_CHUNK = 1024
+"""Events whose activations stay in a core's cache while all steps of their paths are made."""
+
 
 class FlowMatching(Model):
     """A velocity field v(x, t) that carries noise at t = 0 to events at t = 1.
@@ -69,6 +72,18 @@ class FlowMatching(Model):
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D) at the end of the paths that start at the noise (N, D)."""
+        if noise.device.type != "cpu" or len(noise) <= _CHUNK or torch.is_grad_enabled():
+            return self._paths(noise, context, mask)
+        chunks = [slice(i, i + _CHUNK) for i in range(0, len(noise), _CHUNK)]
+        return torch.cat(
+            [self._paths(noise[c], context[c], None if mask is None else mask[c]) for c in chunks]
+        )
+
+    def sampling_modules(self) -> Iterable[nn.Module]:
+        """The velocity."""
+        return (self.velocity,)
+
+    def _paths(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         hidden = None if mask is None else ~mask
         bound = self.velocity.bind(context if self.context_size else None)
         times = self._grid(noise)
@@ -88,10 +103,6 @@ class FlowMatching(Model):
                 v = 0.5 * (v + velocity(torch.addcmul(x, v, step), features[k + 1 : k + 2]))
             x = torch.addcmul(x, v, step)
         return x
-
-    def sampling_modules(self) -> Iterable[nn.Module]:
-        """The velocity."""
-        return (self.velocity,)
 
     def _grid(self, like: Tensor) -> Tensor:
         left = torch.linspace(1.0, 0.0, self.config.steps + 1, device=like.device, dtype=like.dtype)

@@ -82,7 +82,7 @@ class ResidualMLP(Network):
             for k in range(self.blocks):
                 entered = h if norms is None else norms[k](h)
                 a = self.dropout(self.activation(_shifted(entered, inner[k], shifts[k + 1])))
-                h = torch.addmm(h, a, outer[k].weight.t())
+                h = _added(h, a, outer[k].weight)
             result: Tensor = self.leave(self.activation(h))
             return result
 
@@ -90,30 +90,42 @@ class ResidualMLP(Network):
 
     def _shifts(
         self, context: Tensor | None, time: Tensor | None, fixed: list[Tensor], rows: int
-    ) -> list[Tensor | None]:
-        """Each block's shift, (N or 1, width); ``fixed`` keeps the context's part from call to call."""
+    ) -> list[Tensor]:
+        """Each layer's bias with its shift, (N or 1, width); ``fixed`` keeps the context's part for later."""
+        layers = cast("list[nn.Linear]", [self.enter, *self.inner])
+        biases = [layer.bias for layer in layers]
         if not self.shifts:
-            return [None] * (self.blocks + 1)
+            return [b[None] for b in biases]
         weights = [layer.weight for layer in cast("list[nn.Linear]", list(self.shifts))]
         late: Tensor | None = None if self.time is None else self.time(time)
         if not self.context_size or context is None:
-            return [functional.linear(cast("Tensor", late), w) for w in weights]
+            return _linear(cast("Tensor", late), weights, biases)
         if late is not None and late.shape[0] == rows > 1:
-            joined = torch.cat((context, late), dim=1)
-            return [functional.linear(joined, w) for w in weights]
+            return _linear(torch.cat((context, late), dim=1), weights, biases)
         c = self.context_size
         if not fixed:
-            fixed.extend(functional.linear(context, w[:, :c]) for w in weights)
+            fixed.extend(_linear(context, [w[:, :c] for w in weights], biases))
         if late is None:
-            return list(fixed)
+            # Copies, since without gradients the shifts' memory takes the results.
+            return [f.clone() for f in fixed]
         return [f + functional.linear(late, w[:, c:]) for f, w in zip(fixed, weights, strict=True)]
 
 
-def _shifted(x: Tensor, layer: nn.Linear, shift: Tensor | None) -> Tensor:
-    """The layer's output plus the shift."""
-    if shift is None:
-        return functional.linear(x, layer.weight, layer.bias)
-    bias = layer.bias + shift
-    if bias.shape[0] == 1:
-        return functional.linear(x, layer.weight, bias[0])
-    return torch.addmm(bias, x, layer.weight.t())
+def _linear(
+    x: Tensor, weights: list[nn.Parameter] | list[Tensor], biases: list[nn.Parameter]
+) -> list[Tensor]:
+    return [functional.linear(x, w, b) for w, b in zip(weights, biases, strict=True)]
+
+
+def _shifted(x: Tensor, layer: nn.Linear, shift: Tensor) -> Tensor:
+    """The layer's output with the shift for its bias."""
+    if shift.shape[0] == 1:
+        return functional.linear(x, layer.weight, shift[0])
+    return _added(shift, x, layer.weight)
+
+
+def _added(shift: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """The sum shift + x weight^T; without gradients in the shift's own memory."""
+    if torch.is_grad_enabled():
+        return torch.addmm(shift, x, weight.t())
+    return shift.addmm_(x, weight.t())
