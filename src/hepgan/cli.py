@@ -189,10 +189,16 @@ def train(
     from hepgan.events import read_events
     from hepgan.generator import EventGenerator
     from hepgan.recipes import load_recipe
+    from hepgan.training import plot_history
 
     chosen = load_recipe(recipe).with_settings(settings)
     claim(output, force=force)
-    events = read_events(list(files), schema=chosen.events.layout, on_bad="drop" if drop_bad else "raise")
+    events = read_events(
+        list(files),
+        schema=chosen.events.layout,
+        branches=chosen.branches,
+        on_bad="drop" if drop_bad else "raise",
+    )
     err.print(f"{len(events)} events; training {chosen.name}")
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     generator = EventGenerator(chosen).fit(
@@ -210,7 +216,8 @@ def train(
         raise click.exceptions.Exit(130)
     generator.save(output, force=force)
     if history is not None:
-        history.save(output.with_suffix(".history"))
+        history.losses.to_csv(output.with_suffix(".history.csv"))
+        plot_history(history).savefig(output.with_suffix(".history.png"), dpi=120)
     checkpoint.unlink(missing_ok=True)
     out.print(f"model in {output} ({output.stat().st_size / 1e6:.1f} MB)")
     _say_summary(generator.summary)
@@ -283,7 +290,9 @@ def generate(
             on_progress=advance,
         )
     rate = production.events / production.seconds
-    out.print(f"{events} events in {output} ({rate:,.0f} events/s); fileset in {production.fileset}")
+    out.print(f"{events} events in {output} ({rate:,.0f} events/s)")
+    if production.fileset is not None:
+        out.print(f"fileset for coffea in {production.fileset}")
 
 
 @cli.command()
@@ -292,7 +301,6 @@ def generate(
 @click.option("-o", "--output", type=FILE, required=True, help="Folder for the report.")
 @click.option("--recipe", help="Take the observables of a recipe (a name or a YAML file).")
 @click.option("--train", "training", help="FILE.root:Tree of the training events: floors and memorisation.")
-@click.option("--max-events", type=_Count(), help="Read no more than this from each file.")
 @SEED
 @OVERWRITE
 def validate(
@@ -301,7 +309,6 @@ def validate(
     output: Path,
     recipe: str | None,
     training: str | None,
-    max_events: int | None,
     seed: int,
     force: bool,
 ) -> None:
@@ -310,24 +317,12 @@ def validate(
     Writes report.html, metrics.json and histograms.root. Every metric stands beside its floor: the same
     metric between two true samples.
     """
-    from hepgan.events import read_events
     from hepgan.recipes import load_recipe
-    from hepgan.validation import claim_report, compare
+    from hepgan.validation import claim_report, compare_files
 
     observables = None if recipe is None else load_recipe(recipe).make_observables()
     claim_report(output, force=force)
-    samples = [
-        None if path is None else read_events(path, entry_stop=max_events)
-        for path in (reference, generated, training)
-    ]
-    comparison = compare(
-        samples[0],
-        samples[1],
-        observables,
-        train=samples[2],
-        seed=seed,
-        provenance={"reference": reference, "generated": generated, "train": training},
-    )
+    comparison = compare_files(reference, generated, observables, train=training, seed=seed)
     comparison.save(output, force=force)
     for line in comparison.verdicts():
         out.print(line, markup=False)

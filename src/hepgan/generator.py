@@ -23,7 +23,7 @@ from hepgan.events import EventBatch, EventSchema, check_events, schema_of, sele
 from hepgan.events import with_kinds as _with_kinds
 from hepgan.features import DiscreteModel, FeatureBatch, Representation
 from hepgan.models import Model, build_model
-from hepgan.objectives import ks, wasserstein_scaled
+from hepgan.objectives.distances import ks, wasserstein_scaled
 from hepgan.observables import Observable
 from hepgan.recipes import Recipe, load_recipe
 from hepgan.sampling import Conditions, Sampler
@@ -364,7 +364,8 @@ class EventGenerator:
         lines = [
             f"recipe      {self.recipe.name}: {' '.join(self.recipe.description.split())}",
             f"model       {self.recipe.model.kind}, {networks:,} parameters",
-            f"features    {parts.representation.size} continuous, {len(parts.representation.variables)} discrete",
+            f"features    {parts.representation.size} continuous, "
+            f"{len(parts.representation.variables)} discrete",
             f"conditions  {', '.join(self.recipe.conditions) or 'none'}",
             "events      " + "; ".join(_contents(parts.schema)),
         ]

@@ -47,7 +47,7 @@ class Conditions:
             raise InputError(msg)
 
     def block(self, number: int, draw: Tensor) -> Tensor:
-        """(BLOCK, Q) encoded conditions of a block; ``draw`` (BLOCK,) uniform numbers choose from the pool."""
+        """(BLOCK, Q) encoded conditions; the uniform numbers ``draw`` (BLOCK,) choose from the pool."""
         pool = self._pool.to(draw.device)
         rows = (draw * len(pool)).long().clamp(max=max(len(pool) - 1, 0))
         drawn = pool[rows] if len(pool) else draw.new_zeros((len(draw), self._representation.condition_size))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hepgan._files import claim, replacing
+from hepgan._files import claim
 from hepgan.errors import OutputError
-from hepgan.events import EventWriter, fileset, to_awkward
+from hepgan.events import EventWriter, fileset, write_fileset
 from hepgan.generator import EventGenerator
 
 __all__ = ["Production", "produce"]
@@ -33,13 +32,13 @@ class Production:
 
     Attributes:
         files: The files with events, in order.
-        fileset: The JSON file that coffea's Runner reads.
+        fileset: The JSON file that coffea's Runner reads; None for Parquet, which it does not read.
         events: Number of events.
         seconds: Time it took.
     """
 
     files: tuple[Path, ...]
-    fileset: Path
+    fileset: Path | None
     events: int
     seconds: float
 
@@ -51,7 +50,7 @@ def produce(
     *,
     seed: int = 0,
     condition: Mapping[str, Any] | None = None,
-    format: Format = "ttree",  # noqa: A002 (the command line's name)
+    format: Format = "ttree",
     shard_size: int = 1_000_000,
     workers: int | None = None,
     identifiers: bool = True,
@@ -120,18 +119,20 @@ def produce(
             for batch in generator.iterate(
                 size, seed=seed, first=first, condition=condition, workers=workers
             ):
-                writer.extend(to_awkward(batch))
+                writer.extend(batch)
                 written += len(batch)
                 _check_size(writer, path, size, written)
                 if on_progress is not None:
                     on_progress(done + written)
         done += size
     files = tuple(s[0] for s in shards)
-    metadata = {"generator": generator.recipe.name, "seed": seed, "events": n}
-    document = fileset({generator.recipe.name: files}, tree=generator.schema.tree, metadata=metadata)
-    with replacing(manifest, force=True) as temporary:
-        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    return Production(files, manifest, n, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if format == "parquet":
+        return Production(files, None, n, seconds)
+    name = generator.recipe.name
+    metadata = {"generator": name, "seed": seed, "events": n}
+    content = fileset({name: [str(f) for f in files]}, generator.schema.tree, metadata)
+    return Production(files, write_fileset(manifest, content, force=True), n, seconds)
 
 
 def _claim_folder(folder: Path, *, force: bool) -> None:

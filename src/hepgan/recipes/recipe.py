@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import Field as Setting
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError
 
 from hepgan._config import Config
 from hepgan.errors import RecipeError
@@ -19,6 +19,7 @@ from hepgan.events.schema import EventSchema, Kind
 from hepgan.features.config import FeaturesConfig
 from hepgan.models.config import FlowMatchingConfig, GANConfig
 from hepgan.observables import Observable, ObservableConfig
+from hepgan.observables import from_config as observable_from_config
 from hepgan.training import TrainingConfig
 
 __all__ = ["EventsConfig", "Recipe", "load_recipe", "recipe_names", "recipe_text"]
@@ -63,16 +64,16 @@ class Recipe(Config):
     observables: dict[str, ObservableConfig] = Setting(default_factory=dict)
     training: TrainingConfig = TrainingConfig()
 
-    @field_validator("observables", mode="before")
-    @classmethod
-    def _expressions_are_short_for_observables(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        return {n: {"expression": v} if isinstance(v, str) else v for n, v in value.items()}
+    @property
+    def branches(self) -> list[str] | None:
+        """What ``read_events`` needs to read for this recipe; None for everything."""
+        if not self.events.select:
+            return None
+        return [*self.events.select, *self.conditions, *filter(None, [self.events.weight])]
 
     def make_observables(self) -> dict[str, Observable]:
         """The recipe's observables, ready to be evaluated."""
-        return {n: Observable.from_config(n, c) for n, c in self.observables.items()}
+        return {n: observable_from_config(c, n) for n, c in self.observables.items()}
 
     def with_settings(self, settings: Iterable[str]) -> Recipe:
         """The recipe with some values changed.
@@ -90,7 +91,7 @@ class Recipe(Config):
             if not equals or not key.strip():
                 msg = f"--set {setting!r}: expected key=value, as in model.steps=8"
                 raise RecipeError(msg)
-            _put(document, key.strip().split("."), _parse_yaml(text, setting), setting)
+            _put(document, key.strip().split("."), parse_yaml(text, setting), setting)
         return _validated(document, self.name)
 
     def to_yaml(self) -> str:
@@ -130,12 +131,12 @@ def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
         return _validated(recipe, None)
     path = Path(recipe)
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
-        return _validated(_parse_yaml(recipe_text(str(recipe)), str(recipe)), str(recipe))
+        return _validated(parse_yaml(recipe_text(str(recipe)), str(recipe)), str(recipe))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(_reason(error), file=path) from error
-    document = _parse_yaml(text, str(path))
+    document = parse_yaml(text, str(path))
     if not isinstance(document, Mapping):
         msg = "not a recipe: expected a mapping with name, model, ..."
         raise RecipeError(msg, file=path)
@@ -172,7 +173,7 @@ def _first_error(error: ValidationError) -> str:
     return f"{key}: {message}" + (f" (and {more} more)" if more else "")
 
 
-def _parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
