@@ -1,0 +1,300 @@
+"""What the numbers tell: edges, resonances, symmetry, and what follows from what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+import awkward as ak
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from hepgan.events import Collection, EventSchema
+from hepgan.observables import Observable, default_observables
+
+__all__ = [
+    "Edge",
+    "Resonance",
+    "Symmetry",
+    "constant_mass",
+    "duplicate_of",
+    "find_edge",
+    "find_resonances",
+    "find_symmetry",
+    "follows_from",
+]
+
+Numbers = NDArray[np.generic]
+
+_LEAST = 400
+"""With fewer values the density at an end is unknown."""
+
+_HARD = 1.8
+"""A ratio that is 1 for a density that ends abruptly, 2.4 if it falls linearly to 0, and over 5 for tails."""
+
+_NARROW = 0.2
+_MOST_OBJECTS = 8
+_AT_REST = 1e-4
+_LEAST_PROBABILITY = 1e-3
+_KNOWN = {
+    "Z": (91.19, 4.0),
+    "W": (80.4, 4.0),
+    "H": (125.2, 4.0),
+    "Jpsi": (3.097, 0.1),
+    "Upsilon": (9.46, 0.2),
+}
+_MASSES = {"Electron": 0.000511, "Muon": 0.1056584, "Photon": 0.0}
+
+
+class Edge(NamedTuple):
+    """An end of a distribution at which the density does not fall to 0.
+
+    Attributes:
+        value: The round number at the end.
+        extreme: The outermost value.
+        near: How many values there are within ``width`` of it.
+        width: The width.
+    """
+
+    value: float
+    extreme: float
+    near: int
+    width: float
+
+
+def find_edge(values: Numbers, *, upper: bool = False) -> Edge | None:
+    """A hard edge at the lower or upper end of a distribution, if there is one at a round number.
+
+    The density is the same in the outermost values' range and next to it, if it ends abruptly: the k-th
+    value is as far from the first as the 2k-th from the k-th. In a tail the first distance is larger.
+
+    Args:
+        values: (n,) finite numbers, atoms left out.
+        upper: Which end.
+    """
+    if values.size < _LEAST:
+        return None
+    k = min(100, values.size // 20)
+    distances = -values.astype(np.float64) if upper else values.astype(np.float64)
+    outermost = np.sort(np.partition(distances, 2 * k)[: 2 * k + 1])
+    first, second = outermost[k] - outermost[0], outermost[2 * k] - outermost[k]
+    if not (first > 0 and second > 0) or first > _HARD * second:
+        return None
+    spacing = (outermost[2 * k] - outermost[0]) / (2 * k)
+    # Beyond 7 spacings there would be another value, but for one time in a thousand.
+    edge = _round_number(outermost[0] - 7 * spacing, outermost[0])
+    if edge is None:
+        return None
+    width = float(outermost[k] - edge)
+    sign = -1.0 if upper else 1.0
+    return Edge(sign * edge + 0.0, float(sign * outermost[0]), k + 1, width)
+
+
+def _round_number(low: float, high: float) -> float | None:
+    """The roundest number of two digits in [low, high]; None if there is none, or some would be by chance."""
+    if low <= 0 <= high:
+        return 0.0
+    power = math.floor(math.log10(max(abs(low), abs(high))))
+    for exponent in (power, power - 1):
+        for factor in (5, 2, 1):
+            step = factor * 10.0**exponent
+            number = math.floor(high / step) * step
+            if number >= low:
+                return float(f"{number:.6g}") if high - low < 0.2 * step else None
+    return None
+
+
+class Resonance(NamedTuple):
+    """Two objects whose mass is peaked.
+
+    Attributes:
+        name: A name.
+        objects: The objects, such as ``Muon[0]``.
+        peak: Where the peak is, in GeV.
+        quartiles: The quartiles of the mass, in GeV.
+    """
+
+    name: str
+    objects: tuple[str, str]
+    peak: float
+    quartiles: tuple[float, float, float]
+
+
+def find_resonances(events: ak.Array, schema: EventSchema) -> list[Resonance]:
+    """Pairs of objects that are in every event, whose mass has quartiles close to its median.
+
+    No object is in two of them; the narrowest come first.
+    """
+    objects = [o for c in schema.collections if len(c.coordinates) == 4 for o in _always(c)]
+    if not 2 <= len(objects) <= _MOST_OBJECTS:
+        return []
+    found: list[tuple[float, Resonance]] = []
+    for a, b in combinations(objects, 2):
+        mass = _values(f"({a} + {b}).mass", events)
+        if mass.size < 20:
+            continue
+        low, middle, high = (float(q) for q in np.quantile(mass, (0.25, 0.5, 0.75)))
+        if middle > 0 and high - low < _NARROW * middle:
+            width = high - low
+            inside = mass[(mass > low - width) & (mass < high + width)]
+            counts, edges = np.histogram(inside, bins=max(10, min(60, inside.size // 50)))
+            at = int(counts.argmax())
+            peak = float(edges[at] + edges[at + 1]) / 2
+            found.append(((high - low) / middle, Resonance("", (a, b), peak, (low, middle, high))))
+    chosen: list[Resonance] = []
+    taken: set[str] = set()
+    for _, r in sorted(found, key=lambda pair: pair[0]):
+        if not taken & set(r.objects):
+            taken |= set(r.objects)
+            name = next((n for n, (m, w) in _KNOWN.items() if abs(r.peak - m) < w), "X")
+            used = [c.name for c in chosen]
+            number = sum(n.rstrip("0123456789") == name for n in used)
+            chosen.append(r._replace(name=name + (str(number + 1) if number else "")))
+    return sorted(chosen, key=lambda r: objects.index(r.objects[0]))
+
+
+def _always(c: Collection) -> list[str]:
+    """The objects of a collection that are in every event."""
+    if c.layout == "single":
+        return [c.name]
+    return [f"{c.name}[{i}]" for i in range(c.max_count)] if c.fixed else []
+
+
+class Symmetry(NamedTuple):
+    """Whether events look the same from all azimuths.
+
+    Attributes:
+        reference: Objects whose summed azimuth stands for the event's; empty if there are none.
+        probability: The smallest chi2 probability of a uniform azimuth, of the reference and of others.
+        worst: What that was the azimuth of.
+        at_rest: Whether the reference is a single object, since the sum of all has no transverse momentum.
+    """
+
+    reference: str
+    probability: float
+    worst: str
+    at_rest: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether the azimuth may be divided out."""
+        return bool(self.reference) and self.probability > _LEAST_PROBABILITY
+
+
+def find_symmetry(events: ak.Array, schema: EventSchema, resonances: list[Resonance]) -> Symmetry:
+    """Looks for a reference direction, and tests that it and the other objects point everywhere alike."""
+    spatial = [c for c in schema.collections if c.coordinates and _azimuthal(c)]
+    fixed = [c for c in spatial if len(c.coordinates) > 2 and _always(c) and c.max_count <= _MOST_OBJECTS]
+    flat = [c for c in spatial if len(c.coordinates) == 2 and c.layout == "single"]
+    some = [c for c in spatial if len(c.coordinates) > 2 and c.min_count > 0 and len(events) > _LEAST]
+    objects: list[str] = []
+    if resonances:
+        objects = [o for r in resonances for o in r.objects]
+    elif fixed or flat:
+        objects = _always((fixed or flat)[0])
+    elif some:
+        objects = [_leading(some[0])]
+    if not objects:
+        return Symmetry("", 0.0, "", at_rest=False)
+    at_rest = len(objects) > 1 and is_at_rest(events, objects)
+    reference = objects[0] if at_rest else " + ".join(objects)
+    tested = [reference, *(_leading(c) for c in spatial if _leading(c) not in objects)]
+    probabilities = {t: _uniform(_values(f"({t}).phi", events)) for t in tested}
+    worst = min(probabilities, key=lambda t: probabilities[t])
+    return Symmetry(reference, probabilities[worst], worst, at_rest)
+
+
+def is_at_rest(events: ak.Array, objects: list[str]) -> bool:
+    """Whether the transverse momenta of some objects cancel in all events."""
+    total = _values(f"({' + '.join(objects)}).pt", events)
+    scale = sum(_values(f"{o}.pt", events) for o in objects)
+    return bool((total <= _AT_REST * scale).mean() > 0.999)
+
+
+def _azimuthal(c: Collection) -> bool:
+    return "phi" in c.field_names or {"px", "py"} <= set(c.field_names)
+
+
+def _leading(c: Collection) -> str:
+    return c.name if c.layout == "single" else f"{c.name}[0]"
+
+
+def _uniform(phi: Numbers) -> float:
+    if phi.size < 20:
+        return 1.0
+    counts, _ = np.histogram(phi, bins=max(2, min(36, phi.size // 10)), range=(-math.pi, math.pi))
+    return float(stats.chisquare(counts).pvalue)
+
+
+def follows_from(
+    events: ak.Array, schema: EventSchema, resonances: list[Resonance]
+) -> Iterator[tuple[str, str, float]]:
+    """Scalars that equal a standard quantity of the objects.
+
+    Yields:
+        The scalar, the quantity as an expression, and the median relative difference.
+    """
+    scalars = [f for f in schema.scalars if f.dtype != "string" and f.name != schema.weight]
+    if not scalars:
+        return
+    objects = schema.model_copy(update={"scalars": (), "weight": None})
+    expressions = {o.expression for o in default_observables(objects).values() if o.expression}
+    expressions |= {f"({' + '.join(r.objects)}).{q}" for r in resonances for q in ("mass", "pt")}
+    quantities = {e: _per_event(e, events) for e in sorted(expressions)}
+    for f in scalars:
+        values = ak.to_numpy(events[f.name]).astype(np.float64)
+        if np.unique(values[:1000]).size < 3:
+            continue
+        for expression, others in quantities.items():
+            if others is None:
+                continue
+            scale = np.maximum(np.abs(values), 1e-6)
+            off = np.abs(values - others) / scale
+            if np.median(off) < 1e-5 and np.quantile(off, 0.99) < 1e-3:
+                yield f.name, expression, float(np.median(off))
+                break
+
+
+def _per_event(expression: str, events: ak.Array) -> NDArray[np.float64] | None:
+    values, index = Observable("quantity", expression).flat(events)
+    if len(index) != len(events) or not np.array_equal(index, np.arange(len(events))):
+        return None
+    return np.asarray(values, dtype=np.float64)
+
+
+def _values(expression: str, events: ak.Array) -> NDArray[np.float64]:
+    values, _ = Observable("quantity", expression).flat(events)
+    numbers: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
+    return numbers[np.isfinite(numbers)]
+
+
+def constant_mass(collection: str, masses: Numbers) -> tuple[float, str] | None:
+    """The one mass that stored masses stand for, where they differ by rounding only, with the reason."""
+    if not masses.size or masses.min() == masses.max():
+        return None
+    low, high, middle = float(masses.min()), float(masses.max()), float(np.median(masses.astype(np.float64)))
+    if low > 0 and high - low < 1e-4 * middle:
+        return float(f"{middle:.7g}"), f"stored masses from {low:.9g} to {high:.9g} differ by rounding"
+    if low < 0 and abs(low) < 0.1 and np.quantile(np.abs(masses), 0.99) < 0.1:
+        return _MASSES.get(
+            collection, 0.0
+        ), f"stored masses from {low:.3g} to {high:.3g} are rounding about 0"
+    return None
+
+
+def duplicate_of(columns: Mapping[str, Numbers]) -> dict[str, str]:
+    """Polar coordinates that contradict the Cartesian ones beside them, with the reason."""
+    if not {"px", "py", "pt"} <= columns.keys() or not columns["pt"].size:
+        return {}
+    px, py, pt = (columns[n].astype(np.float64) for n in ("px", "py", "pt"))
+    off = np.abs(np.hypot(px, py) - pt) / np.maximum(pt, 1e-9)
+    share = float((off > 1e-3).mean())
+    if share < 1e-3:
+        return {}
+    reason = f"at odds with px, py, pz: pt is off by more than 0.1% in {share:.1%} of objects"
+    return {
+        n: reason for n in ("pt", "eta", "phi", "theta") if n in columns and (n != "eta" or "pz" in columns)
+    }
