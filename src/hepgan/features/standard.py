@@ -125,7 +125,7 @@ class StandardColumns(PreciseModule):
             return raw[:, :0]
         x = self.transform(self._limited(raw[:, self.kept], self.limits))
         # On an edge of which there was no data the transform is infinite.
-        x = x.clamp(-FAR, FAR) if bool(torch.isinf(x).any()) else x
+        x = torch.where(torch.isinf(x), x.clamp(-FAR, FAR), x)
         x = x if mask is None else torch.where(mask, x, 0.0)
         bad = torch.isnan(x)
         if bool(bad.any()):

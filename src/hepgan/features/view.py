@@ -48,6 +48,8 @@ def _two_dimensional(values: Tensor) -> Tensor:
     return values.unsqueeze(1) if values.ndim == 1 else values
 
 
+TIE = 1e-12
+
 _BESIDE = ("mass", "energy")
 
 
@@ -201,11 +203,14 @@ class Builder:
         """Puts objects in descending order, where they are not."""
         values = self._stored(collection)[key]
         mask = self._mask(collection)
-        wrong = values[:, 1:] > values[:, :-1]
-        wrong = wrong if mask is None else wrong & mask[:, 1:]
+        # Ties that rounding has broken stay as they are.
+        wrong = values[:, 1:] > values[:, :-1] + TIE * values[:, :-1].abs()
+        wrong = (wrong if mask is None else wrong & mask[:, 1:]).any(1, keepdim=True)
         if bool(wrong.any()):
             ranked = values.detach() if mask is None else torch.where(mask, values.detach(), -torch.inf)
-            self._reorder(collection, torch.sort(ranked, dim=1, descending=True, stable=True).indices)
+            order = torch.sort(ranked, dim=1, descending=True, stable=True).indices
+            unchanged = torch.arange(values.shape[1], device=self.device)
+            self._reorder(collection, torch.where(wrong, order, unchanged))
 
     def _reorder(self, collection: str, order: Tensor) -> None:
         self.fields[collection] = {n: v.gather(1, order) for n, v in self._stored(collection).items()}
