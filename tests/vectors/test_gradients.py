@@ -147,3 +147,22 @@ def test_second_derivatives_are_right_at_regular_points():
         assert torch.autograd.gradgradcheck(
             lambda *x, name=name: getattr(make(("pt", "phi", "eta", "mass"), x), name), leaves, atol=1e-4
         )
+
+
+def test_one_padded_entry_does_not_spoil_the_gradient_of_a_broadcast_vector():
+    jets = vectors.array(
+        pt=torch.tensor([[30.0, 0.0]], dtype=torch.float64),
+        eta=torch.tensor([[0.5, 0.0]], dtype=torch.float64),
+        phi=torch.tensor([[1.0, 0.0]], dtype=torch.float64),
+        mass=torch.tensor([[5.0, 0.0]], dtype=torch.float64),
+    )
+    pt = torch.tensor([[40.0]], dtype=torch.float64)
+    eta = torch.tensor([[0.2]], dtype=torch.float64, requires_grad=True)
+    lead = vectors.array(pt=pt, eta=eta, phi=torch.zeros_like(pt), mass=torch.zeros_like(pt))
+    (with_padding,) = torch.autograd.grad(jets.deltaangle(lead)[:, :1].sum(), eta, retain_graph=True)
+    (alone,) = torch.autograd.grad(jets[:, :1].deltaangle(lead).sum(), eta)
+    assert alone.abs() > 0
+    torch.testing.assert_close(with_padding, alone)
+    (everything,) = torch.autograd.grad(jets.deltaangle(lead).sum(), eta)
+    assert torch.isfinite(everything).all()
+    torch.testing.assert_close(everything, alone)

@@ -91,7 +91,7 @@ def compute(
         raise TypeError(msg)
     function, *returns = entry
     if guard:
-        elements = [finite_gradient(value) if isinstance(value, Tensor) else value for value in elements]
+        elements = _guarded(elements)
     result = function(TorchLib, *elements)
     if guard:
         if isinstance(result, tuple):
@@ -103,6 +103,19 @@ def compute(
     keep = vectors[0] if keep is None else keep
     momentum = any(isinstance(operand, methods.Momentum) for operand in vectors)
     return keep._wrap_result(keep.MomentumClass if momentum else keep.GenericClass, result, returns, 1)
+
+
+def _guarded(elements: list[Any]) -> list[Any]:
+    """Elements whose gradients are kept finite entry by entry.
+
+    They are expanded first: the gradient of a broadcast element is a sum, of which one entry that is not
+    finite would spoil the others.
+    """
+    tensors = [value for value in elements if isinstance(value, Tensor)]
+    if any(value.shape != tensors[0].shape for value in tensors):
+        shape = torch.broadcast_shapes(*(value.shape for value in tensors))
+        elements = [value.expand(shape) if isinstance(value, Tensor) else value for value in elements]
+    return [finite_gradient(value) if isinstance(value, Tensor) else value for value in elements]
 
 
 def uniform(values: Iterable[Any], like: Tensor | None = None) -> tuple[Tensor, ...]:
