@@ -252,19 +252,18 @@ def _known(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def shape(first: Any, second: Any) -> Chi2Result:
+def shape(a: Any, b: Any) -> Chi2Result:
     """The chi2 test of two histograms' shapes (see :func:`hepgan.objectives.distances.chi2_binned`).
 
     Under- and overflow count as bins, and neighbouring bins are merged until they hold 10 effective entries.
 
     Args:
-        first: A histogram (``hist.Hist`` with Weight storage, one axis).
-        second: Another, with the same axis.
+        a: Contents of a histogram with their variances, ``h.view(flow=True)`` with Weight storage.
+        b: Those of another, with the same axis.
 
     Returns:
         chi2, ndf and p-value; NaN, 0 and NaN where a histogram has no net contents.
     """
-    a, b = first.view(flow=True), second.view(flow=True)
     if not (a["value"].sum() > 0 and b["value"].sum() > 0):
         return Chi2Result(math.nan, 0, math.nan)
     return chi2_binned(a["value"], a["variance"], b["value"], b["variance"], min_entries=MIN_ENTRIES)

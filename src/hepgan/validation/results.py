@@ -175,20 +175,21 @@ def binned(
         groups: Otherwise, histograms of random groups of the reference: the floor is between halves of them.
         seed: Seed of the choice of halves.
     """
-    found = shape(reference, generated)
+    found = shape(reference.view(flow=True), generated.view(flow=True))
     if found.ndf < 1:
         return Metric(math.nan, None, None, None, found.p, found.ndf)
     floor = spread = None
     if train is not None:
-        other = shape(train, reference)
+        other = shape(train.view(flow=True), reference.view(flow=True))
         if other.ndf > 0:
             floor, spread = other.chi2 / other.ndf, math.sqrt(2 / other.ndf)
     elif groups is not None:
         rng = _rng(seed, name + "/groups")
+        contents = groups.view(flow=True)
         pairs = []
         for _ in range(10):
             order = rng.permutation(GROUPS)
-            halves = [_part(groups, order[: GROUPS // 2]), _part(groups, order[GROUPS // 2 :])]
+            halves = _sum(contents[order[: GROUPS // 2]]), _sum(contents[order[GROUPS // 2 :]])
             other = shape(*halves)
             if other.ndf > 0:
                 pairs.append(np.full(2, other.chi2 / other.ndf))
@@ -197,14 +198,9 @@ def binned(
     return Metric(found.chi2 / found.ndf, floor, math.sqrt(2 / found.ndf), spread, found.p, found.ndf)
 
 
-def _part(groups: Any, chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
-    """The sum of some groups."""
-    total = groups[0, :].copy()
-    total.view(flow=True)[...] = 0
-    contents = groups.view(flow=True)[np.sort(chosen)]
-    total.view(flow=True)["value"] = contents["value"].sum(axis=0)
-    total.view(flow=True)["variance"] = contents["variance"].sum(axis=0)
-    return total
+def _sum(views: Any) -> dict[str, Any]:
+    """The contents of several histograms together."""
+    return {name: views[name].sum(axis=0) for name in ("value", "variance")}
 
 
 def _tables(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> list[Table]:

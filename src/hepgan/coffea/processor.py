@@ -1,0 +1,209 @@
+"""A coffea processor that fills the histograms of a comparison."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from coffea import processor
+
+from hepgan.coffea.schema import HepganSchema
+from hepgan.errors import InputError
+from hepgan.events import fileset, infer_schema, read_events
+from hepgan.events.reading import Paths
+from hepgan.events.schema import EventSchema
+from hepgan.observables import Observable, ObservableConfig, default_observables, from_config, parse
+from hepgan.validation import Comparison
+from hepgan.validation.samples import GROUPS, empty_histogram, event_weights, fill, flat_values, with_ranges
+
+__all__ = ["ComparisonProcessor", "run_comparison"]
+
+
+class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
+    """Fills one histogram for each observable and dataset, the same as :func:`hepgan.compare` does.
+
+    It runs on NanoEvents, in this process or in others: it holds nothing but text and numbers.
+
+    Args:
+        observables: Observables (expressions with ranges) or their configurations, by name.
+        reference: The dataset of true events; the others are generated ones.
+        weight: The event weight's branch; None for weights of 1.
+        seed: Seed of the random groups, from which the metrics' floors come.
+
+    Raises:
+        RecipeError: If an observable is a Python function, or has no range.
+    """
+
+    def __init__(
+        self,
+        observables: Mapping[str, Observable | ObservableConfig | str],
+        *,
+        reference: str = "reference",
+        weight: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.configs = {
+            name: (o if isinstance(o, Observable) else from_config(o, name)).config
+            for name, o in observables.items()
+        }
+        self.reference, self.weight, self.seed = reference, weight, seed
+        for observable in self.observables.values():
+            observable.axis()
+
+    @property
+    def observables(self) -> dict[str, Observable]:
+        """The observables, by name."""
+        return {name: from_config(config, name) for name, config in self.configs.items()}
+
+    def process(self, events: Any) -> dict[str, Any]:
+        """Histograms of one chunk of events.
+
+        Args:
+            events: NanoEvents, with ``metadata["dataset"]``.
+
+        Returns:
+            ``{dataset: {"histograms": {name: Hist}, "groups": ..., "events": N, "invalid": ...}}``; chunks
+            add up.
+        """
+        about = events.metadata
+        dataset = str(about["dataset"])
+        place = f"{about.get('filename', '')}:{about.get('entrystart', 0)}"
+        weights = self._weights(events, place)
+        observables = self.observables
+        group, groups = None, {}
+        if dataset == self.reference:
+            rng = np.random.default_rng([self.seed, zlib.crc32(place.encode())])
+            group = rng.integers(GROUPS, size=len(weights))
+            groups = {n: empty_histogram(o, groups=True) for n, o in observables.items()}
+        histograms, invalid = {}, {}
+        for name, observable in observables.items():
+            histograms[name] = empty_histogram(observable)
+            values, event = flat_values(observable, _columns(events, observable))
+            invalid[name] = fill(values, event, weights, histograms[name], groups.get(name), group)
+        return {
+            dataset: {
+                "histograms": histograms,
+                "groups": groups,
+                "events": len(weights),
+                "sum_of_weights": float(weights.sum()),
+                "invalid": invalid,
+            }
+        }
+
+    def postprocess(self, accumulator: Any) -> Any:
+        """Nothing is left to do."""
+        return accumulator
+
+    def comparison(
+        self, output: Mapping[str, Any], provenance: Mapping[str, Any] | None = None
+    ) -> Comparison:
+        """The comparison that a runner's output makes.
+
+        Args:
+            output: What ``Runner`` returned, for filesets with the reference and generated datasets.
+            provenance: What a report shall tell besides.
+
+        Raises:
+            InputError: If the reference or every generated dataset is missing.
+        """
+        generated = {label: part["histograms"] for label, part in output.items() if label != self.reference}
+        if self.reference not in output or not generated:
+            found = ", ".join(output) or "nothing"
+            msg = f"needs the dataset {self.reference!r} and a generated one; the output has {found}"
+            raise InputError(msg)
+        true = output[self.reference]
+        samples = {
+            f"{label} sample": {k: part[k] for k in ("events", "sum_of_weights")}
+            for label, part in output.items()
+        }
+        return Comparison.from_histograms(
+            self.observables,
+            true["histograms"],
+            generated,
+            groups=true["groups"],
+            provenance={**(provenance or {}), **samples, "seed": self.seed},
+            seed=self.seed,
+        )
+
+    def _weights(self, events: Any, place: str) -> Any:
+        if self.weight is None:
+            return np.ones(len(events))
+        values = _scalar(events, self.weight)
+        if values is None:
+            msg = "no such branch for the event weight"
+            raise InputError(msg, file=place, branch=self.weight)
+        return event_weights(events, EventSchema(), ak.to_numpy(values), place)
+
+
+def run_comparison(
+    reference: Paths,
+    generated: Paths | Mapping[str, Paths],
+    observables: Mapping[str, Observable | ObservableConfig | str] | None = None,
+    *,
+    executor: Any = None,
+    step: int = 100_000,
+    seed: int = 0,
+) -> Comparison:
+    """Compares files through coffea's ``Runner``; its histograms are those of ``compare``.
+
+    Args:
+        reference: Files of true events (``file.root:Events``, globs, lists).
+        generated: Files of generated events, or several samples by label.
+        observables: The observables; by default those for the reference's schema.
+        executor: coffea's executor; by default ``IterativeExecutor``, in this process.
+        step: Events of a chunk.
+        seed: Seed of the floors' splits.
+
+    Raises:
+        InputError: If a file cannot be read.
+        RecipeError: If an observable does not fit the events, or is a Python function.
+    """
+    schema = infer_schema(reference)
+    samples = dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
+    first = read_events(reference, entry_stop=step)
+    ready = with_ranges(observables or default_observables(schema), first)
+    work = ComparisonProcessor(ready, weight=None if schema.weight is None else _branch(schema), seed=seed)
+    runner = processor.Runner(
+        executor=executor or processor.IterativeExecutor(status=False),
+        schema=HepganSchema,
+        chunksize=step,
+        # coffea's own cache outlives this call, and would serve a rewritten file's old numbers.
+        metadata_cache={},
+    )
+    # Runner takes the trees' names only; steps and entries of a whole fileset are for coffea's dataset tools.
+    files = {
+        dataset: {"files": {path: about["object_path"] for path, about in part["files"].items()}}
+        for dataset, part in fileset({"reference": reference, **samples}, step=step).items()
+    }
+    output = runner(files, processor_instance=work)
+    return work.comparison(output, {"reference": reference, **samples})
+
+
+def _branch(schema: EventSchema) -> str:
+    return schema.scalar(str(schema.weight)).branch
+
+
+def _columns(events: Any, observable: Observable) -> Any:
+    """The collections and scalars that an observable uses, named as in hepgan's events."""
+    names = ak.fields(events)
+    columns = {}
+    for name in parse(observable.expression or "").names:
+        for wanted in (name, name.removeprefix("n")):
+            if wanted in names:
+                columns[wanted] = events[wanted]
+        if name not in names and (values := _scalar(events, name)) is not None:
+            columns[name] = values
+    return ak.zip(columns, depth_limit=1) if columns else events
+
+
+def _scalar(events: Any, name: str) -> Any:
+    """A number of the event, which NanoAODSchema makes ``beam.energy`` of where it is ``beam_energy``."""
+    if name in ak.fields(events):
+        return events[name]
+    group, _, field = name.partition("_")
+    if group in ak.fields(events) and field in ak.fields(events[group]):
+        return events[group][field]
+    return None

@@ -1,0 +1,62 @@
+"""A schema for files in NanoAOD's way of naming, but without all that NanoAOD has."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from coffea.nanoevents import NanoAODSchema
+
+from hepgan.events.behaviors import record_name
+
+__all__ = ["HepganSchema"]
+
+_NEEDED = {
+    "MissingET": {"pt", "phi"},
+    "Vertex": set[str](),
+    "SecondaryVertex": set[str](),
+    "Jet": {"pt", "eta", "phi", "mass"},
+    "FatJet": {"pt", "eta", "phi", "mass"},
+    "PtEtaPhiMCollection": {"pt", "eta", "phi", "mass"},
+    "GenParticle": {"pt", "eta", "phi", "mass", "pdgId"},
+}
+"""Fields that coffea's behaviours cannot do without; others also need a charge."""
+
+_CANDIDATE = {"pt", "eta", "phi", "mass", "charge"}
+
+
+class HepganSchema(NanoAODSchema):  # type: ignore[misc]
+    """NanoAOD's schema, for files without cross-references, event numbers or some of the fields.
+
+    A collection gets coffea's behaviour of that name (``Muon``, ``Jet``, ``MissingET``) where it has the
+    fields for it, and else that of ``vector`` for the coordinates that it has (``Momentum4D`` for
+    ``px, py, pz, energy``), so that momenta can be added in either case. Fields that a file has are
+    never replaced by constants.
+
+    These settings are on the class, so worker processes have them, too.
+    """
+
+    warn_missing_crossrefs = False
+    error_missing_event_ids = False
+    event_ids: ClassVar[list[str]] = []
+
+    def _build_collections(self, field_names: list[str], input_contents: list[Any]) -> Any:
+        found: dict[str, set[str]] = {}
+        for branch in field_names:
+            name, underscore, field = branch.partition("_")
+            if underscore:
+                found.setdefault(name, set()).add(field)
+        given = set(field_names)
+        self.full_like_items = {k: v for k, v in type(self).full_like_items.items() if k not in given}
+        added: dict[str, set[str]] = {}
+        for item in self.full_like_items:
+            name, _, field = item.partition("_")
+            added.setdefault(name, set()).add(field)
+        self.mixins = {n: self._mixin(n, f | added.get(n, set())) for n, f in found.items()}
+        return super()._build_collections(field_names, input_contents)
+
+    @classmethod
+    def _mixin(cls, name: str, fields: set[str]) -> str:
+        wanted = NanoAODSchema.mixins.get(name)
+        if wanted is not None and fields >= _NEEDED.get(wanted, _CANDIDATE):
+            return str(wanted)
+        return record_name(tuple(fields)) or "NanoCollection"
