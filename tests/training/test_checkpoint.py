@@ -129,14 +129,23 @@ def test_broken_and_foreign_files_are_refused(tmp_path):
         read_checkpoint(path)
 
 
-def test_a_checkpoint_that_cannot_be_written_is_one_clear_error(tmp_path):
+def test_a_checkpoint_that_cannot_be_written_is_one_clear_error_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write the checkpoint"):
+    with pytest.raises(OutputError, match=r"c\.safetensors: "):
         write_checkpoint(tmp_path / "file" / "c.safetensors", {"a": torch.zeros(1)}, {})
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="cannot write the checkpoint"):
+    with pytest.raises(OutputError, match="is a folder"):
         write_checkpoint(tmp_path / "folder", {"a": torch.zeros(1)}, {})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_checkpoint_replaces_the_one_before(tmp_path):
+    path = tmp_path / "new" / "c.safetensors"
+    for step in (1, 2):
+        write_checkpoint(path, {"a": torch.full((3,), float(step))}, {"step": step})
+        tensors, state = read_checkpoint(path)
+        assert state["step"] == float(tensors["a"][0]) == step
+    assert [p.name for p in path.parent.iterdir()] == ["c.safetensors"]
 
 
 def test_a_failed_training_leaves_the_checkpoint_before(feature_batch, column, tmp_path):

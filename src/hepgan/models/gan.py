@@ -157,10 +157,12 @@ class GAN(Model):
 
     @torch.no_grad()
     def prepare(self, data: FeatureBatch) -> None:
-        """Standardise the critics' observables by the first 50,000 real events."""
+        """Standardise the critics' observables by up to 50,000 real events, spread over the sample."""
         if not any(c.observables for c in self.config.critics):
             return
-        part = data[:50_000]
+        count = min(50_000, len(data))
+        rows = torch.linspace(0, len(data) - 1, count, dtype=torch.float64, device=data.x.device).long()
+        part = data[rows]
         events = self._decode["decode"](part)
         for critic in self._critics():
             if critic.config.observables:

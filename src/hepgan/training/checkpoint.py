@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from hepgan.errors import ModelFileError, OutputError
+from hepgan._files import replacing, write_tensors
+from hepgan.errors import ModelFileError
 
 __all__ = ["read_checkpoint", "write_checkpoint"]
 
@@ -33,21 +32,11 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
         OutputError: If it can't be written.
     """
     metadata = {_KEY: json.dumps({"version": _VERSION, **state})}
-    # Clones, since safetensors refuses tensors that share memory.
-    content = save({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}, metadata)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path, force=True) as temporary:
+        write_tensors(temporary, content, metadata)
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        msg = f"cannot write the checkpoint: {error.strerror or error}"
-        raise OutputError(msg, file=path) from error
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -321,7 +321,8 @@ class Trainer:
 
 def _digest(data: FeatureBatch) -> str:
     """A digest of 1,000 events, to tell one training sample from another."""
-    rows = torch.linspace(0, len(data) - 1, min(1000, len(data)), device=data.x.device).long()
+    count = min(1000, len(data))
+    rows = torch.linspace(0, len(data) - 1, count, dtype=torch.float64, device=data.x.device).long()
     digest = hashlib.sha256()
     for tensor in (data.x, data.context, data.weight):
         digest.update(tensor.index_select(0, rows).cpu().contiguous().numpy().tobytes())
