@@ -35,7 +35,8 @@ def fileset(
         step: Events in a step; by default the size of the batches that `write_events` makes.
 
     Returns:
-        ``{dataset: {"files": {path: {"object_path", "steps", "num_entries", "uuid"}}, "metadata": {...}}}``.
+        ``{dataset: {"files": {path: {"object_path", "steps", "num_entries", "uuid"}}, "metadata": {...},
+        "treename": ...}}``; the last is for ``processor.Runner``, and left out where trees differ.
 
     Raises:
         InputError: If a file cannot be read, or is no ROOT file.
@@ -45,10 +46,14 @@ def fileset(
         msg = f"step must be positive, not {step}"
         raise ValueError(msg)
     datasets = paths if isinstance(paths, Mapping) else {dataset: paths}
-    return {
-        name: {"files": _files(listed, tree, step), "metadata": dict(metadata or {})}
-        for name, listed in datasets.items()
-    }
+    made: dict[str, Any] = {}
+    for name, listed in datasets.items():
+        files = _files(listed, tree, step)
+        trees = {f["object_path"] for f in files.values()}
+        made[name] = {"files": files, "metadata": dict(metadata or {})}
+        if len(trees) == 1:
+            made[name]["treename"] = trees.pop()
+    return made
 
 
 def _files(paths: Paths, tree: str | None, step: int) -> dict[str, Any]:
