@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 __all__ = ["TrainingProgress"]
 
@@ -27,14 +28,12 @@ class TrainingProgress:
         self._done = done
         self._bar: Progress | None = None
         if shown:
+            whole = Column(no_wrap=True)
             self._bar = Progress(
-                TextColumn("training"),
-                BarColumn(bar_width=30),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
+                BarColumn(bar_width=16),
+                TextColumn("{task.percentage:>3.0f}%", table_column=whole),
+                TimeRemainingColumn(compact=True, table_column=whole),
+                TextColumn("left, {task.fields[text]}"),
             )
 
     def __enter__(self) -> Self:
