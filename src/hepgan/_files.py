@@ -13,15 +13,16 @@ from torch import Tensor
 
 from hepgan.errors import OutputError
 
-__all__ = ["claim", "replacing", "write_tensors"]
+__all__ = ["claim", "claim_folder", "replacing", "write_tensors"]
 
 
-def claim(path: Path, *, force: bool) -> None:
+def claim(path: Path, *, force: bool, make: bool = True) -> None:
     """Sees to it, before any work, that a file can be written.
 
     Args:
         path: The file.
         force: Whether an existing file may be replaced.
+        make: Whether to make its folder, too, where there is none.
 
     Raises:
         OutputError: If it exists (without force), is a folder, or its folder cannot be written to.
@@ -32,14 +33,32 @@ def claim(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         msg = "exists already; --force (force=True) replaces it"
         raise OutputError(msg, file=path)
-    folder = path.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make its folder: {error.strerror}", file=path) from error  # noqa: EM102
-    if not os.access(folder, os.W_OK | os.X_OK):
-        msg = f"no permission to write into {folder}"
+    claim_folder(path.parent, path, make=make)
+
+
+def claim_folder(folder: Path, path: Path, *, make: bool) -> None:
+    """Sees to it that there is, or can be, a folder to write into.
+
+    Args:
+        folder: The folder.
+        path: What is to be written, for the error.
+        make: Whether to make the folder.
+
+    Raises:
+        OutputError: If it cannot be made or written to.
+    """
+    there = next((f for f in (folder, *folder.parents) if f.exists()), folder)
+    if not there.is_dir():
+        msg = f"{there} is a file, not a folder"
         raise OutputError(msg, file=path)
+    if not os.access(there, os.W_OK | os.X_OK):
+        msg = f"no permission to write into {there}"
+        raise OutputError(msg, file=path)
+    if make:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make its folder: {error.strerror}", file=path) from error  # noqa: EM102
 
 
 @contextmanager
@@ -68,7 +87,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         OSError: If it cannot be written.
     """
+    # safetensors leaves files that their owner alone can read; open() gives what the user's umask says.
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file(dict(tensors), path, metadata=dict(metadata))
     except SafetensorError as error:
         raise OSError(str(error)) from error
+    path.chmod(mode)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import uproot
 
+from hepgan._files import claim_folder
 from hepgan.errors import OutputError
 from hepgan.validation import verdicts as words
 from hepgan.validation.metrics import Metric
@@ -50,13 +51,7 @@ def claim_report(folder: str | Path, *, force: bool = False) -> None:
     if folder.is_dir() and not force and any(folder.iterdir()):
         msg = "exists already and is not empty; --force (force=True) replaces the report in it"
         raise OutputError(msg, file=folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be made: {error.strerror or error}", file=folder) from error  # noqa: EM102
-    if not os.access(folder, os.W_OK | os.X_OK):
-        msg = "no permission to write into it"
-        raise OutputError(msg, file=folder)
+    claim_folder(folder, folder, make=False)
 
 
 def save(comparison: Comparison, folder: str | Path, *, force: bool = False) -> Path:
@@ -71,6 +66,7 @@ def save(comparison: Comparison, folder: str | Path, *, force: bool = False) -> 
     folder = Path(folder)
     claim_report(folder, force=force)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
         try:
             _write_histograms(comparison, aside / "histograms.root")
