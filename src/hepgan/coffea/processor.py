@@ -21,6 +21,9 @@ from hepgan.validation.samples import GROUPS, empty_histogram, event_weights, fi
 
 __all__ = ["ComparisonProcessor", "run_comparison"]
 
+RANGE_EVENTS = 100_000
+"""Events from which the ranges of observables are found that have none."""
+
 
 class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
     """Fills one histogram for each observable and dataset, the same as :func:`hepgan.compare` does.
@@ -163,7 +166,7 @@ def run_comparison(
     """
     schema = infer_schema(reference)
     samples = dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
-    first = read_events(reference, entry_stop=step)
+    first = read_events(reference, entry_stop=RANGE_EVENTS)
     ready = with_ranges(observables or default_observables(schema), first)
     work = ComparisonProcessor(ready, weight=None if schema.weight is None else _branch(schema), seed=seed)
     runner = processor.Runner(

@@ -12,8 +12,8 @@ __all__ = ["HepganSchema"]
 
 _NEEDED = {
     "MissingET": {"pt", "phi"},
-    "Vertex": set[str](),
-    "SecondaryVertex": set[str](),
+    "Vertex": {"x", "y", "z"},
+    "SecondaryVertex": {"x", "y", "z", "pt", "eta", "phi", "mass"},
     "Jet": {"pt", "eta", "phi", "mass"},
     "FatJet": {"pt", "eta", "phi", "mass"},
     "PtEtaPhiMCollection": {"pt", "eta", "phi", "mass"},
@@ -52,6 +52,12 @@ class HepganSchema(NanoAODSchema):  # type: ignore[misc]
             name, _, field = item.partition("_")
             added.setdefault(name, set()).add(field)
         self.mixins = {n: self._mixin(n, f | added.get(n, set())) for n, f in found.items()}
+        # An energy is renamed for coffea's own behaviours; vector's need it where there is no mass.
+        self.rename_items = {
+            new: old
+            for new, old in type(self).rename_items.items()
+            if self.mixins.get(old.partition("_")[0]) == NanoAODSchema.mixins.get(old.partition("_")[0])
+        }
         return super()._build_collections(field_names, input_contents)
 
     @classmethod
