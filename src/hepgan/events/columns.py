@@ -184,12 +184,19 @@ def scalar_values(events: ak.Array, name: str, branch: str) -> Numbers:
     return values
 
 
-def sliced(values: Column, start: int, stop: int) -> Column:
-    """Events ``start`` to ``stop`` of a column, without a copy of the numbers."""
-    if not isinstance(values, Jagged):
-        return values[start:stop]
-    offsets = values.offsets[start : stop + 1]
-    return Jagged(offsets - offsets[0], values.content[offsets[0] : offsets[-1]])
+def sliced(columns: Mapping[str, Column], start: int, stop: int) -> dict[str, Column]:
+    """Events ``start`` to ``stop`` of all columns, without a copy of the numbers."""
+    shared: dict[int, NDArray[np.int64]] = {}
+    result: dict[str, Column] = {}
+    for name, values in columns.items():
+        if isinstance(values, Jagged):
+            key, first, last = id(values.offsets), values.offsets[start], values.offsets[stop]
+            if key not in shared:
+                shared[key] = values.offsets[start : stop + 1] - first
+            result[name] = Jagged(shared[key], values.content[first:last])
+        else:
+            result[name] = values[start:stop]
+    return result
 
 
 def concatenated(values: Sequence[Column]) -> Column:

@@ -40,14 +40,9 @@ class Sink(ABC):
         """Completes the file."""
 
 
-def _list_type(branch: Branch) -> Any:
-    content = ak.types.NumpyType(branch.dtype)
-    return ak.types.ListType(content) if branch.jagged else content
-
-
 def _layout(values: Column) -> Any:
     if isinstance(values, Jagged):
-        return ak.contents.ListOffsetArray(ak.index.Index64(values.offsets), _layout(values.content))
+        return _listed(values, _layout(values.content))
     if values.dtype.kind == "U":
         return ak.to_layout(ak.from_iter(values.tolist()) if not len(values) else ak.from_numpy(values))
     return ak.contents.NumpyArray(values)
@@ -57,23 +52,33 @@ class TTreeSink(Sink):
     """A TTree, with counters shared by the branches of a collection, as in NanoAOD."""
 
     def __init__(self, path: Path, branches: Sequence[Branch], tree: str, title: str, level: int) -> None:
-        self._counted = {b.name: b.counter for b in branches if b.jagged}
-        counters = set(self._counted.values())
-        types = {
-            b.name: ak.types.ListType(ak.types.NumpyType("uint8"), parameters={"__array__": "string"})
-            if b.dtype == "string"
-            else (_list_type(b) if b.jagged else np.dtype(b.dtype))
-            for b in branches
-            if b.name not in counters
-        }
+        # One record for each counter, so that uproot counts once for all branches of a collection.
+        self._groups: dict[str, list[str]] = {}
+        for b in branches:
+            if b.jagged:
+                self._groups.setdefault(str(b.counter), []).append(b.name)
+        kinds = {b.name: ak.types.NumpyType(b.dtype) for b in branches if b.jagged}
+        text = ak.types.ListType(ak.types.NumpyType("uint8"), parameters={"__array__": "string"})
+        self._flat = [b.name for b in branches if not b.jagged and b.name not in self._groups]
+        flat = {b.name: text if b.dtype == "string" else np.dtype(b.dtype) for b in branches}
+        types: dict[str, Any] = {name: flat[name] for name in self._flat}
+        for counter, names in self._groups.items():
+            types[_key(counter)] = ak.types.ListType(ak.types.RecordType([kinds[n] for n in names], names))
         self._file = uproot.recreate(path, compression=uproot.ZSTD(level))
         # A capacity of one basket makes uproot write the branches' descriptions once more before the first
         # basket, and with them the titles and counter types, for which it has no arguments.
         self._tree = self._file.mktree(
-            tree, types, title, counter_name=lambda name: str(self._counted[name]), initial_basket_capacity=1
+            tree,
+            types,
+            title,
+            counter_name=_counter_of,
+            field_name=lambda _, name: name,
+            initial_basket_capacity=1,
         )
         described = {b.name: b for b in branches}
         for datum in self._tree._cascading._branch_data:
+            if datum["kind"] == "record":
+                continue
             branch = described[datum["fName"]]
             if datum["kind"] == "counter":
                 datum["dtype"] = np.dtype(branch.dtype).newbyteorder(">")
@@ -84,17 +89,34 @@ class TTreeSink(Sink):
 
     def write(self, columns: Mapping[str, Column]) -> None:
         """Writes one basket of each branch."""
-        counters = set(self._counted.values())
-        self._tree.extend({n: _plain_or_awkward(v) for n, v in columns.items() if n not in counters})
+        data = {n: ak.Array(_layout(v)) if _is_text(v := columns[n]) else v for n in self._flat}
+        for counter, names in self._groups.items():
+            lists = [columns[n] for n in names]
+            contents = [_layout(v.content) for v in lists if isinstance(v, Jagged)]
+            record = ak.contents.RecordArray(contents, names)
+            data[_key(counter)] = ak.Array(_listed(lists[0], record))
+        self._tree.extend(data)
 
     def close(self) -> None:
         """Completes the file."""
         self._file.close()
 
 
-def _plain_or_awkward(values: Column) -> Any:
-    flat = isinstance(values, np.ndarray) and values.dtype.kind != "U"
-    return values if flat else ak.Array(_layout(values))
+def _key(counter: str) -> str:
+    return f"objects of {counter}"
+
+
+def _counter_of(key: str) -> str:
+    return key.removeprefix("objects of ")
+
+
+def _is_text(values: Column) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype.kind == "U"
+
+
+def _listed(values: Column, content: Any) -> Any:
+    offsets = values.offsets if isinstance(values, Jagged) else np.zeros(1, np.int64)
+    return ak.contents.ListOffsetArray(ak.index.Index64(offsets), content)
 
 
 class RNTupleSink(Sink):
@@ -146,7 +168,11 @@ class ParquetSink(Sink):
             metadata={"tree": tree, "title": title},
         )
         self._pa = pa
-        self._file = pq.ParquetWriter(path, self._schema, compression="zstd", compression_level=level)
+        # Dictionaries cost a lot of time, and hardly ever make floating-point numbers smaller.
+        words = [b.name for b in branches if b.dtype == "string"]
+        self._file = pq.ParquetWriter(
+            path, self._schema, compression="zstd", compression_level=level, use_dictionary=words
+        )
 
     def write(self, columns: Mapping[str, Column]) -> None:
         """Writes one row group."""
@@ -157,14 +183,14 @@ class ParquetSink(Sink):
         if isinstance(values, Jagged):
             inner = self._pa.array(values.content, type=kind.value_type)
             return self._pa.LargeListArray.from_arrays(self._pa.array(values.offsets), inner, type=kind)
-        return self._pa.array(_listed(values), type=kind)
+        return self._pa.array(_python(values), type=kind)
 
     def close(self) -> None:
         """Completes the file."""
         self._file.close()
 
 
-def _listed(values: Numbers) -> Any:
+def _python(values: Numbers) -> Any:
     return values.tolist() if values.dtype.kind == "U" else values
 
 

@@ -244,10 +244,10 @@ class EventWriter:
         at = 0
         while self._waiting - at >= self._batch or (whole and at < self._waiting):
             end = min(at + self._batch, self._waiting)
-            self._sink.write({b: sliced(values, at, end) for b, values in joined.items()})
+            self._sink.write(sliced(joined, at, end))
             self.written += end - at
             at = end
-        self._pending = [{b: sliced(v, at, self._waiting) for b, v in joined.items()}]
+        self._pending = [sliced(joined, at, self._waiting)]
         self._waiting -= at
         if not self._waiting:
             self._pending = []
