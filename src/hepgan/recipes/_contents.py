@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hepgan.errors import InputError
 from hepgan.events import Collection, EventSchema, Field, Kind, infer_schema, read_events, schema_of, select
 from hepgan.events.columns import parts, scalar_values
+from hepgan.events.naming import draft
 from hepgan.events.sources import locate, open_source
 from hepgan.recipes._findings import constant_mass, duplicate_of
 
@@ -52,19 +53,24 @@ class Contents:
         file: The file as the user gave it.
         events: The events that were looked at, with only what is to be learned.
         schema: What they hold.
+        structure: What all of the file holds, by the names of its branches alone.
         total: Number of events in the file.
         left_out: What is not learned, and why.
         masses: Masses that are constants but for rounding, by collection, with the reason.
-        complete: Whether everything that is read is learned.
     """
 
     file: str
     events: ak.Array
     schema: EventSchema
+    structure: EventSchema
     total: int
     left_out: dict[str, str] = field(default_factory=dict)
     masses: dict[str, tuple[float, str]] = field(default_factory=dict)
-    complete: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything in the file is learned."""
+        return set(_names(self.structure)) == set(_names(self.schema))
 
     @property
     def different(self) -> int:
@@ -87,8 +93,10 @@ class Contents:
         """The recipe's ``events.select``: whole collections by name, parts by their fields."""
         names: list[str] = []
         for c in self.schema.collections:
-            whole = not any(n.startswith(f"{c.name}.") for n in self.left_out)
-            names += [c.name] if whole else [f"{c.name}.{f.name}" for f in c.fields]
+            whole = self.structure.collection(c.name).field_names
+            names += (
+                [c.name] if set(whole) == set(c.field_names) else [f"{c.name}.{f.name}" for f in c.fields]
+            )
         return [*names, *(n for n in self.schema.scalar_names if n != self.schema.weight)]
 
 
@@ -103,23 +111,25 @@ def look_at(file: str, wanted: Sequence[str], max_events: int) -> Contents:
     Raises:
         InputError: If the file cannot be read, has nothing to learn, or lacks what was asked for.
     """
-    total, others, branches = _size(file)
+    total, structure, others = _structure(file)
+    branches = sum(len(f.branches) for c in structure.collections for f in c.fields)
+    branches += len(structure.scalars)
+    left_out = dict.fromkeys(others, "neither numbers nor lists of numbers")
+    chosen = _asked(structure, wanted, file) if wanted else _default(structure, branches, left_out)
+    names = _names(chosen)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        whole = infer_schema(file, max_events=min(_LOOK, max_events), on_bad="keep")
-    left_out = dict.fromkeys(others, "neither numbers nor lists of numbers")
-    chosen = _asked(whole, wanted, file) if wanted else _default(whole, branches, left_out)
+        chosen = infer_schema(file, branches=names, max_events=min(_LOOK, max_events), on_bad="keep")
+    limits = {c.name: (c.min_count, c.max_count) for c in chosen.collections}
     if not wanted:
         chosen = _without_crowds(chosen, left_out)
     chosen = _without_empty(chosen, left_out)
-    names = [f"{c.name}.{f.name}" for c in chosen.collections for f in c.fields]
-    names += [n for n in chosen.scalar_names if n not in names]
+    names = _names(chosen)
     if not [n for n in names if n != chosen.weight]:
         msg = "nothing in it can be learned"
         raise InputError(msg, file=file)
     events = read_events(file, branches=names, entry_stop=max_events, on_bad="keep")
     seen = schema_of(events)
-    limits = {c.name: (c.min_count, c.max_count) for c in whole.collections}
     # The first look counted the objects of all events, where the file has counters.
     collections = tuple(
         c.model_copy(
@@ -131,11 +141,9 @@ def look_at(file: str, wanted: Sequence[str], max_events: int) -> Contents:
         for c in seen.collections
     )
     schema = seen.model_copy(update={"collections": collections})
-    contents = Contents(file, events, schema, total, left_out)
+    contents = Contents(file, events, schema, structure, total, left_out)
     _drop_unusable(contents, explicit=set(wanted))
     _find_masses(contents)
-    dropped = set(contents.left_out) - set(others)
-    contents.complete = not dropped and not wanted and branches <= _MANY_BRANCHES
     return contents
 
 
@@ -148,15 +156,20 @@ def values_of(
     return parts(events, schema.collection(collection)).fields[name]
 
 
-def _size(file: str) -> tuple[int, list[str], int]:
-    """Number of events, branches that cannot be read, and number of branches."""
-    total, others, branches = 0, [], 0
+def _structure(file: str) -> tuple[int, EventSchema, list[str]]:
+    """Number of events, all that their branches' names tell, and branches that cannot be read."""
+    total, others, structure = 0, [], EventSchema()
     for path, tree in locate(file):
         with open_source(path, tree) as source:
             total += source.entries
             others = list(source.left_out)
-            branches = len(source.branches)
-    return total, others, branches
+            structure = draft(list(source.branches.values()), source.tree)
+    return total, structure, others
+
+
+def _names(schema: EventSchema) -> list[str]:
+    """Everything but identifiers, field by field."""
+    return [*(f"{c.name}.{f.name}" for c in schema.collections for f in c.fields), *schema.scalar_names]
 
 
 def _asked(schema: EventSchema, wanted: Sequence[str], file: str) -> EventSchema:
@@ -169,8 +182,8 @@ def _asked(schema: EventSchema, wanted: Sequence[str], file: str) -> EventSchema
 
 def _default(schema: EventSchema, branches: int, left_out: dict[str, str]) -> EventSchema:
     """Everything, or the main objects of a file of many branches."""
-    if branches > _MANY_BRANCHES and "Muon" in schema.collection_names:
-        here = schema.collection_names
+    here = schema.collection_names
+    if branches > _MANY_BRANCHES and set(_NANO) & set(here):
         names = [
             f"{c}.{f}"
             for c, fields in _NANO.items()
@@ -201,16 +214,20 @@ def _default(schema: EventSchema, branches: int, left_out: dict[str, str]) -> Ev
 
 
 def _without_crowds(schema: EventSchema, left_out: dict[str, str]) -> EventSchema:
-    kept = []
+    kept: list[Collection] = []
+    reasons: dict[str, str] = {}
     for c in schema.collections:
         crowded = c.max_count > 2 * _CROWD or (c.max_count > _CROWD and c.min_count > _CROWD // 2)
         if crowded:
-            left_out[c.name] = (
-                f"up to {c.max_count} objects in an event are constituents; "
-                f"they can be learned by --select {c.name}"
+            reasons[c.name] = (
+                f"up to {c.max_count} objects in an event look like constituents; "
+                f"`hepgan init --select {c.name}` takes them"
             )
         else:
             kept.append(c)
+    if not kept and not schema.scalars:
+        return schema
+    left_out.update(reasons)
     return schema.model_copy(update={"collections": tuple(kept)})
 
 
@@ -266,7 +283,6 @@ def forget(contents: Contents, scalars: Iterable[tuple[str, str]]) -> None:
     kept = tuple(f for f in contents.schema.scalars if f.name not in contents.left_out)
     contents.schema = contents.schema.model_copy(update={"scalars": kept})
     _restrict(contents)
-    contents.complete = contents.complete and not dict(scalars)
 
 
 def _unusable(f: Field, values: NDArray[np.generic]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from hepgan.recipes._findings import Resonance
 __all__ = ["WIDTH", "comment", "model", "observables", "training"]
 
 WIDTH = 100
+_ROUNDING = 1e-6
 
 
 def comment(text: str, indent: str = "", inner: str = "") -> list[str]:
@@ -63,7 +63,7 @@ def training(events: int, different: int) -> Iterator[str]:
             (20_000, 1024, 6000, 2e-3),
             (5_000, 512, 4000, 1e-3),
             (1_000, 256, 2000, 1e-3),
-            (0, 64, 1000, 1e-3),
+            (0, 128, 1000, 1e-3),
         )
         if different >= least
     )
@@ -75,7 +75,7 @@ def training(events: int, different: int) -> Iterator[str]:
     yield f"  steps: {steps}"
     passes = steps * min(batch, events) / max(events, 1)
     yield f"  batch_size: {batch}    # each event is seen {passes:,.0f} times"
-    yield f"  optimiser: {{kind: adamw, lr: {lr:.1e}, betas: [0.9, 0.99], weight_decay: 1.0e-3}}"
+    yield f"  optimiser: {{kind: adamw, lr: {lr:g}, betas: [0.9, 0.99], weight_decay: 1.0e-3}}"
     yield "  schedule: {kind: cosine, warmup: 100}"
     yield "  ema: 0.999"
     yield "  gradient_clip: 1.0"
@@ -87,7 +87,10 @@ def observables(contents: Contents, resonances: list[Resonance]) -> Iterator[str
     found = {f"m_{r.name}": standard("mass", *r.objects, name=f"m_{r.name}") for r in resonances}
     known = {o.expression for o in found.values()}
     found |= {n: o for n, o in default_observables(contents.schema).items() if o.expression not in known}
-    lines = [line for n, o in found.items() if (line := _observable(n, o, contents)) is not None]
+    ranged = [o for o in (_ranged(o, contents) for o in found.values()) if o is not None]
+    size = max((_reach(o) for o in ranged if o.unit == "GeV"), default=0.0)
+    # The pt of a system at rest is rounding.
+    lines = [_line(o) for o in ranged if o.unit != "GeV" or _reach(o) > _ROUNDING * size]
     yield from comment(
         "What to look at in validation: ranges hold 99.8% of the events. Expressions are explained in the "
         "documentation; standard ones are mass, deltaR, HT, ..."
@@ -99,27 +102,31 @@ def observables(contents: Contents, resonances: list[Resonance]) -> Iterator[str
     yield from lines
 
 
-def _observable(name: str, observable: Observable, contents: Contents) -> str | None:
+def _ranged(observable: Observable, contents: Contents) -> Observable | None:
+    """The observable with a range; None if it has only one value, or none."""
     try:
-        values, _ = observable.flat(contents.events)
-        values = np.asarray(values)
-        values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-        if not values.size or values.min() == values.max():
-            return None
-        if not observable.integer and observable.range is None:
-            observable = observable.with_range_from(values)
+        values = np.asarray(observable.flat(contents.events)[0])
     except RecipeError:
         return None
+    values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if not values.size or values.min() == values.max():
+        return None
+    return observable if observable.range is not None else observable.with_range_from(values)
+
+
+def _reach(observable: Observable) -> float:
+    return max(map(abs, observable.range or (0.0,)))
+
+
+def _line(observable: Observable) -> str:
     settings = [f"expression: {json.dumps(observable.expression)}"]
     if observable.range is not None:
         low, high = observable.range
-        if not low < high:
-            observable = replace(observable, range=(low, low + 1))
         settings += [] if observable.integer else [f"bins: {observable.bins}"]
         settings.append(f"range: [{low:.10g}, {high:.10g}]")
     settings += ["log: true"] if observable.log else []
     settings += ["integer: true"] if observable.integer else []
-    if observable.label is not None:
-        settings.append(f"label: {json.dumps(observable.label)}")
+    settings += [] if observable.label is None else [f"label: {json.dumps(observable.label)}"]
     settings += [f"unit: {_plain(observable.unit)}"] if observable.unit else []
-    return f"  {name if name.isidentifier() else json.dumps(name)}: {{{', '.join(settings)}}}"
+    name = observable.name if observable.name.isidentifier() else json.dumps(observable.name)
+    return f"  {name}: {{{', '.join(settings)}}}"

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from toys import dimuons
+
+from hepgan.errors import InputError
+from hepgan.events import EventBatch, read_events, schema_of, select, to_batch, write_events
+from hepgan.features import Representation
+from hepgan.generator import EventGenerator
+from hepgan.recipes import Recipe, draft_recipe, load_recipe
+from hepgan.recipes._findings import constant_mass, find_edge
+
+ALL = [
+    "zmumu_train.root",
+    "drell_yan_train.root",
+    "wz_train.root",
+    "ee_partons_train.root",
+    "dis_train.root",
+    "jet_images_train.root",
+    "fatgan/fatgan_50gev.root",
+    "fatgan/cfatgan_30gev.root",
+    "real/uproot-Zmumu.root",
+    "real/nano_dy.root",
+    "real/Run2012BC_DoubleMuParked_Muons_1000evts_rntuple_v1-0-0-0.root",
+]
+FAST = ["training.steps=5", "training.batch_size=128", "model.network.width=16", "model.steps=2"]
+
+
+def drafted(path: Path | str, tmp_path: Path, **options: Any) -> Recipe:
+    """The recipe, by way of its file."""
+    file = tmp_path / "draft.yaml"
+    file.write_text(draft_recipe(str(path), name="draft", **options))
+    return load_recipe(file)
+
+
+def data_of(recipe: Recipe, path: Path | str, number: int) -> ak.Array:
+    return read_events(path, branches=recipe.branches, entry_stop=number)
+
+
+@pytest.fixture(scope="module")
+def dimuon_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("draft") / "dimuons.root"
+    write_events(path, dimuons(3000, weighted=True))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def dimuon_text(dimuon_file: str) -> str:
+    return draft_recipe(dimuon_file, name="dimuons")
+
+
+def test_resonance_symmetry_and_edges_of_known_events_are_found(dimuon_text: str, tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text(dimuon_text)
+    recipe = load_recipe(tmp_path / "d.yaml")
+    decays = [b for b in recipe.features.blocks if b.kind == "decay"]
+    assert [d.name for d in decays] == ["Z"]
+    assert decays[0].children == ("Muon[0]", "Muon[1]")
+    assert recipe.features.azimuth == "Muon[0] + Muon[1]"
+    assert recipe.features.bounds["Muon.pt"] == (10.0, None)
+    assert recipe.features.bounds["Jet.pt"] == (20.0, None)
+    assert recipe.features.bounds["Muon.iso"] == (0.0, None)
+    assert recipe.events.weight == "genWeight"
+    assert "m_Z" in recipe.observables
+
+
+def test_comments_tell_why(dimuon_text: str) -> None:
+    comments = " ".join(line.strip(" #") for line in dimuon_text.splitlines() if "#" in line)
+    assert "3,000 events" in comments
+    assert "charge: a category" in comments
+    assert "iso: continuous, but exactly 0 in 35.2%" in comments
+    assert "above 10 (smallest 10.0" in comments
+    assert "peaks at 91" in comments
+    assert "are negative" in comments
+    assert max(map(len, [x for x in dimuon_text.splitlines() if x.lstrip().startswith("#")])) <= 130
+
+
+def test_draft_trains_as_it_stands(dimuon_file: str, dimuon_text: str, tmp_path: Path) -> None:
+    path = tmp_path / "d.yaml"
+    path.write_text(dimuon_text)
+    generator = EventGenerator(path).fit(read_events(dimuon_file), seed=1, device="cpu", max_time=0.1)
+    generated = generator.generate(500, seed=2)
+    assert len(generated) == 500
+    assert float(ak.min(generated.Muon.pt)) >= 10.0
+    assert float(ak.min(generated.Muon.iso)) >= 0.0
+    mass = (generated.Muon[:, 0] + generated.Muon[:, 1]).mass
+    assert float(ak.min(mass)) >= 2 * 0.10566
+
+
+def test_asymmetric_azimuths_are_kept(tmp_path: Path) -> None:
+    events = dimuons(3000)
+    phi = ak.unflatten(np.clip(ak.flatten(events.Muon.phi), -1.0, 3.0), ak.num(events.Muon))
+    path = tmp_path / "half.root"
+    write_events(path, ak.with_field(events, ak.with_field(events.Muon, phi, "phi"), "Muon"))
+    recipe = drafted(path, tmp_path)
+    assert recipe.features.azimuth is None
+
+
+def test_numbers_that_cannot_be_learned_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    events = dimuons(1000)
+    values = np.linspace(0, 1, 1000)
+    values[7] = np.nan
+    muons = events.Muon
+    mass = (muons[:, 0] + muons[:, 1]).mass
+    for name, column in (
+        ("broken", values),
+        ("m", ak.values_astype(mass, np.float64)),
+        ("number", np.arange(5, 1005)),
+        ("puWeight", np.random.default_rng(0).random(1000)),
+    ):
+        events = ak.with_field(events, column, name)
+    path = tmp_path / "more.root"
+    write_events(path, events)
+    text = draft_recipe(str(path), name="more")
+    (tmp_path / "d.yaml").write_text(text)
+    recipe = load_recipe(tmp_path / "d.yaml")
+    assert set(recipe.events.select) == {"Muon", "Jet", "MET", "npv"}
+    flat = " ".join(line.strip(" #") for line in text.splitlines())
+    assert "broken: 1 of 1,000 values are not finite" in flat
+    assert "m: equals (Muon[0] + Muon[1]).mass" in flat
+    assert "number: nearly every event has its own value" in flat
+    assert "puWeight: looks like another weight" in flat
+    EventGenerator(recipe.with_settings(FAST)).fit(data_of(recipe, path, 1000), device="cpu").generate(50)
+
+
+def test_select_takes_what_is_asked_for(dimuon_file: str, tmp_path: Path) -> None:
+    recipe = drafted(dimuon_file, tmp_path, select=["Muon.pt", "Muon.eta", "Muon.phi", "Muon.mass", "npv"])
+    assert recipe.events.select == ("Muon.pt", "Muon.eta", "Muon.phi", "Muon.mass", "npv")
+    events = data_of(recipe, dimuon_file, 500)
+    generated = EventGenerator(recipe.with_settings(FAST)).fit(events, device="cpu").generate(20)
+    assert set(generated.fields) == {"Muon", "npv", "genWeight"}
+    assert generated.Muon.fields == ["pt", "eta", "phi", "mass"]
+
+
+def test_unknown_selection_is_an_error_that_names_it(dimuon_file: str) -> None:
+    with pytest.raises(InputError, match="Muom"):
+        draft_recipe(dimuon_file, name="x", select=["Muom"])
+
+
+def test_bound_that_later_events_break_is_not_taken(tmp_path: Path) -> None:
+    events = dimuons(3000)
+    soft = ak.unflatten(np.array([10.5, 5.0], np.float32), [2])
+    last = ak.with_field(events[-1:], ak.with_field(events[-1:].Muon, soft, "pt"), "Muon")
+    path = tmp_path / "late.root"
+    write_events(path, ak.concatenate([events[:-1], last]))
+    assert drafted(path, tmp_path, max_events=2500).features.bounds.get("Muon.pt") is None
+    assert drafted(path, tmp_path, max_events=2500).features.bounds["Jet.pt"] == (20.0, None)
+
+
+@pytest.mark.parametrize("n", [40, 1000, 30_000])
+def test_every_event_is_seen_several_times_whatever_their_number(n: int, tmp_path: Path) -> None:
+    path = tmp_path / "events.root"
+    write_events(path, dimuons(n))
+    training = drafted(path, tmp_path).training
+    assert training.steps * min(training.batch_size, n) >= 50 * n
+
+
+class TestEdges:
+    def test_abrupt_ends_are_edges(self) -> None:
+        rng = np.random.default_rng(1)
+        edge = find_edge(10 + rng.exponential(20, 20_000))
+        assert edge is not None
+        assert edge.value == 10.0
+        both = rng.uniform(-2.5, 2.5, 5_000)
+        lower, upper = find_edge(both), find_edge(both, upper=True)
+        assert lower is not None
+        assert upper is not None
+        assert (lower.value, upper.value) == (-2.5, 2.5)
+
+    def test_tails_and_smooth_ends_are_not(self) -> None:
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            tails = rng.normal(0, 1.7, 20_000), rng.exponential(20, 20_000), rng.standard_cauchy(20_000)
+            assert [find_edge(t, upper=True) for t in tails] == [None, None, None]
+            assert find_edge(rng.rayleigh(10, 20_000)) is None
+
+    def test_edges_are_never_inside_the_values(self) -> None:
+        for seed in range(50):
+            rng = np.random.default_rng(seed)
+            values = rng.uniform(rng.normal(0, 30), 100, 2_000)
+            edge = find_edge(values)
+            assert edge is None or edge.value <= values.min()
+
+    def test_few_values_have_no_edges(self) -> None:
+        assert find_edge(np.random.default_rng(0).uniform(10, 20, 100)) is None
+
+
+def test_masses_that_differ_by_rounding_are_one_mass() -> None:
+    muons = np.array([0.10565836, 0.10565837, 0.1056584], np.float32)
+    found = constant_mass("Muon", muons)
+    assert found is not None
+    assert_allclose(found[0], 0.1056584, rtol=1e-6)
+    electrons = np.random.default_rng(0).normal(0, 0.01, 100)
+    assert (constant_mass("Electron", electrons) or (0,))[0] == 0.000511
+    assert constant_mass("Jet", np.random.default_rng(0).exponential(5, 100)) is None
+    assert constant_mass("Muon", np.full(10, 0.10566)) is None
+
+
+# ------------------------------------------------------------------------- files of the field
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_files_of_the_field_have_drafts_that_represent_them(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    file = shared_data / name
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recipe = drafted(file, tmp_path, max_events=20_000)
+    events = data_of(recipe, file, 2_000)
+    schema = schema_of(events)
+    if recipe.events.select:
+        schema = select(schema, [*recipe.events.select, *recipe.conditions])
+    batch = to_batch(events, schema)
+    representation = Representation(recipe.features, schema, recipe.conditions).fit(batch)
+    again = representation.decode(representation.encode(batch), representation.azimuth(batch))
+    assert_same_events(batch, again)
+    for observable in recipe.make_observables().values():
+        observable.check(schema)
+
+
+def assert_same_events(batch: EventBatch, again: EventBatch) -> None:
+    for name, objects in batch.collections.items():
+        there = again.collections[name].fields
+        momenta = [objects.fields[f] for f in ("px", "py", "pz", "pt") if f in objects.fields]
+        scale = max((float(p.abs().max()) for p in momenta), default=1.0)
+        for field in ("px", "py", "pz", "pt", "eta"):
+            if field in objects.fields:
+                torch.testing.assert_close(
+                    there[field], objects.fields[field].double(), rtol=1e-4, atol=1e-5 * scale
+                )
+        for field, values in objects.fields.items():
+            if not values.is_floating_point():
+                assert torch.equal(there[field].to(values.dtype), values)
+    for name, values in batch.scalars.items():
+        if name != batch.schema.weight:
+            torch.testing.assert_close(again.scalars[name].double(), values.double(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["real/uproot-Zmumu.root", "real/nano_dy.root", "wz_train.root"])
+def test_drafts_of_files_of_the_field_train(name: str, shared_data: Path, tmp_path: Path) -> None:
+    file = shared_data / name
+    recipe = drafted(file, tmp_path, max_events=5_000).with_settings(FAST)
+    events = data_of(recipe, file, 2_000)
+    generated = EventGenerator(recipe).fit(events, seed=1, device="cpu").generate(1000, seed=2)
+    assert len(generated) == 1000
+    assert set(generated.fields) <= set(events.fields)
+
+
+def test_redundant_numbers_of_the_z_sample_are_left_out(shared_data: Path, tmp_path: Path) -> None:
+    text = draft_recipe(str(shared_data / "real/uproot-Zmumu.root"), name="z")
+    assert "M: equals (Particle[0] + Particle[1]).mass" in text
+    assert "Only 500 of these events are different" in text
+    assert "run, event" in text
+
+
+def test_w_and_z_are_found_and_their_common_rest_kept(shared_data: Path, tmp_path: Path) -> None:
+    recipe = drafted(shared_data / "wz_train.root", tmp_path, max_events=20_000)
+    (block,) = recipe.features.blocks
+    assert [child.name for child in block.children] == ["Z", "W"]  # type: ignore[union-attr]
+
+
+def test_settings_of_the_simulation_are_conditions(shared_data: Path, tmp_path: Path) -> None:
+    assert drafted(shared_data / "dis_train.root", tmp_path, max_events=5_000).conditions == ("beam_energy",)
+    assert drafted(shared_data / "fatgan/fatgan_50gev.root", tmp_path, max_events=5_000).conditions == ()
+
+
+def test_main_objects_of_nanoaod_are_taken(shared_data: Path) -> None:
+    text = draft_recipe(str(shared_data / "real/nano_dy.root"), name="nano")
+    recipe_lines = text.splitlines()
+    assert len(recipe_lines) < 250
+    assert "Muon.pt" in text
+    assert "others: not among the main objects" in text
+    assert "Electron: 0.000511" in text
