@@ -21,7 +21,7 @@ from hepgan._files import replacing, write_tensors
 from hepgan.errors import InputError, ModelFileError, RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, schema_of, select, to_awkward, to_batch
 from hepgan.events import with_kinds as _with_kinds
-from hepgan.features import DiscreteModel, FeatureBatch, Representation
+from hepgan.features import DiscreteModel, FeatureBatch, Representation, mirrored
 from hepgan.models import Model, build_model
 from hepgan.objectives.distances import ks, wasserstein_scaled
 from hepgan.observables import Observable
@@ -120,6 +120,7 @@ class EventGenerator:
             generator=torch.Generator().manual_seed(seed),
         )
         pool = features.condition[torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]]
+        smooth = mirrored(representation, features, generator=_rng(seed))
         representation.to(device)
         discrete.to(device)
         torch.manual_seed(seed)
@@ -134,7 +135,7 @@ class EventGenerator:
         reference = batch[validation]
         trainer = Trainer(
             model,
-            features.to(device, torch.float32),
+            smooth.to(device, torch.float32),
             self._training(max_time, time.monotonic() - started),
             seed=seed,
             device=device,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.config import DecayConfig, FeaturesConfig, FieldsConfig, ObjectsConfig
 from hepgan.features.discrete import DiscreteModel, DiscreteVariable
+from hepgan.features.mirror import mirrored
 from hepgan.features.representation import Representation
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "FieldsConfig",
     "ObjectsConfig",
     "Representation",
+    "mirrored",
 ]
