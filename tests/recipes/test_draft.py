@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,21 @@ FAST = ["training.steps=5", "training.batch_size=128", "model.network.width=16",
 
 def drafted(path: Path | str, tmp_path: Path, **options: Any) -> Recipe:
     """The recipe, by way of its file."""
+    return loaded(draft_recipe(str(path), name="draft", **options), tmp_path)
+
+
+def loaded(text: str, tmp_path: Path) -> Recipe:
     file = tmp_path / "draft.yaml"
-    file.write_text(draft_recipe(str(path), name="draft", **options))
+    file.write_text(text)
     return load_recipe(file)
+
+
+@lru_cache
+def field_text(file: Path) -> str:
+    """The draft of a file of the field, made once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return draft_recipe(str(file), name="draft", max_events=20_000)
 
 
 def data_of(recipe: Recipe, path: Path | str, number: int) -> ak.Array:
@@ -211,9 +224,7 @@ def test_files_of_the_field_have_drafts_that_represent_them(
     name: str, shared_data: Path, tmp_path: Path
 ) -> None:
     file = shared_data / name
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        recipe = drafted(file, tmp_path, max_events=20_000)
+    recipe = loaded(field_text(file), tmp_path)
     events = data_of(recipe, file, 2_000)
     schema = schema_of(events)
     if recipe.events.select:
@@ -247,7 +258,7 @@ def assert_same_events(batch: EventBatch, again: EventBatch) -> None:
 @pytest.mark.parametrize("name", ["real/uproot-Zmumu.root", "real/nano_dy.root", "wz_train.root"])
 def test_drafts_of_files_of_the_field_train(name: str, shared_data: Path, tmp_path: Path) -> None:
     file = shared_data / name
-    recipe = drafted(file, tmp_path, max_events=5_000).with_settings(FAST)
+    recipe = loaded(field_text(file), tmp_path).with_settings(FAST)
     events = data_of(recipe, file, 2_000)
     generated = EventGenerator(recipe).fit(events, seed=1, device="cpu").generate(1000, seed=2)
     assert len(generated) == 1000
@@ -255,27 +266,28 @@ def test_drafts_of_files_of_the_field_train(name: str, shared_data: Path, tmp_pa
 
 
 def test_redundant_numbers_of_the_z_sample_are_left_out(shared_data: Path, tmp_path: Path) -> None:
-    text = draft_recipe(str(shared_data / "real/uproot-Zmumu.root"), name="z")
+    text = field_text(shared_data / "real/uproot-Zmumu.root")
     assert "M: equals (Particle[0] + Particle[1]).mass" in text
     assert "Only 500 of these events are different" in text
     assert "run, event" in text
 
 
 def test_w_and_z_are_found_and_their_common_rest_kept(shared_data: Path, tmp_path: Path) -> None:
-    recipe = drafted(shared_data / "wz_train.root", tmp_path, max_events=20_000)
+    recipe = loaded(field_text(shared_data / "wz_train.root"), tmp_path)
     (block,) = recipe.features.blocks
     assert [child.name for child in block.children] == ["Z", "W"]  # type: ignore[union-attr]
 
 
 def test_settings_of_the_simulation_are_conditions(shared_data: Path, tmp_path: Path) -> None:
-    assert drafted(shared_data / "dis_train.root", tmp_path, max_events=5_000).conditions == ("beam_energy",)
-    assert drafted(shared_data / "fatgan/fatgan_50gev.root", tmp_path, max_events=5_000).conditions == ()
+    recipe = loaded(field_text(shared_data / "dis_train.root"), tmp_path)
+    assert recipe.conditions == ("beam_energy",)
+    recipe = loaded(field_text(shared_data / "fatgan/fatgan_50gev.root"), tmp_path)
+    assert recipe.conditions == ()
 
 
 def test_main_objects_of_nanoaod_are_taken(shared_data: Path) -> None:
-    text = draft_recipe(str(shared_data / "real/nano_dy.root"), name="nano")
-    recipe_lines = text.splitlines()
-    assert len(recipe_lines) < 250
+    text = field_text(shared_data / "real/nano_dy.root")
+    assert len(text.splitlines()) < 250
     assert "Muon.pt" in text
     assert "others: not among the main objects" in text
     assert "Electron: 0.000511" in text
