@@ -4,6 +4,8 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hepgan.errors import InputError
 from hepgan.events import EventBatch, Objects, as_events, schema_of, select, to_awkward, to_batch
@@ -105,6 +107,22 @@ def test_computed_integers_are_rounded_and_gradients_left_behind(events):
     npvs = (batch.PV.npvs.double() + 0.3).requires_grad_()
     changed = EventBatch(batch.schema, batch.collections | {"PV": Objects({"npvs": npvs})}, batch.scalars)
     assert np.array_equal(to_awkward(changed).PV.npvs, events.PV.npvs)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=5),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_lists_of_any_lengths_come_back(lists):
+    values = ak.values_astype(ak.Array([*lists, [1.0]]), "float32")[: len(lists)]
+    events = as_events(ak.Array({"Hit_energy": values}))
+    again = to_awkward(to_batch(events))
+    assert ak.to_list(again.Hit.energy) == ak.to_list(values)
+    assert str(again.type) == str(events.type)
 
 
 def test_no_events_make_an_empty_batch(events):

@@ -7,6 +7,7 @@ import uproot
 
 from hepgan.errors import InputError
 from hepgan.events import as_events, infer_schema, iterate_events, read_events, schema_of
+from hepgan.events.sources import locate
 
 
 def test_values_and_types_are_those_of_the_file(columns, path):
@@ -36,6 +37,30 @@ def test_collections_behave_as_momenta(columns, path):
 def test_files_may_be_named_in_many_ways(path):
     for named in (f"{path}:Events", str(path), path, [path], str(path.parent / "*.root:Events")):
         assert len(read_events(named)) == 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "tree"),
+    [
+        ("root://eos.cern.ch:1094//store/a.root", "root://eos.cern.ch:1094//store/a.root", None),
+        ("root://eos.cern.ch//store/a.root:Events", "root://eos.cern.ch//store/a.root", "Events"),
+        (
+            "root://eos.cern.ch:1094//store/a.root:dir/Events;3",
+            "root://eos.cern.ch:1094//store/a.root",
+            "dir/Events",
+        ),
+    ],
+)
+def test_ports_of_addresses_are_no_trees(text, path, tree):
+    assert locate(text) == [(path, tree)]
+
+
+def test_half_precision_is_read_as_single(tmp_path):
+    half = np.linspace(0, 1, 50).astype(np.float16)
+    ak.to_parquet(ak.Array({"x": half}), tmp_path / "half.parquet")
+    events = read_events(tmp_path / "half.parquet")
+    assert events.x.layout.dtype == np.float32
+    assert ak.to_list(events.x) == half.tolist()
 
 
 def test_many_files_are_one_sample_in_order(columns, make):

@@ -92,12 +92,14 @@ def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    if Path(text).exists():
-        return text, None
-    found = re.fullmatch(r"(.+\.[A-Za-z0-9]+|.*[*?\]]):([^:\\]+)", text)
-    if found is None or found[2].startswith("//"):
-        return text, None
-    return found[1], found[2]
+    path = text if "://" in text else str(Path(text).expanduser())
+    if Path(path).exists():
+        return path, None
+    found = re.fullmatch(r"(.+\.[A-Za-z0-9]+|.*[*?\]]):([^:\\]+)", path)
+    # What follows the colon of root://host.domain:1094//file.root is a port.
+    if found is None or re.match(r"\d*/", found[2]):
+        return path, None
+    return found[1], found[2].partition(";")[0]
 
 
 def open_source(path: str, tree: str | None) -> Source:
@@ -248,7 +250,8 @@ def _from_form(name: str, form: Any, *, inside: bool = False) -> list[Branch | s
     if form.parameter("__array__") == "string":
         return [name] if inside else [Branch(name, "string", title=title)]
     if form.is_numpy and not form.inner_shape and np.dtype(form.primitive).kind in "biuf":
-        return [Branch(name, form.primitive, inside, title=title)]
+        # No ROOT tree holds half precision.
+        return [Branch(name, form.primitive.replace("float16", "float32"), inside, title=title)]
     if form.is_list and not inside:
         return (
             _from_form(name, form.content, inside=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
@@ -99,11 +100,8 @@ class EventWriter:
         self._force = force
         self._temporary = self.path.with_name(f".{self.path.stem}.{uuid.uuid4().hex[:12]}.part")
         self._cleanup = weakref.finalize(self, _remove, self._temporary)
-        try:
+        with self._guarded():
             self._sink = FORMATS[chosen](self._temporary, branches, tree or self.schema.tree, title, level)
-        except BaseException as error:
-            self.abort()
-            raise self._failure(error) from error
 
     def extend(self, events: ak.Array | EventBatch) -> None:
         """Adds events.
@@ -119,16 +117,13 @@ class EventWriter:
         if self._sink is None:
             msg = f"{self.path}: the writer is closed"
             raise ValueError(msg)
-        try:
+        with self._guarded():
             columns, size = self._columns(events)
             if size:
                 self._pending.append(columns)
                 self._waiting += size
             if self._waiting >= self._batch:
                 self._flush(whole=False)
-        except BaseException as error:
-            self.abort()
-            raise self._failure(error) from error
 
     @property
     def bytes_written(self) -> int:
@@ -144,14 +139,11 @@ class EventWriter:
         """
         if self._sink is None:
             return
-        try:
+        with self._guarded():
             self._flush(whole=True)
             self._sink.close()
             _claim(self.path, force=self._force)
             self._temporary.replace(self.path)
-        except BaseException as error:
-            self.abort()
-            raise self._failure(error) from error
         self._sink = None
         self._cleanup.detach()
 
@@ -175,10 +167,17 @@ class EventWriter:
         else:
             self.abort()
 
-    def _failure(self, error: BaseException) -> BaseException:
-        if isinstance(error, OutputError) or not isinstance(error, OSError):
-            return error
-        return OutputError(f"cannot be written: {error.strerror or error}", file=self.path)
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Leaves nothing behind after an error."""
+        try:
+            yield
+        except BaseException as error:
+            self.abort()
+            if isinstance(error, OutputError) or not isinstance(error, OSError):
+                raise
+            message = f"cannot be written: {error.strerror or error}"
+            raise OutputError(message, file=self.path) from error
 
     def _columns(self, events: ak.Array | EventBatch) -> tuple[dict[str, Column], int]:
         size = len(events)
