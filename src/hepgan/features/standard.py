@@ -241,7 +241,10 @@ def _bounds(column: Column, options: Mapping[str, Any], values: Tensor) -> tuple
     low = 0.0 if low is None and smallest >= 0 else low
     high = 0.0 if high is None and largest <= 0 else high
     below, above = _sharp_edge(ordered, low), _sharp_edge(-ordered.flip(0), None if high is None else -high)
-    return (low if below is None else below), (high if above is None else -above)
+    # What the recipe says of this column is not for the data to sharpen.
+    low = low if below is None or "low" in options else below
+    high = high if above is None or "high" in options else -above
+    return low, high
 
 
 def _sharp_edge(ordered: Tensor, limit: float | None) -> float | None:

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from feature_samples import fields, rng, uniform
+
+from hepgan.errors import InputError, RecipeError
+from hepgan.events.batch import EventBatch, Objects
+from hepgan.events.schema import Collection, EventSchema, Field
+from hepgan.features.config import FeaturesConfig
+from hepgan.features.representation import Representation
+
+N = 5000
+
+
+def numbers(**values):
+    schema = EventSchema(scalars=tuple(Field(name=n, branches=(n,)) for n in values))
+    return EventBatch(schema, {}, values)
+
+
+def represent(events, **config):
+    return Representation(FeaturesConfig.model_validate(config), events.schema).fit(events)
+
+
+def extremes(representation, events):
+    """What features at -9 and 9 decode to."""
+    features = representation.encode(events)[:2]
+    ends = torch.tensor([[-9.0], [9.0]], dtype=torch.float64).expand(2, representation.size)
+    return representation.decode(features.with_x(ends))
+
+
+def test_sharp_edges_of_the_data_are_kept_and_tails_go_on():
+    g = rng()
+    events = numbers(
+        cut=uniform(g, 15, 60, N),
+        falling=15 - 10 * torch.log(uniform(g, 0, 1, N)),
+        peak=91 + 3 * torch.randn(N, generator=g, dtype=torch.float64),
+    )
+    ends = extremes(represent(events), events)
+    assert float(ends.cut[0]) == pytest.approx(15, abs=0.05)
+    assert float(ends.cut[1]) == pytest.approx(60, abs=0.05)
+    assert float(ends.falling[0]) == pytest.approx(15, abs=0.02)
+    assert float(ends.falling[1]) > 1.2 * float(events.falling.max())
+    assert float(ends.peak[0]) < float(events.peak.min()) - 3
+    assert float(ends.peak[1]) > float(events.peak.max()) + 3
+
+
+def test_numbers_that_are_never_negative_stay_so():
+    events = numbers(energy=torch.randn(N, generator=rng(), dtype=torch.float64) ** 2 + 0.001)
+    assert float(extremes(represent(events), events).energy[0]) >= 0
+    mirrored = numbers(energy=-events.energy)
+    assert float(extremes(represent(mirrored), mirrored).energy[1]) <= 0
+
+
+def test_recipes_can_set_the_edges():
+    events = numbers(x=uniform(rng(), 3, 5, N))
+    block = {
+        "kind": "fields",
+        "fields": ["x"],
+        "transforms": {"x": {"kind": "quantile", "low": 1, "high": 8}},
+    }
+    ends = extremes(represent(events, blocks=[block]), events).x
+    assert 1 <= float(ends[0]) < 2.95
+    assert 5.05 < float(ends[1]) <= 8
+    by_bounds = extremes(represent(events, bounds={"x": [2.9, 5.5]}), events).x
+    assert float(by_bounds[0]) >= 2.9
+    assert float(by_bounds[1]) <= 5.5
+
+
+def test_all_transforms_are_followed_by_a_standardisation():
+    events = numbers(a=uniform(rng(), 10, 90, N), b=uniform(rng(3), 1000, 3000, N))
+    for transform in ("identity", "min_max", "signed_log", ["signed_log", "quantile"], {"kind": "logit"}):
+        representation = represent(events, transform=transform)
+        features = representation.encode(events)
+        torch.testing.assert_close(features.x.mean(0), torch.zeros(2).double(), atol=0.02, rtol=0)
+        torch.testing.assert_close(features.x.std(0), torch.ones(2).double(), atol=0.02, rtol=0)
+        torch.testing.assert_close(representation.decode(features).b, events.b, rtol=1e-9, atol=0)
+
+
+def test_numbers_outside_a_transforms_domain_are_named():
+    events = numbers(pt=uniform(rng(), 10, 90, N))
+    representation = represent(events, transform={"kind": "log_edge", "edge": 10.0})
+    wrong = numbers(pt=torch.tensor([20.0, 5.0], dtype=torch.float64))
+    with pytest.raises(InputError, match="pt is 5") as caught:
+        representation.encode(wrong)
+    assert caught.value.entry == 1
+
+
+def test_azimuths_are_cut_where_there_are_fewest():
+    g = rng()
+    phi = math.pi + 0.7 * torch.randn(N, generator=g, dtype=torch.float64)
+    phi = torch.atan2(torch.sin(phi), torch.cos(phi)).unsqueeze(1)
+    values = {"pt": uniform(g, 20, 90, N, 1), "eta": uniform(g, -2, 2, N, 1), "phi": phi}
+    jet = Collection(name="Jet", layout="jagged", fields=fields("Jet", *values), min_count=1, max_count=1)
+    events = EventBatch(EventSchema(collections=(jet,)), {"Jet": Objects(values)})
+    representation = represent(events)
+    column = representation.names.index("Jet[0].phi")
+    x = representation.encode(events).x[:, column]
+    # Neighbouring angles on both sides of +-pi stay neighbours.
+    near = math.pi - phi[:, 0].abs() < 0.05
+    assert float(x[near].max() - x[near].min()) < 0.4
+    torch.testing.assert_close(representation.decode(representation.encode(events)).Jet.phi, phi)
+
+
+def test_decorrelation_needs_columns_that_always_exist():
+    g = rng()
+    count = torch.randint(1, 3, (N,), generator=g)
+    mask = torch.arange(2) < count.unsqueeze(1)
+    values = {"pt": uniform(g, 20, 90, N, 2), "eta": uniform(g, -2, 2, N, 2), "phi": uniform(g, -3, 3, N, 2)}
+    jet = Collection(name="Jet", layout="jagged", fields=fields("Jet", *values), min_count=1, max_count=2)
+    jets = Objects({n: v.masked_fill(~mask, 0) for n, v in values.items()}, mask)
+    events = EventBatch(EventSchema(collections=(jet,)), {"Jet": jets})
+    with pytest.raises(RecipeError, match="must exist in every event"):
+        represent(events, blocks=[{"kind": "objects", "collection": "Jet", "pca": True}])
