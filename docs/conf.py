@@ -26,7 +26,7 @@ exclude_patterns = ["_build", "_ext"]
 default_role = "py:obj"
 nitpicky = False
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 autodoc_typehints = "signature"

@@ -24,7 +24,11 @@ from pydantic_core import PydanticUndefined
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-INLINE = re.compile(r"``(?P<code>.+?)``|:[a-z:]+:`~?(?P<role>[^`]+)`|`(?P<object>[^`]+)`|\*(?P<emph>\w[^*]*)\*")
+from hepgan.features.config import TransformSpec
+
+INLINE = re.compile(
+    r"``(?P<code>.+?)``|:[a-z:]+:`~?(?P<role>[^`]+)`|`(?P<object>[^`]+)`|\*(?P<emph>\w[^*]*)\*"
+)
 PLAIN = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
 
 
@@ -50,7 +54,8 @@ def inline(text: str) -> list[nodes.Node]:
 def paragraph(*content: str | nodes.Node) -> nodes.paragraph:
     block = nodes.paragraph()
     for part in content:
-        block.extend(inline(part) if isinstance(part, str) else [part])
+        # docutils' Text is a str, too
+        block.extend([part] if isinstance(part, nodes.Node) else inline(part))
     return block
 
 
@@ -102,7 +107,8 @@ def identity(kind: type[BaseModel]) -> str:
 def kind_of(kind: type[BaseModel]) -> str | None:
     """The text by which a recipe chooses a class."""
     field = kind.model_fields.get("kind")
-    return field.default if field is not None and isinstance(field.default, str) else None
+    chosen = field is not None and typing.get_origin(field.annotation) is Literal
+    return field.default if chosen else None
 
 
 def title(kind: type[BaseModel]) -> str:
@@ -112,6 +118,8 @@ def title(kind: type[BaseModel]) -> str:
 
 def spelled(annotation: Any) -> list[nodes.Node]:
     """A type in YAML's words, with links to settings classes."""
+    if annotation == TransformSpec:
+        return [nodes.emphasis(text="transform")]
     if is_config(annotation):
         return [nodes.reference("", annotation.__name__, refid=identity(annotation), internal=True)]
     if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
@@ -129,16 +137,28 @@ def spelled(annotation: Any) -> list[nodes.Node]:
         return [nodes.Text("list of ("), *spelled(arguments[0]), nodes.Text(")")]
     if origin in (tuple, list):
         inside = [part for a in arguments for part in [nodes.Text(", "), *spelled(a)]][1:]
-        return [nodes.Text("list of ("), *inside, nodes.Text(")")] if origin is list else [
-            nodes.Text("["), *inside, nodes.Text("]")
-        ]
+        return (
+            [nodes.Text("list of ("), *inside, nodes.Text(")")]
+            if origin is list
+            else [nodes.Text("["), *inside, nodes.Text("]")]
+        )
     if origin is dict:
         return [
-            nodes.Text("mapping of ("), *spelled(arguments[0]), nodes.Text(") to ("), *spelled(arguments[1]),
+            nodes.Text("mapping of ("),
+            *spelled(arguments[0]),
+            nodes.Text(") to ("),
+            *spelled(arguments[1]),
             nodes.Text(")"),
         ]
     name = getattr(annotation, "__forward_arg__", None) or getattr(annotation, "__name__", None)
     return [nodes.Text("anything" if annotation is Any else str(name or annotation))]
+
+
+def in_yaml(text: str) -> str:
+    """A description, with YAML's spelling of Python's constants."""
+    for python, yaml in (("None", "null"), ("False", "false"), ("True", "true")):
+        text = re.sub(rf"(?<!`)\b{python}\b(?!`)", f"``{yaml}``", text)
+    return text
 
 
 def choices(values: Sequence[Any]) -> list[nodes.Node]:
@@ -173,7 +193,11 @@ def default(field: FieldInfo) -> list[nodes.Node]:
 
 def yaml_of(value: Any) -> str:
     if isinstance(value, BaseModel):
-        inside = {n: getattr(value, n) for n in type(value).model_fields if n == "kind" or n in value.model_fields_set}
+        inside = {
+            n: getattr(value, n)
+            for n in type(value).model_fields
+            if n == "kind" or n in value.model_fields_set
+        }
         return "{" + ", ".join(f"{n}: {yaml_of(v)}" for n, v in inside.items()) + "}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(yaml_of, value)) + "]"
@@ -220,7 +244,12 @@ class ConfigDirective(SphinxDirective):
             if bounds:
                 what += nodes.Text(f", {bounds}")
             rows.append(
-                [paragraph(nodes.literal(text=name)), what, paragraph(*default(field)), paragraph(described[name])]
+                [
+                    paragraph(nodes.literal(text=name)),
+                    what,
+                    paragraph(*default(field)),
+                    paragraph(in_yaml(described[name])),
+                ]
             )
         if rows:
             section += table(("key", "value", "default", "meaning"), rows, (15, 25, 18, 42))
@@ -241,8 +270,12 @@ class CommandDirective(SphinxDirective):
         found: list[nodes.Node] = []
         top = click.Context(cli, info_name="hepgan", terminal_width=100, max_content_width=100)
         for name, command in {"": cli, **cli.commands}.items():
-            context = top if command is cli else click.Context(
-                command, info_name=name, parent=top, terminal_width=100, max_content_width=100
+            context = (
+                top
+                if command is cli
+                else click.Context(
+                    command, info_name=name, parent=top, terminal_width=100, max_content_width=100
+                )
             )
             section = nodes.section(ids=[nodes.make_id(f"hepgan-{name or 'command'}")])
             section += nodes.title(text=f"hepgan {name}".strip())
