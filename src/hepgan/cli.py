@@ -1,119 +1,117 @@
-"""The command line: parses, calls the library, says what happened."""
+"""The command line: parses, calls the library, says what happened and what comes next."""
 
 from __future__ import annotations
 
-import re
+import shlex
 import sys
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from hepgan import __version__
-from hepgan.errors import HepganError, InputError
+from hepgan._console import Count, Duration, Group, progress, run, say
+from hepgan.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from hepgan.generator import EventGenerator
 
 __all__ = ["main"]
-
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False, soft_wrap=True)
-
-
-class _Duration(click.ParamType[float]):
-    """Seconds, written as 90, 90s, 10m or 1.5h."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
-        match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smh]?)", str(value).strip())
-        if not match or float(match[1]) <= 0:
-            self.fail(f"{value!r} is not a time; write 90s, 10m or 1.5h", param, ctx)
-        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-class _Count(click.ParamType[int]):
-    """A positive whole number, 1e6 and 1_000_000 included."""
-
-    name = "count"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            number = float(str(value).replace("_", ""))
-        except ValueError:
-            number = 0.5
-        if number != int(number) or number < 1:
-            self.fail(f"{value!r} is not a positive whole number", param, ctx)
-        return int(number)
-
 
 FILE = click.Path(path_type=Path)
 OVERWRITE = click.option("--force", is_flag=True, help="Replace existing output.")
 DEVICE = click.option("--device", help="cpu, cuda, cuda:1, ...  [default: a GPU if there is one]")
 SEED = click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 2**32 - 2),
     default=0,
     show_default=True,
     help="The same seed gives the same result.",
 )
+PYTHIA_SEED = click.option(
+    "--seed",
+    type=click.IntRange(1, 899_999_999),
+    default=1,
+    show_default=True,
+    help="The same seed gives the same events.",
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="hepgan")
 def cli() -> None:
     """Learn an event generator from your own ROOT files, and know how far to trust it.
 
     Energies, momenta and masses are in GeV, angles in radians. Files are named FILE.root:Tree; the tree
-    may be left out if there is only one. Globs and Parquet files work too.
+    may be left out if there is only one, or one called Events. Globs (in quotes) and Parquet files work
+    too. Each command has its own --help.
     """
 
 
-@cli.command()
+@cli.command(short_help="See the whole way at once, on simulated events.", example="hepgan quickstart")
 @click.option(
     "-o", "--output", type=FILE, default="quickstart", show_default=True, help="Folder to write into."
 )
 @click.option(
-    "-n", "--events", type=_Count(), default=60_000, show_default=True, help="Training events to simulate."
+    "-n", "--events", type=Count(), default=60_000, show_default=True, help="Training events to simulate."
 )
-@click.option("--max-time", type=_Duration(), default="3m", show_default=True, help="Longest training time.")
-@SEED
+@click.option(
+    "--max-time",
+    type=Duration(),
+    default="3m",
+    show_default=True,
+    help="Longest training time: 90s, 10m, 1.5h.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 449_999_998),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same result.",
+)
 @OVERWRITE
 def quickstart(output: Path, events: int, max_time: float, seed: int, force: bool) -> None:
     """Simulate Z -> mu mu events, learn them, generate 100,000 more, and judge them.
 
     Needs the extra `pythia` (pip install "hepgan[pythia]").
     """
-    from hepgan.quickstart import run
+    from hepgan.quickstart import run as run_quickstart
 
-    run(output, events=events, max_time=max_time, seed=seed, force=force, say=out.print)
+    run_quickstart(output, events=events, max_time=max_time, seed=seed, force=force, say=say)
 
 
-@cli.command()
+@cli.command(
+    short_help="Simulate events of a published system.",
+    example="hepgan dataset zmumu -n 60000 --seed 1 -o train.root",
+)
 @click.argument("name")
-@click.option("-n", "--events", type=_Count(), default=10_000, show_default=True, help="Number of events.")
-@SEED
+@click.option("-n", "--events", type=Count(), default=10_000, show_default=True, help="Number of events.")
+@PYTHIA_SEED
 @click.option("-o", "--output", type=FILE, required=True, help="ROOT file to write.")
 @OVERWRITE
 def dataset(name: str, events: int, seed: int, output: Path, force: bool) -> None:
     """Simulate events of a published system with Pythia 8 into a ROOT file.
 
-    NAME is zmumu, ee_partons, drell_yan, wz, dis or jet_images. Needs the extra `pythia`.
+    NAME is zmumu, ee_partons, drell_yan, wz, dis or jet_images. Needs the extra `pythia`
+    (pip install "hepgan[pythia]"). Take other seeds for training and for judging.
     """
     from hepgan.datasets import make_dataset
 
-    with _progress("simulating", events) as advance:
+    with progress("simulating", events) as advance:
         make_dataset(name, events, output, seed=seed, force=force, on_progress=advance)
-    out.print(f"{events} events of {name} in {output}")
+    say(f"{events:,} events of {name} in {output}")
+    if resources.files("hepgan").joinpath("recipes", f"{name}.yaml").is_file():
+        _next("train", name, output, "-o", output.with_suffix(".safetensors"))
+    else:
+        _next("init", output, "-o", output.with_suffix(".yaml"))
 
 
-@cli.command()
+@cli.command(short_help="List the recipes, or print one.", example="hepgan recipes zmumu > my.yaml")
 @click.argument("name", required=False)
 def recipes(name: str | None) -> None:
-    """List the recipes that come with hepgan, or print one as YAML."""
+    """List the recipes that come with hepgan, or print the one called NAME as YAML, to start from."""
     from hepgan.recipes import recipe_names, recipe_text
 
     if name is not None:
@@ -122,34 +120,42 @@ def recipes(name: str | None) -> None:
     names = recipe_names()
     width = max(map(len, names))
     for recipe, description in names.items():
-        click.echo(f"{recipe:{width}}  {description}")
+        say(f"{recipe:{width}}  {description}")
 
 
-@cli.command()
+@cli.command(
+    short_help="Draft a recipe for your own file.",
+    example="hepgan init events.root:Events --select Muon --select MET.pt -o my.yaml",
+)
 @click.argument("file")
 @click.option("-o", "--output", type=FILE, required=True, help="YAML file to write.")
 @click.option(
     "--select",
     multiple=True,
     metavar="NAME",
-    help="Collections, fields (Muon.pt) and scalars to learn; repeat it.  [default: all that can be]",
+    help="Collections (Muon), fields (Muon.pt) and scalars to learn; repeat it.  [default: all that can be]",
 )
 @OVERWRITE
 def init(file: str, output: Path, select: tuple[str, ...], force: bool) -> None:
     """Draft a recipe for FILE.root:Tree, with comments that explain each choice.
 
-    It trains as it stands.
+    It trains as it stands. Kinds of numbers, hard edges, resonances and symmetries are found in the data.
     """
-    from hepgan._files import replacing
+    from hepgan._files import claim, replacing
     from hepgan.recipes import draft_recipe
 
+    claim(output, force=force, make=False)
     text = draft_recipe(file, name=output.stem, select=select)
     with replacing(output, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    out.print(f"wrote {output}; next: hepgan train {output} {file} -o {output.stem}.safetensors")
+    say(f"recipe in {output}; read its comments")
+    _next("train", output, file, "-o", output.with_suffix(".safetensors"))
 
 
-@cli.command()
+@cli.command(
+    short_help="Learn events by a recipe.",
+    example="hepgan train zmumu train.root:Events -o zmumu.safetensors --max-time 10m",
+)
 @click.argument("recipe")
 @click.argument("files", nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Model file to write (.safetensors).")
@@ -163,12 +169,16 @@ def init(file: str, output: Path, select: tuple[str, ...], force: bool) -> None:
 @SEED
 @DEVICE
 @click.option(
-    "--max-time", type=_Duration(), help="Longest time (90s, 10m, 1.5h); the learning rate follows."
+    "--max-time",
+    type=Duration(),
+    help="Longest time (90s, 10m, 1.5h); the learning rate follows it.  [default: the recipe's]",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of a training that was stopped.")
 @click.option("--drop-bad", is_flag=True, help="Drop events with NaN and the like, and say how many.")
 @OVERWRITE
+@click.pass_obj
 def train(
+    given: Sequence[str],
     recipe: str,
     files: tuple[str, ...],
     output: Path,
@@ -183,49 +193,63 @@ def train(
     """Learn the events of FILES (FILE.root:Tree ...) by a RECIPE (a name or a YAML file).
 
     Ctrl-C ends cleanly; --resume goes on from there, as from the last checkpoint after a crash. The
-    history stands in OUTPUT's folder as a table (.history.csv) and a plot (.history.png).
+    history stands beside the model as a table (.history.csv) and a plot (.history.png).
     """
     from hepgan._files import claim
     from hepgan.events import read_events
-    from hepgan.generator import EventGenerator
+    from hepgan.generator import EventGenerator, choose_device
     from hepgan.recipes import load_recipe
-    from hepgan.training import plot_history
 
     chosen = load_recipe(recipe).with_settings(settings)
-    claim(output, force=force)
+    claim(output, force=force, make=False)
+    checkpoint = _beside(output, ".checkpoint.safetensors")
+    if checkpoint.exists() and not (resume or force):
+        msg = "a training was stopped here; --resume goes on with it, --force begins anew"
+        raise OutputError(msg, file=checkpoint)
+    where = choose_device(device)
     events = read_events(
         list(files),
         schema=chosen.events.layout,
         branches=chosen.branches,
         on_bad="drop" if drop_bad else "raise",
     )
-    err.print(f"{len(events)} events; training {chosen.name}")
-    checkpoint = output.with_suffix(".checkpoint.safetensors")
-    generator = EventGenerator(chosen).fit(
-        events,
-        seed=seed,
-        device=device,
-        max_time=max_time,
-        checkpoint=checkpoint,
-        resume=resume,
-        progress=err.is_terminal,
-    )
-    history = generator.history
-    if history is not None and history.status == "interrupted":
-        err.print(f"interrupted; the same command with --resume goes on from {checkpoint}")
-        raise click.exceptions.Exit(130)
+    begun = resume and checkpoint.exists()
+    say(f"{len(events):,} events; {'going on with' if begun else 'training'} {chosen.name} on {where}")
+    generator = EventGenerator(chosen)
+    try:
+        generator.fit(
+            events,
+            seed=seed,
+            device=where,
+            max_time=max_time,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=sys.stderr.isatty(),
+        )
+    except InputError as error:
+        if error.file is not None:
+            raise
+        where_bad = ", ".join(files)
+        raise InputError(error.message, file=where_bad, branch=error.branch, entry=error.entry) from error
+    except KeyboardInterrupt:
+        _stopped(given, checkpoint)
+    if generator.history is not None and generator.history.status == "interrupted":
+        _stopped(given, checkpoint)
     generator.save(output, force=force)
-    if history is not None:
-        history.losses.to_csv(output.with_suffix(".history.csv"))
-        plot_history(history).savefig(output.with_suffix(".history.png"), dpi=120)
+    _write_history(generator, output)
     checkpoint.unlink(missing_ok=True)
-    out.print(f"model in {output} ({output.stat().st_size / 1e6:.1f} MB)")
-    _say_summary(generator.summary)
+    for line in _learned(generator):
+        say(line)
+    say(f"model in {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    _next("generate", output, "-n", 100_000, "-o", "generated.root")
 
 
-@cli.command()
+@cli.command(
+    short_help="Generate events with a model.",
+    example="hepgan generate zmumu.safetensors -n 1e6 --seed 1 -o generated.root",
+)
 @click.argument("model", type=FILE)
-@click.option("-n", "--events", type=_Count(), required=True, help="Number of events, 1e6 for instance.")
+@click.option("-n", "--events", type=Count(), required=True, help="Number of events, 1e6 for instance.")
 @click.option(
     "-o",
     "--output",
@@ -239,20 +263,19 @@ def train(
     "conditions",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A condition of the model: a number, or FILE.root:Tree whose events give it.",
+    help="A condition of the model: a number, or FILE.root:Tree whose events give it; repeat it.  "
+    "[default: drawn as in training]",
 )
 @click.option(
     "--format",
     "file_format",
     type=click.Choice(["ttree", "rntuple", "parquet"]),
-    default="ttree",
-    show_default=True,
-    help="What to write.",
+    help="What to write.  [default: parquet for .parquet, else ttree]",
 )
 @click.option(
-    "--shard-size", type=_Count(), default=1_000_000, show_default=True, help="Events in a file of a folder."
+    "--shard-size", type=Count(), default=1_000_000, show_default=True, help="Events in a file of a folder."
 )
-@click.option("--workers", type=_Count(), help="Threads.  [default: one for each core]")
+@click.option("--workers", type=Count(), help="Threads.  [default: one for each core]")
 @DEVICE
 @OVERWRITE
 def generate(
@@ -276,31 +299,48 @@ def generate(
     from hepgan.production import produce
 
     generator = EventGenerator.load(model, device=device)
-    with _progress("generating", events) as advance:
+    named: Any = "parquet" if output.suffix in (".parquet", ".pq") else "ttree"
+    given = _conditions(conditions, generator, events)
+    with progress("generating", events) as advance:
         production = produce(
             generator,
             events,
             output,
             seed=seed,
-            condition=_conditions(conditions),
-            format="parquet" if output.suffix in (".parquet", ".pq") else file_format,
+            condition=given,
+            format=file_format or named,
             shard_size=shard_size,
             workers=workers,
             force=force,
             on_progress=advance,
         )
     rate = production.events / production.seconds
-    out.print(f"{events} events in {output} ({rate:,.0f} events/s)")
+    held = "" if production.files == (output,) else f"{len(production.files)} files of "
+    say(f"{events:,} events in {held}{output} ({rate:,.0f} events/s)")
     if production.fileset is not None:
-        out.print(f"fileset for coffea in {production.fileset}")
+        say(f"fileset for coffea in {production.fileset}")
+    made = output if production.files == (output,) else output / f"*{production.files[0].suffix}"
+    _next("validate", "REFERENCE.root", made, "-o", "report")
 
 
-@cli.command()
+@cli.command(
+    short_help="Judge generated events against true ones.",
+    example="hepgan validate test.root:Events generated.root --recipe zmumu --train train.root -o report",
+)
 @click.argument("reference")
 @click.argument("generated")
 @click.option("-o", "--output", type=FILE, required=True, help="Folder for the report.")
-@click.option("--recipe", help="Take the observables of a recipe (a name or a YAML file).")
-@click.option("--train", "training", help="FILE.root:Tree of the training events: floors and memorisation.")
+@click.option(
+    "--recipe",
+    help="Take the observables of a recipe (a name or a YAML file).  "
+    "[default: all fields, numbers of objects, masses of pairs]",
+)
+@click.option(
+    "--train",
+    "training",
+    metavar="FILE",
+    help="The training events, for floors and memorisation.  [default: halves of REFERENCE give floors]",
+)
 @SEED
 @OVERWRITE
 def validate(
@@ -314,114 +354,112 @@ def validate(
 ) -> None:
     """Judge GENERATED events against REFERENCE events, which training must not have seen.
 
-    Writes report.html, metrics.json and histograms.root. Every metric stands beside its floor: the same
-    metric between two true samples.
+    Both are FILE.root:Tree or a glob in quotes. Writes report.html, metrics.json and histograms.root.
+    Every metric stands beside its floor: the same metric between two true samples.
     """
     from hepgan.recipes import load_recipe
     from hepgan.validation import claim_report, compare_files
 
     observables = None if recipe is None else load_recipe(recipe).make_observables()
     claim_report(output, force=force)
+    if training == reference:
+        msg = "is both the reference and the training sample; judge by events that training has not seen"
+        raise InputError(msg, file=reference)
     comparison = compare_files(reference, generated, observables, train=training, seed=seed)
     comparison.save(output, force=force)
     for line in comparison.verdicts():
-        out.print(line, markup=False)
-    out.print(f"report in {output / 'report.html'}")
+        say(line)
+    say(f"report in {output / 'report.html'}")
 
 
-@cli.command()
+@cli.command(short_help="Tell what a model file holds.", example="hepgan info zmumu.safetensors")
 @click.argument("model", type=FILE)
 def info(model: Path) -> None:
     """Tell what a MODEL file holds: recipe, events, training, versions."""
     from hepgan.generator import EventGenerator
 
     generator = EventGenerator.load(model, device="cpu")
-    out.print(f"{model} ({model.stat().st_size / 1e6:.1f} MB)", markup=False)
+    say(f"{model} ({model.stat().st_size / 1e6:.1f} MB)")
     for line in generator.describe():
-        out.print(line, markup=False)
+        say(line)
 
 
-def _conditions(given: Sequence[str]) -> dict[str, Any]:
+def _conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:
     from hepgan.events import read_events
 
+    names = generator.recipe.conditions
     values: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
-        if not equals:
+        if not equals or not name or not value:
             msg = f"--condition {text!r}: expected NAME=VALUE"
+            raise InputError(msg)
+        if name not in names:
+            msg = f"--condition {text!r}: the model has {', '.join(names) or 'none'}"
             raise InputError(msg)
         try:
             values[name] = float(value)
         except ValueError:
-            events = read_events(value)
-            if name not in events.fields:
-                msg = "no such scalar"
+            column = read_events(value, branches=[name])[name].to_numpy()
+            if len(column) < events:
+                msg = f"{len(column):,} events cannot give the condition of {events:,}"
                 raise InputError(msg, file=value, branch=name) from None
-            values[name] = events[name].to_numpy()
+            values[name] = column
     return values
 
 
-def _say_summary(summary: dict[str, Any]) -> None:
-    for key in ("seconds", "steps", "best_step", "selection"):
-        if summary.get(key) not in (None, {}):
-            out.print(f"  {key.replace('_', ' ')}: {summary[key]}", markup=False)
+def _stopped(given: Sequence[str], checkpoint: Path) -> None:
+    """Tells how to go on with a training, and ends."""
+    if not checkpoint.exists():
+        raise KeyboardInterrupt
+    again = shlex.join(["hepgan", *given, *([] if "--resume" in given else ["--resume"])])
+    click.echo(f"hepgan: interrupted; {checkpoint} holds all that was learned; to go on: {again}", err=True)
+    raise click.exceptions.Exit(130)
 
 
-class _progress:
-    """A bar with rate and time left on a terminal; nothing elsewhere."""
+def _write_history(generator: EventGenerator, output: Path) -> None:
+    from hepgan._files import replacing
+    from hepgan.training import plot_history
 
-    def __init__(self, what: str, total: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    history = generator.history
+    if history is None:
+        return
+    with replacing(_beside(output, ".history.csv"), force=True) as temporary:
+        history.losses.to_csv(temporary)
+    with replacing(_beside(output, ".history.png"), force=True) as temporary:
+        plot_history(history).savefig(temporary, dpi=120)
 
-        self._total = total
-        self._bar = Progress(
-            TextColumn(what),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=err,
-            disable=not err.is_terminal,
-            transient=True,
+
+def _learned(generator: EventGenerator) -> list[str]:
+    """What the training came to."""
+    found = generator.summary
+    why = {"time": ", out of time", "patience": ", no better model for long"}.get(found["status"], "")
+    lines = [f"{found['steps']:,} steps in {found['seconds']:,.0f} s{why}"]
+    metrics = {k: v for k, v in found["metrics"].items() if k != "step"}
+    if metrics:
+        kept = (
+            "at the end" if found["best_step"] is None else f"at step {found['best_step']:,}, which is kept"
         )
+        lines.append(f"{kept}: " + ", ".join(f"{k} {v:.3g}" for k, v in metrics.items()))
+    return lines
 
-    def __enter__(self) -> Callable[[int], None]:
-        self._bar.__enter__()
-        task = self._bar.add_task("", total=self._total, rate="")
 
-        def advance(done: int) -> None:
-            speed = self._bar.tasks[task].speed
-            self._bar.update(task, completed=done, rate=f"{speed:,.0f} events/s" if speed else "")
+def _beside(output: Path, ending: str) -> Path:
+    return output.with_name(output.name.removesuffix(".safetensors") + ending)
 
-        return advance
 
-    def __exit__(self, *exception: Any) -> None:
-        self._bar.__exit__(*exception)
+def _next(*words: object) -> None:
+    say("next: " + shlex.join(["hepgan", *map(str, words)]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; a user's error is one line and exit status 2."""
-    warnings.showwarning = _warn
-    try:
-        status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-    except HepganError as error:
-        _fail(" ".join(str(error).split()), 2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
-    except MemoryError:
-        _fail("out of memory", 2)
-    else:
-        sys.exit(status if isinstance(status, int) else 0)
+    """Runs the command line; a user's error is one line and exit status 2.
 
+    Args:
+        arguments: What stands after ``hepgan``; ``sys.argv`` if None.
 
-def _fail(message: str, status: int) -> None:
-    err.print(f"hepgan: {message}", markup=False, soft_wrap=True)
-    sys.exit(status)
-
-
-def _warn(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-    if issubclass(category, UserWarning):
-        err.print(f"hepgan: warning: {message}", markup=False, soft_wrap=True)
+    Raises:
+        SystemExit: Always, with the exit status.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(cli, given))

@@ -29,7 +29,7 @@ from hepgan.recipes import Recipe, load_recipe
 from hepgan.sampling import Conditions, Sampler
 from hepgan.training import History, Trainer, TrainingConfig
 
-__all__ = ["EventGenerator"]
+__all__ = ["EventGenerator", "choose_device"]
 
 FORMAT = 1
 """Version of the model file; a reader accepts its own and earlier ones."""
@@ -99,7 +99,7 @@ class EventGenerator:
             TrainingError: If a loss is not a number.
         """
         started = time.monotonic()
-        device = _device(device)
+        device = choose_device(device)
         schema = self._schema(events)
         check_events(events, schema)
         observables = self.recipe.make_observables()
@@ -329,7 +329,7 @@ class EventGenerator:
             ModelFileError: If the file is missing, corrupt, not hepgan's, or of a later format.
         """
         metadata, tensors = read_model_file(path)
-        device = _device(device)
+        device = choose_device(device)
         try:
             generator = cls(metadata["recipe"])
             schema = EventSchema.model_validate(metadata["schema"])
@@ -350,12 +350,12 @@ class EventGenerator:
                 )
                 module.to(device)
                 module.eval()
+            generator.summary = metadata["summary"]
+            generator.versions = metadata["hepgan"]["versions"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             msg = f"the model does not fit its own description: {' '.join(str(error).split())[:200]}"
             raise ModelFileError(msg, file=path) from error
         generator._parts = parts
-        generator.summary = metadata["summary"]
-        generator.versions = metadata["hepgan"]["versions"]
         return generator
 
     def describe(self) -> list[str]:
@@ -434,14 +434,20 @@ def read_model_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]
     return metadata, tensors
 
 
-def _device(device: torch.device | str | None) -> torch.device:
+def choose_device(device: torch.device | str | None) -> torch.device:
+    """The device of that name, or for None a GPU if there is one, else the CPU.
+
+    Raises:
+        InputError: If numbers cannot be computed there.
+    """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        msg = f"device {device!r} is not available here"
+        torch.zeros(1, device=chosen).tolist()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        msg = f"device {str(device)!r} is not available here; there are {', '.join(there)}"
         raise InputError(msg) from error
     return chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -43,6 +44,7 @@ def run(
 
     Raises:
         HepganError: If something cannot be written or made.
+        KeyboardInterrupt: At Ctrl-C, in training, too.
     """
     require_pythia()
     train, test = output / "zmumu_train.root", output / "zmumu_test.root"
@@ -65,9 +67,15 @@ def run(
 
     recipe = load_recipe("zmumu")
     generator = EventGenerator(recipe).fit(
-        read_events(train), seed=seed, max_time=max_time, progress=True, checkpoint=model.with_suffix(".part")
+        read_events(train),
+        seed=seed,
+        max_time=max_time,
+        progress=sys.stderr.isatty(),
+        checkpoint=model.with_suffix(".part"),
     )
     model.with_suffix(".part").unlink(missing_ok=True)
+    if generator.history is not None and generator.history.status == "interrupted":
+        raise KeyboardInterrupt
     generator.save(model, force=force)
     clock.lap(f"learned {events} of them with the recipe zmumu: {model}")
 

@@ -46,6 +46,17 @@ class Conditions:
             msg = f"{sorted(unknown)[0]!r} is not a condition of this model; it has {known}"
             raise InputError(msg)
 
+    def check(self, events: int) -> None:
+        """Sees to it that arrays give a condition to each of the first ``events`` events.
+
+        Raises:
+            InputError: If one is too short.
+        """
+        for name, value in self._given.items():
+            if value.ndim and len(value) < events:
+                msg = f"condition {name!r} has {len(value):,} numbers for {events:,} events"
+                raise InputError(msg)
+
     def block(self, number: int, draw: Tensor) -> Tensor:
         """(BLOCK, Q) encoded conditions; the uniform numbers ``draw`` (BLOCK,) choose from the pool."""
         pool = self._pool.to(draw.device)
@@ -179,10 +190,15 @@ class Sampler:
     def iterate(
         self, n: int, *, first: int = 0, step: int = 100_000, workers: int | None = None
     ) -> Iterator[EventBatch]:
-        """Events ``first`` ... ``first + n - 1``, ``step`` at a time (the last batch may be smaller)."""
+        """Events ``first`` ... ``first + n - 1``, ``step`` at a time (the last batch may be smaller).
+
+        Raises:
+            InputError: If a condition is an array of fewer than ``first + n`` numbers.
+        """
         if n <= 0:
             return
         start, stop = first, first + n
+        self.conditions.check(stop)
         held: list[EventBatch] = []
         size = 0
         number = start // BLOCK

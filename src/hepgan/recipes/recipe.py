@@ -176,7 +176,7 @@ def _first_error(error: ValidationError) -> str:
 def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(" ".join(str(error).split()), file=where) from error
 
 
@@ -211,4 +211,6 @@ def _put(document: Any, keys: list[str], value: Any, setting: str) -> None:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not a recipe: it is no text"
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
@@ -34,6 +35,7 @@ class TrainingProgress:
                 TextColumn("{task.percentage:>3.0f}%", table_column=whole),
                 TimeRemainingColumn(compact=True, table_column=whole),
                 TextColumn("left, {task.fields[text]}"),
+                console=Console(stderr=True),
             )
 
     def __enter__(self) -> Self:

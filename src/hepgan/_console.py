@@ -1,0 +1,206 @@
+"""What the commands share: types of options, help with examples, progress, and how errors end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from hepgan.errors import HepganError
+
+__all__ = ["Command", "Count", "Duration", "Group", "progress", "run", "say"]
+
+UNITS = "GeV for energies, momenta and masses; radians for angles; events are numbered from 0."
+TRACEBACK = "HEPGAN_TRACEBACK"
+"""The environment variable that asks for the traceback of an unexpected error."""
+
+MAX_COUNT = 10**12
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, written as 90, 90s, 10m or 1.5h."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smh]?)", str(value).strip())
+        if not match or float(match[1]) <= 0:
+            self.fail(f"{value!r} is not a time; write 90s, 10m or 1.5h", param, ctx)
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+class Count(click.ParamType[int]):
+    """A positive whole number; 1e6 and 1_000_000 are understood."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        try:
+            number = float(str(value).replace("_", ""))
+        except ValueError:
+            number = 0.0
+        if not 1 <= number <= MAX_COUNT or number != int(number):
+            self.fail(f"{value!r} is not a whole number from 1 to 1e12", param, ctx)
+        return int(number)
+
+
+class Command(click.Command):
+    """A command whose help ends with units and an example."""
+
+    def __init__(self, *arguments: Any, example: str = "", **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes units and example, which stays on its line so that it can be copied."""
+        with formatter.section("Units"):
+            formatter.write_text(UNITS)
+        with formatter.section("Example"):
+            formatter.write(f"  {self.example}\n")
+
+
+class Group(click.Group):
+    """Commands in the order in which they are used, not in that of the alphabet."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of definition."""
+        return list(self.commands)
+
+
+def say(line: str) -> None:
+    """One line for the user, as it is."""
+    click.echo(line)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on a terminal; nothing elsewhere.
+
+    Args:
+        what: What is being done.
+        total: Number of events.
+
+    Yields:
+        What to call with the number of events done so far.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn(what),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task("", total=total, rate="")
+
+    def advance(done: int) -> None:
+        speed = bar.tasks[task].speed
+        bar.update(task, completed=done, rate=f"{speed:,.0f} events/s" if speed else "")
+
+    with bar:
+        yield advance
+
+
+def run(cli: click.Command, arguments: Sequence[str]) -> int:
+    """Runs a command line.
+
+    Returns:
+        The exit status: 0; 2 for what the user can mend, said in one line on stderr; 1 for what is a bug;
+        130 after Ctrl-C and 143 after SIGTERM.
+    """
+    with warnings.catch_warnings(), _terminable() as terminated:
+        warnings.showwarning = _warn
+        try:
+            status = cli.main(args=list(arguments), prog_name="hepgan", standalone_mode=False)
+            sys.stdout.flush()
+        except click.ClickException as error:
+            status = _usage(error)
+        except (click.Abort, KeyboardInterrupt):
+            status = _fail("interrupted; no unfinished file is left", 130)
+        except Exception as error:
+            if os.environ.get(TRACEBACK):
+                raise
+            status = _fail(*_described(error))
+        status = status if isinstance(status, int) else 0
+        return 143 if status == 130 and terminated() else status
+
+
+def _usage(error: click.ClickException) -> int:
+    if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
+        return _fail(error.format_message(), error.exit_code)
+    error.show()
+    return error.exit_code
+
+
+def _described(error: Exception) -> tuple[str, int]:
+    """What to say of an error, and the exit status."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, HepganError):
+        return text, 2
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror or error}", 2
+    if isinstance(error, MemoryError) or ("alloc" in text and "memory" in text):
+        return "out of memory; fewer events, workers or a smaller training.batch_size take less", 2
+    hint = f"this is a bug in hepgan, please report it with what {TRACEBACK}=1 shows"
+    return f"{type(error).__name__}: {text}; {hint}", 1
+
+
+def _fail(message: str, status: int) -> int:
+    # The line is the last thing that matters; where even that cannot be written, the status remains.
+    _line(f"hepgan: {message}")
+    return status
+
+
+def _warn(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+    if issubclass(category, UserWarning):
+        _line(f"hepgan: warning: {message}")
+
+
+def _line(text: str) -> None:
+    click.echo(" ".join(text.split()), err=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[Callable[[], bool]]:
+    """Lets SIGTERM, which batch systems send before they kill, end things as Ctrl-C does."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        handler = signal.getsignal(signal.SIGINT)
+        # SIGINT is ignored in the background of a shell, but SIGTERM must be heard there, too.
+        if not callable(handler):
+            raise KeyboardInterrupt
+        handler(signal.SIGINT, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, before)
