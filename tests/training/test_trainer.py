@@ -361,8 +361,8 @@ def test_evaluations_see_averaged_weights_and_leave_training_alone(feature_batch
 def test_the_progress_bar_shows_losses_and_rate(feature_batch, capsys):
     config = TrainingConfig(steps=3, batch_size=64)
     Trainer(flow(), feature_batch(torch.randn(500, 2)), config, progress=True).run()
-    shown = " ".join(capsys.readouterr().out.split())
+    shown = " ".join("".join(capsys.readouterr()).split())
     assert "events/s" in shown
     assert "velocity" in shown
     Trainer(flow(), feature_batch(torch.randn(500, 2)), config).run()
-    assert capsys.readouterr().out == ""
+    assert "".join(capsys.readouterr()) == ""
