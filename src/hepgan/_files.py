@@ -30,6 +30,9 @@ def claim(path: Path, *, force: bool, make: bool = True) -> None:
     if path.is_dir():
         msg = "is a folder, not a file"
         raise OutputError(msg, file=path)
+    if path.exists() and not path.is_file():
+        msg = "is not a regular file"
+        raise OutputError(msg, file=path)
     if path.exists() and not force:
         msg = "exists already; --force (force=True) replaces it"
         raise OutputError(msg, file=path)
