@@ -201,7 +201,7 @@ def _compare(
             observables,
             seed=seed,
             max_events=max_events,
-            groups=label == "reference" and train is None,
+            groups=label in ("reference", "train"),
             source=str(provenance.get(label) or f"{label} events"),
         )
         for events, weights in chunks:

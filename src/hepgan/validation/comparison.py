@@ -67,7 +67,7 @@ class Comparison:
             label: Result(
                 made,
                 {
-                    n: {"chi2": binned(true[n], made[n], n, groups=split.get(n), seed=seed)}
+                    n: {"chi2": binned(true[n], made[n], n, [split[n]] if n in split else [], seed)}
                     for n in observables
                 },
                 {n: pulls(true[n], made[n]) for n in observables},

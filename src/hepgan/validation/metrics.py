@@ -122,6 +122,7 @@ class _Sorted:
         if not (total[0] > 0 and total[1] > 0):
             return math.nan, math.nan
         gap = np.abs(np.cumsum((first / total[0] - second / total[1])[self.order]))
+        gap[gap < 1e-13] = 0.0  # the sum's rounding
         return float(np.max(gap, where=self.ends, initial=0.0)), float(np.dot(gap[:-1], self.gaps))
 
 
@@ -189,11 +190,15 @@ def unbinned(
         draws = _subsets(reference, train.finite(), len(generated.weights), rng, splits)
     compared = 1 / effective_size(w_r) + 1 / effective_size(w_g)
     floors = [np.array(d) * math.sqrt(compared / variance) for d, variance in draws if variance < math.inf]
+    floors = [f for f in floors if np.isfinite(f).all()]
     spread = standard_deviation(reference.values, w_r)
-    unit = np.array([1.0, 1 / spread if spread > 0 else math.nan])
-    value = unit * pair.distances(w_r, w_g)
-    error = mean_and_spread([unit * bootstrap() for _ in range(replicates)])[1]
-    floor, floor_error = mean_and_spread([unit * f for f in floors])
+    value = np.array(pair.distances(w_r, w_g))
+    # Constant values are at no distance, or at one that has no unit.
+    unit = np.array([1.0, 1 / spread if spread > 0 else 1.0 if value[1] == 0 else math.nan])
+    value *= unit
+    boots = [np.array(bootstrap()) for _ in range(replicates)]
+    error = unit * mean_and_spread([b for b in boots if np.isfinite(b).all()])[1]
+    floor, floor_error = (unit * part for part in mean_and_spread(floors))
     return {
         name: Metric(float(value[i]), _known(floor[i]), _known(error[i]), _known(floor_error[i]))
         for i, name in enumerate(("ks", "wasserstein"))
@@ -240,12 +245,12 @@ def standard_deviation(values: Floats, weights: Floats) -> float:
 
 
 def mean_and_spread(rows: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Mean and standard deviation over the rows, without those that are not numbers; NaN for too few."""
-    kept = np.array([r for r in rows if np.isfinite(r).all()])
-    if not len(kept):
+    """Mean and standard deviation of the columns over the rows; NaN where there are too few."""
+    if not rows:
         return np.full(2, np.nan), np.full(2, np.nan)
-    spread = kept.std(axis=0, ddof=1) if len(kept) > 1 else np.full(kept.shape[1:], np.nan)
-    return kept.mean(axis=0), spread
+    table = np.array(rows)
+    spread = table.std(axis=0, ddof=1) if len(table) > 1 else np.full(table.shape[1:], np.nan)
+    return table.mean(axis=0), spread
 
 
 def _known(value: float) -> float | None:

@@ -97,7 +97,7 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
         made, made_error = _density(h)
         main.stairs(made, edges, color=colour, lw=1.8, label=label)
         main.errorbar(centres, made, made_error, fmt="none", ecolor=colour, lw=1)
-        # A bin known to less than a factor of two tells nothing, and would hide its neighbours.
+        # A ratio that is not known even to a factor of two tells nothing, and would hide its neighbours.
         quotient = np.where(np.hypot(error / safe, made_error / safe) < 1, made / safe, np.nan)
         ratio.stairs(quotient, edges, color=colour, lw=1.5, baseline=None)
         ratio.errorbar(centres, quotient, made_error / safe, fmt="none", ecolor=colour, lw=1)

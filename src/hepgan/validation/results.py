@@ -13,8 +13,8 @@ import numpy as np
 from hepgan.validation.classifier import MIN_EVENTS, ClassifierTest, two_sample_test
 from hepgan.validation.correlations import Correlations, correlations
 from hepgan.validation.memorisation import Memorisation, memorisation
-from hepgan.validation.metrics import Metric, mean_and_spread, pulls, shape, unbinned
-from hepgan.validation.samples import GROUPS, Sample
+from hepgan.validation.metrics import Metric, pulls, shape, unbinned
+from hepgan.validation.samples import Sample
 from hepgan.validation.table import Table, event_table, object_slots
 
 __all__ = ["Result", "binned", "evaluate"]
@@ -111,9 +111,8 @@ def evaluate(
                 reference.histograms[name],
                 generated.histograms[name],
                 name,
-                train=None if train is None else train.histograms[name],
-                groups=reference.groups.get(name),
-                seed=seed,
+                [s.groups[name] for s in (reference, train) if s is not None and name in s.groups],
+                seed,
             )
         }
         for name in reference.observables
@@ -156,45 +155,35 @@ def evaluate(
     )
 
 
-def binned(
-    reference: Any,
-    generated: Any,
-    name: str,
-    *,
-    train: Any = None,
-    groups: Any = None,
-    seed: int = 0,
-) -> Metric:
+def binned(reference: Any, generated: Any, name: str, groups: Sequence[Any] = (), seed: int = 0) -> Metric:
     """Chi2/ndf of an observable's histograms, with its floor.
+
+    The floor is the mean over 10 random halvings of all true events: one pair of samples would do for many
+    bins, but for few ones chi2/ndf scatters too much to be divided by.
 
     Args:
         reference: Histogram of true events.
         generated: Histogram of generated events.
         name: The observable, for the seed.
-        train: Histogram of training events: the floor is theirs against the reference.
-        groups: Otherwise, histograms of random groups of the reference: the floor is between halves of them.
+        groups: Histograms of random groups of true events, of the reference and of the training sample.
         seed: Seed of the choice of halves.
     """
     found = shape(reference.view(flow=True), generated.view(flow=True))
     if found.ndf < 1:
         return Metric(math.nan, None, None, None, found.p, found.ndf)
     floor = spread = None
-    if train is not None:
-        other = shape(train.view(flow=True), reference.view(flow=True))
-        if other.ndf > 0:
-            floor, spread = other.chi2 / other.ndf, math.sqrt(2 / other.ndf)
-    elif groups is not None:
+    if groups:
         rng = _rng(seed, name + "/groups")
-        contents = groups.view(flow=True)
-        pairs = []
+        contents = np.concatenate([g.view(flow=True) for g in groups])
+        found_halves = []
         for _ in range(10):
-            order = rng.permutation(GROUPS)
-            halves = _sum(contents[order[: GROUPS // 2]]), _sum(contents[order[GROUPS // 2 :]])
+            order = rng.permutation(len(contents))
+            halves = _sum(contents[order[::2]]), _sum(contents[order[1::2]])
             other = shape(*halves)
             if other.ndf > 0:
-                pairs.append(np.full(2, other.chi2 / other.ndf))
-        mean, std = mean_and_spread(pairs)
-        floor, spread = (float(v[0]) if math.isfinite(v[0]) else None for v in (mean, std))
+                found_halves.append(other.chi2 / other.ndf)
+        if found_halves:
+            floor, spread = float(np.mean(found_halves)), float(np.std(found_halves, ddof=1))
     return Metric(found.chi2 / found.ndf, floor, math.sqrt(2 / found.ndf), spread, found.p, found.ndf)
 
 

@@ -269,9 +269,9 @@ def with_ranges(observables: Mapping[str, Any], events: ak.Array) -> dict[str, O
     for name, given in observables.items():
         observable = given if isinstance(given, Observable) else from_config(given, name)
         if observable.range is None and observable.edges is None:
-            try:
-                observable = observable.with_range_from(observable.flat(events)[0])
-            except ValueError:
+            values, _ = flat_values(observable, events)
+            if not np.isfinite(values).any():
                 continue
+            observable = observable.with_range_from(values)
         ready[name] = observable
     return ready

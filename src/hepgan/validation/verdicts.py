@@ -19,6 +19,8 @@ _NAMES = {"ks": "KS distance", "wasserstein": "Wasserstein distance", "chi2": "c
 def grade(metric: Metric) -> Grade:
     """Good up to 1.5 times the floor, or within two standard errors of it; poor beyond three times."""
     ratio = metric.ratio
+    if metric.floor == 0 and math.isfinite(metric.value):
+        return "good" if metric.value == 0 else "poor"
     if ratio is None or not math.isfinite(ratio):
         return "unknown"
     significance = metric.significance
@@ -92,20 +94,26 @@ def _shapes(result: Result, called: Mapping[str, str]) -> list[str]:
     known = {n: m[key] for n, m in result.observables.items() if m[key].ratio is not None}
     if not known:
         return []
-    good = sum(grade(m) == "good" for m in known.values())
-    worst = max(known, key=lambda n: known[n].ratio or 0.0)
-    metric = known[worst]
-    return [
-        f"{good} of {len(known)} observables are as near to the reference as true events ({_NAMES[key]})",
-        f"the worst is {called.get(worst, worst)}: {_NAMES[key]} {metric.value:.3g}{_floor(metric)}",
+    worse = {n: m for n, m in known.items() if grade(m) != "good"}
+    good = len(known) - len(worse)
+    lines = [
+        f"{good} of {len(known)} observables are as near to the reference as true events ({_NAMES[key]})"
     ]
+    if worse:
+        worst = max(worse, key=lambda n: worse[n].ratio or 0.0)
+        metric = worse[worst]
+        lines.append(
+            f"the worst is {called.get(worst, worst)}: {_NAMES[key]} {metric.value:.3g}{_floor(metric)}"
+        )
+    return lines
 
 
 def _floor(metric: Metric) -> str:
     if metric.floor is None:
         return ""
     times = "" if metric.ratio is None else f", {metric.ratio:.1f} times"
-    return f" (floor {metric.floor:.2g}{times})"
+    sure = ", within errors" if grade(metric) == "good" and (metric.ratio or 0.0) > 1.5 else ""
+    return f" (floor {metric.floor:.2g}{times}{sure})"
 
 
 def _with_error(metric: Metric) -> str:
