@@ -137,6 +137,26 @@ def test_energy_order_of_cartesian_objects_is_restored_on_decode():
         assert (made.energy[:, 1:] <= made.energy[:, :-1]).all()
 
 
+def test_pt_order_is_restored_where_the_file_has_no_pt():
+    p = momenta(3)
+    p = p.gather(1, p[..., :2].norm(dim=2).argsort(dim=1, descending=True).unsqueeze(2).expand(-1, -1, 3))
+    events = particles(p, uniform(rng(3), 1, 2, N, 3))
+    for config in ({}, {"blocks": [THREE]}):
+        representation = Representation(FeaturesConfig.model_validate(config), events.schema).fit(events)
+        features = representation.encode(events)
+        torch.testing.assert_close(representation.decode(features).Particle.px, events.Particle.px)
+        made = representation.decode(
+            features.with_x(3 * torch.randn(features.x.shape, generator=rng(2), dtype=torch.float64))
+        ).Particle
+        pt = torch.hypot(made.px, made.py)
+        assert (pt[:, 1:] <= pt[:, :-1] * (1 + 1e-11)).all()
+        m2 = made.energy**2 - made.px**2 - made.py**2 - made.pz**2 - made.mass**2
+        assert (m2.abs() <= 1e-12 * made.energy**2).all()
+
+
+THREE = {"kind": "decay", "name": "X", "children": ["Particle[0]", "Particle[1]", "Particle[2]"]}
+
+
 def test_conserved_components_are_solved_for():
     g = rng(8)
     p = momenta(4)

@@ -201,7 +201,8 @@ class Builder:
 
     def _sort(self, collection: str, key: str) -> None:
         """Puts objects in descending order, where they are not."""
-        values = self._stored(collection)[key]
+        stored = self._stored(collection)
+        values = stored[key] if key in stored else Kinematics(stored)[key]
         mask = self._mask(collection)
         # Ties that rounding has broken stay as they are.
         wrong = values[:, 1:] > values[:, :-1] + TIE * values[:, :-1].abs()
