@@ -133,7 +133,9 @@ def run(cli: click.Command, arguments: Sequence[str]) -> int:
     with warnings.catch_warnings(), _terminable() as terminated:
         warnings.showwarning = _warn
         try:
-            status = cli.main(args=list(arguments), prog_name="hepgan", standalone_mode=False)
+            status = cli.main(
+                args=list(arguments), prog_name="hepgan", standalone_mode=False, obj=list(arguments)
+            )
             sys.stdout.flush()
         except click.ClickException as error:
             status = _usage(error)
