@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hepgan.observables import Observable
-from hepgan.validation import plots
 from hepgan.validation.metrics import pulls
-from hepgan.validation.report import save
 from hepgan.validation.results import Result, binned
 from hepgan.validation.samples import Sample
 from hepgan.validation.table import Table
@@ -111,6 +109,8 @@ class Comparison:
         """
         self._check(name)
         made = {label: r.histograms[name] for label, r in self.results.items()}
+        from hepgan.validation import plots
+
         return plots.density(self.observables[name], self.reference[name], made)
 
     def plot_2d(self, x: str, y: str) -> Figure:
@@ -124,6 +124,8 @@ class Comparison:
             if any(name not in t.names for t in self.tables.values()) or not self.tables:
                 msg = f"{name!r} is not one number an event, or the events were not kept"
                 raise KeyError(msg)
+        from hepgan.validation import plots
+
         return plots.plane(self.observables[x], self.observables[y], self.tables)
 
     def plot_correlations(self, label: str | None = None) -> Figure:
@@ -135,6 +137,8 @@ class Comparison:
         result = self._result(label)
         if result.correlations is None:
             raise ValueError(_missing(result, "correlations"))
+        from hepgan.validation import plots
+
         return plots.matrices(result.correlations, {n: o.label or n for n, o in self.observables.items()})
 
     def plot_classifier(self, label: str | None = None) -> Figure:
@@ -146,6 +150,8 @@ class Comparison:
         result = self._result(label)
         if result.classifier is None:
             raise ValueError(_missing(result, "classifier"))
+        from hepgan.validation import plots
+
         return plots.classifier(result.classifier)
 
     def plot_memorisation(self, label: str | None = None) -> Figure:
@@ -157,6 +163,8 @@ class Comparison:
         result = self._result(label)
         if result.memorisation is None:
             raise ValueError(_missing(result, "memorisation"))
+        from hepgan.validation import plots
+
         return plots.memorisation(result.memorisation)
 
     def verdicts(self) -> list[str]:
@@ -183,6 +191,8 @@ class Comparison:
         Raises:
             OutputError: If the folder exists and holds anything (without ``force``), or cannot be written.
         """
+        from hepgan.validation.report import save
+
         return save(self, folder, force=force)
 
     def _check(self, name: str) -> None:
