@@ -48,6 +48,13 @@ def test_a_counter_is_found_by_its_name_where_the_file_does_not_tell(counter):
     assert schema.scalars == ()
 
 
+def test_lists_with_a_counter_each_make_one_collection():
+    branches = [Branch("nMuon_pt", "int32"), Branch("nMuon_eta", "int32")]
+    schema = draft([*branches, *lists("nMuon_pt", "Muon_pt"), *lists("nMuon_eta", "Muon_eta")])
+    assert schema.collection("Muon").field_names == ("pt", "eta")
+    assert (schema.collection("Muon").counter, schema.scalars) == (None, ())
+
+
 def test_lists_without_a_counter_make_a_collection():
     schema = draft(lists(None, "Jet_pt", "Jet_phi", "weights"))
     assert schema.collection("Jet").counter is None

@@ -5,8 +5,8 @@ The rules, in their order:
 1. ``run``, ``luminosityBlock`` and ``event`` (also ``Run``, ``runNumber``, ``EventNumber``, ...) are
    identifiers, if they are integers.
 2. A branch of lists belongs to the collection that its counter names (``nMuon``, ``NMuon``, ``n_mu``,
-   ``Muon_size``), or, without a counter, to the one before its first ``_`` or ``.``: ``Muon_pt`` is ``pt`` of
-   ``Muon``. A list without a prefix is a collection with the one field ``value``.
+   ``Muon_size``), or, without a counter or with one of its own (``nMuon_pt``), to the one before its first
+   ``_`` or ``.``: ``Muon_pt`` is ``pt`` of ``Muon``. A list without a prefix is a collection with the one field ``value``.
 3. Branches with numbers, ``px1, py1, pz1, E1, px2, ...``, ``lep1_pt, lep2_pt, ...`` or ``pt_1, pt_2, ...``,
    are the objects of one collection, if they hold a momentum and are numbered from 0 or 1 without gaps.
    Without a prefix it is called ``Particle``.
@@ -98,7 +98,8 @@ def draft(branches: Sequence[Branch], tree: str = "Events") -> EventSchema:
     Returns:
         A schema with all fields continuous, and counts from 0 to 0 for ``jagged`` collections.
     """
-    flat = {b.name: b for b in branches if not b.jagged}
+    own = {b.counter for b in branches if b.jagged and b.counter == f"n{b.name}" and _split(b.name)[0]}
+    flat = {b.name: b for b in branches if not b.jagged and b.name not in own}
     jagged = _jagged([b for b in branches if b.jagged], flat)
     for collection in jagged:
         flat.pop(collection.counter or "", None)
