@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -48,6 +48,12 @@ class FeatureBatch:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> FeatureBatch:
         """The same events on another device, their floating-point numbers in another precision."""
         return self.map(lambda t: t.to(device, dtype if t.is_floating_point() else t.dtype))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[FeatureBatch]) -> FeatureBatch:
+        """The events of several batches of the same features, one after another."""
+        columns = {f.name: [getattr(p, f.name) for p in parts] for f in fields(cls)}
+        return cls(**{n: None if v[0] is None else torch.cat(v) for n, v in columns.items()})
 
     def with_x(self, x: Tensor) -> FeatureBatch:
         """The same discrete part and conditions with other continuous features."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -55,10 +55,8 @@ def mirrored(
             images = _images(representation, features[near], column, sign, generator)
             if len(images):
                 parts.append(images)
-    whole = {f.name: _joined([getattr(p, f.name) for p in parts]) for f in fields(FeatureBatch)}
-    weight = whole["weight"]
-    whole["weight"] = weight * (len(weight) / weight.sum())
-    return FeatureBatch(**whole)
+    whole = FeatureBatch.concatenate(parts)
+    return replace(whole, weight=whole.weight * (len(whole) / whole.weight.sum()))
 
 
 def _columns(representation: Representation, features: FeatureBatch) -> list[int]:
@@ -115,8 +113,3 @@ def _moved(features: FeatureBatch, column: int, shift: float | Tensor) -> Featur
     x = features.x.clone()
     x[:, column] += shift
     return features.with_x(x)
-
-
-def _joined(tensors: list[Tensor | None]) -> Tensor | None:
-    present = [t for t in tensors if t is not None]
-    return torch.cat(present) if present else None

@@ -129,14 +129,22 @@ class QuantileNormal(Transform, kind="quantile"):
 
     def inverse(self, y: Tensor) -> Tensor:
         """The quantiles of the normal scores y, never beyond a bound."""
-        y = self._promoted(y)
-        (y0, y1), (x0, x1) = self._segments(y, self.y_knots, self.x_knots)
-        (first_x, last_x), (first_y, last_y) = self._ends(self.x_knots), self._ends(self.y_knots)
-        inner = x0 + (y - y0) * ((x1 - x0) / (y1 - y0))
-        below = first_x - _tail_distance(first_y - y, self.tails[0], first_x - self.bounds[0])
-        above = last_x + _tail_distance(y - last_y, self.tails[1], self.bounds[1] - last_x)
-        x = torch.where(y < first_y, below, torch.where(y > last_y, above, inner))
-        return torch.minimum(torch.maximum(x, self.bounds[0]), self.bounds[1])
+        # A row for each column: the search and all that follows run along contiguous memory.
+        y = self._promoted(y).T.contiguous()
+        last = self.last.unsqueeze(1)
+        left = torch.minimum((torch.searchsorted(self.y_knots, y.detach()) - 1).clamp_(min=0), last - 1)
+        right = left + 1
+        (y0, y1), (x0, x1) = ((t.gather(1, left), t.gather(1, right)) for t in (self.y_knots, self.x_knots))
+        x = torch.addcmul(x0, y - y0, (x1 - x0) / (y1 - y0))
+        first_y, last_y = self.y_knots[:, :1], self.y_knots.gather(1, last)
+        below, above = y < first_y, y > last_y
+        low, high = self.bounds.unsqueeze(2)
+        if bool((below | above).any()):
+            first_x, last_x = self.x_knots[:, :1], self.x_knots.gather(1, last)
+            under = first_x - _tail_distance(first_y - y, self.tails[0].unsqueeze(1), first_x - low)
+            over = last_x + _tail_distance(y - last_y, self.tails[1].unsqueeze(1), high - last_x)
+            x = torch.where(below, under, torch.where(above, over, x))
+        return torch.minimum(torch.maximum(x, low), high).T
 
     def log_abs_det(self, x: Tensor) -> Tensor:
         """Log of the slope; at a knot, that of the segment below it."""
