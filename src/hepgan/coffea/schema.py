@@ -38,6 +38,8 @@ class HepganSchema(NanoAODSchema):  # type: ignore[misc]
     warn_missing_crossrefs = False
     error_missing_event_ids = False
     event_ids: ClassVar[list[str]] = []
+    full_like_items = NanoAODSchema.full_like_items
+    rename_items = NanoAODSchema.rename_items
 
     def _build_collections(self, field_names: list[str], input_contents: list[Any]) -> Any:
         found: dict[str, set[str]] = {}
@@ -46,7 +48,7 @@ class HepganSchema(NanoAODSchema):  # type: ignore[misc]
             if underscore:
                 found.setdefault(name, set()).add(field)
         given = set(field_names)
-        self.full_like_items = {k: v for k, v in type(self).full_like_items.items() if k not in given}
+        self.full_like_items = {k: v for k, v in HepganSchema.full_like_items.items() if k not in given}
         added: dict[str, set[str]] = {}
         for item in self.full_like_items:
             name, _, field = item.partition("_")
@@ -55,7 +57,7 @@ class HepganSchema(NanoAODSchema):  # type: ignore[misc]
         # An energy is renamed for coffea's own behaviours; vector's need it where there is no mass.
         self.rename_items = {
             new: old
-            for new, old in type(self).rename_items.items()
+            for new, old in HepganSchema.rename_items.items()
             if self.mixins.get(old.partition("_")[0]) == NanoAODSchema.mixins.get(old.partition("_")[0])
         }
         return super()._build_collections(field_names, input_contents)

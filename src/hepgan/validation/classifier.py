@@ -125,7 +125,7 @@ def two_sample_test(
 
 
 def _threads() -> int:
-    return min(4, *(lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "openmp"), 4)
+    return min(4, *(int(lib["num_threads"]) for lib in threadpool_info() if lib["user_api"] == "openmp"), 4)
 
 
 def _trial(true: Table, made: Table, rng: np.random.Generator, folds: int, *, importance: bool) -> _Trial:

@@ -75,8 +75,9 @@ def compare(
         RecipeError: If an observable does not fit the events.
     """
     samples = dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
+    weights: dict[str, ArrayLike | None] = dict.fromkeys(samples)
     if isinstance(generated_weights, Mapping):
-        weights = dict(generated_weights)
+        weights.update(generated_weights)
     else:
         weights = dict.fromkeys(samples, generated_weights)
     known = schema or schema_of(reference)

@@ -51,7 +51,7 @@ _STYLE = [
 ]
 
 
-class StyledFigure(Figure):
+class StyledFigure(Figure):  # type: ignore[misc]
     """A figure that keeps its style where it is drawn, since matplotlib resolves fonts only then."""
 
     def draw(self, renderer: Any) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,9 +93,9 @@ def render(comparison: Comparison) -> str:
         verdicts=comparison.all_verdicts(),
         rows={label: _rows(comparison, label) for label in comparison.labels},
         overall={label: _overall(comparison, label) for label in comparison.labels},
-        densities={n: _image(lambda n=n: comparison.plot(n)) for n in observables},
+        densities={n: _image(partial(comparison.plot, n)) for n in observables},
         titles={n: o.expression if isinstance(o.expression, str) else "" for n, o in observables.items()},
-        planes=[(pair, _image(lambda pair=pair: comparison.plot_2d(*pair))) for pair in planes(comparison)],
+        planes=[(pair, _image(partial(comparison.plot_2d, *pair))) for pair in planes(comparison)],
         sections={label: _sections(comparison, label) for label in comparison.labels},
         skipped={label: dict(r.skipped) for label, r in comparison.results.items()},
         provenance=comparison.provenance,
@@ -125,11 +126,7 @@ def _sections(comparison: Comparison, label: str) -> dict[str, str]:
         "classifier": (result.classifier, comparison.plot_classifier),
         "memorisation": (result.memorisation, comparison.plot_memorisation),
     }
-    return {
-        name: _image(lambda plot=plot: plot(label))
-        for name, (found, plot) in made.items()
-        if found is not None
-    }
+    return {name: _image(partial(plot, label)) for name, (found, plot) in made.items() if found is not None}
 
 
 def _image(draw: Callable[[], Figure]) -> str:

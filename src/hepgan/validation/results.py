@@ -125,11 +125,8 @@ def evaluate(
     if len(names) < 2:
         skipped["correlations"] = "needs two observables that are one number an event"
     else:
-        found = correlations(
-            *(t.select(names) for t in tables[:2]),
-            tables[2].select(names) if train is not None else None,
-            rng=_rng(seed, "correlations"),
-        )
+        true, made, *trained = (t.select(names) for t in tables)
+        found = correlations(true, made, trained[0] if trained else None, rng=_rng(seed, "correlations"))
     test = None
     if not classifier:
         skipped["classifier"] = "not asked for"
@@ -143,7 +140,8 @@ def evaluate(
         skipped["memorisation"] = "needs the training events"
     else:
         fields = [n for n in tables[0].names if n not in tables[0].observables]
-        copies = memorisation(*(t.select(fields or names) for t in tables), rng=_rng(seed, "memorisation"))
+        true, made, *trained = (t.select(fields or names) for t in tables)
+        copies = memorisation(true, made, trained[0], rng=_rng(seed, "memorisation"))
     return Result(
         generated.histograms,
         observables,
