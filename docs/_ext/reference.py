@@ -227,6 +227,8 @@ class ConfigDirective(SphinxDirective):
     def _section(self, kind: type[BaseModel]) -> nodes.section:
         section = nodes.section(ids=[identity(kind)], names=[nodes.fully_normalize_name(kind.__name__)])
         section += nodes.title(text=title(kind))
+        domain = self.env.domains.standard_domain
+        domain.note_hyperlink_target(identity(kind), self.env.docname, identity(kind), kind.__name__)
         prose, _ = parts(kind.__doc__)
         section.extend(paragraph(p) for p in prose)
         described: dict[str, str] = {}
