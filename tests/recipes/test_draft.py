@@ -9,6 +9,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
+import uproot
 from numpy.testing import assert_allclose
 from toys import dimuons
 
@@ -173,6 +174,45 @@ def test_every_event_is_seen_several_times_whatever_their_number(n: int, tmp_pat
     write_events(path, dimuons(n))
     training = drafted(path, tmp_path).training
     assert training.steps * min(training.batch_size, n) >= 50 * n
+
+
+def test_momenta_that_cancel_are_one_system(tmp_path: Path) -> None:
+    p = np.random.default_rng(0).normal(0, 20, (600, 3, 3)).astype(np.float32).astype(np.float64)
+    p[:, 2] = -p[:, 0] - p[:, 1]
+    energy = np.sqrt((p**2).sum(2) + 0.14**2)
+    columns = dict(zip(("px", "py", "pz", "energy"), (*np.moveaxis(p, 2, 0), energy), strict=True))
+    pions = ak.zip({n: ak.from_regular(ak.Array(v)) for n, v in columns.items()}, with_name="Momentum4D")
+    path = tmp_path / "pions.root"
+    write_events(path, ak.zip({"Pion": pions}, depth_limit=1))
+    recipe = drafted(path, tmp_path).with_settings(FAST)
+    assert [b.kind for b in recipe.features.blocks] == ["decay"]
+    generator = EventGenerator(recipe).fit(read_events(path), device="cpu")
+    (made,) = generator.iterate(100, step=100)
+    assert float(made.collections["Pion"].fields["px"].sum(1).abs().max()) < 1e-4
+
+
+def test_bad_events_are_told_of_and_not_looked_at(tmp_path: Path) -> None:
+    events = dimuons(1000)
+    pt = ak.to_numpy(ak.flatten(events.Muon.pt)).copy()
+    pt[6] = -1.0
+    fields = {n: events.Muon[n] for n in events.Muon.fields} | {"pt": ak.unflatten(pt, 2)}
+    path = tmp_path / "bad.parquet"
+    ak.to_parquet(ak.zip({"Muon": ak.zip(fields)}, depth_limit=1), path)
+    text = draft_recipe(str(path), name="bad")
+    assert "1 of them are bad (Muon.pt: negative pT): train with `--drop-bad`" in text
+    assert loaded(text, tmp_path).features.bounds["Muon.pt"] == (10.0, None)
+
+
+def test_files_of_numbers_alone_have_drafts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "flat.root"
+    with uproot.recreate(path) as file:
+        columns = {"x": rng.normal(size=1000), "m_ll": rng.uniform(60, 120, 1000), "n": rng.poisson(3, 1000)}
+        file.mktree("t", {n: v.dtype for n, v in columns.items()}).extend(columns)
+    recipe = drafted(f"{path}:t", tmp_path).with_settings(FAST)
+    assert recipe.features.bounds == {"m_ll": (60.0, 120.0)}
+    (made,) = EventGenerator(recipe).fit(read_events(path), device="cpu").iterate(20, step=20)
+    assert set(made.scalars) == {"x", "m_ll", "n"}
 
 
 class TestEdges:

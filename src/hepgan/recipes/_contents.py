@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hepgan.errors import InputError
 from hepgan.events import Collection, EventSchema, Field, Kind, infer_schema, read_events, schema_of, select
+from hepgan.events.checks import drop_faulty
 from hepgan.events.columns import parts, scalar_values
 from hepgan.events.naming import draft
 from hepgan.events.sources import locate, open_source
@@ -56,6 +57,7 @@ class Contents:
         structure: What all of the file holds, by the names of its branches alone.
         total: Number of events in the file.
         left_out: What is not learned, and why.
+        bad: How many events were not looked at, for each reason.
         masses: Masses that are constants but for rounding, by collection, with the reason.
     """
 
@@ -65,6 +67,7 @@ class Contents:
     structure: EventSchema
     total: int
     left_out: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, int] = field(default_factory=dict)
     masses: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     @property
@@ -143,6 +146,10 @@ def look_at(file: str, wanted: Sequence[str], max_events: int) -> Contents:
     schema = seen.model_copy(update={"collections": collections})
     contents = Contents(file, events, schema, structure, total, left_out)
     _drop_unusable(contents, explicit=set(wanted))
+    contents.events, contents.bad = drop_faulty(contents.events, contents.schema, file)
+    if not len(contents.events):
+        msg = f"all events are bad: {'; '.join(contents.bad)}"
+        raise InputError(msg, file=file)
     _find_masses(contents)
     return contents
 

@@ -77,7 +77,7 @@ def find_edge(values: Numbers, *, upper: bool = False) -> Edge | None:
     """
     if values.size < _LEAST:
         return None
-    k = min(100, values.size // 20)
+    k = min(100, max(20, values.size // 50))
     distances = -values.astype(np.float64) if upper else values.astype(np.float64)
     outermost = np.sort(np.partition(distances, 2 * k)[: 2 * k + 1])
     first, second = outermost[k] - outermost[0], outermost[2 * k] - outermost[k]
@@ -171,12 +171,14 @@ class Symmetry(NamedTuple):
         probability: The smallest chi2 probability of a uniform azimuth, of the reference and of others.
         worst: What that was the azimuth of.
         at_rest: Whether the reference is a single object, since the sum of all has no transverse momentum.
+        objects: The objects whose sum was looked at.
     """
 
     reference: str
     probability: float
     worst: str
-    at_rest: bool
+    at_rest: bool = False
+    objects: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -198,13 +200,13 @@ def find_symmetry(events: ak.Array, schema: EventSchema, resonances: list[Resona
     elif some:
         objects = [_leading(some[0])]
     if not objects:
-        return Symmetry("", 0.0, "", at_rest=False)
+        return Symmetry("", 0.0, "")
     at_rest = len(objects) > 1 and is_at_rest(events, objects)
     reference = objects[0] if at_rest else " + ".join(objects)
     tested = [reference, *(_leading(c) for c in spatial if _leading(c) not in objects)]
     probabilities = {t: _uniform(_values(f"({t}).phi", events)) for t in tested}
     worst = min(probabilities, key=lambda t: probabilities[t])
-    return Symmetry(reference, probabilities[worst], worst, at_rest)
+    return Symmetry(reference, probabilities[worst], worst, at_rest, tuple(objects))
 
 
 def is_at_rest(events: ak.Array, objects: list[str]) -> bool:

@@ -45,7 +45,7 @@ def model(size: int, events: int) -> Iterator[str]:
         width, blocks = (256, 4) if size <= 60 else (384, 4)
     few = "Few events: a small network, which learns less by heart."
     many = "A larger network learns more, and generates more slowly."
-    yield from comment(f"{size} continuous numbers in an event. {few if events < 5_000 else many}")
+    yield from comment(f"Continuous numbers in an event: {size}. {few if events < 5_000 else many}")
     yield "model:"
     yield "  kind: flow_matching"
     yield f"  network: {{kind: residual, width: {width}, blocks: {blocks}, layer_norm: true}}"

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from hepgan.events import Collection, Field, Kind, to_batch
-from hepgan.events.checks import find_faults
 from hepgan.features import FeaturesConfig, Representation
 from hepgan.features.layout import MOMENTUM
 from hepgan.recipes._contents import Contents, counts, forget, look_at, values_of
@@ -68,7 +67,7 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
     if again and (len(contents.schema.scalars) > len(again) or contents.schema.collections):
         forget(contents, again)
     bounds = find_bounds(contents.events, contents.schema, contents.masses)
-    if contents.total > len(contents.events):
+    if contents.total > max_events:
         bounds = [b for b in bounds if not outside(file, contents.schema, b)]
     symmetry = find_symmetry(contents.once, contents.schema, resonances)
     conditions = _conditions(contents)
@@ -109,7 +108,11 @@ def _share(x: float) -> str:
 def _head(contents: Contents, name: str) -> Iterator[str]:
     seen, total = len(contents.events), contents.total
     copies = contents.different
-    looked = f"all {total:,} events" if seen >= total else f"the first {seen:,} of {total:,} events"
+    looked = (
+        f"all {total:,} events"
+        if seen + sum(contents.bad.values()) >= total
+        else f"the first {seen:,} of {total:,} events"
+    )
     yield from comment(
         f"Drafted by `hepgan init` from {looked} of {contents.file}. It trains as it stands; all of it "
         "was found in these numbers, so read it as a proposal."
@@ -117,11 +120,9 @@ def _head(contents: Contents, name: str) -> Iterator[str]:
     if copies < seen:
         named = ", ".join(f.name for f in contents.schema.identifiers)
         yield from comment(f"Only {copies:,} of these events are different, by their {named}.")
-    faults = [f"{f.branch}: {f.reason}" for f in find_faults(contents.events, contents.schema)]
-    if faults:
-        yield from comment(
-            f"Some events are bad ({'; '.join(faults)}): train with `--drop-bad`, to leave them out."
-        )
+    if contents.bad:
+        number, reasons = sum(contents.bad.values()), "; ".join(contents.bad)
+        yield from comment(f"{number:,} of them are bad ({reasons}): train with `--drop-bad`, as here.")
     yield f"name: {name if name.isidentifier() else json.dumps(name)}"
     objects = ", ".join(c.name for c in contents.schema.collections) or "numbers"
     yield f"description: Events of {objects}, drafted by hepgan init"
@@ -261,9 +262,9 @@ def _features(
     contents: Contents, resonances: list[Resonance], symmetry: Symmetry, bounds: list[Bound]
 ) -> Iterator[str]:
     yield "features:"
-    before = [*_azimuth(symmetry)]
+    before = [*_azimuth(contents, symmetry)]
     yield from before
-    blocks = [*_decays(contents, resonances), *_planes(contents, bounds)]
+    blocks = [*_decays(contents, resonances, symmetry), *_planes(contents, bounds)]
     if blocks:
         yield "  blocks:"
         yield from blocks
@@ -283,11 +284,12 @@ def _features(
         yield "  azimuth: null"
 
 
-def _azimuth(symmetry: Symmetry) -> Iterator[str]:
+def _azimuth(contents: Contents, symmetry: Symmetry) -> Iterator[str]:
     if not symmetry.reference:
-        yield from comment(
-            "No object is in every event to measure azimuths from: phi is learned as it is.", "  "
-        )
+        if any(c.coordinates for c in contents.schema.collections):
+            yield from comment(
+                "No object is in every event to measure azimuths from: phi is learned as it is.", "  "
+            )
         return
     of = symmetry.reference
     if not symmetry.holds:
@@ -309,7 +311,7 @@ def _azimuth(symmetry: Symmetry) -> Iterator[str]:
     yield f"  azimuth: {of}"
 
 
-def _decays(contents: Contents, resonances: list[Resonance]) -> Iterator[str]:
+def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry) -> Iterator[str]:
     objects = [o for r in resonances for o in r.objects]
     together = len(resonances) > 1 and is_at_rest(contents.events, objects)
     for r in resonances:
@@ -321,6 +323,12 @@ def _decays(contents: Contents, resonances: list[Resonance]) -> Iterator[str]:
         )
         if not together:
             yield f"    - {{kind: decay, name: {r.name}, children: {json.dumps(r.objects)}}}"
+    if not resonances and symmetry.at_rest and _massive(contents, symmetry.objects):
+        names = " and ".join(symmetry.objects)
+        yield from comment(
+            f"The transverse momenta of {names} cancel, which one system keeps exactly.", "    "
+        )
+        yield f"    - {{kind: decay, name: system, children: {json.dumps(symmetry.objects)}}}"
     if together:
         yield from comment("Their transverse momenta cancel, which one common system keeps exactly.", "    ")
         yield "    - kind: decay"
@@ -328,6 +336,11 @@ def _decays(contents: Contents, resonances: list[Resonance]) -> Iterator[str]:
         yield "      children:"
         for r in resonances:
             yield f"        - {{name: {r.name}, children: {json.dumps(r.objects)}}}"
+
+
+def _massive(contents: Contents, objects: Iterable[str]) -> bool:
+    names = {o.partition("[")[0] for o in objects}
+    return all(len(contents.schema.collection(n).coordinates) == 4 for n in names)
 
 
 def _planes(contents: Contents, bounds: list[Bound]) -> Iterator[str]:
