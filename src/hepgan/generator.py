@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import platform
 import time
-from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hepgan._files import replacing, write_tensors
-from hepgan.errors import InputError, ModelFileError, RecipeError
+from hepgan._learned import Learned, installed_versions
+from hepgan._selection import evaluate, metric_names
+from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, schema_of, select, to_awkward, to_batch
 from hepgan.events import with_kinds as _with_kinds
 from hepgan.features import DiscreteModel, FeatureBatch, Representation, mirrored
 from hepgan.models import Model, build_model
-from hepgan.objectives.distances import ks, wasserstein_scaled
 from hepgan.observables import Observable
 from hepgan.recipes import Recipe, load_recipe
-from hepgan.sampling import Conditions, Sampler
+from hepgan.sampling import Conditions, Sampler, check_lengths
 from hepgan.training import History, Trainer, TrainingConfig
 
 __all__ = ["EventGenerator", "choose_device"]
 
-FORMAT = 1
-"""Version of the model file; a reader accepts its own and earlier ones."""
-
 MAX_POOL = 20_000
 """How many training events' conditions a model keeps, to draw from where none are given."""
 
-METRICS = {"ks": ks, "wasserstein": wasserstein_scaled}
-"""What ``training.selection`` may ask for, as ``ks:m_mumu``."""
+STEP = 100_000
+"""Events in a batch: enough to make what is done for each batch cheap, few enough for any memory."""
 
 
 class EventGenerator:
@@ -60,8 +52,8 @@ class EventGenerator:
         self.recipe = load_recipe(recipe)
         self.history: History | None = None
         self.summary: dict[str, Any] = {}
-        self.versions = _versions()
-        self._parts: _Parts | None = None
+        self.versions = installed_versions()
+        self._parts: Learned | None = None
 
     # ------------------------------------------------------------------ learning
 
@@ -105,49 +97,47 @@ class EventGenerator:
         observables = self.recipe.make_observables()
         for observable in observables.values():
             observable.check(schema)
-        self._check_metrics(observables)
+        metrics = metric_names(self.recipe.training.selection, observables, self.recipe.name)
         batch = to_batch(events, schema)
         training, validation = _split(len(batch), self.recipe.training.validation_fraction, seed)
+        if metrics and not len(validation):
+            msg = "training.selection: no events are left to judge by; raise training.validation_fraction"
+            raise RecipeError(msg, file=self.recipe.name)
 
         representation = Representation(self.recipe.features, schema, self.recipe.conditions)
         representation.fit(batch[training])
         features = representation.encode(batch[training])
         discrete = DiscreteModel(representation.variables, representation.condition_size)
-        discrete.fit(
-            features.discrete,
-            features.condition,
-            features.weight,
-            generator=torch.Generator().manual_seed(seed),
-        )
+        discrete.fit(features.discrete, features.condition, features.weight, generator=_rng(seed))
         pool = features.condition[torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]]
         smooth = mirrored(representation, features, generator=_rng(seed))
         representation.to(device)
         discrete.to(device)
-        torch.manual_seed(seed)
-        model = build_model(
-            self.recipe.model,
-            size=representation.size,
-            context_size=representation.context_size,
-            decode=representation.decode,
-            observables=observables,
-        )
-        self._parts = _Parts(schema, representation, discrete, model, pool, device)
-        reference = batch[validation]
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            model = build_model(
+                self.recipe.model,
+                size=representation.size,
+                context_size=representation.context_size,
+                decode=representation.decode,
+                observables=observables,
+            )
+        learned = Learned(schema, representation, discrete, model, pool, device)
         trainer = Trainer(
             model,
             smooth.to(device, torch.float32),
             self._training(max_time, time.monotonic() - started),
             seed=seed,
             device=device,
-            evaluate=(lambda trained: self._evaluate(trained, reference, observables))
-            if self._metrics and len(reference)
-            else None,
+            evaluate=_evaluation(learned, metrics, observables, batch[validation]) if metrics else None,
             checkpoint=checkpoint,
             resume=resume,
             progress=progress,
         )
-        self.history = trainer.run()
+        self._parts, self.history = None, trainer.history
+        trainer.run()
         model.eval()
+        self._parts = learned
         self.summary = {
             "training_events": len(training),
             "validation_events": len(validation),
@@ -178,53 +168,18 @@ class EventGenerator:
             if wanted.select:
                 kept = [*wanted.select, *self.recipe.conditions, *filter(None, [schema.weight])]
                 schema = select(schema, kept)
+            if schema.weight is not None:
+                schema.scalar(schema.weight)
         except (KeyError, ValueError) as error:
             reason = str(error.args[0]) if error.args else str(error)
             msg = f"the recipe is for other events: {reason}"
             raise RecipeError(msg, file=self.recipe.name) from error
         return schema
 
-    @property
-    def _metrics(self) -> tuple[str, ...]:
-        selection = self.recipe.training.selection
-        return () if selection is None else selection.metrics
-
-    def _check_metrics(self, observables: Mapping[str, Observable]) -> None:
-        for metric in self._metrics:
-            kind, _, name = metric.partition(":")
-            if kind not in METRICS or name not in observables:
-                msg = (
-                    f"training.selection: {metric!r} is not a metric; write {' or '.join(METRICS)}, "
-                    f"a colon, and one of {', '.join(observables) or 'the observables (there are none)'}"
-                )
-                raise RecipeError(msg, file=self.recipe.name)
-
-    def _evaluate(
-        self, model: Model, reference: EventBatch, observables: Mapping[str, Observable]
-    ) -> dict[str, float]:
-        parts = self._fitted
-        generated = next(
-            Sampler(
-                parts.representation,
-                parts.discrete,
-                model,
-                Conditions(parts.representation, None, parts.pool),
-                seed=0,
-                device=parts.device,
-            ).iterate(len(reference), step=len(reference))
-        )
-        values = {}
-        for metric in self._metrics:
-            kind, _, name = metric.partition(":")
-            a, weight_a = _values(observables[name], reference)
-            b, weight_b = _values(observables[name], generated)
-            values[metric] = METRICS[kind](a, b, weight_a, weight_b)
-        return values
-
     # ------------------------------------------------------------------ generating
 
     @property
-    def _fitted(self) -> _Parts:
+    def _fitted(self) -> Learned:
         if self._parts is None:
             msg = "this generator has not learned anything yet: call fit, or load a model file"
             raise RuntimeError(msg)
@@ -254,11 +209,10 @@ class EventGenerator:
         Returns:
             n events, as ``read_events`` would give them.
         """
-        if n <= 0:
-            msg = f"the number of events must be positive, not {n}"
-            raise ValueError(msg)
-        batches = self.iterate(n, seed=seed, condition=condition, workers=workers, step=n)
-        return to_awkward(next(batches))
+        check_lengths(condition, n)
+        batches = self.iterate(n, seed=seed, condition=condition, workers=workers)
+        pieces = [to_awkward(batch) for batch in batches]
+        return pieces[0] if len(pieces) == 1 else ak.concatenate(pieces)
 
     def iterate(
         self,
@@ -266,25 +220,40 @@ class EventGenerator:
         *,
         seed: int = 0,
         first: int = 0,
-        step: int = 100_000,
+        step: int | None = STEP,
         condition: Mapping[str, Any] | None = None,
         workers: int | None = None,
-    ) -> Iterator[EventBatch]:
+    ) -> Generator[EventBatch, None, None]:
         """Generates events ``first`` ... ``first + n - 1`` of a seed in batches of ``step``, as tensors.
 
         Args:
             n: Number of events.
             seed: As in ``generate``.
             first: Number of the first event, which a shard begins with.
-            step: Events in a batch.
+            step: Events in a batch; None for batches as they come, of up to 4096 events, which spares
+                copies.
             condition: As in ``generate``; arrays are indexed by event number.
             workers: Threads.
+
+        Raises:
+            InputError: If a condition is not one of the model's, or has too few values.
+            ValueError: If a number is out of range.
         """
-        parts = self._fitted
-        conditions = Conditions(parts.representation, condition, parts.pool)
-        sampler = Sampler(
-            parts.representation, parts.discrete, parts.model, conditions, seed=seed, device=parts.device
-        )
+        for name, value, least in (
+            ("n", n, 1),
+            ("first", first, 0),
+            ("step", step, 1),
+            ("workers", workers, 1),
+        ):
+            if value is not None and value < least:
+                msg = f"{name} must be at least {least}, not {value}"
+                raise ValueError(msg)
+        if not 0 <= seed < 2**64:
+            msg = f"seed must be from 0 to 2^64 - 1, not {seed}"
+            raise ValueError(msg)
+        sampler = _sampler(self._fitted, seed=seed, condition=condition, size=first + n)
+        if step is None:
+            return sampler.pieces(n, first=first, workers=workers)
         return sampler.iterate(n, first=first, step=step, workers=workers)
 
     # ------------------------------------------------------------------ keeping
@@ -299,23 +268,7 @@ class EventGenerator:
         Raises:
             OutputError: If the file exists or cannot be written.
         """
-        parts = self._fitted
-        tensors = {
-            f"{name}.{key}": value.detach().cpu().contiguous()
-            for name, module in parts.modules.items()
-            for key, value in module.state_dict().items()
-        }
-        tensors["conditions"] = parts.pool.cpu().contiguous()
-        metadata = {
-            "hepgan": {"format": FORMAT, "versions": _versions()},
-            "recipe": self.recipe.model_dump(mode="json", exclude_unset=True),
-            "schema": parts.schema.model_dump(mode="json"),
-            "representation": parts.representation.state(),
-            "discrete": parts.discrete.state(),
-            "summary": self.summary,
-        }
-        with replacing(Path(path), force=force) as temporary:
-            write_tensors(temporary, tensors, {k: json.dumps(v) for k, v in metadata.items()})
+        self._fitted.write(Path(path), self.recipe, self.summary, force=force)
 
     @classmethod
     def load(cls, path: str | Path, *, device: torch.device | str | None = None) -> EventGenerator:
@@ -328,34 +281,10 @@ class EventGenerator:
         Raises:
             ModelFileError: If the file is missing, corrupt, not hepgan's, or of a later format.
         """
-        metadata, tensors = read_model_file(path)
-        device = choose_device(device)
-        try:
-            generator = cls(metadata["recipe"])
-            schema = EventSchema.model_validate(metadata["schema"])
-            representation = Representation.from_state(metadata["representation"])
-            discrete = DiscreteModel.from_state(metadata["discrete"])
-            model = build_model(
-                generator.recipe.model,
-                size=representation.size,
-                context_size=representation.context_size,
-                decode=representation.decode,
-                observables=generator.recipe.make_observables(),
-            )
-            parts = _Parts(schema, representation, discrete, model, tensors["conditions"], device)
-            for name, module in parts.modules.items():
-                prefix = name + "."
-                module.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                )
-                module.to(device)
-                module.eval()
-            generator.summary = metadata["summary"]
-            generator.versions = metadata["hepgan"]["versions"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            msg = f"the model does not fit its own description: {' '.join(str(error).split())[:200]}"
-            raise ModelFileError(msg, file=path) from error
-        generator._parts = parts
+        recipe, learned, metadata = Learned.read(path, choose_device(device))
+        generator = cls(recipe)
+        generator._parts = learned
+        generator.summary, generator.versions = metadata["summary"], metadata["hepgan"]["versions"]
         return generator
 
     def describe(self) -> list[str]:
@@ -382,58 +311,6 @@ class EventGenerator:
         return lines
 
 
-class _Parts:
-    """What a generator has after it has learned."""
-
-    def __init__(
-        self,
-        schema: EventSchema,
-        representation: Representation,
-        discrete: DiscreteModel,
-        model: Model,
-        pool: Tensor,
-        device: torch.device,
-    ) -> None:
-        self.schema, self.representation, self.discrete, self.model = schema, representation, discrete, model
-        self.pool, self.device = pool, device
-
-    @property
-    def modules(self) -> dict[str, torch.nn.Module]:
-        return {"representation": self.representation, "discrete": self.discrete, "model": self.model}
-
-
-def read_model_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The metadata and the tensors of a model file.
-
-    Raises:
-        ModelFileError: If the file is missing, corrupt, not hepgan's, or of a later format.
-    """
-    if not Path(path).is_file():
-        msg = "no such file"
-        raise ModelFileError(msg, file=path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            raw = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        msg = "not a model file, or a damaged one"
-        raise ModelFileError(msg, file=path) from error
-    if "hepgan" not in raw:
-        msg = "a safetensors file, but not one of hepgan's models"
-        raise ModelFileError(msg, file=path)
-    try:
-        metadata = {key: json.loads(value) for key, value in raw.items()}
-        found = int(metadata["hepgan"]["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        msg = "a damaged model file: its description cannot be read"
-        raise ModelFileError(msg, file=path) from error
-    if found > FORMAT:
-        by = metadata["hepgan"].get("versions", {}).get("hepgan", "a later version")
-        msg = f"written by hepgan {by} in format {found}; this hepgan reads formats up to {FORMAT}"
-        raise ModelFileError(msg, file=path)
-    return metadata, tensors
-
-
 def choose_device(device: torch.device | str | None) -> torch.device:
     """The device of that name, or for None a GPU if there is one, else the CPU.
 
@@ -452,6 +329,27 @@ def choose_device(device: torch.device | str | None) -> torch.device:
     return chosen
 
 
+def _sampler(
+    learned: Learned, *, seed: int, condition: Mapping[str, Any] | None = None, size: int = 0
+) -> Sampler:
+    conditions = Conditions(learned.representation, condition, learned.pool, size)
+    return Sampler(
+        learned.representation, learned.discrete, learned.model, conditions, seed=seed, device=learned.device
+    )
+
+
+def _evaluation(
+    learned: Learned, names: tuple[str, ...], observables: Mapping[str, Observable], reference: EventBatch
+) -> Callable[[Model], dict[str, float]]:
+    """What a training evaluates: metrics of as many generated events as there are to compare with."""
+
+    def metrics(model: Model) -> dict[str, float]:
+        generated = next(_sampler(learned, seed=0).iterate(len(reference), step=len(reference)))
+        return evaluate(names, observables, reference, generated)
+
+    return metrics
+
+
 def _split(size: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     held = min(int(size * fraction), size - 1)
     order = torch.randperm(size, generator=_rng(seed))
@@ -460,12 +358,6 @@ def _split(size: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
 
 def _rng(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def _values(observable: Observable, events: EventBatch) -> tuple[np.ndarray, np.ndarray | None]:
-    values, index = observable.flat(events)
-    weight = None if events.weight is None else events.weight[index].cpu().numpy()
-    return values.cpu().numpy(), weight
 
 
 def _hash(features: FeatureBatch) -> str:
@@ -495,13 +387,3 @@ def _contents(schema: EventSchema) -> Iterator[str]:
         yield f"{count} {c.name} ({', '.join(c.field_names)})"
     if schema.scalars:
         yield ", ".join(schema.scalar_names)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("hepgan", "torch", "numpy", "awkward", "vector"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgan.errors import InputError, TrainingError
@@ -18,10 +20,13 @@ from hepgan.events import EventBatch
 from hepgan.features import DiscreteModel, FeatureBatch, Representation
 from hepgan.models import BLOCK, Model, gaussian, uniform
 
-__all__ = ["Conditions", "Sampler"]
+__all__ = ["Conditions", "Sampler", "check_lengths"]
 
 MAX_ATTEMPTS = 100
 """How often an event outside the recipe's bounds is drawn anew before generation gives up."""
+
+AHEAD = 8
+"""Blocks for each worker that may wait to be taken, so that workers go on while a batch is written."""
 
 
 class Conditions:
@@ -32,46 +37,78 @@ class Conditions:
         given: A number for all events, or an array with one for each event, by name. Names that are
             missing here follow their distribution in the training events.
         pool: (P, Q) encoded conditions of training events.
+        size: The number of events that an array must have values for.
 
     Raises:
-        InputError: If a name is not a condition of the model.
+        InputError: If a name is not a condition of the model, or its values are not usable.
     """
 
-    def __init__(self, representation: Representation, given: Mapping[str, Any] | None, pool: Tensor) -> None:
+    def __init__(
+        self,
+        representation: Representation,
+        given: Mapping[str, Any] | None,
+        pool: Tensor,
+        size: int = 0,
+    ) -> None:
         self._representation, self._pool = representation, pool
-        self._given = {name: np.asarray(value, dtype=float) for name, value in (given or {}).items()}
-        unknown = set(self._given) - set(representation.conditions)
-        if unknown:
-            known = ", ".join(representation.conditions) or "none"
-            msg = f"{sorted(unknown)[0]!r} is not a condition of this model; it has {known}"
-            raise InputError(msg)
-
-    def check(self, events: int) -> None:
-        """Sees to it that arrays give a condition to each of the first ``events`` events.
-
-        Raises:
-            InputError: If one is too short.
-        """
-        for name, value in self._given.items():
-            if value.ndim and len(value) < events:
-                msg = f"condition {name!r} has {len(value):,} numbers for {events:,} events"
+        self._given: dict[str, NDArray[np.float64]] = {}
+        for name, value in (given or {}).items():
+            if name not in representation.conditions:
+                known = ", ".join(representation.conditions) or "none"
+                msg = f"{name!r} is not a condition of this model; it has {known}"
                 raise InputError(msg)
+            self._given[name] = self._numbers(name, value, size)
+
+    def _numbers(self, name: str, value: Any, size: int) -> NDArray[np.float64]:
+        field = self._representation.schema.scalar(name)
+        values = np.asarray(value)
+        if values.dtype.kind in "US" and field.values is not None:
+            known = [str(v) for v in field.values]
+            wrong = ~np.isin(values, known)
+            if wrong.any():
+                msg = f"the condition {name} cannot be {values[wrong].flat[0]!r}; it is {', '.join(known)}"
+                raise InputError(msg)
+            values = (values[..., None] == np.array(known)).argmax(-1)
+        try:
+            numbers = values.astype(float)
+        except (TypeError, ValueError) as error:
+            msg = f"the condition {name} must be a number, or an array of numbers"
+            raise InputError(msg) from error
+        if numbers.ndim > 1 or (numbers.ndim == 1 and len(numbers) < size):
+            msg = f"the condition {name} has the shape {numbers.shape}; expected one number, or {size}"
+            raise InputError(msg)
+        bad = ~np.isfinite(numbers)
+        if bad.any():
+            entry = int(bad.argmax()) if numbers.ndim else None
+            msg = f"the condition {name} is not a finite number"
+            raise InputError(msg, entry=entry)
+        return numbers
 
     def block(self, number: int, draw: Tensor) -> Tensor:
-        """(BLOCK, Q) encoded conditions; the uniform numbers ``draw`` (BLOCK,) choose from the pool."""
+        """(BLOCK, Q) encoded conditions; the uniform numbers ``draw`` (BLOCK,) choose from the pool.
+
+        Raises:
+            InputError: If a value is not one of its category.
+        """
+        if not self._representation.conditions:
+            return draw.new_zeros((len(draw), 0))
         pool = self._pool.to(draw.device)
-        rows = (draw * len(pool)).long().clamp(max=max(len(pool) - 1, 0))
-        drawn = pool[rows] if len(pool) else draw.new_zeros((len(draw), self._representation.condition_size))
+        drawn = pool[(draw * len(pool)).long().clamp(max=len(pool) - 1)]
         if not self._given:
             return drawn
         values = self._representation.decode_condition(drawn)
+        first = number * BLOCK
         for name, value in self._given.items():
             if value.ndim == 0:
                 values[name] = torch.full_like(draw, float(value))
             else:
-                event = np.minimum(np.arange(number * BLOCK, (number + 1) * BLOCK), len(value) - 1)
+                event = np.minimum(np.arange(first, first + BLOCK), len(value) - 1)
                 values[name] = torch.from_numpy(value[event]).to(draw)
-        return self._representation.encode_condition(values)
+        try:
+            return self._representation.encode_condition(values)
+        except InputError as error:
+            entry = None if error.entry is None else error.entry + first
+            raise InputError(error.message, branch=error.branch, entry=entry) from error
 
 
 class Sampler:
@@ -116,17 +153,28 @@ class Sampler:
             noise.uniform(len(self.representation.variables), "discrete"), condition
         )
         context, mask = self.representation.context(discrete, condition)
-        angle = (2 * noise.uniform(1, "azimuth")[:, 0] - 1) * math.pi
+        azimuth = None
+        if self.representation.has_azimuth:
+            azimuth = (2 * noise.uniform(1, "azimuth")[:, 0] - 1) * math.pi
         features = FeatureBatch(
             x=context.new_zeros((BLOCK, self.representation.size)),
             mask=mask,
             discrete=discrete,
             condition=condition,
             context=context,
-            weight=angle.new_ones(BLOCK),
+            weight=context.new_ones(BLOCK),
         )
-        azimuth = angle if self.representation.has_azimuth else None
         events = self._events(features, noise, 0, azimuth)
+        return (
+            events
+            if not self.representation.config.bounds
+            else self._bounded(events, features, noise, azimuth)
+        )
+
+    def _bounded(
+        self, events: EventBatch, features: FeatureBatch, noise: _Noise, azimuth: Tensor | None
+    ) -> EventBatch:
+        """The events with those outside the bounds drawn anew, their discrete part and azimuth kept."""
         missing = (~self.representation.valid(events)).nonzero()[:, 0]
         attempt = 0
         while len(missing):
@@ -137,9 +185,8 @@ class Sampler:
                     f"{MAX_ATTEMPTS} attempts: train longer, or widen features.bounds"
                 )
                 raise TrainingError(msg)
-            again = self._events(
-                features[missing], noise, attempt, None if azimuth is None else azimuth[missing], missing
-            )
+            turned = None if azimuth is None else azimuth[missing]
+            again = self._events(features[missing], noise, attempt, turned, missing)
             valid = self.representation.valid(again)
             events = _replace(events, missing[valid], again[valid])
             missing = missing[~valid]
@@ -156,11 +203,10 @@ class Sampler:
         z = noise.gaussian(self.model.noise_size, attempt)
         if rows is not None:
             z = z[rows]
-        mask = features.mask
-        x = self.model.sample(z, features.context.to(z.dtype), mask)
+        x = self.model.sample(z, features.context.to(z.dtype), features.mask)
         return self.representation.decode(features.with_x(x), azimuth)
 
-    def blocks(self, first: int, last: int, workers: int | None = None) -> Iterator[EventBatch]:
+    def blocks(self, first: int, last: int, workers: int | None = None) -> Generator[EventBatch, None, None]:
         """The blocks ``first`` ... ``last - 1`` in order, computed by several threads.
 
         Args:
@@ -171,46 +217,51 @@ class Sampler:
         if self.device.type != "cpu":
             yield from map(self.block, range(first, last))
             return
-        count = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or 1
+        count = min(workers or _cores(), last - first)
+        # What torch does in a thread of its own is set there; but new threads of others take it over.
         threads = torch.get_num_threads()
         pending: deque[Future[EventBatch]] = deque()
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            try:
-                for number in range(first, last):
-                    pending.append(pool.submit(self.block, number))
-                    if len(pending) > 2 * count:
+        try:
+            with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                try:
+                    for number in range(first, last):
+                        pending.append(pool.submit(self.block, number))
+                        if len(pending) > AHEAD * count:
+                            yield pending.popleft().result()
+                    while pending:
                         yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
-                torch.set_num_threads(threads)
+                finally:
+                    for future in pending:
+                        future.cancel()
+        finally:
+            torch.set_num_threads(threads)
+
+    def pieces(
+        self, n: int, *, first: int = 0, workers: int | None = None
+    ) -> Generator[EventBatch, None, None]:
+        """Events ``first`` ... ``first + n - 1`` in the pieces in which they are made, a block or less."""
+        start, stop = first, first + n
+        number = start // BLOCK
+        with closing(self.blocks(number, -(-stop // BLOCK), workers)) as blocks:
+            for events in blocks:
+                low, high = max(start - number * BLOCK, 0), min(stop - number * BLOCK, BLOCK)
+                number += 1
+                yield events if high - low == BLOCK else events[low:high]
 
     def iterate(
         self, n: int, *, first: int = 0, step: int = 100_000, workers: int | None = None
-    ) -> Iterator[EventBatch]:
-        """Events ``first`` ... ``first + n - 1``, ``step`` at a time (the last batch may be smaller).
-
-        Raises:
-            InputError: If a condition is an array of fewer than ``first + n`` numbers.
-        """
-        if n <= 0:
-            return
-        start, stop = first, first + n
-        self.conditions.check(stop)
+    ) -> Generator[EventBatch, None, None]:
+        """Events ``first`` ... ``first + n - 1``, ``step`` at a time (the last batch may be smaller)."""
         held: list[EventBatch] = []
         size = 0
-        number = start // BLOCK
-        for events in self.blocks(number, -(-stop // BLOCK), workers):
-            low, high = max(start - number * BLOCK, 0), min(stop - number * BLOCK, BLOCK)
-            number += 1
-            held.append(events if high - low == BLOCK else events[low:high])
-            size += high - low
-            while size >= step:
-                whole = _concatenate(held)
-                yield whole[:step]
-                held, size = ([whole[step:]] if size > step else []), size - step
+        with closing(self.pieces(n, first=first, workers=workers)) as pieces:
+            for events in pieces:
+                held.append(events)
+                size += len(events)
+                while size >= step:
+                    whole = _concatenate(held)
+                    yield whole[:step]
+                    held, size = ([whole[step:]] if size > step else []), size - step
         if size:
             yield _concatenate(held)
 
@@ -230,10 +281,28 @@ class _Noise:
         return gaussian(self._seed, self._block, size, stream=len(self.STREAMS) + attempt).to(self._device)
 
 
+def check_lengths(given: Mapping[str, Any] | None, n: int) -> None:
+    """Sees to it that conditions that are arrays have a value for each of n events.
+
+    Raises:
+        InputError: If one has more or fewer.
+    """
+    for name, value in (given or {}).items():
+        shape = np.shape(value)
+        if shape not in ((), (n,)):
+            msg = f"the condition {name} has the shape {shape}; expected one number, or {n}"
+            raise InputError(msg)
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _concatenate(batches: list[EventBatch]) -> EventBatch:
-    if len(batches) == 1:
-        return batches[0]
-    return EventBatch.concatenate(batches)
+    return batches[0] if len(batches) == 1 else EventBatch.concatenate(batches)
 
 
 def _replace(events: EventBatch, rows: Tensor, others: EventBatch) -> EventBatch:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from hepgan._files import claim
 from hepgan.errors import OutputError
 from hepgan.events import EventWriter, fileset, write_fileset
 from hepgan.generator import EventGenerator
+from hepgan.sampling import check_lengths
 
 __all__ = ["Production", "produce"]
 
@@ -59,7 +61,8 @@ def produce(
 ) -> Production:
     """Generates events into one file, or into a folder of shards.
 
-    Files appear under their names when they are whole, the fileset last.
+    Files appear under their names when they are whole, the fileset last; an existing sample is there until
+    the first new file is whole.
 
     Args:
         generator: A trained generator.
@@ -81,75 +84,103 @@ def produce(
 
     Raises:
         OutputError: If the output exists (without force), cannot be written, or is too large for one file.
-        InputError: If a condition is not one of the model's.
+        InputError: If a condition is not one of the model's, or has not n values.
+        ValueError: If a number or the format is out of range.
     """
     if n <= 0 or shard_size <= 0:
         msg = f"the number of events and the shard size must be positive, not {n} and {shard_size}"
         raise ValueError(msg)
+    if format not in SUFFIXES:
+        msg = f"format must be one of {', '.join(SUFFIXES)}, not {format!r}"
+        raise ValueError(msg)
     started = time.monotonic()
-    output = Path(output)
-    single = output.suffix in (".root", *SUFFIXES["parquet"])
-    if single and output.suffix not in SUFFIXES[format]:
-        msg = f"a {format} file is called *{SUFFIXES[format][0]}"
-        raise OutputError(msg, file=output)
-    if single:
-        shards = [(output, 0, n)]
-        manifest = output.with_suffix(".fileset.json")
-    else:
-        if output.is_file():
-            msg = "is a file; shards need a folder (or give a name that ends in .root)"
-            raise OutputError(msg, file=output)
-        digits = max(4, len(str((n - 1) // shard_size)))
-        shards = [
-            (output / f"events-{k:0{digits}d}{SUFFIXES[format][0]}", first, min(shard_size, n - first))
-            for k, first in enumerate(range(0, n, shard_size))
-        ]
-        manifest = output / "fileset.json"
-        _claim_folder(output, force=force)
-    for path in (manifest, *(s[0] for s in shards)):
+    check_lengths(condition, n)
+    shards, manifest = _plan(Path(output), n, format, shard_size)
+    old = [manifest] if manifest.exists() else []
+    if shards[0].path != Path(output):
+        old += _old_shards(Path(output), force=force)
+    for path in (manifest, *(s.path for s in shards)):
         claim(path, force=force)
-    manifest.unlink(missing_ok=True)
 
-    done = 0
-    for path, first, size in shards:
-        with EventWriter(
-            path, generator.schema, format=format, identifiers=identifiers, first=first, force=force
-        ) as writer:
-            written = 0
-            for batch in generator.iterate(
-                size, seed=seed, first=first, condition=condition, workers=workers
-            ):
+    for shard in shards:
+        batches = generator.iterate(
+            shard.size, seed=seed, first=shard.first, condition=condition, workers=workers, step=None
+        )
+        writer = EventWriter(
+            shard.path,
+            generator.schema,
+            format=format,
+            identifiers=identifiers,
+            first=shard.first,
+            force=force,
+        )
+        done = shard.first
+        # Closed at once whatever happens, so that no thread goes on making events.
+        with writer, closing(batches):
+            for batch in batches:
                 writer.extend(batch)
-                written += len(batch)
-                _check_size(writer, path, size, written)
+                done += len(batch)
+                if format != "parquet":
+                    _check_size(writer, shard)
                 if on_progress is not None:
-                    on_progress(done + written)
-        done += size
-    files = tuple(s[0] for s in shards)
+                    on_progress(done)
+            # Old files beside new ones would be read as one sample.
+            while old:
+                old.pop().unlink(missing_ok=True)
+    files = tuple(s.path for s in shards)
     seconds = time.monotonic() - started
     if format == "parquet":
         return Production(files, None, n, seconds)
     name = generator.recipe.name
     metadata = {"generator": name, "seed": seed, "events": n}
-    content = fileset({name: [str(f) for f in files]}, generator.schema.tree, metadata)
+    content = fileset({name: [str(f.resolve()) for f in files]}, generator.schema.tree, metadata)
     return Production(files, write_fileset(manifest, content, force=True), n, seconds)
 
 
-def _claim_folder(folder: Path, *, force: bool) -> None:
-    """Old shards beside new ones would be read as one sample."""
+class _Shard(NamedTuple):
+    """A file to be written, the number of its first event, and how many it gets."""
+
+    path: Path
+    first: int
+    size: int
+
+
+def _plan(output: Path, n: int, format: Format, shard_size: int) -> tuple[list[_Shard], Path]:
+    """The files, and the fileset that belongs to them."""
+    endings = {e for known in SUFFIXES.values() for e in known}
+    if output.suffix.lower() in endings:
+        if output.suffix.lower() not in SUFFIXES[format]:
+            msg = f"a {format} file is called *{SUFFIXES[format][0]}"
+            raise OutputError(msg, file=output)
+        return [_Shard(output, 0, n)], output.with_suffix(".fileset.json")
+    if output.exists() and not output.is_dir():
+        msg = "is a file; shards need a folder (or give a name that ends in .root)"
+        raise OutputError(msg, file=output)
+    digits = max(4, len(str((n - 1) // shard_size)))
+    shards = [
+        _Shard(output / f"events-{k:0{digits}d}{SUFFIXES[format][0]}", first, min(shard_size, n - first))
+        for k, first in enumerate(range(0, n, shard_size))
+    ]
+    return shards, output / "fileset.json"
+
+
+def _old_shards(folder: Path, *, force: bool) -> list[Path]:
+    """The shards that a folder holds already."""
     old = sorted(p for p in folder.glob("events-*") if p.suffix in (".root", ".parquet"))
     if old and not force:
         msg = f"holds events already ({old[0].name}, ...); --force (force=True) replaces them"
         raise OutputError(msg, file=folder)
-    for path in old:
-        path.unlink()
+    return old
 
 
-def _check_size(writer: EventWriter, path: Path, size: int, written: int) -> None:
-    expected = writer.bytes_written / written * size
+def _check_size(writer: EventWriter, shard: _Shard) -> None:
+    """Refuses, as soon as the size of an event is known, what would not fit into one file."""
+    if not writer.written or writer.written == shard.size:
+        return
+    expected = writer.bytes_written / writer.written * shard.size
     if expected > MAX_FILE:
         msg = (
-            f"{size} events would make a file of {expected / 1e9:.1f} GB, and ROOT files are safe to "
-            f"{MAX_FILE / 1e9:.1f} GB: give a folder as output, which is filled with shards"
+            f"{shard.size} events would make a file of {expected / 1e9:.1f} GB, and ROOT files are safe to "
+            f"{MAX_FILE / 1e9:.1f} GB: give a folder as output, or a smaller shard size"
         )
-        raise OutputError(msg, file=path)
+        raise OutputError(msg, file=shard.path)

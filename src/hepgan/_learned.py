@@ -1,0 +1,170 @@
+"""What a generator has learned, and the file that keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hepgan._files import replacing, write_tensors
+from hepgan.errors import ModelFileError
+from hepgan.events import EventSchema
+from hepgan.features import DiscreteModel, Representation
+from hepgan.models import Model, build_model
+from hepgan.observables import Observable
+from hepgan.recipes import Recipe, load_recipe
+
+__all__ = ["Learned", "installed_versions", "read_model_file"]
+
+FORMAT = 1
+"""Version of the model file; a reader accepts its own and earlier ones."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The parts of a generator that has learned.
+
+    Attributes:
+        schema: What the events hold.
+        representation: Events as features, and back.
+        discrete: The model of the discrete part.
+        model: The model of the continuous part.
+        pool: (P, Q) encoded conditions of training events, to draw from where none are given.
+        device: Where the networks are.
+    """
+
+    schema: EventSchema
+    representation: Representation
+    discrete: DiscreteModel
+    model: Model
+    pool: Tensor
+    device: torch.device
+
+    @property
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """The parts that have tensors, by their names in the file."""
+        return {"representation": self.representation, "discrete": self.discrete, "model": self.model}
+
+    def write(self, path: Path, recipe: Recipe, summary: Mapping[str, Any], *, force: bool) -> None:
+        """Writes a model file.
+
+        Raises:
+            OutputError: If the file exists (without force) or cannot be written.
+        """
+        tensors = {
+            f"{name}.{key}": value.detach().cpu().contiguous()
+            for name, module in self.modules.items()
+            for key, value in module.state_dict().items()
+        }
+        tensors["conditions"] = self.pool.cpu().contiguous()
+        document = recipe.model_dump(mode="json", exclude_unset=True)
+        # Defaults may change in a later version, but not what was learned with them.
+        document["model"] = recipe.model.model_dump(mode="json")
+        metadata = {
+            "hepgan": {"format": FORMAT, "versions": installed_versions(), "digest": _digest(tensors)},
+            "recipe": document,
+            "schema": self.schema.model_dump(mode="json"),
+            "representation": self.representation.state(),
+            "discrete": self.discrete.state(),
+            "summary": dict(summary),
+        }
+        with replacing(path, force=force) as temporary:
+            write_tensors(temporary, tensors, {k: json.dumps(v) for k, v in metadata.items()})
+
+    @classmethod
+    def read(cls, path: str | Path, device: torch.device) -> tuple[Recipe, Learned, dict[str, Any]]:
+        """The recipe, the parts, and the metadata of a model file.
+
+        Raises:
+            ModelFileError: If the file is missing, corrupt, not hepgan's, or of a later format.
+        """
+        metadata, tensors = read_model_file(path)
+        try:
+            recipe = load_recipe(metadata["recipe"])
+            schema = EventSchema.model_validate(metadata["schema"])
+            representation = Representation.from_state(metadata["representation"])
+            discrete = DiscreteModel.from_state(metadata["discrete"])
+            model = build_model(
+                recipe.model,
+                size=representation.size,
+                context_size=representation.context_size,
+                decode=representation.decode,
+                # Training alone evaluates observables; here their names will do.
+                observables=cast("dict[str, Observable]", dict.fromkeys(recipe.observables)),
+            )
+            learned = cls(schema, representation, discrete, model, tensors["conditions"], device)
+            for name, module in learned.modules.items():
+                prefix = name + "."
+                module.load_state_dict(
+                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                )
+                module.to(device)
+                module.eval()
+            metadata["summary"], metadata["hepgan"]["versions"]
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            msg = f"the model does not fit its own description: {' '.join(str(error).split())[:200]}"
+            raise ModelFileError(msg, file=path) from error
+        return recipe, learned, metadata
+
+
+def read_model_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The metadata and the tensors of a model file.
+
+    Raises:
+        ModelFileError: If the file is missing, corrupt, not hepgan's, or of a later format.
+    """
+    if not Path(path).is_file():
+        msg = "no such file"
+        raise ModelFileError(msg, file=path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            raw = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        msg = "not a model file, or a damaged one"
+        raise ModelFileError(msg, file=path) from error
+    if "hepgan" not in raw:
+        msg = "a safetensors file, but not one of hepgan's models"
+        raise ModelFileError(msg, file=path)
+    try:
+        metadata = {key: json.loads(value) for key, value in raw.items()}
+        found, digest = int(metadata["hepgan"]["format"]), metadata["hepgan"].get("digest")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = "a damaged model file: its description cannot be read"
+        raise ModelFileError(msg, file=path) from error
+    if found > FORMAT:
+        by = metadata["hepgan"].get("versions", {}).get("hepgan", "a later version")
+        msg = f"written by hepgan {by} in format {found}; this hepgan reads formats up to {FORMAT}"
+        raise ModelFileError(msg, file=path)
+    if digest is not None and digest != _digest(tensors):
+        msg = "a damaged model file: its numbers are not those that were written"
+        raise ModelFileError(msg, file=path)
+    return metadata, tensors
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that events depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("hepgan", "torch", "numpy", "awkward", "vector"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
