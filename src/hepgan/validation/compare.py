@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,8 +13,8 @@ import awkward as ak
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hepgan.errors import InputError
-from hepgan.events import iterate_events, schema_of
+from hepgan.errors import InputError, RecipeError
+from hepgan.events import iterate_events, schema_of, select
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, ObservableConfig, default_observables
 from hepgan.validation.comparison import Comparison
@@ -56,8 +57,8 @@ def compare(
         reference: True events.
         generated: Generated events, or several samples of them by label.
         observables: What is histogrammed and measured (observables, or expressions); where they have no
-            range, one is found from the reference; by default every field, the numbers of objects and
-            the masses of pairs.
+            range, one is found from the reference; by default every field that all samples have, the
+            numbers of objects and the masses of pairs.
         train: The events that the generator was trained on.
         reference_weights: Weights (N,), negative ones too; by default the schema's weight, or 1.
         generated_weights: Weights of the generated events; a mapping where these are one.
@@ -81,13 +82,14 @@ def compare(
     else:
         weights = dict.fromkeys(samples, generated_weights)
     known = schema or schema_of(reference)
+    schemas = {label: schema_of(events) for label, events in samples.items()}
     return _compare(
         [(reference, reference_weights)],
         {label: [(events, weights.get(label))] for label, events in samples.items()},
         None if train is None else [(train, train_weights)],
-        with_ranges(observables or default_observables(known), reference),
+        with_ranges(observables or default_observables(_shared(known, schemas)), reference),
         known,
-        {label: schema_of(events) for label, events in samples.items()},
+        schemas,
         classifier=classifier,
         seed=seed,
         max_events=max_events,
@@ -140,13 +142,14 @@ def compare_files(
     streams = {"reference": _Stream(reference, step, schema)}
     streams |= {label: _Stream(paths, step, schema) for label, paths in samples.items()}
     known = schema or streams["reference"].schema
+    schemas = {label: streams[label].schema for label in samples}
     return _compare(
         streams["reference"],
         {label: streams[label] for label in samples},
         None if train is None else _Stream(train, step, schema),
-        with_ranges(observables or default_observables(known), streams["reference"].first),
+        with_ranges(observables or default_observables(_shared(known, schemas)), streams["reference"].first),
         known,
-        {label: streams[label].schema for label in samples},
+        schemas,
         classifier=classifier,
         seed=seed,
         max_events=max_events,
@@ -197,16 +200,21 @@ def _compare(
         raise ValueError(msg)
 
     def gather(chunks: Chunks, label: str, held: EventSchema) -> Sample:
+        named = provenance.get(label) or f"{label} events"
+        source = named if isinstance(named, str) else ", ".join(map(str, named))
         builder = SampleBuilder(
             held,
             observables,
             seed=seed,
             max_events=max_events,
             groups=label in ("reference", "train"),
-            source=str(provenance.get(label) or f"{label} events"),
+            source=source,
         )
-        for events, weights in chunks:
-            builder.add(events, weights)
+        try:
+            for events, weights in chunks:
+                builder.add(events, weights)
+        except RecipeError as error:
+            raise RecipeError(error.message, file=source) from error
         return builder.finish()
 
     true = gather(reference, "reference", schema)
@@ -232,6 +240,26 @@ def _compare(
         {label: _plane_table(s) for label, s in everything.items() if label != "train"},
         _provenance(provenance, everything, seed),
     )
+
+
+def _shared(reference: EventSchema, others: Mapping[str, EventSchema]) -> EventSchema:
+    """The part of the reference's schema that all samples have; a warning tells what is left out."""
+    names = [f"{c.name}.{f.name}" for c in reference.collections for f in c.fields]
+    names += [name for name in reference.scalar_names if name != reference.weight]
+    for label, schema in others.items():
+        there = {f"{c.name}.{f.name}" for c in schema.collections for f in c.fields} | set(
+            schema.scalar_names
+        )
+        lacking = [name for name in names if name not in there]
+        names = [name for name in names if name in there]
+        if not names:
+            msg = f"the {label} events have nothing of what the reference has ({', '.join(lacking[:8])}, ...)"
+            raise InputError(msg)
+        if lacking:
+            listed = ", ".join(lacking[:8]) + (", ..." if len(lacking) > 8 else "")
+            msg = f"not compared, since the {label} events lack it: {listed}"
+            warnings.warn(msg, UserWarning, stacklevel=3)
+    return select(reference, names)
 
 
 def _plane_table(sample: Sample) -> Table:
