@@ -248,3 +248,12 @@ def test_unknown_names_are_key_errors(good):
     with pytest.raises(KeyError, match="jet_pt"):
         good.plot_2d("m", "jet_pt")
     assert isinstance(good.plot_2d("m", "met").axes[0].get_xlabel(), str)
+
+
+def test_a_found_range_holds_a_value_at_its_end():
+    """A beam energy of exactly 50 GeV must not fall out of bins that end there."""
+    energies = np.random.default_rng(0).choice([10.0, 20.0, 50.0], 600)
+    events = ak.with_field(dimuons(600, 1), energies + 0.5, "beam_energy")
+    observable = Observable("e", "beam_energy - 0.5", unit="GeV")
+    reference, _ = compare(events, events, {"e": observable}, classifier=False).histograms["e"]
+    assert reference.sum(flow=False).value == 600
