@@ -91,20 +91,16 @@ def _bound(name: str, f: Field | None, events: ak.Array) -> Bound | None:
     low, high = find_edge(smooth), find_edge(smooth, upper=True)
     bound = Bound(name)
     least, most = float(values.min()), float(values.max())
-    if least in atoms:
+    # What is never negative stays so without a bound.
+    if least in atoms and least != 0:
         bound = replace(bound, low=least, reasons=(f"nothing below {least:g}, where many lie exactly",))
-    elif low is not None and low.value <= least and not (low.value == 0 and _positive(name)):
+    elif low is not None and low.value <= least and low.value != 0:
         bound = replace(bound, low=low.value, reasons=(_reason(low, "above"),))
     if most in atoms:
         bound = replace(bound, high=most, reasons=(*bound.reasons, f"nothing above {most:g}"))
     elif high is not None and high.value >= most:
         bound = replace(bound, high=high.value, reasons=(*bound.reasons, _reason(high, "below")))
     return bound if bound.reasons else None
-
-
-def _positive(name: str) -> bool:
-    """Whether a number cannot be negative, whatever is generated."""
-    return name.rpartition(".")[2] in ("pt", "energy")
 
 
 def _slots(c: Collection, whole: Bound | None, events: ak.Array) -> Iterator[Bound]:
