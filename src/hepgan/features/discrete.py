@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hepgan._threads import threads
 from hepgan.errors import TrainingError
 from hepgan.features._blocks import ALL_PAIRS, TABLE_STATES, Block, conserved, forbidden, group
 from hepgan.features._conditional import BATCH, STEPS, UNSEEN, Conditional, Sample
@@ -135,7 +136,8 @@ class DiscreteModel(nn.Module):
         for b, conditional in enumerate(self.conditionals):
             rows = index[:, self._before[b]] + self._offsets(b)
             _, pattern = torch.unique(self._blocks[b].states < 0, dim=0, return_inverse=True)
-            conditional.fit(Sample(rows, condition, index[:, b], weight), pattern, steps, generator)  # type: ignore[operator]
+            with threads(1):
+                conditional.fit(Sample(rows, condition, index[:, b], weight), pattern, steps, generator)  # type: ignore[operator]
         self._fitted = True
         return self.to(device)
 
