@@ -106,6 +106,9 @@ class EventGenerator:
 
         representation = Representation(self.recipe.features, schema, self.recipe.conditions)
         representation.fit(batch[training])
+        if not representation.size:
+            msg = f"nothing continuous to learn: no number varies in the training events ({len(training)})"
+            raise InputError(msg)
         features = representation.encode(batch[training])
         discrete = DiscreteModel(representation.variables, representation.condition_size)
         discrete.fit(features.discrete, features.condition, features.weight, generator=_rng(seed))
