@@ -153,7 +153,9 @@ def _part(schema: EventSchema, branches: Iterable[str], label: str) -> EventSche
             continue
         matches = [name for branch, name in by_branch.items() if fnmatchcase(branch, wanted)]
         if not matches and not any(fnmatchcase(n or "", wanted) for n in counters):
-            message = "no such branch, collection or field"
+            there = [*schema.collection_names, *schema.scalar_names]
+            listed = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
+            message = f"no such branch, collection or field; there are {listed or 'none'}"
             raise InputError(message, file=label, branch=wanted)
         chosen.extend(matches)
     return select(schema, chosen)
