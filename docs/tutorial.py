@@ -75,7 +75,7 @@ def draw(generator: hepgan.EventGenerator, comparison: hepgan.Comparison, figure
         # [end]
     }
     for name, figure in pictures.items():
-        figure.savefig(figures / f"{name}.png", dpi=72, metadata={"Software": None})
+        figure.savefig(figures / f"{name}.png", dpi=72, bbox_inches="tight", metadata={"Software": None})
     lines = [f"{line}\n" for line in generator.describe() if not line.startswith(("events", "written"))]
     (figures / "model.txt").write_text("".join(lines), encoding="utf-8")
     (figures / "verdicts.txt").write_text("\n".join(comparison.verdicts()) + "\n", encoding="utf-8")

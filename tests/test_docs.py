@@ -1,0 +1,218 @@
+"""The pages promise nothing that is not there: snippets run, recipes are valid, options of commands exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import awkward as ak
+import click
+import matplotlib as mpl
+import numpy as np
+import pytest
+from toys import dimuons
+
+import hepgan
+from hepgan.cli import cli
+from hepgan.observables.language import FUNCTIONS, METHODS, PAIR_PROPERTIES, PROPERTIES
+from hepgan.recipes import load_recipe
+from hepgan.recipes.recipe import parse_yaml
+
+ROOT = Path(__file__).parents[1]
+DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
+PAGES = sorted(DOCS.glob("*.md"))
+FENCE = re.compile(r"^```(?:\{code-block\} )?(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for kind, text in FENCE.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+def pages_with(language: str) -> list[Path]:
+    return [p for p in PAGES if blocks(p, language)]
+
+
+def like_zmumu(n: int, seed: int) -> ak.Array:
+    """Toy events with the branches of the recipe zmumu."""
+    events = dimuons(n, seed)
+    events = events[ak.all(abs(events.Muon.eta) < 5, axis=1)]
+    rng = np.random.default_rng(seed)
+    counts = ak.num(events.Muon)
+    muons = {f: events.Muon[f] for f in ("pt", "eta", "phi", "mass", "charge")}
+    for name in ("isoCh", "isoPh", "isoNh"):
+        size = int(ak.sum(counts))
+        values = np.where(rng.random(size) < 0.5, 0, rng.exponential(0.1, size)).astype(np.float32)
+        muons[name] = ak.unflatten(values, counts)
+    parts = {
+        "Muon": ak.zip(muons, with_name="Momentum4D"),
+        "Jet": events.Jet,
+        "MET": events.MET,
+        "PV": ak.zip({"npvs": events.npv}),
+    }
+    return ak.zip(parts, depth_limit=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_and_silent():
+    """Trainings of a second of small networks, pictures without a screen."""
+    fit = hepgan.EventGenerator.fit
+    small = ("model.network={kind: residual, width: 32, blocks: 1}", "model.steps=2")
+
+    def short(self, events, **options):
+        self.recipe = self.recipe.with_settings(small)
+        return fit(self, events, **options | {"max_time": 1.0, "progress": False})
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(hepgan.EventGenerator, "fit", short)
+    patch.setattr(mpl, "use", lambda *_: None)
+    with mpl.rc_context({"backend": "agg"}):
+        yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory) -> Path:
+    """A folder with the files that the pages speak of."""
+    folder = tmp_path_factory.mktemp("samples")
+    events = like_zmumu(1200, 1)
+    hepgan.write_events(folder / "zmumu_train.root", events)
+    hepgan.write_events(folder / "zmumu_test.root", like_zmumu(1200, 2))
+    generator = hepgan.EventGenerator("zmumu").fit(hepgan.read_events(folder / "zmumu_train.root"))
+    generator.save(folder / "zmumu.safetensors")
+    hepgan.produce(generator, 1200, folder / "generated.root")
+    return folder
+
+
+@pytest.fixture
+def here(samples, monkeypatch) -> Path:
+    monkeypatch.chdir(samples)
+    return samples
+
+
+@pytest.mark.parametrize("page", pages_with("python"), ids=lambda p: p.stem)
+def test_python_snippets_run(page, here, capsys):
+    import matplotlib.pyplot as plt
+
+    whole = page.read_text(encoding="utf-8")
+    names = {"__name__": "snippets"}
+    for text in blocks(page, "python"):
+        # so that a failure tells the line of the page
+        above = "\n" * whole[: whole.index(text)].count("\n")
+        exec(compile(above + text, str(page), "exec"), names)
+    plt.close("all")
+
+
+@pytest.mark.parametrize("page", pages_with("yaml"), ids=lambda p: p.stem)
+def test_yaml_snippets_are_valid_recipes(page):
+    for text in blocks(page, "yaml"):
+        document = {"name": "snippet", "model": {"kind": "flow_matching"}} | parse_yaml(text, page.name)
+        load_recipe(document).make_observables()
+
+
+def commands(page: Path) -> list[list[str]]:
+    lines = [line for text in blocks(page, "console") for line in text.splitlines()]
+    parts = [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ hepgan ")]
+    return [p[1 : p.index(">")] if ">" in p else p[1:] for p in parts]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.stem)
+def test_commands_have_the_options_that_the_pages_use(page):
+    for name, *arguments in commands(page):
+        with click.Context(cli, info_name="hepgan") as parent:
+            cli.commands[name].make_context(name, list(arguments), parent=parent)
+
+
+def test_every_word_of_the_language_is_documented():
+    text = (DOCS / "observables.md").read_text(encoding="utf-8")
+    code = " ".join(re.findall(r"`([^`]*)`", text))
+    words = set(re.findall(r"\w+", code))
+    assert words >= {*FUNCTIONS, *METHODS, *PROPERTIES, *PAIR_PROPERTIES}
+
+
+def test_every_public_package_has_a_page_of_reference():
+    documented = " ".join(p.read_text(encoding="utf-8") for p in (DOCS / "api").glob("*.md"))
+    found = set(re.findall(r"automodule:: (hepgan[\w.]*)", documented))
+    source = Path(hepgan.__file__).parent
+    packages = {f"hepgan.{p.parent.name}" for p in source.glob("[a-z]*/__init__.py")}
+    assert found >= packages | {"hepgan.generator", "hepgan.errors"}
+
+
+def test_pictures_are_small():
+    sizes = [p.stat().st_size for p in (DOCS / "figures").glob("*.png")]
+    assert sizes
+    assert max(sizes) < 150_000
+    assert sum(sizes) < 1_000_000
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([\w/]+\.md)", page.read_text(encoding="utf-8")):
+            assert (DOCS / target).is_file(), f"{page.name} links to {target}"
+
+
+def script(path: Path):
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def recipe(here) -> str:
+    """The recipe zmumu with three observables, so that reports are quick."""
+    whole = load_recipe("zmumu").model_dump(mode="json", exclude_unset=True)
+    kept = ("m_mumu", "pt_mumu", "pt_jet1", "n_jet", "met", "iso_ch")
+    whole["observables"] = {n: whole["observables"][n] for n in kept}
+    (here / "small.yaml").write_text(hepgan.Recipe.model_validate(whole).to_yaml(), encoding="utf-8")
+    return str(here / "small.yaml")
+
+
+def test_the_tutorial_makes_its_pictures(recipe, tmp_path, monkeypatch, capsys):
+    tutorial = script(DOCS / "tutorial.py")
+    small = load_recipe(recipe)
+    monkeypatch.setattr(hepgan, "load_recipe", lambda name: small, raising=False)
+    figures = tmp_path / "figures"
+    tutorial.main(
+        [
+            *("--train", "zmumu_train.root", "--test", "zmumu_test.root", "--events", "1000"),
+            *("--work", str(tmp_path), "--figures", str(figures)),
+        ]
+    )
+    shown = set(re.findall(r"figures/(\w+\.\w+)", (DOCS / "tutorial.md").read_text(encoding="utf-8")))
+    assert {p.name for p in figures.iterdir()} == shown
+
+
+def test_example_train_and_generate(recipe, tmp_path, capsys):
+    script(EXAMPLES / "train_and_generate.py").main(
+        [
+            *("zmumu_train.root", "zmumu_test.root", "--events", "1000"),
+            *("--recipe", recipe, "--output", str(tmp_path / "out")),
+        ]
+    )
+    assert (tmp_path / "out" / "report" / "report.html").is_file()
+    assert len(hepgan.read_events(tmp_path / "out" / "generated.root")) == 1000
+    assert "events/s" in capsys.readouterr().out
+
+
+def test_example_own_observable_is_the_same_in_both_forms(here, capsys):
+    example = script(EXAMPLES / "own_observable.py")
+    example.main(["zmumu_test.root", "generated.root"])
+    difference = float(re.search(r"two forms: (\S+)", capsys.readouterr().out)[1])
+    # single precision in the file's form
+    assert difference < 1e-3
+    # the mean of a decay that is isotropic in the rest frame, but for the cut on pt
+    values, _ = example.HELICITY.flat(hepgan.read_events("zmumu_test.root"))
+    assert np.all(np.abs(values) <= 1 + 1e-6)
+
+
+def test_example_compare_generators_tells_samples_apart(recipe, tmp_path, capsys):
+    script(EXAMPLES / "compare_generators.py").main(
+        [
+            *("zmumu_test.root", "learned=generated.root", "true=zmumu_train.root"),
+            *("--recipe", recipe, "--output", str(tmp_path / "report")),
+        ]
+    )
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[1:]}
+    assert float(lines["learned"][1]) > float(lines["true"][1])
