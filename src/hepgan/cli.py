@@ -404,7 +404,7 @@ def _conditions(given: Sequence[str], generator: EventGenerator, events: int) ->
             if len(column) < events:
                 msg = f"{len(column):,} events cannot give the condition of {events:,}"
                 raise InputError(msg, file=value, branch=name) from None
-            values[name] = column
+            values[name] = column[:events]
     return values
 
 

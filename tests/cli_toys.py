@@ -1,0 +1,112 @@
+"""What the tests of the command line share: small files, a recipe, a model, and ways to run it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import uproot
+from toys import dimuons
+
+from hepgan.cli import main
+
+RECIPE = """\
+description: toy Z -> mu mu
+events: {select: [Muon, MET, npv]}
+model:
+  kind: flow_matching
+  network: {kind: mlp, widths: [16]}
+  steps: 2
+observables:
+  m_mumu: {expression: "(Muon[0] + Muon[1]).mass", bins: 40, range: [50, 130], unit: GeV}
+  met: {expression: MET.pt, bins: 40, range: [0, 100], unit: GeV}
+training: {steps: 20, batch_size: 128, checkpoint_every: 0}
+"""
+
+
+def columns(n: int = 300, seed: int = 0) -> dict[str, np.ndarray | ak.Array]:
+    """The toy events as a file's branches."""
+    events = dimuons(n, seed)
+    made = {"beam_energy": np.full(n, 6500.0, np.float32)}
+    for name in ("Muon", "Jet", "MET"):
+        for field in events[name].fields:
+            made[f"{name}_{field}"] = events[name][field]
+    made["npv"] = events.npv
+    return {k: v if v.ndim > 1 else np.asarray(v) for k, v in made.items()}
+
+
+def write(path: Path, branches: dict, tree: str = "Events") -> Path:
+    """Writes branches with bare uproot, so that hepgan's own writer cannot mend what is bad."""
+    kinds, data = {}, {}
+    for name, values in branches.items():
+        prefix, _, field = name.partition("_")
+        if prefix in ("Muon", "Jet"):
+            data.setdefault(prefix, {})[field] = ak.Array(values)
+        else:
+            data[name] = ak.Array(list(values)) if values.dtype.kind == "U" else values
+    for name, part in data.items():
+        if isinstance(part, dict):
+            data[name] = ak.zip(part)
+        kinds[name] = data[name].dtype if isinstance(data[name], np.ndarray) else ak.type(data[name]).content
+    with uproot.recreate(path) as file:
+        file.mktree(tree, kinds).extend(data)
+    return path
+
+
+def changed(branch: str, entry: int, value: float, n: int = 300) -> dict:
+    """The toy's branches with one value changed (of the event's first object, where it has several)."""
+    made = columns(n)
+    values = made[branch]
+    if isinstance(values, np.ndarray):
+        values = values.copy()
+        values[entry] = value
+    else:
+        counts, flat = ak.num(values), ak.to_numpy(ak.flatten(values)).copy()
+        flat[int(ak.sum(counts[:entry]))] = value
+        values = ak.unflatten(flat, counts)
+    return {**made, branch: values}
+
+
+def run(*arguments: object) -> int:
+    """Runs the command line in this process, and gives its exit status."""
+    try:
+        main([str(a) for a in arguments])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    raise AssertionError
+
+
+def command(*arguments: object) -> list[str]:
+    """The command line of a process of its own."""
+    return [sys.executable, "-m", "hepgan", *map(str, arguments)]
+
+
+def execute(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=300, env=environment, **options
+    )
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int] | None]:
+    """All that is in a folder, hidden files too, with sizes and times of change."""
+    return {
+        str(p.relative_to(folder)): (p.stat().st_size, p.stat().st_mtime_ns) if p.is_file() else None
+        for p in sorted(folder.rglob("*"))
+    }
+
+
+def inside(arguments: str, folder: Path) -> list[str]:
+    """Words of a command line, where @ stands for a folder."""
+    return [word.replace("@", f"{folder}/") for word in arguments.split()]
+
+
+def copy(source: Path, target: Path) -> Path:
+    """A copy of a file."""
+    return Path(shutil.copy(source, target))
