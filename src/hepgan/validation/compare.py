@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import awkward as ak
@@ -143,11 +144,14 @@ def compare_files(
     streams |= {label: _Stream(paths, step, schema) for label, paths in samples.items()}
     known = schema or streams["reference"].schema
     schemas = {label: streams[label].schema for label in samples}
+    sources = {label: ", ".join(_names(paths)) for label, paths in samples.items()}
     return _compare(
         streams["reference"],
         {label: streams[label] for label in samples},
         None if train is None else _Stream(train, step, schema),
-        with_ranges(observables or default_observables(_shared(known, schemas)), streams["reference"].first),
+        with_ranges(
+            observables or default_observables(_shared(known, schemas, sources)), streams["reference"].first
+        ),
         known,
         schemas,
         classifier=classifier,
@@ -242,7 +246,11 @@ def _compare(
     )
 
 
-def _shared(reference: EventSchema, others: Mapping[str, EventSchema]) -> EventSchema:
+def _shared(
+    reference: EventSchema,
+    others: Mapping[str, EventSchema],
+    sources: Mapping[str, str] = MappingProxyType({}),
+) -> EventSchema:
     """The part of the reference's schema that all samples have; a warning tells what is left out."""
     names = [f"{c.name}.{f.name}" for c in reference.collections for f in c.fields]
     names += [name for name in reference.scalar_names if name != reference.weight]
@@ -254,7 +262,7 @@ def _shared(reference: EventSchema, others: Mapping[str, EventSchema]) -> EventS
         names = [name for name in names if name in there]
         if not names:
             msg = f"the {label} events have nothing of what the reference has ({', '.join(lacking[:8])}, ...)"
-            raise InputError(msg)
+            raise InputError(msg, file=sources.get(label))
         if lacking:
             listed = ", ".join(lacking[:8]) + (", ..." if len(lacking) > 8 else "")
             msg = f"not compared, since the {label} events lack it: {listed}"
