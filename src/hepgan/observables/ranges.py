@@ -10,6 +10,7 @@ import numpy as np
 __all__ = ["MOST_INTEGERS", "Span", "find_span"]
 
 _TAIL = 0.001
+_REPEATED = 0.001
 MOST_INTEGERS = 200
 """Whole numbers over a wider range share bins."""
 
@@ -67,7 +68,13 @@ def find_span(values: Any, weights: Any = None, unit: str = "") -> Span:
         return Span(_clean(low - half), _clean(high + half), 50)
     if low > 0 and high > 30 * middle and high > 100 * low:
         return Span(_nice(low, up=False), _nice(high, up=True), 50, log=True)
-    return _linear(low, high)
+    span = _linear(low, high)
+    # Bins leave their upper end out; values that occur again and again there (a beam energy) get a bin.
+    # They were float32 in the file, and may miss the end by their rounding.
+    if span.bins is None or np.mean(np.isclose(values, span.high, rtol=1e-6, atol=0.0)) < _REPEATED:
+        return span
+    width = (span.high - span.low) / span.bins
+    return Span(span.low, _clean(span.high + width), span.bins + 1)
 
 
 def _linear(low: float, high: float) -> Span:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -272,18 +272,6 @@ def with_ranges(observables: Mapping[str, Any], events: ak.Array) -> dict[str, O
             values, _ = flat_values(observable, events)
             if not np.isfinite(values).any():
                 continue
-            observable = _closed(observable.with_range_from(values), values)
+            observable = observable.with_range_from(values)
         ready[name] = observable
     return ready
-
-
-def _closed(observable: Observable, values: Floats) -> Observable:
-    """One bin more where values that occur again and again stand at the upper end, which bins leave out."""
-    if observable.range is None or observable.integer or observable.log:
-        return observable
-    low, high = observable.range
-    # Values were float32 in the file, and may miss the end by their rounding.
-    if np.mean(np.isclose(values, high, rtol=1e-6, atol=0.0)) < 1e-3:
-        return observable
-    width = (high - low) / observable.bins
-    return replace(observable, range=(low, high + width), bins=observable.bins + 1)
