@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from toys import dimuons
+
+from hepgan.generator import EventGenerator
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,30 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the development samples, which are not at {path} (set HEPGAN_SHARED_DATA)")
     return path
+
+
+@pytest.fixture(scope="session")
+def toy_generator() -> EventGenerator:
+    """A generator of toy events with everything that generation has: a decay, jets, an azimuth, negative
+    weights, a condition, and bounds that its short training leaves often.
+    """
+    recipe = {
+        "name": "toy",
+        "conditions": ["npv"],
+        "features": {
+            "azimuth": "Muon[0] + Muon[1]",
+            "blocks": [
+                {"kind": "objects", "collection": "Muon", "coordinates": ["px", "py", "pz"], "order": False}
+            ],
+            "transform": "standardise",
+            "bounds": {"Muon.pt": [10.0, None]},
+        },
+        "model": {
+            "kind": "flow_matching",
+            "network": {"kind": "residual", "width": 32, "blocks": 1},
+            "steps": 2,
+        },
+        "observables": {"m_mumu": "(Muon[0] + Muon[1]).mass", "n_jet": "nJet"},
+        "training": {"steps": 30, "batch_size": 128},
+    }
+    return EventGenerator(recipe).fit(dimuons(2000, seed=1, weighted=True), seed=3, device="cpu")

@@ -104,30 +104,12 @@ class EventGenerator:
             msg = "training.selection: no events are left to judge by; raise training.validation_fraction"
             raise RecipeError(msg, file=self.recipe.name)
 
-        representation = Representation(self.recipe.features, schema, self.recipe.conditions)
-        representation.fit(batch[training])
-        if not representation.size:
-            msg = f"nothing continuous to learn: no number varies in the training events ({len(training)})"
-            raise InputError(msg)
-        features = representation.encode(batch[training])
-        discrete = DiscreteModel(representation.variables, representation.condition_size)
-        discrete.fit(features.discrete, features.condition, features.weight, generator=_rng(seed))
-        pool = features.condition[torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]]
-        smooth = mirrored(representation, features, generator=_rng(seed))
-        representation.to(device)
-        discrete.to(device)
+        # Modules are made with torch's global random numbers, which are the caller's.
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
-            model = build_model(
-                self.recipe.model,
-                size=representation.size,
-                context_size=representation.context_size,
-                decode=representation.decode,
-                observables=observables,
-            )
-        learned = Learned(schema, representation, discrete, model, pool, device)
+            learned, features, smooth = self._prepare(batch[training], observables, seed, device)
         trainer = Trainer(
-            model,
+            learned.model,
             smooth.to(device, torch.float32),
             self._training(max_time, time.monotonic() - started),
             seed=seed,
@@ -139,7 +121,7 @@ class EventGenerator:
         )
         self._parts, self.history = None, trainer.history
         trainer.run()
-        model.eval()
+        learned.model.eval()
         self._parts = learned
         self.summary = {
             "training_events": len(training),
@@ -151,6 +133,31 @@ class EventGenerator:
             **_outcome(self.history),
         }
         return self
+
+    def _prepare(
+        self, batch: EventBatch, observables: Mapping[str, Observable], seed: int, device: torch.device
+    ) -> tuple[Learned, FeatureBatch, FeatureBatch]:
+        """All parts but for the training of the model; the events as features, and as they are trained on."""
+        representation = Representation(self.recipe.features, batch.schema, self.recipe.conditions)
+        representation.fit(batch)
+        if not representation.size:
+            msg = f"nothing continuous to learn: no number varies in the training events ({len(batch)})"
+            raise InputError(msg)
+        features = representation.encode(batch)
+        discrete = DiscreteModel(representation.variables, representation.condition_size)
+        discrete.fit(features.discrete, features.condition, features.weight, generator=_rng(seed))
+        pool = features.condition[torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]]
+        model = build_model(
+            self.recipe.model,
+            size=representation.size,
+            context_size=representation.context_size,
+            decode=representation.decode,
+            observables=observables,
+        )
+        smooth = mirrored(representation, features, generator=_rng(seed))
+        representation.to(device)
+        discrete.to(device)
+        return Learned(batch.schema, representation, discrete, model, pool, device), features, smooth
 
     def _training(self, max_time: float | None, used: float) -> TrainingConfig:
         """The recipe's settings, with the time that is left."""

@@ -66,7 +66,9 @@ class Conditions:
             known = [str(v) for v in field.values]
             wrong = ~np.isin(values, known)
             if wrong.any():
-                msg = f"the condition {name} cannot be {values[wrong].flat[0]!r}; it is {', '.join(known)}"
+                msg = (
+                    f"the condition {name} cannot be {str(values[wrong].flat[0])!r}; it is {', '.join(known)}"
+                )
                 raise InputError(msg)
             values = (values[..., None] == np.array(known)).argmax(-1)
         try:
