@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from hepgan.events import EventBatch, EventSchema, infer_schema, iterate_events, read_events, write_events
     from hepgan.generator import EventGenerator
     from hepgan.observables import Observable
-    from hepgan.production import produce
+    from hepgan.production.produce import produce
     from hepgan.recipes import Recipe, load_recipe
-    from hepgan.validation import Comparison, compare
+    from hepgan.validation.compare import compare
+    from hepgan.validation.comparison import Comparison
 
 __all__ = [
     "Comparison",

@@ -52,8 +52,9 @@ class FeatureBatch:
     @classmethod
     def concatenate(cls, parts: Sequence[FeatureBatch]) -> FeatureBatch:
         """The events of several batches of the same features, one after another."""
-        columns = {f.name: [getattr(p, f.name) for p in parts] for f in fields(cls)}
-        return cls(**{n: None if v[0] is None else torch.cat(v) for n, v in columns.items()})
+        columns: dict[str, Any] = {f.name: [getattr(p, f.name) for p in parts] for f in fields(cls)}
+        whole: dict[str, Any] = {n: None if v[0] is None else torch.cat(v) for n, v in columns.items()}
+        return cls(**whole)
 
     def with_x(self, x: Tensor) -> FeatureBatch:
         """The same discrete part and conditions with other continuous features."""
