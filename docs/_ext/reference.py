@@ -367,8 +367,14 @@ def escape_bars(app: Sphinx, what: str, name: str, found: Any, options: Any, lin
         lines[i] = "``".join(pieces)
 
 
+def hide_signature(app: Sphinx, what: str, name: str, found: Any, *_: Any) -> tuple[str, None] | None:
+    """Leaves out the signatures of settings, which repeat the list of their fields."""
+    return ("", None) if is_config(found) else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", escape_bars)
+    app.connect("autodoc-process-signature", hide_signature)
     app.add_directive("hepgan-config", ConfigDirective)
     app.add_directive("hepgan-cli", CommandDirective)
     app.add_directive("hepgan-transforms", TransformsDirective)
