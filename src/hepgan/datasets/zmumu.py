@@ -153,7 +153,8 @@ def _missing(
     for component, function in (("px", np.cos), ("py", np.sin)):
         others = ak.sum(rest[component], axis=1) + ak.sum(smeared[component] - jets[component], axis=1)
         sums.append(ak.to_numpy(others) + (pt * function(phi)).sum(axis=1))
-    return noise - np.stack(sums, axis=1)
+    missing: NDArray[np.float64] = noise - np.stack(sums, axis=1)
+    return missing
 
 
 def _like(jagged: Any, draw: Callable[[int], Any]) -> Any:

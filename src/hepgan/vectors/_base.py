@@ -113,7 +113,7 @@ def _guarded(elements: list[Any]) -> list[Any]:
     """
     tensors = [value for value in elements if isinstance(value, Tensor)]
     if any(value.shape != tensors[0].shape for value in tensors):
-        shape = torch.broadcast_tensors(*tensors)[0].shape
+        shape = torch.broadcast_shapes(*(value.shape for value in tensors))  # type: ignore[no-untyped-call]
         elements = [value.expand(shape) if isinstance(value, Tensor) else value for value in elements]
     return [finite_gradient(value) if isinstance(value, Tensor) else value for value in elements]
 
