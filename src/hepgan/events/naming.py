@@ -6,7 +6,8 @@ The rules, in their order:
    identifiers, if they are integers.
 2. A branch of lists belongs to the collection that its counter names (``nMuon``, ``NMuon``, ``n_mu``,
    ``Muon_size``), or, without a counter or with one of its own (``nMuon_pt``), to the one before its first
-   ``_`` or ``.``: ``Muon_pt`` is ``pt`` of ``Muon``. A list without a prefix is a collection with the one field ``value``.
+   ``_`` or ``.``: ``Muon_pt`` is ``pt`` of ``Muon``. A list without a prefix is a collection with the one
+   field ``value``.
 3. Branches with numbers, ``px1, py1, pz1, E1, px2, ...``, ``lep1_pt, lep2_pt, ...`` or ``pt_1, pt_2, ...``,
    are the objects of one collection, if they hold a momentum and are numbered from 0 or 1 without gaps.
    Without a prefix it is called ``Particle``.
