@@ -17,13 +17,20 @@ import click
 
 from hepgan.errors import HepganError
 
-__all__ = ["Command", "Count", "Duration", "Group", "progress", "run", "say"]
+__all__ = ["Command", "Count", "Duration", "Group", "Interrupted", "progress", "run", "say"]
 
 UNITS = "GeV for energies, momenta and masses; radians for angles; events are numbered from 0."
 TRACEBACK = "HEPGAN_TRACEBACK"
 """The environment variable that asks for the traceback of an unexpected error."""
 
 MAX_COUNT = 10**12
+
+
+class Interrupted(Exception):
+    """The user asked to stop; the message tells what is left, and how to go on."""
+
+    def __init__(self, message: str = "no unfinished file is left") -> None:
+        super().__init__(message)
 
 
 class Duration(click.ParamType[float]):
@@ -80,6 +87,13 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names in the order of definition."""
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; Ctrl-C gets past click, which would say something of its own."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
 
 
 def say(line: str) -> None:
@@ -139,14 +153,16 @@ def run(cli: click.Command, arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         except click.ClickException as error:
             status = _usage(error)
-        except (click.Abort, KeyboardInterrupt):
-            status = _fail("interrupted; no unfinished file is left", 130)
+        except (Interrupted, KeyboardInterrupt) as error:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # the terminal shows ^C
+            what = str(error) or str(Interrupted())
+            status = _fail(f"interrupted; {what}", 143 if terminated() else 130)
         except Exception as error:
             if os.environ.get(TRACEBACK):
                 raise
             status = _fail(*_described(error))
-        status = status if isinstance(status, int) else 0
-        return 143 if status == 130 and terminated() else status
+        return status if isinstance(status, int) else 0
 
 
 def _usage(error: click.ClickException) -> int:

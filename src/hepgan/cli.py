@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hepgan import __version__
-from hepgan._console import Count, Duration, Group, progress, run, say
+from hepgan._console import Count, Duration, Group, Interrupted, progress, run, say
 from hepgan.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -411,10 +411,10 @@ def _conditions(given: Sequence[str], generator: EventGenerator, events: int) ->
 def _stopped(given: Sequence[str], checkpoint: Path) -> None:
     """Tells how to go on with a training, and ends."""
     if not checkpoint.exists():
-        raise KeyboardInterrupt
+        raise Interrupted
     again = shlex.join(["hepgan", *given, *([] if "--resume" in given else ["--resume"])])
-    click.echo(f"hepgan: interrupted; {checkpoint} holds all that was learned; to go on: {again}", err=True)
-    raise click.exceptions.Exit(130)
+    msg = f"{checkpoint} holds what was learned; to go on: {again}"
+    raise Interrupted(msg)
 
 
 def _write_history(generator: EventGenerator, output: Path) -> None:
