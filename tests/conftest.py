@@ -32,7 +32,6 @@ def toy_generator() -> EventGenerator:
             "blocks": [
                 {"kind": "objects", "collection": "Muon", "coordinates": ["px", "py", "pz"], "order": False}
             ],
-            "transform": "standardise",
             "bounds": {"Muon.pt": [10.0, None]},
         },
         "model": {

@@ -27,13 +27,15 @@ def claim(path: Path, *, force: bool, make: bool = True) -> None:
     Raises:
         OutputError: If it exists (without force), is a folder, or its folder cannot be written to.
     """
-    if path.is_dir():
+    try:
+        folder, there = path.is_dir(), path.exists()
+    except OSError as error:
+        # A name that is too long, or a folder that may not be looked into.
+        raise OutputError(f"cannot be written: {error.strerror}", file=path) from error  # noqa: EM102
+    if folder:
         msg = "is a folder, not a file"
         raise OutputError(msg, file=path)
-    if path.exists() and not path.is_file():
-        msg = "is not a regular file"
-        raise OutputError(msg, file=path)
-    if path.exists() and not force:
+    if there and not force:
         msg = "exists already; --force (force=True) replaces it"
         raise OutputError(msg, file=path)
     claim_folder(path.parent, path, make=make)

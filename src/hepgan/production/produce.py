@@ -96,10 +96,10 @@ def produce(
     started = time.monotonic()
     check_lengths(condition, n)
     shards, manifest = _plan(Path(output), n, format, shard_size)
-    old = [manifest] if manifest.exists() else []
+    old = [manifest]
     if shards[0].path != Path(output):
         old += _old_shards(Path(output), force=force)
-    for path in (manifest, *(s.path for s in shards)):
+    for path in (*(s.path for s in shards), manifest):
         claim(path, force=force)
 
     for shard in shards:
