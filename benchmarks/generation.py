@@ -1,0 +1,117 @@
+"""How fast events are generated into a ROOT file, next to the network and the writing that it takes.
+
+Run with ``OMP_NUM_THREADS=1 python benchmarks/generation.py FILE.root:Events`` on Z -> mu mu events (the
+sample that ``hepgan dataset zmumu`` makes). For the recipes ``dy-gan`` and ``zmumu``, whose speed does not
+depend on how long they were trained, each round measures in turns
+
+- network: the network alone, on blocks of 4096 events, as many threads as production has;
+- uproot: writing the same events alone, TTree with ZSTD level 1, 100,000 an extend, one thread;
+- produce: ``hepgan.production.produce`` into one file;
+
+and prints the medians of the rates, and of the ratio of ``produce`` to the slower of the other two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import awkward as ak
+import torch
+import uproot
+
+from hepgan import EventGenerator, load_recipe, read_events
+from hepgan.models import BLOCK, gaussian, uniform
+from hepgan.production import produce
+
+
+def network(generator: EventGenerator, workers: int) -> Callable[[int], None]:
+    """A function that makes the features of n events, from numbers that are there already."""
+    learned = generator._fitted
+    prepared = []
+    for number in range(4):
+        draw = uniform(0, number, len(learned.representation.variables))
+        condition = torch.zeros(BLOCK, learned.representation.condition_size, dtype=torch.float64)
+        context, mask = learned.representation.context(learned.discrete.sample(draw, condition), condition)
+        prepared.append((gaussian(0, number, learned.model.noise_size), context.float(), mask))
+
+    def block(number: int) -> None:
+        with torch.no_grad():
+            learned.model.sample(*prepared[number % len(prepared)])
+
+    def run(n: int) -> None:
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(block, range(n // BLOCK)))
+        torch.set_num_threads(threads)
+
+    return run
+
+
+def writing(path: Path, scratch: Path) -> Callable[[int], None]:
+    """A function that writes the first n events of a file anew."""
+    with uproot.open(path) as file:
+        tree = file["Events"]
+        counted = {b.name: b.count_branch.name for b in tree.branches if b.count_branch is not None}
+        arrays = {n: a for n, a in zip(tree.keys(), tree.arrays(how=tuple), strict=True)}  # noqa: C416
+    for name in set(counted.values()):
+        del arrays[name]
+    kinds = {n: ak.type(a).content for n, a in arrays.items()}
+
+    def run(n: int) -> None:
+        with uproot.recreate(scratch, compression=uproot.ZSTD(1)) as file:
+            tree = file.mktree("Events", kinds, counter_name=counted.__getitem__)
+            for first in range(0, n, 100_000):
+                tree.extend({name: a[first : min(first + 100_000, n)] for name, a in arrays.items()})
+
+    return run
+
+
+def rate(function: Callable[[int], object], n: int) -> float:
+    """Events per second."""
+    start = time.perf_counter()
+    function(n)
+    return n / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("events", help="FILE.root:TREE with Z -> mu mu events")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=3.0, help="about how long produce takes in a round")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=2, help="training steps before")
+    options = parser.parse_args()
+    events = read_events(options.events, entry_stop=20_000)
+    print(f"{'recipe':<10}{'network':>10}{'uproot':>12}{'produce':>10}{'ratio':>8}   events/s, medians")
+    for name in ("dy-gan", "zmumu"):
+        settings = [f"training.steps={options.steps}", "training.evaluate_every=null"]
+        recipe = load_recipe(name).with_settings([*settings, "training.selection=null"])
+        generator = EventGenerator(recipe).fit(events, device="cpu")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "generated.root"
+
+            def made(n: int, generator=generator, path=path) -> None:
+                produce(generator, n, path, workers=options.workers, force=True)
+
+            n = BLOCK * max(round(rate(made, 4 * BLOCK) * options.seconds / BLOCK), 8)
+            made(n)
+            alone, written = network(generator, options.workers), writing(path, path.with_name("alone.root"))
+            rounds = [(rate(alone, n), rate(written, n), rate(made, n)) for _ in range(options.rounds)]
+        medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
+        ratio = statistics.median(c / min(a, b) for a, b, c in rounds)
+        print(
+            f"{name:<10}"
+            + "".join(f"{m:>{w},.0f}" for m, w in zip(medians, (10, 12, 10), strict=True))
+            + f"{ratio:>8.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
