@@ -143,10 +143,15 @@ class ObjectsConfig(Config):
 class FieldsConfig(Config):
     """Numbers of objects other than their momentum, and numbers of the event.
 
+    Coordinates that a file has beside others, and that disagree with them beyond rounding, are such numbers
+    too (``Muon.pt`` beside ``px, py``): they are learned as the difference from the momentum's own, that of
+    pt as the logarithm of the ratio.
+
     Attributes:
         fields: ``Muon.isoCh`` for all objects, ``Muon[0].isoCh`` for one, or a scalar's name.
         fill: What a field holds in objects that were left out.
-        transforms: Transforms by field: ``isoCh``, ``Muon.isoCh`` or ``Muon[0].isoCh``.
+        transforms: Transforms by field: ``isoCh``, ``Muon.isoCh`` or ``Muon[0].isoCh``; ``pt:own`` for a
+            coordinate that disagrees with the momentum.
         pca: Whether to decorrelate the columns.
     """
 

@@ -27,6 +27,16 @@ def safe_sqrt(x: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
 
 
+def _atan2(y: Tensor, x: Tensor) -> Tensor:
+    """The angle of (x, y), the same to the last bit wherever in a tensor it is.
+
+    For adjacent numbers torch takes several at once, and the last few of a tensor, whose number depends on its
+    length, by another function that rounds differently. Numbers that are not adjacent it takes one by one.
+    """
+    pairs = torch.stack(torch.broadcast_tensors(y, x), -1)
+    return torch.atan2(pairs[..., 0], pairs[..., 1])
+
+
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     zero = denominator == 0
     return numerator / torch.where(zero, 1e-150, denominator)
@@ -88,7 +98,7 @@ def _phi(k: Kinematics) -> Tensor:
     x, y = k.known["px"], k.known["py"]
     # The gradient of atan2 at the origin is NaN, even where nothing depends on it.
     nowhere = (x == 0) & (y == 0)
-    return torch.atan2(y, torch.where(nowhere, 1.0, x))
+    return _atan2(y, torch.where(nowhere, 1.0, x))
 
 
 def _pz(k: Kinematics) -> Tensor:
@@ -140,7 +150,7 @@ _FORMULAS: dict[str, Callable[[Kinematics], Tensor]] = {
     "phi": _phi,
     "pz": _pz,
     "eta": _eta,
-    "theta": lambda k: torch.atan2(k["pt"], k["pz"]),
+    "theta": lambda k: _atan2(k["pt"], k["pz"]),
     "y": lambda k: torch.asinh(_ratio(k["pz"], safe_sqrt(k["mass"] ** 2 + k["pt"] ** 2))),
     "p": _p,
     "costheta": lambda k: _ratio(k["pz"], k["p"]),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hepgan.events.schema import Collection, EventSchema
+from hepgan.features.redundant import Deviation
 
 __all__ = ["MOMENTUM", "NEVER", "Column", "Gate", "Layout", "Mass", "count_name"]
 
@@ -87,6 +88,7 @@ class Layout:
         padded: Collections whose absent objects are zeros (``count: threshold``).
         masses: Where masses come from, for each collection with a three-dimensional momentum.
         orders: The coordinate or field by which a collection's objects descend.
+        deviations: How coordinates that are measurements of their own differ from the momentum.
         azimuth: Whether phi is measured from a reference.
     """
 
@@ -95,6 +97,7 @@ class Layout:
     padded: tuple[str, ...] = ()
     masses: Mapping[str, Mass] = field(default_factory=dict)
     orders: Mapping[str, str] = field(default_factory=dict)
+    deviations: Mapping[str, Mapping[str, Deviation]] = field(default_factory=dict)
     azimuth: bool = False
 
     def collection(self, name: str) -> Collection:
@@ -132,10 +135,17 @@ class Layout:
         if self.dimensions(name) == 0:
             return ()
         kept = MOMENTUM if self.dimensions(name) > 2 else ("px", "py", "pt", "phi")
-        return tuple(n for n in names if n in kept)
+        return tuple(n for n in names if n in kept and self.deviation(name, n) is None)
+
+    def deviation(self, name: str, field: str) -> Deviation | None:
+        """How a field differs from the coordinate of its name, if that is what is to be learned."""
+        return self.deviations.get(name, {}).get(field)
 
     def plain_fields(self, name: str) -> tuple[str, ...]:
-        """The fields to be learned beside the momentum's direction and length: the mass may be among them."""
+        """The fields to be learned beside the momentum's direction and length.
+
+        The mass may be among them, and coordinates that are measurements of their own.
+        """
         momentum = self.momentum_fields(name)
         plain = tuple(n for n in self.collection(name).field_names if n not in momentum)
         own = name in self.masses and self.masses[name].source == "own"
@@ -148,6 +158,7 @@ class Layout:
             "padded": list(self.padded),
             "masses": {n: asdict(m) for n, m in self.masses.items()},
             "orders": dict(self.orders),
+            "deviations": {n: {f: list(d) for f, d in ds.items()} for n, ds in self.deviations.items()},
             "azimuth": self.azimuth,
         }
 
@@ -164,6 +175,7 @@ class Layout:
             padded=tuple(state["padded"]),
             masses=masses,
             orders=dict(state["orders"]),
+            deviations={n: {f: Deviation(*d) for f, d in ds.items()} for n, ds in state["deviations"].items()},
             azimuth=state["azimuth"],
         )
 

@@ -144,7 +144,8 @@ class _Planner:
         edges = {}
         for text, bound in self.config.bounds.items():
             r = Reference.parse(text)
-            if r.name == name and r.slot is None and r.field is not None:
+            own = r.field is not None and self.layout.deviation(r.name, r.field) is not None
+            if r.name == name and r.slot is None and r.field is not None and not own:
                 edges[r.field] = bound
         block = ObjectsBlock(self.layout, config, slots, edges)
         if block.partial:

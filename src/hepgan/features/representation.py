@@ -161,6 +161,8 @@ class Representation(nn.Module):
 
     def _kept_in_order(self, collection: str, key: str) -> bool:
         """Whether the blocks keep a collection in order by themselves."""
+        if self.layout.deviation(collection, key) is not None:
+            return False
         width = self.layout.collection(collection).max_count
         for block in self._parts:
             if (

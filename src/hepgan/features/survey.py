@@ -1,8 +1,9 @@
-"""What can be found out about collections from events: counts, masses, orders."""
+"""What can be found out about collections from events: counts, masses, orders, what is redundant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from hepgan.events.schema import Collection, EventSchema, Kind
 from hepgan.features.config import FeaturesConfig, ObjectsConfig
 from hepgan.features.kinematics import Kinematics
 from hepgan.features.layout import Layout, Mass
-from hepgan.features.view import View, presence, raw_kinematics
+from hepgan.features.redundant import REDUNDANT, Deviation, find_deviations
+from hepgan.features.view import View, presence, raw_kinematics, stored_field
 
 __all__ = ["survey"]
 
@@ -36,6 +38,9 @@ def survey(events: EventBatch, schema: EventSchema, config: FeaturesConfig) -> L
     0 where it is not significant. The rounding is at least that of float32, and more where negative m2 show
     that. Else the mass is learned, and is 0 where m2 is below its rounding.
 
+    Coordinates stored beside those that make the momentum are computed, unless they are measurements of their
+    own (see ``find_deviations``).
+
     Raises:
         RecipeError: If the recipe asks for an order or a mass that the events do not have.
     """
@@ -56,7 +61,23 @@ def survey(events: EventBatch, schema: EventSchema, config: FeaturesConfig) -> L
         order = _order(view, described, blocks.get(described.name))
         if order is not None:
             orders[described.name] = order
-    return Layout(schema, counts, padded, masses, orders, azimuth=config.azimuth is not None)
+    deviations = {c.name: _deviations(events, c, layout, config) for c in schema.collections}
+    return replace(layout, orders=orders, deviations={n: d for n, d in deviations.items() if d})
+
+
+def _deviations(
+    events: EventBatch, described: Collection, layout: Layout, config: FeaturesConfig
+) -> dict[str, Deviation]:
+    name = described.name
+    fields = {n for n in layout.momentum_fields(name) if n in REDUNDANT and n not in described.coordinates}
+    # A recipe that says where masses come from wants energies on that mass shell.
+    if config.masses.get(name, "auto") != "auto" or layout.masses.get(name, Mass("none")).source == "none":
+        fields -= {"energy"}
+    if not fields:
+        return {}
+    stored = {n: stored_field(events, name, n) for n in described.field_names if n in fields}
+    momentum = {n: stored_field(events, name, n) for n in described.coordinates}
+    return find_deviations(stored, momentum, presence(events, name))
 
 
 def _order(view: View, described: Collection, block: ObjectsConfig | None) -> str | None:

@@ -23,7 +23,12 @@ def raw_kinematics(events: EventBatch, collection: str) -> Kinematics:
     chosen = coordinates(tuple(objects.fields)) or MOMENTUM
     wanted = dict.fromkeys((*chosen, *_BESIDE))
     names = [n for n in wanted if n in objects.fields]
-    return Kinematics({n: _two_dimensional(objects.fields[n]).to(torch.float64) for n in names})
+    return Kinematics({n: stored_field(events, collection, n) for n in names})
+
+
+def stored_field(events: EventBatch, collection: str, name: str) -> Tensor:
+    """A field (N, M) of a collection, in float64; M is 1 for a single object."""
+    return _two_dimensional(events.collections[collection].fields[name]).to(torch.float64)
 
 
 def azimuth_of(events: EventBatch, references: Iterable[Reference]) -> Tensor:
@@ -97,9 +102,18 @@ class View:
         return mask.sum(1)
 
     def values(self, collection: str | None, name: str) -> Tensor:
-        """A field (N, M), or a scalar (N, 1), as it is stored; a mass also where it is only implied."""
+        """A field (N, M), or a scalar (N, 1), as it is to be learned.
+
+        That is as it is stored; but a mass also where it is only implied, and a measurement beside the
+        momentum as its deviation from it.
+        """
         if collection is None:
             return self.events.scalars[name].unsqueeze(1)
+        deviation = self.layout.deviation(collection, name)
+        if deviation is not None:
+            known = raw_kinematics(self.events, collection).known
+            computed = Kinematics({n: v for n, v in known.items() if n != name})[name]
+            return deviation.of(name, stored_field(self.events, collection, name), computed)
         fields = self.events.collections[collection].fields
         if name not in fields or (name == "mass" and collection in self.layout.masses):
             return self.kinematics(collection)[name]
@@ -109,6 +123,8 @@ class View:
         """The momenta (N, M); rows of absent objects are meaningless."""
         if collection not in self._kinematics:
             k = raw_kinematics(self.events, collection)
+            if self.layout.deviation(collection, "energy") is not None:
+                del k.known["energy"]
             if self.angle is not None:
                 k = k.rotated(-self.angle.unsqueeze(1))
             mass = self.layout.masses.get(collection)
@@ -233,6 +249,9 @@ class Builder:
                     stored[name] = self._masses[collection]
                     continue
                 stored[name] = _joined([(slots, k[name]) for slots, k in pieces])
+            for name, deviation in self.layout.deviations.get(collection, {}).items():
+                computed = _joined([(slots, k[name]) for slots, k in pieces])
+                stored[name] = deviation.apply(name, computed, stored[name])
         return {n: stored[n] for n in self.layout.collection(collection).field_names}
 
     def build(self) -> EventBatch:

@@ -33,7 +33,8 @@ class FieldsBlock(Block):
     """Fields of one collection, or scalars: integers and categories as classes, the others as columns.
 
     A continuous number with atoms (values of finite probability) has a discrete variable that says which
-    atom it is, or none (class 0); its column exists only in the latter case.
+    atom it is, or none (class 0); its column exists only in the latter case. A coordinate that is measured
+    apart from the momentum is learned as its deviation from it, and called ``Muon[0].pt:own``.
 
     Args:
         layout: What is known of the collections.
@@ -78,6 +79,10 @@ class FieldsBlock(Block):
         if collection is None:
             return schema.scalar(name)
         described = schema.collection(collection)
+        deviation = self.layout.deviation(collection, name)
+        if deviation is not None:
+            atoms = (0.0,) if deviation.rounding else ()
+            return Field(name=name, branches=described.field(name).branches, atoms=atoms)
         if name in described.field_names:
             return described.field(name)
         mass = self.layout.masses[collection]
@@ -158,6 +163,9 @@ class FieldsBlock(Block):
         self, entry: dict[str, Any], j: int, slot: int, columns: list[Column], variables: list[Variable]
     ) -> None:
         collection, name, mode = entry["collection"], entry["name"], entry["mode"]
+        if collection is not None and self.layout.deviation(collection, name) is not None:
+            # Beside the coordinate of the momentum itself.
+            name = f"{name}:own"
         full = name if collection is None else f"{self.layout.label(collection, slot)}.{name}"
         keys = (full, name) if collection is None else (full, f"{collection}.{name}", name)
         gate = None if collection is None else self.layout.gate(collection, slot + 1)

@@ -112,7 +112,9 @@ class ObjectsBlock(Block):
         order = self.layout.orders.get(self.collection)
         learned: dict[str, Any] = {"order": None, "low": 0.0, "centres": {}, "scale": 0.0}
         padded = self.collection in self.layout.padded
-        if order in self.coordinates and order in SORTABLE and len(self.slots) > 1 and not padded:
+        # Objects sorted by another measurement than the momentum's own are sorted when all is decoded.
+        apart = order is not None and self.layout.deviation(self.collection, order) is not None
+        if order in self.coordinates and order in SORTABLE and len(self.slots) > 1 and not padded | apart:
             learned["order"] = order
             if order != "energy" or not self.massive:
                 values = k[str(order)][:, list(self.slots)]
