@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -14,7 +14,7 @@ from hepgan.features.batch import FeatureBatch
 from hepgan.models.config import OptimiserConfig
 from hepgan.objectives import Term
 
-__all__ = ["Model", "Phase", "TensorObservable"]
+__all__ = ["Model", "Phase", "TensorObservable", "in_chunks"]
 
 
 class TensorObservable(Protocol):
@@ -91,3 +91,20 @@ class Model(nn.Module, ABC):
 
     def prepare(self, data: FeatureBatch) -> None:
         """Take from the training events what the losses need, before the first step."""
+
+
+def in_chunks(
+    sample: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    noise: Tensor,
+    context: Tensor,
+    mask: Tensor | None,
+    size: int,
+) -> Tensor:
+    """What ``sample`` makes of noise, context and mask, ``size`` events at a time where that is faster.
+
+    On a CPU without gradients, the activations of so few events stay in a core's cache.
+    """
+    if noise.device.type != "cpu" or len(noise) <= size or torch.is_grad_enabled():
+        return sample(noise, context, mask)
+    chunks = [slice(i, i + size) for i in range(0, len(noise), size)]
+    return torch.cat([sample(noise[c], context[c], None if mask is None else mask[c]) for c in chunks])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.features.batch import FeatureBatch
-from hepgan.models.base import Model, Phase
+from hepgan.models.base import Model, Phase, in_chunks
 from hepgan.models.config import FlowMatchingConfig, OptimiserConfig
 from hepgan.networks import FourierTime, build_network
 from hepgan.objectives import Term
@@ -72,12 +72,7 @@ class FlowMatching(Model):
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D) at the end of the paths that start at the noise (N, D)."""
-        if noise.device.type != "cpu" or len(noise) <= _CHUNK or torch.is_grad_enabled():
-            return self._paths(noise, context, mask)
-        chunks = [slice(i, i + _CHUNK) for i in range(0, len(noise), _CHUNK)]
-        return torch.cat(
-            [self._paths(noise[c], context[c], None if mask is None else mask[c]) for c in chunks]
-        )
+        return in_chunks(self._paths, noise, context, mask, _CHUNK)
 
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The velocity."""

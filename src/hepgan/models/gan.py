@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hepgan.errors import RecipeError
 from hepgan.features.batch import FeatureBatch
-from hepgan.models.base import Model, Phase, TensorObservable
+from hepgan.models.base import Model, Phase, TensorObservable, in_chunks
 from hepgan.models.config import CriticConfig, GANConfig, OptimiserConfig
 from hepgan.networks import build_network
 from hepgan.objectives import ADVERSARIAL, Sample, Term, gradient_penalty
@@ -18,6 +18,9 @@ from hepgan.objectives import ADVERSARIAL, Sample, Term, gradient_penalty
 __all__ = ["GAN", "Critic"]
 
 Decode = Callable[[FeatureBatch], Any]
+
+_CHUNK = 512
+"""Events that the generator makes at a time on a CPU."""
 
 
 class Critic(nn.Module):
@@ -148,8 +151,7 @@ class GAN(Model):
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D), 0 where masked."""
-        x: Tensor = self.generator(noise, context if self.context_size else None)
-        return x if mask is None else x.masked_fill(~mask, 0.0)
+        return in_chunks(self._generated, noise, context, mask, _CHUNK)
 
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The generator."""
@@ -168,6 +170,10 @@ class GAN(Model):
             if critic.config.observables:
                 values, present = self._dense(critic, events)
                 critic.standardise(values, present, part.weight)
+
+    def _generated(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        x: Tensor = self.generator(noise, context if self.context_size else None)
+        return x if mask is None else x.masked_fill(~mask, 0.0)
 
     def _critic_loss(self, names: list[str], batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
         critics = [c for c in self._critics() if c.config.name in names]
