@@ -105,7 +105,7 @@ class EventGenerator:
             raise RecipeError(msg, file=self.recipe.name)
 
         # Modules are made with torch's global random numbers, which are the caller's.
-        with torch.random.fork_rng([]):
+        with torch.random.fork_rng([]), threads(1):
             torch.manual_seed(seed)
             learned, features, smooth = self._prepare(batch[training], observables, seed, device)
         trainer = Trainer(
