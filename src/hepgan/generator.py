@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hepgan._learned import Learned, installed_versions
 from hepgan._selection import evaluate, metric_names
+from hepgan._threads import threads
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, schema_of, select, to_awkward, to_batch
 from hepgan.events import with_kinds as _with_kinds
