@@ -83,7 +83,9 @@ def _energy(objects):
     names = objects.fields
     if "pt" in names:
         # Beam particles without pt have an eta of 10^4.
-        return abs(objects.pt) * np.cosh(np.minimum(abs(objects.eta), 20)) if "eta" in names else abs(objects.pt)
+        return (
+            abs(objects.pt) * np.cosh(np.minimum(abs(objects.eta), 20)) if "eta" in names else abs(objects.pt)
+        )
     return np.sqrt(objects.px**2 + objects.py**2 + (objects.pz**2 if "pz" in names else 0))
 
 

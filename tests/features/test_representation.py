@@ -115,6 +115,18 @@ def test_decoding_is_the_same_in_blocks_and_for_single_precision_features(repres
     assert difference((whole.collections["Muon"].pt is None and whole) or whole, single)[1] < 1e-2
 
 
+@pytest.mark.parametrize(
+    "coordinates", ["px py pz", "px py theta", "pt phi y", "pt phi eta", "p theta phi", "energy costheta phi"]
+)
+def test_an_event_decodes_to_the_same_bits_whatever_is_decoded_with_it(events, coordinates):
+    block = {"kind": "objects", "collection": "Muon", "coordinates": coordinates.split()}
+    representation = represent(events, {"blocks": [block]})
+    features = wild(representation, events, 1.0)
+    whole = representation.decode(features)
+    for first, last in ((0, 1), (100, 107), (3, 50), (0, 790)):
+        assert difference(whole[first:last], representation.decode(features[first:last]))[1] == 0
+
+
 def test_state_restores_the_representation_exactly(representation, events):
     state = json.loads(json.dumps(representation.state(), allow_nan=False))
     restored = Representation.from_state(state)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["COORDINATE_NAMES", "Kinematics", "safe_sqrt", "wrap"]
+__all__ = ["COORDINATE_NAMES", "Kinematics", "one_by_one", "safe_sqrt", "wrap"]
 
 COORDINATE_NAMES = ("px", "py", "pz", "pt", "eta", "phi", "theta", "mass", "energy", "y", "p", "costheta")
 """Every coordinate that ``Kinematics`` can compute."""
@@ -27,14 +27,14 @@ def safe_sqrt(x: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
 
 
-def _atan2(y: Tensor, x: Tensor) -> Tensor:
-    """The angle of (x, y), the same to the last bit wherever in a tensor it is.
+def one_by_one(function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+    """A function of each number, the same to the last bit wherever in a tensor it is.
 
-    For adjacent numbers torch takes several at once, and the last few of a tensor, whose number depends on its
-    length, by another function that rounds differently. Numbers that are not adjacent it takes one by one.
+    Of adjacent numbers torch takes several at once; but the last few, whose number depends on the tensor's
+    length, by code that rounds sinh, cosh and atan2 differently. Numbers that are not adjacent all take that
+    one.
     """
-    pairs = torch.stack(torch.broadcast_tensors(y, x), -1)
-    return torch.atan2(pairs[..., 0], pairs[..., 1])
+    return function(*(torch.stack((a, a), -1)[..., 0] for a in arguments))
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -98,14 +98,14 @@ def _phi(k: Kinematics) -> Tensor:
     x, y = k.known["px"], k.known["py"]
     # The gradient of atan2 at the origin is NaN, even where nothing depends on it.
     nowhere = (x == 0) & (y == 0)
-    return _atan2(y, torch.where(nowhere, 1.0, x))
+    return one_by_one(torch.atan2, y, torch.where(nowhere, 1.0, x))
 
 
 def _pz(k: Kinematics) -> Tensor:
     if "eta" in k:
-        return k["pt"] * torch.sinh(k["eta"])
+        return k["pt"] * one_by_one(torch.sinh, k["eta"])
     if "y" in k:
-        return safe_sqrt(k["mass"] ** 2 + k["pt"] ** 2) * torch.sinh(k["y"])
+        return safe_sqrt(k["mass"] ** 2 + k["pt"] ** 2) * one_by_one(torch.sinh, k["y"])
     if "costheta" in k:
         return k["p"] * k["costheta"]
     if "theta" in k and ("p" in k or "energy" in k):
@@ -150,7 +150,7 @@ _FORMULAS: dict[str, Callable[[Kinematics], Tensor]] = {
     "phi": _phi,
     "pz": _pz,
     "eta": _eta,
-    "theta": lambda k: _atan2(k["pt"], k["pz"]),
+    "theta": lambda k: one_by_one(torch.atan2, k["pt"], k["pz"]),
     "y": lambda k: torch.asinh(_ratio(k["pz"], safe_sqrt(k["mass"] ** 2 + k["pt"] ** 2))),
     "p": _p,
     "costheta": lambda k: _ratio(k["pz"], k["p"]),

@@ -175,7 +175,9 @@ class Layout:
             padded=tuple(state["padded"]),
             masses=masses,
             orders=dict(state["orders"]),
-            deviations={n: {f: Deviation(*d) for f, d in ds.items()} for n, ds in state["deviations"].items()},
+            deviations={
+                n: {f: Deviation(*d) for f, d in ds.items()} for n, ds in state["deviations"].items()
+            },
             azimuth=state["azimuth"],
         )
 

@@ -17,17 +17,22 @@ REDUNDANT = ("pt", "eta", "phi", "theta", "energy")
 """Coordinates that may be stored beside others that make the momentum."""
 
 SINGLE = 2.0**-23
+DOUBLE = 2.0**-50
 ROUNDING = 8 * SINGLE
 """What is closer than this agrees."""
 
 SEVERAL = 4.0
 """Differences above so many times what the stored digits allow are no rounding."""
 
-SHARE = 1e-3
-"""Share of objects that may differ in a coordinate that is computed, or agree in one that always differs."""
+DIFFERING = 1e-3
+"""Share of objects that may differ in a coordinate that is computed."""
+
+AGREEING = 1e-2
+"""Share of objects that may agree by chance in a coordinate that always differs."""
 
 MAX_DECIMALS = 6
 MIN_BITS = 6
+ENOUGH = 20
 
 
 class Deviation(NamedTuple):
@@ -89,11 +94,11 @@ def find_deviations(
         computed = exact[name]
         allowed = _resolution(own) + sum(_difference(name, k[name], computed).abs() for k in shifted)
         difference = _difference(name, own, computed).abs()
-        if _share(difference > SEVERAL * allowed) <= SHARE:
+        if _share(difference > SEVERAL * allowed) <= DIFFERING:
             continue
         ratio = name in ("pt", "energy") and bool(((own > 0) | (computed == 0)).all())
         agrees = Deviation(ratio, ROUNDING).of(name, own, computed) == 0
-        found[name] = Deviation(ratio, ROUNDING if _share(agrees) > SHARE else 0.0)
+        found[name] = Deviation(ratio, ROUNDING if _share(agrees) > AGREEING else 0.0)
     return found
 
 
@@ -108,14 +113,13 @@ def _difference(name: str, values: Tensor, computed: Tensor) -> Tensor:
 def _resolution(values: Tensor) -> Tensor:
     """How far numbers (N,) may be from what they were before they were rounded."""
     step = 0.0
+    precision = SINGLE if bool((values.float() == values).all()) else DOUBLE
     for decimals in range(MAX_DECIMALS + 1):
         scaled = values.abs() * 10.0**decimals
         # Larger numbers have no digits left that could tell.
-        telling = scaled < 0.01 / SINGLE
-        whole = (scaled - scaled.round()).abs() <= SINGLE * scaled
-        if _share(telling) < 0.5:
-            break
-        if bool(whole[telling].all()):
+        telling = (scaled < 0.01 / precision) & (scaled > 0)
+        whole = (scaled - scaled.round()).abs() <= precision * scaled
+        if int(telling.sum()) >= ENOUGH and bool(whole[telling].all()):
             step = 0.5 * 10.0**-decimals
             break
     mantissa = torch.frexp(values)[0]

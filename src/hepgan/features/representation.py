@@ -111,11 +111,7 @@ class Representation(nn.Module):
     def _weight(events: EventBatch) -> Tensor:
         weight = events.weight
         if weight is None:
-            first = next(iter(events.scalars.values()), None)
-            objects = next(iter(events.collections.values()), None)
-            tensor = first if objects is None else next(iter(objects.fields.values()))
-            device = None if tensor is None else tensor.device
-            return torch.ones(len(events), dtype=torch.float64, device=device)
+            return torch.ones(len(events), dtype=torch.float64, device=_device(events))
         weight = weight.to(torch.float64)
         mean = float(weight.mean())
         if not mean > 0:
@@ -252,11 +248,8 @@ class Representation(nn.Module):
 
     def _gated(self, discrete: Tensor, gates: Tensor) -> Tensor | None:
         if not len(self.variables):
-            return (
-                None
-                if bool((gates[:, 1] <= gates[:, 2]).all())
-                else (gates[:, 1] <= gates[:, 2]).expand(len(discrete), -1)
-            )
+            ever = gates[:, 1] <= gates[:, 2]
+            return None if bool(ever.all()) else ever.expand(len(discrete), -1)
         classes = discrete[:, gates[:, 0]]
         return (classes >= gates[:, 1]) & (classes <= gates[:, 2])
 
@@ -330,8 +323,7 @@ class Representation(nn.Module):
 
     def valid(self, events: EventBatch) -> Tensor:
         """Which events (N,) are within the recipe's bounds with all their objects."""
-        device = self._weight_device(events)
-        valid = torch.ones(len(events), dtype=torch.bool, device=device)
+        valid = torch.ones(len(events), dtype=torch.bool, device=_device(events))
         for text, (low, high) in self.config.bounds.items():
             reference = Reference.parse(text)
             if reference.field is None:
@@ -355,12 +347,6 @@ class Representation(nn.Module):
             return values, mask
         slot = slice(reference.slot, reference.slot + 1)
         return values[:, slot], None if mask is None else mask[:, slot]
-
-    @staticmethod
-    def _weight_device(events: EventBatch) -> torch.device | None:
-        for objects in events.collections.values():
-            return next(iter(objects.fields.values())).device
-        return next((s.device for s in events.scalars.values()), None)
 
     # ------------------------------------------------------------------ keeping
 
@@ -403,3 +389,9 @@ class Representation(nn.Module):
         made._learned = learned
         made._finish(learned)
         return made
+
+
+def _device(events: EventBatch) -> torch.device | None:
+    objects = next(iter(events.collections.values()), None)
+    tensors = events.scalars if objects is None else objects.fields
+    return next((t.device for t in tensors.values()), None)

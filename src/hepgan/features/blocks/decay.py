@@ -12,7 +12,7 @@ from torch import Tensor
 from hepgan.errors import RecipeError
 from hepgan.features.blocks.base import Block, circular_mean
 from hepgan.features.config import DecayConfig, Reference
-from hepgan.features.kinematics import Kinematics, safe_sqrt, wrap
+from hepgan.features.kinematics import Kinematics, one_by_one, safe_sqrt, wrap
 from hepgan.features.layout import Column, Layout
 from hepgan.features.view import Builder, View
 
@@ -246,7 +246,8 @@ class DecayBlock(Block):
             phi = phi + builder.azimuth
         cos, sin = torch.cos(phi), torch.sin(phi)
         mt = safe_sqrt(mass**2 + pt**2)
-        root = _Vector(pt * cos, pt * sin, mt * torch.sinh(c[n - 1]), mass, mt * torch.cosh(c[n - 1]))
+        sinh, cosh = (one_by_one(f, c[n - 1]) for f in (torch.sinh, torch.cosh))
+        root = _Vector(pt * cos, pt * sin, mt * sinh, mass, mt * cosh)
         found: list[_Vector | None] = [None] * len(self.leaves)
         self._down(self._root, root, (pt, cos, sin), parts, sums, masses, found)
         self._put([v for v in found if v is not None], builder)
