@@ -57,6 +57,9 @@ RECIPES = {
     ),
     "electrons": RECIPE.replace("[Muon, MET, npv]", "[Electron]"),
     "weight": RECIPE.replace("select:", "weight: w, select:"),
+    "third": RECIPE.replace(
+        "model:", "features: {blocks: [{kind: decay, name: Z, children: ['Muon[0]', 'Muon[2]']}]}\nmodel:"
+    ),
     "range": RECIPE.replace("[50, 130]", "[130, 50]"),
 }
 
@@ -134,6 +137,7 @@ def refused(files, here, capfd):
     """Runs a command that must fail as it should; gives the line that it says."""
 
     def check(arguments: str) -> str:
+        (here / "folder.root").mkdir(exist_ok=True)
         before = listing(here), listing(files)
         capfd.readouterr()
         status = run(*inside(arguments, files))
@@ -259,7 +263,10 @@ CASES = {
     "time": (f"train @tiny.yaml @good.root {TRAIN} --max-time soon", ["'soon' is not a time", "10m"]),
     "train: seed": (f"train @tiny.yaml @good.root {TRAIN} --seed -1", ["--seed", "-1"]),
     "one event": (f"train @tiny.yaml @one.root {TRAIN}", ["one.root: nothing continuous to learn"]),
-    "output is a folder": ("train @tiny.yaml @good.root -o .", [".: is a folder, not a file"]),
+    "output is a folder": (
+        "generate @good.safetensors -n 10 -o folder.root",
+        ["folder.root: is a folder, not a file"],
+    ),
     "train: output exists": (
         "train @tiny.yaml @good.root -o @good.safetensors",
         ["good.safetensors: exists already; --force"],
@@ -268,6 +275,21 @@ CASES = {
         "train @tiny.yaml @good.root -o @tiny.yaml/x.safetensors",
         ["tiny.yaml is a file, not a folder"],
     ),
+    "train: output has no name": ("train @tiny.yaml @good.root --output=", ["--output", "the name is empty"]),
+    "train: output is the data": (
+        "train @tiny.yaml @good.root -o @good.root --force",
+        ["good.root: a model file is called *.safetensors"],
+    ),
+    "init: output is the data": ("init @good.root -o @good.root --force", ["a recipe is called *.yaml"]),
+    "recipe that names what is not there": (
+        f"train @tiny.yaml @good.root {TRAIN} --set conditions=[npw]",
+        ["npw"],
+    ),
+    "recipe for objects that are not in every event": (
+        f"train @third.yaml @good.root {TRAIN}",
+        ["third.yaml: Z: Muon[2] is not in every event"],
+    ),
+    "millions of files": ("generate @good.safetensors -n 1e12 -o d --shard-size 1", ["--shard-size"]),
     "model missing": ("generate no.safetensors -n 10 -o g.root", ["no.safetensors: no such file"]),
     "model corrupt": ("generate @noise.safetensors -n 10 -o g.root", ["noise.safetensors", "damaged"]),
     "model truncated": ("generate @cut.safetensors -n 10 -o g.root", ["cut.safetensors", "damaged"]),
@@ -352,6 +374,12 @@ def test_an_unwritable_folder_is_named(files, refused, here):
     assert "no permission to write into locked" in refused(
         "train @tiny.yaml @good.root -o locked/m.safetensors"
     )
+
+
+def test_a_pipe_or_device_is_not_replaced_by_a_file(files, here, refused):
+    os.mkfifo(here / "pipe.safetensors")
+    said = refused("train @tiny.yaml @good.root -o pipe.safetensors --force")
+    assert said == "hepgan: pipe.safetensors: is not a regular file"
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,7 +18,7 @@ import click
 
 from hepgan.errors import HepganError
 
-__all__ = ["Command", "Count", "Duration", "Group", "Interrupted", "progress", "run", "say"]
+__all__ = ["Command", "Count", "Duration", "FilePath", "Group", "Interrupted", "progress", "run", "say"]
 
 UNITS = "GeV for energies, momenta and masses; radians for angles; events are numbered from 0."
 TRACEBACK = "HEPGAN_TRACEBACK"
@@ -62,6 +63,18 @@ class Count(click.ParamType[int]):
         if not 1 <= number <= MAX_COUNT or number != int(number):
             self.fail(f"{value!r} is not a whole number from 1 to 1e12", param, ctx)
         return int(number)
+
+
+class FilePath(click.ParamType[Path]):
+    """The name of a file or folder; an empty one, as an unset variable of the shell gives, is an error."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path."""
+        if not str(value):
+            self.fail("the name is empty", param, ctx)
+        return Path(value)
 
 
 class Command(click.Command):

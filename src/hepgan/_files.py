@@ -25,7 +25,8 @@ def claim(path: Path, *, force: bool, make: bool = True) -> None:
         make: Whether to make its folder, too, where there is none.
 
     Raises:
-        OutputError: If it exists (without force), is a folder, or its folder cannot be written to.
+        OutputError: If it exists (without force), is a folder or a device, or its folder cannot be
+            written to.
     """
     try:
         folder, there = path.is_dir(), path.exists()
@@ -34,6 +35,9 @@ def claim(path: Path, *, force: bool, make: bool = True) -> None:
         raise OutputError(f"cannot be written: {error.strerror}", file=path) from error  # noqa: EM102
     if folder:
         msg = "is a folder, not a file"
+        raise OutputError(msg, file=path)
+    if there and not path.is_file():
+        msg = "is not a regular file"  # the rename would replace a device or a pipe
         raise OutputError(msg, file=path)
     if there and not force:
         msg = "exists already; --force (force=True) replaces it"

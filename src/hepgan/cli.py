@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hepgan import __version__
-from hepgan._console import Count, Duration, Group, Interrupted, progress, run, say
-from hepgan.errors import InputError, OutputError
+from hepgan._console import Count, Duration, FilePath, Group, Interrupted, progress, run, say
+from hepgan.errors import InputError, OutputError, RecipeError
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
 
 __all__ = ["main"]
 
-FILE = click.Path(path_type=Path)
+FILE = FilePath()
 OVERWRITE = click.option("--force", is_flag=True, help="Replace existing output.")
 DEVICE = click.option("--device", help="cpu, cuda, cuda:1, ...  [default: a GPU if there is one]")
 SEED = click.option(
@@ -144,6 +144,9 @@ def init(file: str, output: Path, select: tuple[str, ...], force: bool) -> None:
     from hepgan._files import claim, replacing
     from hepgan.recipes import draft_recipe
 
+    if output.suffix not in (".yaml", ".yml"):
+        msg = "a recipe is called *.yaml"
+        raise OutputError(msg, file=output)
     claim(output, force=force, make=False)
     text = draft_recipe(file, name=output.stem, select=select)
     with replacing(output, force=force) as temporary:
@@ -201,6 +204,9 @@ def train(
     from hepgan.recipes import load_recipe
 
     chosen = load_recipe(recipe).with_settings(settings)
+    if output.suffix != ".safetensors":
+        msg = "a model file is called *.safetensors"
+        raise OutputError(msg, file=output)
     claim(output, force=force, make=False)
     checkpoint = _beside(output, ".checkpoint.safetensors")
     if checkpoint.exists() and not (resume or force):
@@ -231,6 +237,8 @@ def train(
             raise
         where_bad = ", ".join(files)
         raise InputError(error.message, file=where_bad, branch=error.branch, entry=error.entry) from error
+    except RecipeError as error:
+        raise error if error.file else RecipeError(error.message, file=recipe) from error
     except KeyboardInterrupt:
         _stopped(given, checkpoint)
     if generator.history is not None and generator.history.status == "interrupted":
@@ -299,7 +307,7 @@ def generate(
     from hepgan.production import produce
 
     generator = EventGenerator.load(model, device=device)
-    named: Any = "parquet" if output.suffix in (".parquet", ".pq") else "ttree"
+    named: Any = "parquet" if output.suffix.lower() in (".parquet", ".pq") else "ttree"
     given = _conditions(conditions, generator, events)
     with progress("generating", events) as advance:
         production = produce(

@@ -27,6 +27,9 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
 MAX_FILE = 1_800_000_000
 """Bytes in one file; readers and writers of TTrees are safe below 2 GiB."""
 
+MAX_SHARDS = 100_000
+"""Files in one folder."""
+
 
 @dataclass(frozen=True)
 class Production:
@@ -155,6 +158,9 @@ def _plan(output: Path, n: int, format: Format, shard_size: int) -> tuple[list[_
         return [_Shard(output, 0, n)], output.with_suffix(".fileset.json")
     if output.exists() and not output.is_dir():
         msg = "is a file; shards need a folder (or give a name that ends in .root)"
+        raise OutputError(msg, file=output)
+    if n > MAX_SHARDS * shard_size:
+        msg = f"{-(-n // shard_size):,} files are more than {MAX_SHARDS:,}: raise --shard-size (shard_size)"
         raise OutputError(msg, file=output)
     digits = max(4, len(str((n - 1) // shard_size)))
     shards = [
