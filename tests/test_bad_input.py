@@ -289,6 +289,14 @@ CASES = {
         f"train @third.yaml @good.root {TRAIN}",
         ["third.yaml: Z: Muon[2] is not in every event"],
     ),
+    "negative mass": (
+        f"train @tiny.yaml @good.root {TRAIN} --set features.masses.Muon=-1",
+        ["features.masses", "the mass of Muon cannot be -1.0 GeV"],
+    ),
+    "bounds in the wrong order": (
+        f"train @tiny.yaml @good.root {TRAIN} --set features.bounds.MET=[50,10]",
+        ["features.bounds", "low < high"],
+    ),
     "millions of files": ("generate @good.safetensors -n 1e12 -o d --shard-size 1", ["--shard-size"]),
     "model missing": ("generate no.safetensors -n 10 -o g.root", ["no.safetensors: no such file"]),
     "model corrupt": ("generate @noise.safetensors -n 10 -o g.root", ["noise.safetensors", "damaged"]),

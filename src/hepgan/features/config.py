@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -204,6 +205,24 @@ class FeaturesConfig(Config):
         for text in (value or "").split("+") if value is not None else ():
             if Reference.parse(text).field is not None:
                 msg = f"{text.strip()!r} is a number; azimuth is a sum of objects, as in Muon[0] + Muon[1]"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("masses")
+    @classmethod
+    def _masses_are_not_negative(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, mass in value.items():
+            if isinstance(mass, float) and not 0.0 <= mass < math.inf:
+                msg = f"the mass of {name} cannot be {mass} GeV"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("bounds")
+    @classmethod
+    def _bounds_are_in_order(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, (low, high) in value.items():
+            if low is not None and high is not None and not low < high:
+                msg = f"the bounds of {name} must be (low, high) with low < high, not {low}, {high}"
                 raise ValueError(msg)
         return value
 
