@@ -219,7 +219,10 @@ class Trainer:
 
     def _check(self, phase: Phase, name: str, value: float) -> None:
         if not math.isfinite(value):
-            msg = f"{phase.name}/{name} is {value} at step {self._step + 1}"
+            msg = (
+                f"{phase.name}/{name} is {value} at step {self._step + 1}: lower the learning rate "
+                "(optimiser.lr), or set training.gradient_clip"
+            )
             raise TrainingError(msg)
 
     def _do_evaluate(self) -> None:
