@@ -165,7 +165,7 @@ def test_categories_are_given_by_name_and_wrong_ones_by_their_event():
                 raise InputError(msg, branch="channel", entry=int(bad.nonzero()[0]))
             return values["channel"].unsqueeze(1)
 
-    draw, pool = torch.rand(BLOCK, dtype=torch.float64), torch.zeros(3, 1, dtype=torch.float64)
+    draw, pool = torch.rand(BLOCK, 1, dtype=torch.float64), torch.zeros(3, 1, dtype=torch.float64)
     named = Conditions(Encoder(), {"channel": ["mm", "ee", "mm"]}, pool, 3)
     assert named.block(0, draw)[:4, 0].tolist() == [1, 0, 1, 1]
     with pytest.raises(InputError, match="channel cannot be 'tt'; it is ee, mm"):

@@ -86,14 +86,20 @@ class Conditions:
             raise InputError(msg, entry=entry)
         return numbers
 
-    def block(self, number: int, draw: Tensor) -> Tensor:
-        """(BLOCK, Q) encoded conditions; the uniform numbers ``draw`` (BLOCK,) choose from the pool.
+    @property
+    def draws(self) -> int:
+        """The uniform numbers per event that :meth:`block` needs."""
+        return 1 if self._representation.conditions else 0
+
+    def block(self, number: int, draws: Tensor) -> Tensor:
+        """(BLOCK, Q) encoded conditions; the uniform numbers (BLOCK, draws) choose from the pool.
 
         Raises:
             InputError: If a value is not one of its category.
         """
-        if not self._representation.conditions:
-            return draw.new_zeros((len(draw), 0))
+        if not self.draws:
+            return draws
+        draw = draws[:, 0]
         pool = self._pool.to(draw.device)
         drawn = pool[(draw * len(pool)).long().clamp(max=len(pool) - 1)]
         if not self._given:
@@ -150,7 +156,7 @@ class Sampler:
             TrainingError: If some events stay outside the recipe's bounds, however often they are drawn.
         """
         noise = _Noise(self.seed, number, self.device)
-        condition = self.conditions.block(number, noise.uniform(1, "condition")[:, 0])
+        condition = self.conditions.block(number, noise.uniform(self.conditions.draws, "condition"))
         discrete = self.discrete.sample(
             noise.uniform(len(self.representation.variables), "discrete"), condition
         )
