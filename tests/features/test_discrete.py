@@ -409,10 +409,10 @@ def test_zmumu_events_cannot_be_told_from_test_events(shared_data):
 
 def test_partons_keep_multiplicities_masses_and_identities(shared_data, monkeypatch):
     # Training is kept short: structure does not depend on it, and marginals little.
-    monkeypatch.setattr("hepgan.features.discrete.ALL_STEPS", 800)
-    variables, train = partons(shared_data / "ee_partons_train.root", 100_000)
+    monkeypatch.setattr("hepgan.features.discrete.ALL_STEPS", 300)
+    variables, train = partons(shared_data / "ee_partons_train.root", 50_000)
     _, test = partons(shared_data / "ee_partons_test.root", 25_000)
-    events = generated(fitted(variables, train), N_GENERATED)
+    events = generated(fitted(variables, train), N_GENERATED // 2)
     assert p_value(test[:, 0], events[:, 0], len(train)) > 0.01
     observed = {
         tuple(row) for slot in range(8) for row in train[:, [1 + slot, 9 + slot]].unique(dim=0).tolist()

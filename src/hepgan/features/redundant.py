@@ -96,7 +96,7 @@ def find_deviations(
         difference = _difference(name, own, computed).abs()
         if _share(difference > SEVERAL * allowed) <= DIFFERING:
             continue
-        ratio = name in ("pt", "energy") and bool(((own > 0) | (computed == 0)).all())
+        ratio = name in ("pt", "energy") and bool(((own > 0) == (computed > 0)).all())
         agrees = Deviation(ratio, ROUNDING).of(name, own, computed) == 0
         found[name] = Deviation(ratio, ROUNDING if _share(agrees) > AGREEING else 0.0)
     return found

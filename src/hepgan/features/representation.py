@@ -35,8 +35,10 @@ class Representation(nn.Module):
     momentum conserved where the recipe says so, and integers and categories that occur in the training
     events.
 
-    All arithmetic is in float64. Columns that are constant in the training events are kept out of the
-    features. Event weights are not features: decoded events weigh 1.
+    Coordinates that are stored beside those that make the momentum are computed from it; where they are
+    measurements of their own, their deviation from it is a feature. All arithmetic is in float64. Columns
+    that are constant in the training events are kept out of the features. Event weights are not features:
+    decoded events weigh 1.
 
     Args:
         config: The recipe's settings.
