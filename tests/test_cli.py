@@ -351,8 +351,15 @@ def test_resuming_without_a_checkpoint_begins(do, here):
     assert do("train @tiny.yaml @train.root -o m.safetensors --resume")[0].startswith("300 events; training")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("output", ["g.root", "shards"])
+@pytest.mark.parametrize(
+    ("number", "output"),
+    [
+        (signal.SIGINT, "g.root"),
+        (signal.SIGTERM, "shards"),
+        (signal.SIGKILL, "g.root"),
+        (signal.SIGKILL, "shards"),
+    ],
+)
 def test_a_stopped_generation_leaves_only_whole_files(number, output, trained, here):
     words = inside(f"generate @m.safetensors -n 1e9 -o {output} --shard-size 20000", trained)
     process = _start(*words)
