@@ -66,16 +66,16 @@ def test_pieces_are_the_same_events_without_copies(toy_generator, whole):
 
 
 def test_different_seeds_and_blocks_share_no_event(toy_generator, whole):
-    other = sampler(toy_generator, seed=6).block(0)
+    (other,) = sampler(toy_generator, seed=6).blocks(0, 1)
     pt = whole.Muon.pt.reshape(3, BLOCK, -1)[:, :, 0]
     values = torch.cat([pt.reshape(-1), other.Muon.pt[:, 0]])
     assert len(torch.unique(values)) == 4 * BLOCK
 
 
 def test_events_outside_the_bounds_alone_are_drawn_anew(toy_generator):
-    free = sampler(toy_generator, {}).block(0)
+    (free,) = sampler(toy_generator, {}).blocks(0, 1)
     low = float(free.Muon.pt.min(1).values.median())
-    bounded = sampler(toy_generator, {"Muon.pt": (low, None)}).block(0)
+    (bounded,) = sampler(toy_generator, {"Muon.pt": (low, None)}).blocks(0, 1)
     inside = (free.Muon.pt >= low).all(1)
     assert 0.4 < inside.double().mean() < 0.6
     assert (bounded.Muon.pt >= low).all()
@@ -87,11 +87,10 @@ def test_events_outside_the_bounds_alone_are_drawn_anew(toy_generator):
 def test_drawing_anew_follows_the_distribution_inside_the_bounds(toy_generator):
     """Of events without jets and with one npv, the bounded ones are distributed as the free ones inside."""
     given = {"npv": 20.0}
-    free = EventBatch.concatenate([sampler(toy_generator, {}, given).block(b) for b in range(6)])
+    free = EventBatch.concatenate(list(sampler(toy_generator, {}, given).blocks(0, 6)))
     low = float(free.Muon.pt.min(1).values.median())
-    bounded = EventBatch.concatenate(
-        [sampler(toy_generator, {"Muon.pt": (low, None)}, given, seed=9).block(b) for b in range(6)]
-    )
+    bounded = sampler(toy_generator, {"Muon.pt": (low, None)}, given, seed=9)
+    bounded = EventBatch.concatenate(list(bounded.blocks(0, 6)))
 
     def class_pt(batch):
         chosen = (~batch.Jet.mask.any(1)) & (batch.Muon.charge[:, 0] == 1) & (batch.Muon.pt >= low).all(1)
