@@ -19,7 +19,7 @@ __all__ = ["GAN", "Critic"]
 
 Decode = Callable[[FeatureBatch], Any]
 
-_CHUNK = 512
+_CHUNK = 1024
 """Events that the generator makes at a time on a CPU."""
 
 
