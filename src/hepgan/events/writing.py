@@ -87,7 +87,7 @@ class EventWriter:
             raise ValueError(msg)
         self.schema = written(schema, counters=chosen != "parquet", identifiers=identifiers, weight=weight)
         self.written = 0
-        self._given = schema
+        self._given = undotted(schema)
         self._batch, self._run, self._next = batch, run, first + 1
         self._pending: list[dict[str, Column]] = []
         self._waiting = 0
@@ -208,7 +208,7 @@ class EventWriter:
 
     def _buffers(self, events: ak.Array) -> dict[str, Column]:
         columns: dict[str, Column] = {}
-        for c in undotted(self._given).collections:
+        for c in self._given.collections:
             offsets, fields = parts(events, c)
             if c.layout == "indexed" and offsets is not None and (np.diff(offsets) != c.max_count).any():
                 entry = int((np.diff(offsets) != c.max_count).argmax())
@@ -224,7 +224,7 @@ class EventWriter:
                 else:
                     columns[f.branch] = values
         here = set(events.fields)
-        for f in undotted(self._given).scalars:
+        for f in self._given.scalars:
             columns[f.branch] = scalar_values(events, f.name, f.branch)
         for f in self.schema.identifiers:
             if f.name in here:
@@ -326,7 +326,7 @@ def _remove(path: Path) -> None:
 
 
 def _from_batch(batch: EventBatch, schema: EventSchema) -> dict[str, Column]:
-    same = EventBatch(undotted(schema), batch.collections, batch.scalars, size=len(batch))
+    same = EventBatch(schema, batch.collections, batch.scalars, size=len(batch))
     return to_columns(same)
 
 
