@@ -21,7 +21,7 @@ from hepgan.events import EventSchema
 from hepgan.features import DiscreteModel, Representation
 from hepgan.models import Model, build_model
 from hepgan.observables import Observable
-from hepgan.recipes import Recipe, load_recipe
+from hepgan.recipes import Derived, Recipe, load_recipe
 
 __all__ = ["Learned", "installed_versions", "read_model_file"]
 
@@ -34,7 +34,7 @@ class Learned:
     """The parts of a generator that has learned.
 
     Attributes:
-        schema: What the events hold.
+        derived: What the events hold, and the scalars among it that are computed instead of learned.
         representation: Events as features, and back.
         discrete: The model of the discrete part.
         model: The model of the continuous part.
@@ -42,12 +42,17 @@ class Learned:
         device: Where the networks are.
     """
 
-    schema: EventSchema
+    derived: Derived
     representation: Representation
     discrete: DiscreteModel
     model: Model
     pool: Tensor
     device: torch.device
+
+    @property
+    def schema(self) -> EventSchema:
+        """What the events hold."""
+        return self.derived.schema
 
     @property
     def modules(self) -> dict[str, torch.nn.Module]:
@@ -90,18 +95,18 @@ class Learned:
         metadata, tensors = read_model_file(path)
         try:
             recipe = load_recipe(metadata["recipe"])
-            schema = EventSchema.model_validate(metadata["schema"])
+            derived = Derived(EventSchema.model_validate(metadata["schema"]), recipe.events.derived)
             representation = Representation.from_state(metadata["representation"])
             discrete = DiscreteModel.from_state(metadata["discrete"])
             model = build_model(
                 recipe.model,
                 size=representation.size,
                 context_size=representation.context_size,
-                decode=representation.decode,
+                decode=derived.after(representation.decode),
                 # Training alone evaluates observables; here their names will do.
                 observables=cast("dict[str, Observable]", dict.fromkeys(recipe.observables)),
             )
-            learned = cls(schema, representation, discrete, model, tensors["conditions"], device)
+            learned = cls(derived, representation, discrete, model, tensors["conditions"], device)
             for name, module in learned.modules.items():
                 prefix = name + "."
                 module.load_state_dict(

@@ -21,7 +21,7 @@ from hepgan.events import with_kinds as _with_kinds
 from hepgan.features import DiscreteModel, FeatureBatch, Representation, mirrored
 from hepgan.models import Model, build_model
 from hepgan.observables import Observable
-from hepgan.recipes import Recipe, load_recipe
+from hepgan.recipes import Derived, Recipe, load_recipe
 from hepgan.sampling import Conditions, Sampler, check_lengths
 from hepgan.training import History, Trainer, TrainingConfig
 
@@ -94,12 +94,14 @@ class EventGenerator:
         started = time.monotonic()
         device = choose_device(device)
         schema = self._schema(events)
+        derived = Derived(schema, self.recipe.events.derived)
         check_events(events, schema)
         observables = self.recipe.make_observables()
         for observable in observables.values():
             observable.check(schema)
         metrics = metric_names(self.recipe.training.selection, observables, self.recipe.name)
         batch = to_batch(events, schema)
+        derived.check(batch)
         training, validation = _split(len(batch), self.recipe.training.validation_fraction, seed)
         if metrics and not len(validation):
             msg = "training.selection: no events are left to judge by; raise training.validation_fraction"
@@ -108,7 +110,7 @@ class EventGenerator:
         # Modules are made with torch's global random numbers, which are the caller's.
         with torch.random.fork_rng([]), threads(1):
             torch.manual_seed(seed)
-            learned, features, smooth = self._prepare(batch[training], observables, seed, device)
+            learned, features, smooth = self._prepare(batch[training], derived, observables, seed, device)
         trainer = Trainer(
             learned.model,
             smooth.to(device, torch.float32),
@@ -136,10 +138,15 @@ class EventGenerator:
         return self
 
     def _prepare(
-        self, batch: EventBatch, observables: Mapping[str, Observable], seed: int, device: torch.device
+        self,
+        batch: EventBatch,
+        derived: Derived,
+        observables: Mapping[str, Observable],
+        seed: int,
+        device: torch.device,
     ) -> tuple[Learned, FeatureBatch, FeatureBatch]:
         """All parts but for the training of the model; the events as features, and as they are trained on."""
-        representation = Representation(self.recipe.features, batch.schema, self.recipe.conditions)
+        representation = Representation(self.recipe.features, derived.learned, self.recipe.conditions)
         representation.fit(batch)
         if not representation.size:
             msg = f"nothing continuous to learn: no number varies in the training events ({len(batch)})"
@@ -152,13 +159,13 @@ class EventGenerator:
             self.recipe.model,
             size=representation.size,
             context_size=representation.context_size,
-            decode=representation.decode,
+            decode=derived.after(representation.decode),
             observables=observables,
         )
         smooth = mirrored(representation, features, generator=_rng(seed))
         representation.to(device)
         discrete.to(device)
-        return Learned(batch.schema, representation, discrete, model, pool, device), features, smooth
+        return Learned(derived, representation, discrete, model, pool, device), features, smooth
 
     def _training(self, max_time: float | None, used: float) -> TrainingConfig:
         """The recipe's settings, with the time that is left."""
@@ -177,7 +184,8 @@ class EventGenerator:
             if wanted.weight:
                 schema = schema.model_copy(update={"weight": wanted.weight})
             if wanted.select:
-                kept = [*wanted.select, *self.recipe.conditions, *filter(None, [schema.weight])]
+                kept = [*wanted.select, *wanted.derived, *self.recipe.conditions]
+                kept += [] if schema.weight is None else [schema.weight]
                 schema = select(schema, kept)
             if schema.weight is not None:
                 schema.scalar(schema.weight)
@@ -345,7 +353,13 @@ def _sampler(
 ) -> Sampler:
     conditions = Conditions(learned.representation, condition, learned.pool, size)
     return Sampler(
-        learned.representation, learned.discrete, learned.model, conditions, seed=seed, device=learned.device
+        learned.representation,
+        learned.discrete,
+        learned.model,
+        conditions,
+        seed=seed,
+        device=learned.device,
+        complete=learned.derived,
     )
 
 

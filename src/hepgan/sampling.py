@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -133,6 +133,7 @@ class Sampler:
         conditions: What is given.
         seed: The seed, 0 <= seed < 2^64.
         device: Where the networks run.
+        complete: What adds to decoded events what is computed from them.
     """
 
     def __init__(
@@ -144,7 +145,9 @@ class Sampler:
         *,
         seed: int,
         device: torch.device | str = "cpu",
+        complete: Callable[[EventBatch], EventBatch] | None = None,
     ) -> None:
+        self.complete = complete
         self.representation, self.discrete, self.model = representation, discrete, model
         self.conditions, self.seed, self.device = conditions, seed, torch.device(device)
 
@@ -173,11 +176,9 @@ class Sampler:
             weight=context.new_ones(BLOCK),
         )
         events = self._events(features, noise, 0, azimuth)
-        return (
-            events
-            if not self.representation.config.bounds
-            else self._bounded(events, features, noise, azimuth)
-        )
+        if self.representation.config.bounds:
+            events = self._bounded(events, features, noise, azimuth)
+        return events if self.complete is None else self.complete(events)
 
     def _bounded(
         self, events: EventBatch, features: FeatureBatch, noise: _Noise, azimuth: Tensor | None

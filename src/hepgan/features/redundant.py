@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hepgan.features.kinematics import Kinematics, wrap
 
-__all__ = ["REDUNDANT", "Deviation", "find_deviations"]
+__all__ = ["REDUNDANT", "Deviation", "find_deviations", "resolution"]
 
 REDUNDANT = ("pt", "eta", "phi", "theta", "energy")
 """Coordinates that may be stored beside others that make the momentum."""
@@ -86,13 +86,13 @@ def find_deviations(
     present = torch.ones_like(some, dtype=torch.bool) if mask is None else mask
     known = {n: v[present] for n, v in momentum.items()}
     # What a change by its rounding makes of a coordinate: each in turn.
-    shifted = [Kinematics({**known, n: v + _resolution(v)}) for n, v in known.items()]
+    shifted = [Kinematics({**known, n: v + resolution(v)}) for n, v in known.items()]
     exact = Kinematics(known)
     found = {}
     for name, values in stored.items():
         own = values[present]
         computed = exact[name]
-        allowed = _resolution(own) + sum(_difference(name, k[name], computed).abs() for k in shifted)
+        allowed = resolution(own) + sum(_difference(name, k[name], computed).abs() for k in shifted)
         difference = _difference(name, own, computed).abs()
         if _share(difference > SEVERAL * allowed) <= DIFFERING:
             continue
@@ -110,8 +110,8 @@ def _difference(name: str, values: Tensor, computed: Tensor) -> Tensor:
     return wrap(values - computed) if name == "phi" else values - computed
 
 
-def _resolution(values: Tensor) -> Tensor:
-    """How far numbers (N,) may be from what they were before they were rounded."""
+def resolution(values: Tensor) -> Tensor:
+    """How far numbers (of any shape) may be from what they were before they were rounded, each."""
     step = 0.0
     precision = SINGLE if bool((values.float() == values).all()) else DOUBLE
     for decimals in range(MAX_DECIMALS + 1):

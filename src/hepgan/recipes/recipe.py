@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import Field as Setting
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator, model_validator
 
 from hepgan._config import Config
 from hepgan.errors import RecipeError
@@ -20,6 +20,7 @@ from hepgan.features.config import FeaturesConfig
 from hepgan.models.config import FlowMatchingConfig, GANConfig
 from hepgan.observables import Observable, ObservableConfig
 from hepgan.observables import from_config as observable_from_config
+from hepgan.observables.language import parse
 from hepgan.training import TrainingConfig
 
 __all__ = ["EventsConfig", "Recipe", "load_recipe", "recipe_names", "recipe_text"]
@@ -32,13 +33,28 @@ class EventsConfig(Config):
         select: Collections (``Muon``), fields (``Muon.pt``) and scalars to learn; everything if empty.
         kinds: Kinds that the data alone would not tell: ``{"PV.npvs": "integer"}``.
         weight: The scalar that holds the event weight; ``genWeight`` and ``weight`` are found without.
+        derived: Scalars that are computed from the rest of each generated event instead of being learned:
+            ``{M: "(Muon[0] + Muon[1]).mass"}``. They have to agree with the data. Where an event has nothing
+            to compute one from, it is 0.
         layout: The whole schema, for files whose branches follow no naming that hepgan knows.
     """
 
     select: tuple[str, ...] = ()
     kinds: dict[str, Kind] = Setting(default_factory=dict)
     weight: str | None = None
+    derived: dict[str, str] = Setting(default_factory=dict)
     layout: EventSchema | None = None
+
+    @field_validator("derived")
+    @classmethod
+    def _derived_are_expressions(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, expression in value.items():
+            try:
+                parse(expression)
+            except RecipeError as error:
+                msg = f"{name}: {error.message}"
+                raise ValueError(msg) from None
+        return value
 
 
 class Recipe(Config):
@@ -64,12 +80,22 @@ class Recipe(Config):
     observables: dict[str, ObservableConfig] = Setting(default_factory=dict)
     training: TrainingConfig = TrainingConfig()
 
+    @model_validator(mode="after")
+    def _derived_are_not_given(self) -> Recipe:
+        for name in self.events.derived:
+            if name in self.conditions or name == self.events.weight:
+                what = "a condition" if name in self.conditions else "the event weight"
+                msg = f"events.derived: {name} is {what}, which cannot be derived"
+                raise ValueError(msg)
+        return self
+
     @property
     def branches(self) -> list[str] | None:
         """What ``read_events`` needs to read for this recipe; None for everything."""
         if not self.events.select:
             return None
-        return [*self.events.select, *self.conditions, *filter(None, [self.events.weight])]
+        weight = filter(None, [self.events.weight])
+        return [*self.events.select, *self.events.derived, *self.conditions, *weight]
 
     def make_observables(self) -> dict[str, Observable]:
         """The recipe's observables, ready to be evaluated."""

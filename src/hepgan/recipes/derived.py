@@ -1,0 +1,180 @@
+"""Scalars that are computed from the rest of an event instead of being learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hepgan.errors import RecipeError
+from hepgan.events import EventBatch, EventSchema, Objects, coordinates
+from hepgan.features import FeatureBatch
+from hepgan.features.redundant import DIFFERING, SEVERAL, resolution
+from hepgan.observables import Observable
+from hepgan.observables.language import parse
+
+__all__ = ["Derived"]
+
+Decode = Callable[[FeatureBatch], EventBatch]
+
+CHECKED = 10_000
+"""Events in which derived scalars are compared with those of the data."""
+
+
+class Derived:
+    """Scalars that follow from the rest of an event, such as the mass of a pair.
+
+    They are computed anew in each generated event, so they are exact functions of it. Where an event has
+    nothing to compute one from (``Jet[0].pt`` without jets), or the result is not finite, it is 0.
+
+    Args:
+        schema: What the events hold, these scalars included.
+        expressions: The observable that gives each scalar, by its name.
+
+    Raises:
+        RecipeError: If a scalar is not there, is text or the weight, or if its expression does not fit the
+            rest of the event or gives a number for each object.
+
+    Attributes:
+        schema: What the events hold.
+        learned: What they hold without these scalars.
+    """
+
+    def __init__(self, schema: EventSchema, expressions: Mapping[str, str]) -> None:
+        self.schema = schema
+        for name in expressions:
+            if name not in schema.scalar_names:
+                known = ", ".join(schema.scalar_names) or "none"
+                msg = f"events.derived: {name!r} is not a scalar of the events; they have {known}"
+                raise RecipeError(msg)
+            if name == schema.weight or schema.scalar(name).dtype == "string":
+                what = "the event weight" if name == schema.weight else "text"
+                msg = f"events.derived: {name} is {what}, which cannot be derived"
+                raise RecipeError(msg)
+        kept = tuple(f for f in schema.scalars if f.name not in expressions)
+        self.learned = schema.model_copy(update={"scalars": kept})
+        # Generated events weigh 1, whatever those of the training weigh.
+        others = tuple(f for f in kept if f.name != schema.weight)
+        physics = schema.model_copy(update={"scalars": others, "weight": None})
+        self._observables: dict[str, Observable] = {}
+        for name, expression in expressions.items():
+            observable = Observable(name, expression)
+            try:
+                per_event = observable.check(physics).per_event
+            except RecipeError as error:
+                msg = f"events.derived: {error.message}"
+                raise RecipeError(msg) from None
+            if not per_event:
+                msg = (
+                    f"events.derived: {expression} gives a number for each object; {name} needs one an event"
+                )
+                raise RecipeError(msg)
+            self._observables[name] = observable
+
+    def __call__(self, events: EventBatch) -> EventBatch:
+        """The events (N) with these scalars, computed from the rest; differentiable where they are real."""
+        if not self._observables:
+            return events
+        found = dict(events.scalars)
+        for name, observable in self._observables.items():
+            found[name] = self._cast(name, _values(observable, events)[0])
+        return EventBatch(self.schema, events.collections, {n: found[n] for n in self.schema.scalar_names})
+
+    def after(self, decode: Decode) -> Decode:
+        """A decoding of features that gives whole events."""
+        return (lambda features: self(decode(features))) if self._observables else decode
+
+    def check(self, events: EventBatch) -> None:
+        """Compares the scalars of the first events with what their expressions give.
+
+        They agree where the difference is no more than four times what the rounding of all numbers in it
+        allows, that of float32 at least; one event in a thousand may disagree.
+
+        Raises:
+            RecipeError: If they do not agree; it tells the largest difference and its entry.
+        """
+        first = events[:CHECKED]
+        for name, observable in self._observables.items():
+            field = self.schema.scalar(name)
+            stored = first.scalars[name].to(torch.float64)
+            computed, exists = _values(observable, first)
+            lacking = ~exists & (stored != 0)
+            if bool(lacking.any()):
+                entry = int(lacking.nonzero()[0])
+                msg = (
+                    f"events.derived: {name} is {float(stored[entry]):.9g} where {observable.expression} "
+                    "does not exist; generated events would have 0 there"
+                )
+                raise RecipeError(msg, branch=field.branch, entry=entry)
+            off = (self._cast(name, computed).to(torch.float64) - stored).abs()
+            allowed = SEVERAL * (_propagated(observable, first) + resolution(stored)) + 1e-12
+            wrong = off > allowed
+            if float(wrong.to(torch.float64).mean()) > DIFFERING:
+                entry = int(torch.where(wrong, off, -1.0).argmax())
+                msg = (
+                    f"events.derived: {name} is {float(stored[entry]):.9g} where {observable.expression} is "
+                    f"{float(computed[entry]):.9g}, the largest difference in {int(wrong.sum()):,} of "
+                    f"{len(first):,} events that differ"
+                )
+                raise RecipeError(msg, branch=field.branch, entry=entry)
+
+    def _cast(self, name: str, values: Tensor) -> Tensor:
+        """Values in the type that batches have for the scalar's."""
+        whole = np.dtype(self.schema.scalar(name).dtype).kind != "f"
+        return values.round().to(torch.int64) if whole else values
+
+
+def _values(observable: Observable, events: EventBatch) -> tuple[Tensor, Tensor]:
+    """Values (N,), 0 where there are none, and where there are some."""
+    data, mask = observable.dense(events)
+    exists = mask & torch.isfinite(data)
+    return torch.where(exists, data, 0.0), exists
+
+
+def _propagated(observable: Observable, events: EventBatch) -> Tensor:
+    """How much the rounding of the numbers that go into an observable may change it (N,)."""
+    exact, exists = _values(observable, events)
+    total = torch.zeros_like(exact)
+    for shifted in _shifted(events, parse(str(observable.expression)).names):
+        values, there = _values(observable, shifted)
+        total = total + torch.where(exists & there, (values - exact).abs(), 0.0)
+    return total
+
+
+def _shifted(events: EventBatch, names: frozenset[str]) -> Iterator[EventBatch]:
+    """The events with one number of all objects changed by its rounding, all alike and by turns."""
+    for name, objects in events.collections.items():
+        if name not in names:
+            continue
+        # What a file holds was often computed in single precision, by way of Cartesian components.
+        for form in (objects, _cartesian(objects)):
+            for field, values in form.fields.items():
+                if not values.is_floating_point() or not values.numel():
+                    continue
+                by = resolution(values)
+                for sign in (torch.ones_like(values), _turns(values)):
+                    changed = Objects({**form.fields, field: values + sign * by}, objects.mask)
+                    yield EventBatch(events.schema, {**events.collections, name: changed}, events.scalars)
+    for name, values in events.scalars.items():
+        if name in names and values.is_floating_point():
+            scalars = {**events.scalars, name: values + resolution(values)}
+            yield EventBatch(events.schema, events.collections, scalars)
+
+
+def _cartesian(objects: Objects) -> Objects:
+    """The same objects with their momenta in Cartesian components."""
+    size = len(coordinates(tuple(objects.fields)))
+    # A mass that stays would be preferred to the energy.
+    others = {n: v for n, v in objects.fields.items() if n != "mass" or size < 4}
+    names = ("px", "py", "pz", "energy")[:size]
+    return Objects({**others, **{n: getattr(objects.momentum, n) for n in names}}, objects.mask)
+
+
+def _turns(values: Tensor) -> Tensor:
+    """1 and -1 by turns for the objects (N, M) of an event, -1 for single ones (N,)."""
+    signs = -torch.ones_like(values)
+    if values.ndim == 2:
+        signs[:, ::2] = 1.0
+    return signs
