@@ -63,6 +63,8 @@ def judge(true, generated) -> dict[str, str]:
         for name in ISOLATIONS:
             for k in (0, 1):
                 p, q = (ak.to_numpy(e.Muon[name][:, k] == 0).mean() for e in (true, generated))
+                if q == 1.0:  # not learned
+                    continue
                 error = np.sqrt(p * (1 - p) / len(true) + q * (1 - q) / len(generated))
                 worst = max(worst, abs(q - p) / error)
         row["largest deviation of a fraction at zero [sigma]"] = f"{worst:.1f}"

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from hepgan._files import claim
 from hepgan.coffea import run_comparison
@@ -84,8 +87,8 @@ def run(
     clock.lap(f"generated {GENERATED} events at {rate:,.0f} events/s: {generated}, {production.fileset}")
 
     observables = recipe.make_observables()
-    run_comparison([test], [generated], observables)
-    clock.lap("ran a coffea processor on both samples")
+    by_coffea = run_comparison([test], [generated], observables)
+    clock.lap("filled the histograms of both samples by a coffea processor")
 
     comparison = compare(
         read_events(test),
@@ -97,9 +100,16 @@ def run(
     )
     comparison.save(report, force=force)
     clock.lap(f"judged them: {report / 'report.html'}")
+    same = sum(_equal(by_coffea.histograms[n], pair) for n, pair in comparison.histograms.items())
+    say(f"  coffea's histograms equal the report's for {same} of {len(comparison.histograms)} observables")
     for line in comparison.verdicts():
         say("  " + line)
     say(f"open {report / 'report.html'} in a browser; the model is described by: hepgan info {model}")
+
+
+def _equal(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two pairs of histograms have the same contents."""
+    return all(np.array_equal(a.view(flow=True), b.view(flow=True)) for a, b in zip(one, other, strict=True))
 
 
 class _Clock:
