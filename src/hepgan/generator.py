@@ -318,6 +318,8 @@ class EventGenerator:
             f"conditions  {', '.join(self.recipe.conditions) or 'none'}",
             "events      " + "; ".join(_contents(parts.schema)),
         ]
+        derived = self.recipe.events.derived.items()
+        lines += [f"derived     {name} = {expression}" for name, expression in derived]
         if summary:
             lines.append(
                 f"training    {summary['training_events']:,} events, {summary['steps']:,} steps in "

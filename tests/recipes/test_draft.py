@@ -17,7 +17,8 @@ from hepgan.errors import InputError
 from hepgan.events import EventBatch, read_events, schema_of, select, to_batch, write_events
 from hepgan.features import Representation
 from hepgan.generator import EventGenerator
-from hepgan.recipes import Recipe, draft_recipe, load_recipe
+from hepgan.production import produce
+from hepgan.recipes import Derived, Recipe, draft_recipe, load_recipe
 from hepgan.recipes._findings import constant_mass, find_edge
 
 ALL = [
@@ -136,12 +137,26 @@ def test_numbers_that_cannot_be_learned_are_left_out_with_the_reason(tmp_path: P
     (tmp_path / "d.yaml").write_text(text)
     recipe = load_recipe(tmp_path / "d.yaml")
     assert set(recipe.events.select) == {"Muon", "Jet", "MET", "npv"}
+    assert recipe.events.derived == {"m": "(Muon[0] + Muon[1]).mass"}
     flat = " ".join(line.strip(" #") for line in text.splitlines())
     assert "broken: 1 of 1,000 values are not finite" in flat
-    assert "m: equals (Muon[0] + Muon[1]).mass" in flat
     assert "number: nearly every event has its own value" in flat
     assert "puWeight: looks like another weight" in flat
-    EventGenerator(recipe.with_settings(FAST)).fit(data_of(recipe, path, 1000), device="cpu").generate(50)
+    generator = EventGenerator(recipe.with_settings(FAST)).fit(data_of(recipe, path, 1000), device="cpu")
+    made = generator.generate(50)
+    pair = made.Muon[:, 0] + made.Muon[:, 1]
+    assert_allclose(ak.to_numpy(made.m), ak.to_numpy(pair.mass), rtol=1e-4)
+
+
+def test_what_nearly_follows_from_others_is_learned(tmp_path: Path) -> None:
+    events = dimuons(2000)
+    mass = ak.to_numpy((events.Muon[:, 0] + events.Muon[:, 1]).mass).astype(np.float64)
+    mass[::150] *= 1.1
+    path = tmp_path / "nearly.root"
+    write_events(path, ak.with_field(events, mass, "m"))
+    recipe = drafted(path, tmp_path)
+    assert recipe.events.derived == {}
+    assert recipe.branches is None
 
 
 def test_select_takes_what_is_asked_for(dimuon_file: str, tmp_path: Path) -> None:
@@ -274,7 +289,7 @@ def test_files_of_the_field_have_drafts_that_represent_them(
     file = shared_data / name
     recipe = loaded(field_text(file), tmp_path)
     events = data_of(recipe, file, 2_000)
-    schema = schema_of(events)
+    schema = Derived(schema_of(events), recipe.events.derived).learned
     if recipe.events.select:
         schema = select(schema, [*recipe.events.select, *recipe.conditions])
     batch = to_batch(events, schema)
@@ -313,11 +328,25 @@ def test_drafts_of_files_of_the_field_train(name: str, shared_data: Path, tmp_pa
     assert set(generated.fields) <= set(events.fields)
 
 
-def test_redundant_numbers_of_the_z_sample_are_left_out(shared_data: Path, tmp_path: Path) -> None:
-    text = field_text(shared_data / "real/uproot-Zmumu.root")
-    assert "M: equals (Particle[0] + Particle[1]).mass" in text
+def test_every_branch_of_the_z_sample_is_generated(shared_data: Path, tmp_path: Path) -> None:
+    file = shared_data / "real/uproot-Zmumu.root"
+    text = field_text(file)
     assert "Only 500 of these events are different" in text
-    assert "run, event" in text
+    assert "written anew: run, event" in text
+    assert "pt, eta, phi: at odds with the momentum" in text
+    recipe = loaded(text, tmp_path).with_settings(FAST)
+    assert recipe.branches is None
+    assert recipe.events.derived == {"M": "(Particle[0] + Particle[1]).mass"}
+    generator = EventGenerator(recipe).fit(data_of(recipe, file, 2_000), seed=1, device="cpu")
+    made = tmp_path / "made.root"
+    produce(generator, 500, made, seed=2, identifiers=False)
+    with uproot.open(file)["events"] as tree, uproot.open(made)["events"] as again:
+        assert again.typenames() == tree.typenames()
+        x = again.arrays([n for n in again.keys() if n != "Type"], library="np")  # noqa: SIM118
+    total = {k: x[f"{k}1"] + x[f"{k}2"] for k in ("E", "px", "py", "pz")}
+    mass = np.sqrt(total["E"] ** 2 - total["px"] ** 2 - total["py"] ** 2 - total["pz"] ** 2)
+    assert_allclose(x["M"], mass, rtol=1e-9)
+    assert np.unique(x["M"]).size == 500
 
 
 def test_w_and_z_are_found_and_their_common_rest_kept(shared_data: Path, tmp_path: Path) -> None:

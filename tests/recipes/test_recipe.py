@@ -63,6 +63,15 @@ def test_an_expression_is_short_for_an_observable() -> None:
         ("model: {kind: flow_matching, steps: 0}\ntraining: {steps: 0}\n", ["model.steps", "1 more"]),
         ("model: {kind: gan}\nobservables: {m: 'Muon[0'}\n", ["observables.m"]),
         ("model: {kind: gan}\nfeatures: {bounds: {'Muon[0': [1, null]}}\n", ["bounds", "Muon[0"]),
+        ("model: {kind: gan}\nevents: {derived: {M: 'Muon[0'}}\n", ["events.derived: ", "M: "]),
+        (
+            "model: {kind: gan}\nevents: {derived: {E: 'Muon[0].energy'}}\nconditions: [E]\n",
+            ["E is a condition"],
+        ),
+        (
+            "model: {kind: gan}\nevents: {derived: {w: 'nMuon'}, weight: w}\n",
+            ["w is the event weight"],
+        ),
         ("- a list\n", ["mapping"]),
         ("model: {kind: gan\n", ["expected"]),
     ],
@@ -162,6 +171,8 @@ def test_what_to_read_is_what_is_selected_given_and_weighed() -> None:
         {**MINIMAL, "conditions": ["beam_energy"], "events": {"select": ["Muon", "Jet.pt"], "weight": "w"}}
     )
     assert recipe.branches == ["Muon", "Jet.pt", "beam_energy", "w"]
+    recipe = load_recipe({**MINIMAL, "events": {"select": ["Muon"], "derived": {"m": "Muon[0].mass"}}})
+    assert recipe.branches == ["Muon", "m"]
 
 
 def test_recipes_cannot_be_changed_in_place() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import awkward as ak
@@ -16,7 +16,8 @@ from hepgan.events.checks import drop_faulty
 from hepgan.events.columns import parts, scalar_values
 from hepgan.events.naming import draft
 from hepgan.events.sources import locate, open_source
-from hepgan.recipes._findings import constant_mass, duplicate_of
+from hepgan.recipes._findings import constant_mass
+from hepgan.recipes.derived import Derived
 
 __all__ = ["Contents", "look_at", "values_of"]
 
@@ -59,6 +60,7 @@ class Contents:
         left_out: What is not learned, and why.
         bad: How many events were not looked at, for each reason.
         masses: Masses that are constants but for rounding, by collection, with the reason.
+        derived: Scalars that follow from the rest of the event, with the expression and how closely.
     """
 
     file: str
@@ -69,11 +71,17 @@ class Contents:
     left_out: dict[str, str] = field(default_factory=dict)
     bad: dict[str, int] = field(default_factory=dict)
     masses: dict[str, tuple[float, str]] = field(default_factory=dict)
+    derived: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Whether everything in the file is learned."""
+        """Whether everything in the file is learned or derived."""
         return set(_names(self.structure)) == set(_names(self.schema))
+
+    @property
+    def learned(self) -> EventSchema:
+        """What is learned: all but what is derived."""
+        return Derived(self.schema, {n: e for n, (e, _) in self.derived.items()}).learned
 
     @property
     def different(self) -> int:
@@ -100,7 +108,7 @@ class Contents:
             names += (
                 [c.name] if set(whole) == set(c.field_names) else [f"{c.name}.{f.name}" for f in c.fields]
             )
-        return [*names, *(n for n in self.schema.scalar_names if n != self.schema.weight)]
+        return [*names, *(n for n in self.learned.scalar_names if n != self.schema.weight)]
 
 
 def look_at(file: str, wanted: Sequence[str], max_events: int) -> Contents:
@@ -253,10 +261,6 @@ def _drop_unusable(contents: Contents, explicit: set[str]) -> None:
     for c in schema.collections:
         _, columns = parts(contents.events, c)
         bad = {f.name: reason for f in c.fields if (reason := _unusable(f, columns[f.name]))}
-        again = (
-            duplicate_of(columns) if not {f"{c.name}.{n}" for n in ("pt", "eta", "phi")} & explicit else {}
-        )
-        bad = {**again, **bad}
         left_out.update({f"{c.name}.{n}": reason for n, reason in bad.items()})
         kept = tuple(f for f in c.fields if f.name not in bad)
         if kept:
@@ -282,14 +286,6 @@ def _restrict(contents: Contents) -> None:
             events = ak.with_field(events, ak.without_field(events[c.name], gone), c.name)
     kept = {*schema.collection_names, *schema.scalar_names, *(f.name for f in schema.identifiers)}
     contents.events = events[[n for n in events.fields if n in kept]]
-
-
-def forget(contents: Contents, scalars: Iterable[tuple[str, str]]) -> None:
-    """Leaves out scalars, each for a reason."""
-    contents.left_out.update(scalars)
-    kept = tuple(f for f in contents.schema.scalars if f.name not in contents.left_out)
-    contents.schema = contents.schema.model_copy(update={"scalars": kept})
-    _restrict(contents)
 
 
 def _unusable(f: Field, values: NDArray[np.generic]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import combinations
 from typing import NamedTuple
 
@@ -20,7 +20,6 @@ __all__ = [
     "Resonance",
     "Symmetry",
     "constant_mass",
-    "duplicate_of",
     "find_edge",
     "find_resonances",
     "find_symmetry",
@@ -285,18 +284,3 @@ def constant_mass(collection: str, masses: Numbers) -> tuple[float, str] | None:
             collection, 0.0
         ), f"stored masses from {low:.3g} to {high:.3g} are rounding about 0"
     return None
-
-
-def duplicate_of(columns: Mapping[str, Numbers]) -> dict[str, str]:
-    """Polar coordinates that contradict the Cartesian ones beside them, with the reason."""
-    if not {"px", "py", "pt"} <= columns.keys() or not columns["pt"].size:
-        return {}
-    px, py, pt = (columns[n].astype(np.float64) for n in ("px", "py", "pt"))
-    off = np.abs(np.hypot(px, py) - pt) / np.maximum(pt, 1e-9)
-    share = float((off > 1e-3).mean())
-    if share < 1e-3:
-        return {}
-    reason = f"at odds with px, py, pz: pt is off by more than 0.1% in {share:.1%} of objects"
-    return {
-        n: reason for n in ("pt", "eta", "phi", "theta") if n in columns and (n != "eta" or "pz" in columns)
-    }

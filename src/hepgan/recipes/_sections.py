@@ -86,7 +86,7 @@ def observables(contents: Contents, resonances: list[Resonance]) -> Iterator[str
     """The observables, with ranges from the events."""
     found = {f"m_{r.name}": standard("mass", *r.objects, name=f"m_{r.name}") for r in resonances}
     known = {o.expression for o in found.values()}
-    found |= {n: o for n, o in default_observables(contents.schema).items() if o.expression not in known}
+    found |= {n: o for n, o in default_observables(contents.learned).items() if o.expression not in known}
     ranged = [o for o in (_ranged(o, contents) for o in found.values()) if o is not None]
     size = max((_reach(o) for o in ranged if o.unit == "GeV"), default=0.0)
     # The pt of a system at rest is rounding.

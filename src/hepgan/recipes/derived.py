@@ -89,8 +89,9 @@ class Derived:
     def check(self, events: EventBatch) -> None:
         """Compares the scalars of the first events with what their expressions give.
 
-        They agree where the difference is no more than four times what the rounding of all numbers in it
-        allows, that of float32 at least; one event in a thousand may disagree.
+        They agree where the difference is no more than the rounding of what is stored, and four times what
+        the rounding of the numbers in the expression allows, that of float32 at least. One event in a
+        thousand may disagree.
 
         Raises:
             RecipeError: If they do not agree; it tells the largest difference and its entry.
@@ -109,7 +110,9 @@ class Derived:
                 )
                 raise RecipeError(msg, branch=field.branch, entry=entry)
             off = (self._cast(name, computed).to(torch.float64) - stored).abs()
-            allowed = SEVERAL * (_propagated(observable, first) + resolution(stored)) + 1e-12
+            allowed = SEVERAL * _propagated(observable, first) + 1e-12
+            if first.scalars[name].is_floating_point():
+                allowed = allowed + resolution(stored)
             wrong = off > allowed
             if float(wrong.to(torch.float64).mean()) > DIFFERING:
                 entry = int(torch.where(wrong, off, -1.0).argmax())

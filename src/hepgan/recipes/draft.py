@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from hepgan.events import Collection, Field, Kind, to_batch
+from hepgan.errors import RecipeError
+from hepgan.events import Collection, EventBatch, Field, Kind, to_batch
 from hepgan.features import FeaturesConfig, Representation
-from hepgan.features.layout import MOMENTUM
-from hepgan.recipes._contents import Contents, counts, forget, look_at, values_of
+from hepgan.features.layout import MOMENTUM, Layout
+from hepgan.recipes._contents import Contents, counts, look_at, values_of
 from hepgan.recipes._findings import (
     Resonance,
     Symmetry,
@@ -22,6 +23,7 @@ from hepgan.recipes._findings import (
 )
 from hepgan.recipes._ranges import Bound, find_bounds, outside
 from hepgan.recipes._sections import WIDTH, comment, model, observables, training
+from hepgan.recipes.derived import CHECKED, Derived
 from hepgan.recipes.recipe import load_recipe, parse_yaml
 
 __all__ = ["draft_recipe"]
@@ -31,6 +33,7 @@ _FIT = 20_000
 
 _LISTED = 12
 _EXAMPLES = 4
+_OWN = "at odds with the momentum; the deviation from it is learned"
 _FEW_SETTINGS = 32
 
 
@@ -38,8 +41,9 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
     """Drafts a recipe for the events of a file, as YAML with comments that explain each choice.
 
     It trains as it stands. Kinds of numbers, atoms, hard edges, pairs with a peaked mass and the azimuthal
-    symmetry are found in the data; identifiers, numbers that follow from others, and those that are not
-    finite are left out. Of files of many branches, such as NanoAOD, the main objects are taken.
+    symmetry are found in the data; numbers of the event that follow from its objects are derived. Identifiers
+    and numbers that are not finite are left out. Of files of many branches, such as NanoAOD, the main objects
+    are taken.
 
     Args:
         file: ``FILE.root:Tree``; globs and Parquet files work too.
@@ -59,33 +63,25 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
         raise ValueError(msg)
     contents = look_at(file, select, max_events)
     resonances = find_resonances(contents.events, contents.schema)
-    again = [
-        (scalar, f"equals {expression} (to {off:.0e}), which a recipe cannot say yet")
-        for scalar, expression, off in follows_from(contents.events, contents.schema, resonances)
-        if scalar not in select
-    ]
-    if again and (len(contents.schema.scalars) > len(again) or contents.schema.collections):
-        forget(contents, again)
-    bounds = find_bounds(contents.events, contents.schema, contents.masses)
+    contents.derived.update(_derived(contents, resonances))
+    bounds = find_bounds(contents.events, contents.learned, contents.masses)
     if contents.total > max_events:
         bounds = [b for b in bounds if not outside(file, contents.schema, b)]
     symmetry = find_symmetry(contents.once, contents.schema, resonances)
     conditions = _conditions(contents)
     different = contents.total * contents.different // len(contents.events)
-    parts = [
-        *_head(contents, name),
-        "",
-        *_events(contents),
-        *_given(contents, conditions),
-        "",
-        *_features(contents, resonances, symmetry, bounds),
-    ]
-    size = _size(contents, "\n".join(parts), conditions)
+    features = [*_features(contents, resonances, symmetry, bounds)]
+    representation = _representation(contents, features, conditions)
     text = "\n".join(
         [
-            *parts,
+            *_head(contents, name),
             "",
-            *model(size, different),
+            *_events(contents, representation.layout),
+            *_given(contents, conditions),
+            "",
+            *features,
+            "",
+            *model(representation.size, different),
             "",
             *observables(contents, resonances),
             "",
@@ -95,6 +91,18 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
     )
     load_recipe(parse_yaml(text, name))
     return text
+
+
+def _derived(contents: Contents, resonances: list[Resonance]) -> Iterator[tuple[str, tuple[str, float]]]:
+    """Scalars that follow from the rest, as training would find, too."""
+    batch: EventBatch | None = None
+    for name, expression, off in follows_from(contents.events, contents.schema, resonances):
+        batch = to_batch(contents.events[:CHECKED], contents.schema) if batch is None else batch
+        try:
+            Derived(contents.schema, {name: expression}).check(batch)
+        except RecipeError:
+            continue
+        yield name, (expression, off)
 
 
 def _number(x: float) -> str:
@@ -131,21 +139,27 @@ def _head(contents: Contents, name: str) -> Iterator[str]:
 # ---------------------------------------------------------------------- events
 
 
-def _events(contents: Contents) -> Iterator[str]:
+def _events(contents: Contents, layout: Layout) -> Iterator[str]:
     schema = contents.schema
     yield "events:"
     for c in schema.collections:
         yield f"  # {c.name}: {counts(c)}"
-        yield from _fields(contents, c, c.fields)
+        yield from _fields(contents, layout, c, c.fields)
     scalars = tuple(f for f in schema.scalars if f.name != schema.weight)
     if scalars:
         yield "  # numbers of the event:"
-        yield from _fields(contents, None, scalars)
+        yield from _fields(contents, layout, None, scalars)
     if contents.complete:
         yield "  select: []    # everything"
     else:
         yield from _list("select", contents.selection)
     yield from _weight(contents)
+    if contents.derived:
+        yield "  # Computed from the rest of each event instead of being learned:"
+        yield "  derived:"
+        for name, (expression, off) in contents.derived.items():
+            key = name if name.isidentifier() else json.dumps(name)
+            yield f"    {key}: {json.dumps(expression)}    # agrees to {off:.0e}"
     yield from _left_out(contents)
 
 
@@ -160,10 +174,14 @@ def _list(key: str, names: Iterable[str]) -> Iterator[str]:
         yield f"     {text[-1]}]"
 
 
-def _fields(contents: Contents, c: Collection | None, fields: Iterable[Field]) -> Iterator[str]:
+def _fields(
+    contents: Contents, layout: Layout, c: Collection | None, fields: Iterable[Field]
+) -> Iterator[str]:
     told: dict[str, list[str]] = {}
     for f in fields:
-        told.setdefault(_kind(contents, c, f), []).append(f.name)
+        own = c is not None and layout.deviation(c.name, f.name) is not None
+        kind = _OWN if own else _kind(contents, c, f)
+        told.setdefault(kind, []).append(f.name)
     for reason, names in told.items():
         yield from comment(f"{', '.join(names)}: {reason}", "  ", "  ")
 
@@ -171,6 +189,8 @@ def _fields(contents: Contents, c: Collection | None, fields: Iterable[Field]) -
 def _kind(contents: Contents, c: Collection | None, f: Field) -> str:
     if c is not None and f.name == "mass" and c.name in contents.masses:
         return "a constant; see masses below"
+    if c is None and f.name in contents.derived:
+        return "derived, see below"
     if f.low is not None and f.low == f.high:
         return f"always {f.low:.6g}"
     if f.kind is Kind.CATEGORY and f.values is not None:
@@ -234,7 +254,7 @@ def _left_out(contents: Contents) -> Iterator[str]:
 def _conditions(contents: Contents) -> dict[str, list[float]]:
     """Scalars of a few values other than whole numbers: settings of the simulation."""
     found = {}
-    for f in contents.schema.scalars:
+    for f in contents.learned.scalars:
         if f.kind is Kind.CONTINUOUS and f.name != contents.schema.weight:
             values = np.unique(values_of(contents.events, contents.schema, None, f.name))
             if 1 < values.size <= min(_FEW_SETTINGS, len(contents.events) // 100):
@@ -355,9 +375,8 @@ def _planes(contents: Contents, bounds: list[Bound]) -> Iterator[str]:
             yield f"    - {{kind: objects, collection: {c.name}, coordinates: [px, py]}}"
 
 
-def _size(contents: Contents, text: str, conditions: Iterable[str]) -> int:
-    """The number of continuous features that the drafted representation has."""
-    config = FeaturesConfig.model_validate(parse_yaml(text, contents.file)["features"] or {})
-    representation = Representation(config, contents.schema, tuple(conditions))
-    representation.fit(to_batch(contents.events[:_FIT], contents.schema))
-    return representation.size
+def _representation(contents: Contents, text: Iterable[str], conditions: Iterable[str]) -> Representation:
+    """The drafted representation."""
+    config = FeaturesConfig.model_validate(parse_yaml("\n".join(text), contents.file)["features"] or {})
+    representation = Representation(config, contents.learned, tuple(conditions))
+    return representation.fit(to_batch(contents.events[:_FIT], contents.learned))
