@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import sys
+from contextlib import contextmanager
 
 import awkward as ak
 import numpy as np
@@ -390,12 +391,18 @@ def test_a_pipe_or_device_is_not_replaced_by_a_file(files, here, refused):
     assert said == "hepgan: pipe.safetensors: is not a regular file"
 
 
-@pytest.fixture
-def full_disk():
-    """Files cannot grow beyond 2 kB, which the kernel refuses as it refuses to fill a disk."""
+@contextmanager
+def full_disk(size=2000):
+    """Files cannot grow beyond 2 kB, which the kernel refuses as it refuses to fill a disk.
+
+    The log of the tests may be a file, too, so nothing else may run inside.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size=2000: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
@@ -409,9 +416,10 @@ def full_disk():
         "init @good.root -o full.yaml",
     ],
 )
-def test_what_cannot_be_written_whole_is_not_there(arguments, files, here, full_disk, capfd):
-    full_disk()
-    assert run(*inside(arguments, files)) == 2
+def test_what_cannot_be_written_whole_is_not_there(arguments, files, here, capfd):
+    with full_disk():
+        status = run(*inside(arguments, files))
+    assert status == 2
     said = capfd.readouterr().err
     assert said.startswith("hepgan: full")
     assert "cannot be written" in said
@@ -428,10 +436,11 @@ def test_a_full_disk_is_said_in_the_words_of_the_system(files, refused, monkeypa
     assert said == "hepgan: full.root: cannot be written: No space left on device"
 
 
-def test_a_model_survives_the_training_that_cannot_replace_it(files, here, full_disk, capfd):
+def test_a_model_survives_the_training_that_cannot_replace_it(files, here, capfd):
     old = copy(files / "good.safetensors", here / "m.safetensors").read_bytes()
-    full_disk()
-    assert run(*inside("train @tiny.yaml @good.root -o m.safetensors --force", files)) == 2
+    with full_disk():
+        status = run(*inside("train @tiny.yaml @good.root -o m.safetensors --force", files))
+    assert status == 2
     assert (here / "m.safetensors").read_bytes() == old
 
 
