@@ -8,6 +8,8 @@ from toys import dimuons
 
 from hepgan.generator import EventGenerator
 
+pytest_plugins = ["feature_toys"]
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -1,3 +1,5 @@
+"""Features and observables of toys, for tests of models and training."""
+
 from __future__ import annotations
 
 import pytest
