@@ -263,7 +263,7 @@ CASES = {
     ),
     "time": (f"train @tiny.yaml @good.root {TRAIN} --max-time soon", ["'soon' is not a time", "10m"]),
     "train: seed": (f"train @tiny.yaml @good.root {TRAIN} --seed -1", ["--seed", "-1"]),
-    "one event": (f"train @tiny.yaml @one.root {TRAIN}", ["one.root: nothing continuous to learn"]),
+    "one event": (f"train @tiny.yaml @one.root {TRAIN}", ["one.root: nothing to learn"]),
     "output is a folder": (
         "generate @good.safetensors -n 10 -o folder.root",
         ["folder.root: is a folder, not a file"],

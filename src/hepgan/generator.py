@@ -149,7 +149,7 @@ class EventGenerator:
         representation = Representation(self.recipe.features, derived.learned, self.recipe.conditions)
         representation.fit(batch)
         if not representation.size:
-            msg = f"nothing continuous to learn: no number varies in the training events ({len(batch)})"
+            msg = f"nothing to learn: no continuous number varies in the training events ({len(batch)})"
             raise InputError(msg)
         features = representation.encode(batch)
         discrete = DiscreteModel(representation.variables, representation.condition_size)

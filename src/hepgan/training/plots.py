@@ -27,8 +27,10 @@ def plot_history(history: History) -> Figure:
     axes = figure.subplots(3 if metrics else 2, 1, sharex=True)
     width = max(1, len(history.losses) // 200)
     step = _averaged(history.losses["step"], width) if len(history.losses) else np.empty(0)
-    for name in history.losses.names:
-        if name in ("step", "lr"):
+    terms = [n for n in history.losses.names if n not in ("step", "lr")]
+    phases = [n.split("/")[0] for n in terms if not n.endswith(("/total", "/gradient"))]
+    for name in terms:
+        if name.endswith("/total") and phases.count(name.split("/")[0]) == 1:
             continue
         axis = axes[1] if name.endswith("/gradient") else axes[0]
         axis.plot(step, _averaged(history.losses[name], width), label=name.removesuffix("/gradient"), lw=1)

@@ -132,7 +132,7 @@ def _sections(comparison: Comparison, label: str) -> dict[str, str]:
 def _image(draw: Callable[[], Figure]) -> str:
     """A figure as a data URL."""
     buffer = io.BytesIO()
-    draw().savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    draw().savefig(buffer, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

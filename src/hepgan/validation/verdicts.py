@@ -97,7 +97,8 @@ def _shapes(result: Result, called: Mapping[str, str]) -> list[str]:
     worse = {n: m for n, m in known.items() if grade(m) != "good"}
     good = len(known) - len(worse)
     lines = [
-        f"{good} of {len(known)} observables are as near to the reference as true events ({_NAMES[key]})"
+        f"{good} of {len(known)} observables are as near to the reference as equally many true events "
+        f"({_NAMES[key]})"
     ]
     if worse:
         worst = max(worse, key=lambda n: worse[n].ratio or 0.0)
