@@ -220,13 +220,13 @@ def test_training_stops_when_no_better_model_comes(feature_batch):
 
 
 def test_training_out_of_time_ends_annealed(feature_batch):
-    config = TrainingConfig(steps=10**9, batch_size=64, max_time=0.5)
+    config = TrainingConfig(steps=10**9, batch_size=64, max_time=1.5)
     start = time.monotonic()
     history = Trainer(flow(), feature_batch(torch.randn(500, 2)), config).run()
     assert history.status == "time"
-    assert 0.5 <= time.monotonic() - start < 5.0
-    assert history.losses["lr"][0] > 0.9
-    assert history.losses["lr"][-1] < 0.05
+    assert 1.5 <= time.monotonic() - start < 15.0
+    assert history.losses["lr"][0] > 0.8
+    assert history.losses["lr"][-1] < 0.2
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
