@@ -28,6 +28,8 @@ EXPECTED = {
     "y": REFERENCE.rapidity,
     "p": REFERENCE.p,
     "costheta": REFERENCE.costheta,
+    "plus": REFERENCE.energy + REFERENCE.pz,
+    "minus": REFERENCE.energy - REFERENCE.pz,
 }
 
 
@@ -45,6 +47,7 @@ EXPECTED = {
         "p costheta phi mass",
         "energy theta phi mass",
         "energy costheta phi mass",
+        "plus minus phi mass",
     ],
 )
 def test_every_coordinate_agrees_with_vector_whichever_are_given(given):

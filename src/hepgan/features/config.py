@@ -10,10 +10,13 @@ from pydantic import Field as Setting
 from pydantic import field_validator, model_validator
 
 from hepgan._config import Config
+from hepgan.errors import RecipeError
+from hepgan.observables.language import parse
 
 __all__ = [
     "BlockConfig",
     "DecayConfig",
+    "End",
     "FeaturesConfig",
     "FieldsConfig",
     "ObjectsConfig",
@@ -23,6 +26,9 @@ __all__ = [
 
 TransformSpec = str | dict[str, Any] | list[str | dict[str, Any]]
 """A transform's kind (``quantile``), its kind with options (``{kind: log_edge, edge: 10}``), or a chain."""
+
+End = float | str | None
+"""An end of a range: a number, an expression, or none."""
 
 _REFERENCE = re.compile(r"\s*([A-Za-z_]\w*)(?:\[(\d+)\])?(?:\.([A-Za-z_]\w*))?\s*")
 
@@ -107,15 +113,20 @@ class ObjectsConfig(Config):
         collection: The collection.
         coordinates: What stands for the momentum, the mass aside: an azimuthal part (``px, py`` or ``pt,
             phi``) with one of ``pz, eta, theta, y``; or a length (``p``, ``energy``) with ``theta`` or
-            ``costheta`` and ``phi``. With ``energy`` added to ``px, py, pz`` the energy is generated
-            too, and the mass shell is left to the network, as some published systems have it. By default
-            ``pt, eta, phi`` where the file has pt, else ``px, py, pz``; ``px, py`` for one transverse
+            ``costheta`` and ``phi``; or, of objects that are nearly massless, the light-cone momenta ``plus``
+            (E + pz) and ``minus`` (E - pz) with ``phi``. With ``energy`` added to ``px, py, pz`` the energy
+            is generated too, and the mass shell is left to the network, as some published systems have it. By
+            default ``pt, eta, phi`` where the file has pt, else ``px, py, pz``; ``px, py`` for one transverse
             object. A file that has only some of them (``pt``) has just these as columns.
         order: The coordinate by which the objects descend (kept by construction), False if they do not;
             None to find out from the events.
         count: ``class``: the number of objects is drawn first. ``threshold``: absent objects are zeros, and
             objects count if they pass ``threshold``, as some published systems have it.
         threshold: Least value of coordinates, for ``count: threshold``.
+        ranges: Lowest and highest value of coordinates, which no generated object exceeds: numbers, null for
+            an open end, or expressions of numbers of the event and of coordinates listed before, as in
+            ``{pz: [null, beam_energy]}``. With two ends the column is the share of the range below the value,
+            with one end the distance from it.
         conserve: Components (``px``, ``py``, ``pz``) whose sum over the objects has a given value; the last
             object's are solved for.
         transforms: Transforms by column: ``pt`` for all objects, ``Jet[0].pt`` for one; ``pt_ratio`` for the
@@ -129,6 +140,7 @@ class ObjectsConfig(Config):
     order: str | Literal[False] | None = None
     count: Literal["class", "threshold"] = "class"
     threshold: dict[str, float] = Setting(default_factory=dict)
+    ranges: dict[str, tuple[End, End]] = Setting(default_factory=dict)
     conserve: dict[Literal["px", "py", "pz"], float] = Setting(default_factory=dict)
     transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
     pca: bool = False
@@ -139,6 +151,18 @@ class ObjectsConfig(Config):
             msg = f"{self.collection}: count: threshold goes with threshold: {{pt: 15}}"
             raise ValueError(msg)
         return self
+
+    @field_validator("ranges")
+    @classmethod
+    def _ranges_are_of_the_language(cls, value: dict[str, tuple[End, End]]) -> dict[str, tuple[End, End]]:
+        for name, ends in value.items():
+            for end in ends:
+                try:
+                    parse(end if isinstance(end, str) else "1")
+                except RecipeError as error:
+                    msg = f"{name}: {error.message}"
+                    raise ValueError(msg) from None
+        return value
 
 
 class FieldsConfig(Config):

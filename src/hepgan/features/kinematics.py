@@ -10,7 +10,10 @@ from torch import Tensor
 
 __all__ = ["COORDINATE_NAMES", "Kinematics", "one_by_one", "safe_sqrt", "wrap"]
 
-COORDINATE_NAMES = ("px", "py", "pz", "pt", "eta", "phi", "theta", "mass", "energy", "y", "p", "costheta")
+COORDINATE_NAMES = (
+    *("px", "py", "pz", "pt", "eta", "phi", "theta", "mass", "energy", "y", "p", "costheta"),
+    *("plus", "minus"),
+)
 """Every coordinate that ``Kinematics`` can compute."""
 
 _TURN = 2 * math.pi
@@ -45,12 +48,12 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 class Kinematics:
     """Momenta of any shape, given by some of their coordinates.
 
-    ``mass`` is the magnitude of a four-momentum, 0 where E < |p|; ``y`` the rapidity. A direction along the
-    beam has a large finite ``eta``.
+    ``mass`` is the magnitude of a four-momentum, 0 where E < |p|; ``y`` the rapidity; ``plus`` and ``minus``
+    are E + pz and E - pz. A direction along the beam has a large finite ``eta``.
 
     Args:
         known: Coordinates by name: at least a transverse part (``px, py``, or ``pt, phi``, or one of ``p,
-            energy`` with a polar angle and ``phi``).
+            energy`` with a polar angle and ``phi``; or ``plus, minus, phi``).
     """
 
     def __init__(self, known: Mapping[str, Tensor]) -> None:
@@ -90,6 +93,8 @@ def _pt(k: Kinematics) -> Tensor:
         return k["p"] * torch.sin(k["theta"])
     if "costheta" in k:
         return k["p"] * safe_sqrt((1 - k["costheta"]) * (1 + k["costheta"]))
+    if "plus" in k and "minus" in k:
+        return safe_sqrt(k["plus"] * k["minus"] - _known_mass(k) ** 2)
     msg = f"no transverse momentum follows from {', '.join(k.known)}"
     raise KeyError(msg)
 
@@ -112,6 +117,8 @@ def _pz(k: Kinematics) -> Tensor:
         return k["p"] * torch.cos(k["theta"])
     if "theta" in k:
         return _ratio(k["pt"], torch.tan(k["theta"]))
+    if "plus" in k and "minus" in k:
+        return (k["plus"] - k["minus"]) / 2
     msg = f"no longitudinal momentum follows from {', '.join(k.known)}"
     raise KeyError(msg)
 
@@ -143,6 +150,18 @@ def _energy(k: Kinematics) -> Tensor:
     return safe_sqrt(p2 + k["mass"] ** 2)
 
 
+def _known_mass(k: Kinematics) -> Tensor:
+    return k["mass"] if "mass" in k or "energy" in k else torch.zeros((), dtype=torch.float64)
+
+
+def _light_cone(k: Kinematics, sign: float) -> Tensor:
+    """E + pz or E - pz; the smaller of them without the difference, of which rounding leaves little."""
+    transverse = k["pt"] ** 2 + _known_mass(k) ** 2
+    along = sign * k["pz"]
+    large = safe_sqrt(transverse + along**2) + along.abs()
+    return torch.where(along >= 0, large, _ratio(transverse, large))
+
+
 _FORMULAS: dict[str, Callable[[Kinematics], Tensor]] = {
     "px": lambda k: k["pt"] * torch.cos(k["phi"]),
     "py": lambda k: k["pt"] * torch.sin(k["phi"]),
@@ -156,4 +175,6 @@ _FORMULAS: dict[str, Callable[[Kinematics], Tensor]] = {
     "costheta": lambda k: _ratio(k["pz"], k["p"]),
     "mass": _mass,
     "energy": _energy,
+    "plus": lambda k: _light_cone(k, 1.0),
+    "minus": lambda k: _light_cone(k, -1.0),
 }

@@ -303,6 +303,7 @@ class Representation(nn.Module):
             counts[name] = fixed if number is None else discrete[:, number] + low
         angle = None if azimuth is None else azimuth.to(torch.float64)
         builder = Builder(self.layout, len(features), features.x.device, angle, counts)
+        builder.scalars.update(self.decode_condition(features.condition))
         raw = self._standard.inverse(features.x)
         parts = []
         column, variable = 0, sum(n is not None for n in self._counts.values())
@@ -317,7 +318,6 @@ class Representation(nn.Module):
             if described.max_count == 0:
                 for name in described.field_names:
                     builder.put_field(described.name, name, raw.new_zeros((len(features), 0)))
-        builder.scalars.update(self.decode_condition(features.condition))
         if self.schema.weight is not None:
             builder.scalars[self.schema.weight] = raw.new_ones(len(features))
         builder.arrange(self._own_order)

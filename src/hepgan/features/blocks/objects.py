@@ -13,6 +13,7 @@ from hepgan.features.blocks.base import Block, circular_mean
 from hepgan.features.config import ObjectsConfig
 from hepgan.features.kinematics import Kinematics, wrap
 from hepgan.features.layout import MOMENTUM, Column, Layout
+from hepgan.features.ranges import Range
 from hepgan.features.view import Builder, View
 
 __all__ = ["ObjectsBlock"]
@@ -23,10 +24,11 @@ POLAR = tuple({length, angle, "phi"} for length in ("p", "energy") for angle in 
 COMPLETE = (
     *(t | z for t in TRANSVERSE for z in LONGITUDINAL),
     *POLAR,
+    {"plus", "minus", "phi"},
     {"px", "py", "pz", "energy"},
 )
 LIMITS = {"theta": (0.0, math.pi), "costheta": (-1.0, 1.0), "phi": (-math.pi, math.pi)}
-POSITIVE = ("pt", "p", "energy")
+POSITIVE = ("pt", "p", "energy", "plus", "minus")
 SORTABLE = ("pt", "p", "energy")
 CONSERVED = 1e-5
 """By how much of the summed magnitudes a conserved sum may be off, from rounding in the file."""
@@ -38,7 +40,8 @@ class ObjectsBlock(Block):
     In a descending order, each object after the first has the ratio of its distance from the edge to that of
     the object before it, in [0, 1]; the edge is the recipe's bound, or lies just below the smallest value. A
     column ``energy`` that comes with a mass is the kinetic energy, so that E >= m. Azimuths are cut opposite
-    to their mean direction. Where a file has only some coordinates (``pt`` alone), these are the columns.
+    to their mean direction. Where a file has only some coordinates (``pt`` alone), these are the columns. A
+    coordinate with a range of the recipe's is a share of it, or a distance from its only end.
 
     Args:
         layout: What is known of the collections.
@@ -70,6 +73,7 @@ class ObjectsBlock(Block):
         self.massive = mass is not None and mass.source != "none" and "energy" not in self._cartesian_energy()
         self.order: str | None = None
         self.low = 0.0
+        self.ranges = self._ranges()
 
     def _default_coordinates(self) -> tuple[str, ...]:
         names = self.layout.collection(self.collection).field_names
@@ -102,6 +106,23 @@ class ObjectsBlock(Block):
             msg = f"{name}: conserve needs all objects in one block"
             raise RecipeError(msg)
 
+    def _ranges(self) -> dict[str, Range]:
+        """The recipe's ranges, with a coordinate's own ends where it leaves them open."""
+        known, found = set(self.layout.schema.scalar_names), {}
+        for coordinate in self.coordinates:
+            if coordinate in self.config.ranges:
+                low, high = self.config.ranges[coordinate]
+                own = LIMITS.get(coordinate, (0.0 if coordinate in POSITIVE else None, None))
+                low, high = own[0] if low is None else low, own[1] if high is None else high
+                found[coordinate] = Range(f"{self.collection}.{coordinate}", low, high, known)
+            known.add(coordinate)
+        for coordinate in self.config.ranges:
+            wrong = coordinate == "phi" or coordinate in self.config.conserve
+            if wrong or coordinate not in found or self.collection in self.layout.padded:
+                msg = f"{self.collection}: ranges cannot limit {coordinate!r} here"
+                raise RecipeError(msg)
+        return found
+
     # ------------------------------------------------------------------ learning
 
     def learn(self, view: View) -> dict[str, Any]:
@@ -114,6 +135,7 @@ class ObjectsBlock(Block):
         padded = self.collection in self.layout.padded
         # Objects sorted by another measurement than the momentum's own are sorted when all is decoded.
         apart = order is not None and self.layout.deviation(self.collection, order) is not None
+        apart = apart or order in self.ranges
         if order in self.coordinates and order in SORTABLE and len(self.slots) > 1 and not padded | apart:
             learned["order"] = order
             if order != "energy" or not self.massive:
@@ -158,6 +180,7 @@ class ObjectsBlock(Block):
 
     def _column(self, coordinate: str, i: int, slot: int, scale: float) -> Column:
         full = f"{self.layout.label(self.collection, slot)}.{coordinate}"
+        names = (full, f"{self.collection}.{coordinate}", coordinate)
         # The last object's conserved component is solved for, whichever object is the last.
         needed = slot + 2 if coordinate in self.config.conserve else slot + 1
         gate = self.layout.gate(self.collection, needed)
@@ -165,6 +188,9 @@ class ObjectsBlock(Block):
             keys = (f"{full}_ratio", f"{coordinate}_ratio")
             return Column(f"{full}_ratio", keys, 0.0, 1.0, gate, 1.0)
         low, high = LIMITS.get(coordinate, (None, None))
+        if coordinate in self.ranges:
+            shared = self.ranges[coordinate].shared
+            return Column(full, names, 0.0, 1.0 if shared else None, gate, 1.0 if shared else 0.0)
         if coordinate in self.edges:
             bounds = self.edges[coordinate]
             low, high = (a if b is None else b for a, b in zip((low, high), bounds, strict=True))
@@ -172,7 +198,7 @@ class ObjectsBlock(Block):
             low = max(low or 0.0, self.low if coordinate == self.order else 0.0)
         if coordinate == "phi":
             low, high, scale = -math.pi, math.pi, 1.0
-        return Column(full, (full, f"{self.collection}.{coordinate}", coordinate), low, high, gate, scale)
+        return Column(full, names, low, high, gate, scale)
 
     # ------------------------------------------------------------------ encoding
 
@@ -188,7 +214,12 @@ class ObjectsBlock(Block):
                 values = torch.where(view_presence(view, self.collection)[:, slots], values, 0.0)
             elif mask is not None:
                 values = torch.where(mask[:, slots], values, 0.0)
-            if coordinate == "energy" and self.massive:
+            if coordinate in self.ranges:
+                known = {n: v.to(torch.float64) for n, v in view.events.scalars.items()}
+                known |= {c: k[c][:, slots] for c in self.coordinates}
+                present = None if mask is None else mask[:, slots]
+                values = self.ranges[coordinate].forward(values, known, present)
+            elif coordinate == "energy" and self.massive:
                 values = self._kinetic(values, k["mass"][:, slots])
             elif coordinate == self.order:
                 values = _ratios(values - self.low)
@@ -218,7 +249,11 @@ class ObjectsBlock(Block):
             values = columns[:, i * number : (i + 1) * number]
             if coordinate in self.config.conserve:
                 values = self._balanced(values, self.targets[i], builder)
-            if coordinate == "energy" and self.massive and mass is not None:
+            if coordinate in self.ranges:
+                values = self.ranges[coordinate].inverse(values, {**builder.scalars, **known})
+                if coordinate == "energy" and mass is not None:
+                    values = torch.maximum(values, mass)
+            elif coordinate == "energy" and self.massive and mass is not None:
                 values = self._total(values, mass)
             elif coordinate == self.order:
                 first = values[:, :1] - self.low
