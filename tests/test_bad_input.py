@@ -247,12 +247,12 @@ CASES = {
     "setting malformed": (f"train @tiny.yaml @good.root {TRAIN} --set steps", ["--set 'steps'", "key=value"]),
     "setting key": (
         f"train @tiny.yaml @good.root {TRAIN} --set training.stepz=3",
-        ["training.stepz: unknown key"],
+        ["training has no 'stepz'", "did you mean steps?"],
     ),
     "setting value": (f"train @tiny.yaml @good.root {TRAIN} --set training.steps=-1", ["training.steps"]),
     "setting below a number": (
         f"train @tiny.yaml @good.root {TRAIN} --set training.steps.x=1",
-        ["training.steps.x=1", "not there"],
+        ["training.steps.x=1", "training.steps is 20"],
     ),
     "setting syntax": (f"train @tiny.yaml @good.root {TRAIN} --set training.steps=[", ["training.steps=["]),
     "setting model": (f"train @tiny.yaml @good.root {TRAIN} --set model.kind=gann", ["model", "gan"]),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -133,9 +135,22 @@ def test_settings_change_values_at_any_depth() -> None:
     [
         ("model.steps", "expected key=value"),
         ("=3", "expected key=value"),
-        ("model.stepps=3", "model.stepps: unknown key"),
-        ("features.blocks.9.kind=decay", "'9' is not there"),
-        ("features.blocks.9=decay", "'9' is not there"),
+        ("-=3", "expected key=value"),
+        ("model.stepps=3", r"model has no 'stepps'; there are kind, network, .* \(did you mean steps\?\)"),
+        ("modle.steps=3", r"the recipe has no 'modle'; there are name, .* \(did you mean model\?\)"),
+        ("features.blocks.9.kind=decay", r"features.blocks has no '9'; there are 0 \(Z\), 1 \(Jet\)"),
+        ("features.blocks.Tau=decay", r"features.blocks has no 'Tau'; there are 0 \(Z\), 1 \(Jet\)"),
+        ("features.blocks-=9", r"features.blocks has no '9'; there are 0 \(Z\), 1 \(Jet\)"),
+        ("features.blocks.Jet={kind: objects, colection: Jet}", r"features.blocks.1.\w+: missing"),
+        ("features.blocks.Jet.order.by=pt", "features.blocks.1 has no|is 'pt'|features.blocks.1.order"),
+        ("observables-=m_muu", r"observables has no 'm_muu'; there are m_mumu, .* \(did you mean m_mumu\?\)"),
+        ("observables.m_mumu.bin=3", r"observables.m_mumu has no 'bin'; there are expression, .*bins"),
+        ("model.steps+=3", "model.steps is no list"),
+        ("model.network.kind.x=3", "model.network.kind is 'residual', in which there is nothing"),
+        (
+            "model.network={kind: mlp, width: 3}",
+            r"model.network.width: unknown key.* kind, .*widths",
+        ),
         ("training.steps=-1", "training.steps"),
         ("training.steps=[1", "--set|expected|parsing"),
     ],
@@ -143,6 +158,110 @@ def test_settings_change_values_at_any_depth() -> None:
 def test_a_wrong_setting_is_an_error_that_says_which(setting: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         load_recipe("zmumu").with_settings([setting])
+
+
+@pytest.mark.parametrize("name", sorted(recipe_names()))
+def test_every_number_and_switch_that_a_recipe_writes_can_be_set(name: str) -> None:
+    """Down to each element of each list: so that any term can be left out in turn."""
+    recipe = load_recipe(name)
+
+    def leaves(node: object, path: str) -> Iterator[tuple[str, object]]:
+        parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, value in parts:
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+        if isinstance(node, bool | int | float | str):
+            yield path, node
+
+    document = recipe.model_dump(mode="json", exclude_unset=True)
+    found = [(k, v) for k, v in leaves(document, "") if k not in ("name", "description")]
+    assert len(found) > 10
+    assert recipe.with_settings([f"{k}={json.dumps(v)}" for k, v in found]) == recipe
+
+
+GAN = {
+    "name": "gan",
+    "model": {
+        "kind": "gan",
+        "critics": [{"name": "all"}, {"name": "mass", "features": False, "observables": ["m"]}],
+        "penalties": [
+            {"kind": "moments", "observable": "m", "weight": 0.5},
+            {"kind": "wasserstein", "observable": "met"},
+        ],
+    },
+    "observables": {"m": "(Muon[0] + Muon[1]).mass", "met": "MET.pt"},
+}
+
+
+def model_with(*settings: str) -> GANConfig:
+    model = load_recipe(GAN).with_settings(settings).model
+    assert isinstance(model, GANConfig)
+    return model
+
+
+def test_terms_are_changed_by_number_or_name() -> None:
+    model = model_with(
+        "model.critics.mass.weight=0.25",
+        "model.critics.0.steps=3",
+        "model.penalties.-1.weight=0",
+        "model.penalties.moments_m.target_mean=91.2",
+    )
+    assert [(c.weight, c.steps) for c in model.critics] == [(1.0, 3), (0.25, 1)]
+    assert [p.weight for p in model.penalties] == [0.5, 0.0]
+    assert model.penalties[0].target_mean == 91.2  # type: ignore[union-attr]
+
+
+def test_terms_are_appended_and_taken_out() -> None:
+    model = model_with(
+        "model.penalties-=moments_m",
+        "model.penalties+={kind: mmd, observable: m, widths: [1.0]}",
+        "model.penalties.1.weight=0.125",
+        "model.critics-=1",
+    )
+    assert [p.name for p in model.penalties] == ["wasserstein_met", "mmd_m"]
+    assert model.penalties[1].weight == 0.125
+    assert [c.name for c in model.critics] == ["all"]
+    assert model_with("model.penalties=[]").penalties == ()
+
+
+def test_lists_that_the_recipe_left_at_their_default_can_be_changed() -> None:
+    recipe = load_recipe({**GAN, "model": {"kind": "gan"}})
+    changed = recipe.with_settings(
+        ["model.critics.critic.loss=wgan_gp", "model.critics+={name: second}", "conditions+=beam_energy"]
+    )
+    assert isinstance(changed.model, GANConfig)
+    assert [(c.name, c.loss) for c in changed.model.critics] == [("critic", "wgan_gp"), ("second", "bce")]
+    assert changed.conditions == ("beam_energy",)
+
+
+def test_parts_of_a_default_network_keep_its_kind() -> None:
+    flow = load_recipe(MINIMAL).with_settings(["model.network.width=32"]).model
+    assert flow.network.width == 32  # type: ignore[union-attr]
+    assert model_with("model.generator.widths=[8, 8]").generator.widths == (8, 8)  # type: ignore[union-attr]
+
+
+def test_keys_that_hold_dots_need_no_quotes() -> None:
+    recipe = load_recipe(MINIMAL).with_settings(
+        [
+            "features.discrete.PV.npvs=smear",
+            "features.bounds.Muon.pt=[10, null]",
+            "features.bounds.Muon.pt.1=200",
+            "features.blocks=[{kind: objects, collection: Jet, transforms: {Jet.pt: {kind: quantile}}}]",
+            "features.blocks.Jet.transforms.Jet.pt.low=20",
+            "observables.met=MET.pt",
+            "observables.met.bins=7",
+        ]
+    )
+    assert recipe.features.discrete == {"PV.npvs": "smear"}
+    assert recipe.features.bounds == {"Muon.pt": (10.0, 200.0)}
+    assert recipe.features.blocks[0].transforms == {"Jet.pt": {"kind": "quantile", "low": 20}}
+    assert (recipe.observables["met"].expression, recipe.observables["met"].bins) == ("MET.pt", 7)
+
+
+def test_elements_of_plain_lists_are_taken_out_by_value() -> None:
+    recipe = load_recipe({**MINIMAL, "conditions": ["a", "b", "c"]}).with_settings(
+        ["conditions-=b", "conditions-=-1"]
+    )
+    assert recipe.conditions == ("a",)
 
 
 def test_settings_can_add_what_the_recipe_left_at_its_default() -> None:

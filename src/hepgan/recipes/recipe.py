@@ -21,6 +21,7 @@ from hepgan.models.config import FlowMatchingConfig, GANConfig
 from hepgan.observables import Observable, ObservableConfig
 from hepgan.observables import from_config as observable_from_config
 from hepgan.observables.language import parse
+from hepgan.recipes._settings import Change, change, known_keys, real_place
 from hepgan.training import TrainingConfig
 
 __all__ = ["EventsConfig", "Recipe", "load_recipe", "recipe_names", "recipe_text"]
@@ -106,18 +107,17 @@ class Recipe(Config):
 
         Args:
             settings: ``key=value`` with dots between levels and a YAML value: ``model.steps=8``,
-                ``training.optimiser.lr=1e-3``.
+                ``training.optimiser.lr=1e-3``. Elements of lists are their number or name
+                (``model.critics.0.weight=0.5``); ``+=`` appends to a list
+                (``training.selection.metrics+=ks:met``), ``-=`` takes an element out, by number or name
+                (``model.penalties-=0``, ``observables-=met``).
 
         Raises:
-            RecipeError: If a setting is malformed, or the changed recipe is not valid.
+            RecipeError: If a setting is malformed, if there is nothing of its key, or if the changed recipe
+                is not valid.
         """
         document = self.model_dump(mode="json", exclude_unset=True)
-        for setting in settings:
-            key, equals, text = setting.partition("=")
-            if not equals or not key.strip():
-                msg = f"--set {setting!r}: expected key=value, as in model.steps=8"
-                raise RecipeError(msg)
-            _put(document, key.strip().split("."), parse_yaml(text, setting), setting)
+        change(document, Recipe, [_read(setting) for setting in settings])
         return _validated(document, self.name)
 
     def to_yaml(self) -> str:
@@ -182,21 +182,26 @@ def _validated(document: Any, where: str | None) -> Recipe:
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
-        raise RecipeError(_first_error(error), file=where) from error
+        raise RecipeError(_first_error(error, document), file=where) from error
 
 
-def _first_error(error: ValidationError) -> str:
+def _first_error(error: ValidationError, document: Any) -> str:
     first = error.errors(include_url=False)[0]
-    unions = {"gan", "flow_matching"}
-    key = ".".join(str(part) for part in first["loc"] if part not in unions)
+    place = real_place(document, first["loc"])
     if first["type"] == "extra_forbidden":
-        message = "unknown key"
+        there = known_keys(document, Recipe, place[:-1])
+        close = get_close_matches(str(place[-1]), there, 1)
+        message = "unknown key" + (f"; there are {', '.join(there)}" if there else "")
+        message += f" (did you mean {close[0]}?)" if close else ""
     elif first["type"] == "missing":
+        place.append(first["loc"][-1])
         message = "missing"
     else:
-        message = first["msg"][0].lower() + first["msg"][1:]
+        own = first["msg"].removeprefix("Value error, ")
+        message = own if own != first["msg"] else own[0].lower() + own[1:]
     more = error.error_count() - 1
-    return f"{key}: {message}" + (f" (and {more} more)" if more else "")
+    key = ".".join(map(str, place))
+    return (f"{key}: " if key else "") + message + (f" (and {more} more)" if more else "")
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -217,23 +222,14 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _put(document: Any, keys: list[str], value: Any, setting: str) -> None:
-    for key in keys[:-1]:
-        if isinstance(document, list) and key.isdigit() and int(key) < len(document):
-            document = document[int(key)]
-        elif isinstance(document, dict):
-            document = document.setdefault(key, {})
-        else:
-            msg = f"--set {setting!r}: {key!r} is not there"
-            raise RecipeError(msg)
-    last = keys[-1]
-    if isinstance(document, list) and last.isdigit() and int(last) < len(document):
-        document[int(last)] = value
-    elif isinstance(document, dict):
-        document[last] = value
-    else:
-        msg = f"--set {setting!r}: {last!r} is not there"
+def _read(setting: str) -> Change:
+    key, equals, text = setting.partition("=")
+    operation = key[-1] + "=" if key.endswith(("+", "-")) else "="
+    key = key.rstrip("+-").strip() if operation != "=" else key.strip()
+    if not equals or not key:
+        msg = f"--set {setting!r}: expected key=value, as in model.steps=8"
         raise RecipeError(msg)
+    return Change(setting, key, operation, parse_yaml(text, f"--set {setting}"))
 
 
 def _reason(error: Exception) -> str:
