@@ -209,6 +209,11 @@ class EventGenerator:
         """What the generated events hold."""
         return self._fitted.schema
 
+    @property
+    def representation(self) -> Representation:
+        """Events as the features that the model learns, and back."""
+        return self._fitted.representation
+
     def generate(
         self,
         n: int,

@@ -288,6 +288,10 @@ class Representation(nn.Module):
         """The conditions (N,) by name, from their encoded form (N, Q)."""
         return self._conditions.decode(condition)
 
+    def columns(self, x: Tensor) -> Tensor:
+        """Features (N, D) as they were before their transforms: momenta in GeV, angles in radians, ..."""
+        return self._standard.inverse(x)[:, self._standard.kept]
+
     def decode(self, features: FeatureBatch, azimuth: Tensor | None = None) -> EventBatch:
         """Features as events, in float64 and differentiable in ``features.x``.
 
