@@ -29,10 +29,10 @@ def main(arguments: list[str]) -> None:
     reference, generated = (hepgan.read_events(path) for path in arguments)
 
     # The same function of an awkward array, and of tensors, on which it has a gradient.
-    in_file, _ = HELICITY.flat(reference)
+    in_file = HELICITY.flat(reference).values
     batch = to_batch(reference)
     pt = batch.Muon.fields["pt"].requires_grad_(True)
-    values, _ = HELICITY.flat(batch)
+    values = HELICITY.flat(batch).values
     values.sum().backward()
     print("largest difference of the two forms:", abs(in_file - values.detach().numpy()).max())
     print("gradient with respect to the muons' pt:", pt.grad.shape)

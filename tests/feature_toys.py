@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hepgan.features.batch import FeatureBatch
+from hepgan.observables import Flat
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ class Column:
 
     def flat(self, events):
         present = self._present(events)
-        return self._all(events)[present], present.nonzero().squeeze(1)
+        return Flat(self._all(events)[present], present.nonzero().squeeze(1))
 
     def dense(self, batch, fill=0.0):
         present = self._present(batch)

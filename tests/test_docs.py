@@ -203,7 +203,7 @@ def test_example_own_observable_is_the_same_in_both_forms(here, capsys):
     # single precision in the file's form
     assert difference < 1e-3
     # the mean of a decay that is isotropic in the rest frame, but for the cut on pt
-    values, _ = example.HELICITY.flat(hepgan.read_events("zmumu_test.root"))
+    values = example.HELICITY.flat(hepgan.read_events("zmumu_test.root")).values
     assert np.all(np.abs(values) <= 1 + 1e-6)
 
 

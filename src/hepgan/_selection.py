@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hepgan.errors import RecipeError
@@ -79,10 +80,10 @@ def evaluate(
 
 def _sample(observable: Observable, events: EventBatch) -> Sample:
     """Values and weights of what exists and is finite; a model early in its training makes infinities."""
-    values, index = observable.flat(events)
-    x = values.cpu().numpy().astype(np.float64)
-    weight = (
-        np.ones(len(x)) if events.weight is None else events.weight[index].cpu().numpy().astype(np.float64)
-    )
-    finite = np.isfinite(x)
+    flat = observable.flat(events)
+    x = flat.values.cpu().numpy().astype(np.float64)
+    ones = torch.ones(len(events), dtype=torch.float64, device=flat.index.device)
+    weight = flat.full_weight(ones if events.weight is None else events.weight)
+    weight = weight.cpu().numpy().astype(np.float64)
+    finite = np.isfinite(x) & np.isfinite(weight)
     return x[finite], weight[finite]

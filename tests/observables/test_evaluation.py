@@ -184,7 +184,7 @@ CASES = {
 
 def as_flat(array):
     observable = Observable("reference", function=lambda ev: array)
-    return observable.flat(ak.Array(np.zeros(len(array))))
+    return observable.flat(ak.Array(np.zeros(len(array))))[:2]
 
 
 @pytest.mark.parametrize("expression", CASES)
@@ -194,7 +194,8 @@ def test_an_expression_gives_what_awkward_and_vector_give(expression, seed):
     expected, index = as_flat(CASES[expression](both.array))
     observable = Observable("x", expression)
     for events in (both.array, both.batch):
-        values, rows = observable.flat(events)
+        values, rows, weight = observable.flat(events)
+        assert weight is None
         np.testing.assert_array_equal(np.asarray(rows), index)
         np.testing.assert_allclose(np.asarray(values), expected, rtol=1e-9, atol=1e-9)
 
@@ -234,7 +235,7 @@ def test_no_events_and_events_without_any_object_are_fine(expression, events):
     assert len(observable(events.array[:0])) == 0
     assert len(observable(events.batch[:0]).data) == 0
     empty = events.array[:1]
-    values, index = observable.flat(empty)
+    values, index, _ = observable.flat(empty)
     assert len(values) == len(index) == (1 if expression == "nJet" else 0)
 
 

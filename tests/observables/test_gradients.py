@@ -92,7 +92,7 @@ def test_missing_and_padded_objects_leave_all_gradients_finite(expression):
 )
 def test_singular_functions_of_missing_objects_have_zero_gradient(expression):
     batch, tensors = leaves(make(1, 12).batch)
-    values, index = Observable("x", expression).flat(batch)
+    values, index, _ = Observable("x", expression).flat(batch)
     values.sum().backward()
     for tensor in tensors:
         if tensor.grad is None:

@@ -41,7 +41,9 @@ def test_a_function_may_return_a_mask_or_values(events):
 
     for function in (jet_energy, values):
         observable = Observable("E", function=function)
-        for one, other in zip(observable.flat(events.array), observable.flat(events.batch), strict=True):
+        for one, other in zip(
+            observable.flat(events.array)[:2], observable.flat(events.batch)[:2], strict=True
+        ):
             np.testing.assert_allclose(one, other)
 
 
@@ -93,7 +95,7 @@ def test_there_is_either_an_expression_or_a_function():
 
 def test_flat_values_come_with_their_event_numbers_for_weights(events):
     for form in (events.array, events.batch):
-        values, index = Observable("pt", "Jet.pt").flat(form)
+        values, index, _ = Observable("pt", "Jet.pt").flat(form)
         weight = np.asarray(form.genWeight)[np.asarray(index)]
         total = np.bincount(np.asarray(index), np.asarray(values) * weight, len(events.batch))
         expected = ak.sum(events.array.Jet.pt, axis=1) * events.array.genWeight
@@ -101,7 +103,7 @@ def test_flat_values_come_with_their_event_numbers_for_weights(events):
 
 
 def test_flat_values_of_fixed_objects_are_in_event_order(events):
-    values, index = Observable("pt", "Muon.pt").flat(events.batch)
+    values, index, _ = Observable("pt", "Muon.pt").flat(events.batch)
     assert index.tolist() == np.repeat(np.arange(len(events.batch)), 2).tolist()
     np.testing.assert_allclose(values, ak.to_numpy(ak.flatten(events.array.Muon.pt)))
 

@@ -136,11 +136,11 @@ def test_all_default_observables_fit_their_schema_and_can_be_drawn(events):
     for name, observable in found.items():
         assert name == observable.name
         observable.check(events.schema)
-        values, index = observable.flat(events.array)
+        values, index, _ = observable.flat(events.array)
         weights = np.asarray(events.array.genWeight)[index]
         axis = observable.with_range_from(values, weights).axis()
         assert axis.name == name
-        tensor_values, _ = observable.flat(events.batch)
+        tensor_values = observable.flat(events.batch).values
         np.testing.assert_allclose(values, tensor_values, rtol=1e-9, atol=1e-9)
 
 
@@ -224,5 +224,5 @@ def test_default_observables_of_a_file_agree_between_arrays_and_tensors(shared_d
         batch = to_batch(array)
         for name, observable in default_observables(schema_of(array)).items():
             observable.check(schema_of(array))
-            for one, other in zip(observable.flat(array), observable.flat(batch), strict=True):
+            for one, other in zip(observable.flat(array)[:2], observable.flat(batch)[:2], strict=True):
                 np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12, err_msg=name)

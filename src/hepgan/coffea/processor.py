@@ -17,7 +17,16 @@ from hepgan.events.reading import Paths
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, ObservableConfig, default_observables, from_config, parse
 from hepgan.validation import Comparison
-from hepgan.validation.samples import GROUPS, empty_histogram, event_weights, fill, flat_values, with_ranges
+from hepgan.validation.samples import (
+    GROUPS,
+    empty_histogram,
+    event_weights,
+    fill,
+    flat_values,
+    group_sums,
+    per_event,
+    with_ranges,
+)
 
 __all__ = ["ComparisonProcessor", "run_comparison"]
 
@@ -69,7 +78,7 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
         Returns:
             ``{dataset: {"histograms": {name: Hist}, "groups": ..., "events": N, "invalid": ...}}``; chunks
-            add up.
+            add up. Histograms are sums over events, of weighted observables, too.
         """
         about = events.metadata
         dataset = str(about["dataset"])
@@ -84,14 +93,15 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
         histograms, invalid = {}, {}
         for name, observable in observables.items():
             histograms[name] = empty_histogram(observable)
-            values, event = flat_values(observable, _columns(events, observable))
-            invalid[name] = fill(values, event, weights, histograms[name], groups.get(name), group)
+            flat = flat_values(observable, _columns(events, observable))
+            invalid[name] = fill(flat, weights, histograms[name], groups.get(name), group)
         return {
             dataset: {
                 "histograms": histograms,
                 "groups": groups,
                 "events": len(weights),
                 "sum_of_weights": float(weights.sum()),
+                "group_sums": group_sums(weights, group),
                 "invalid": invalid,
             }
         }
@@ -112,24 +122,28 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
         Raises:
             InputError: If the reference or every generated dataset is missing.
         """
-        generated = {label: part["histograms"] for label, part in output.items() if label != self.reference}
+        generated = {label: part for label, part in output.items() if label != self.reference}
         if self.reference not in output or not generated:
             found = ", ".join(output) or "nothing"
             msg = f"needs the dataset {self.reference!r} and a generated one; the output has {found}"
             raise InputError(msg)
-        true = output[self.reference]
+        observables = self.observables
+        true, groups = self._per_event(output[self.reference])
         samples = {
             f"{label} sample": {k: part[k] for k in ("events", "sum_of_weights")}
             for label, part in output.items()
         }
         return Comparison.from_histograms(
-            self.observables,
-            true["histograms"],
-            generated,
-            groups=true["groups"],
+            observables,
+            true,
+            {label: self._per_event(part)[0] for label, part in generated.items()},
+            groups=groups,
             provenance={**(provenance or {}), **samples, "seed": self.seed},
             seed=self.seed,
         )
+
+    def _per_event(self, part: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return per_event(self.observables, part["histograms"], part["groups"], part["group_sums"])
 
     def _weights(self, events: Any, place: str) -> Any:
         if self.weight is None:
@@ -193,7 +207,8 @@ def _columns(events: Any, observable: Observable) -> Any:
     """The collections and scalars that an observable uses, named as in hepgan's events."""
     names = ak.fields(events)
     columns = {}
-    for name in parse(observable.expression or "").names:
+    texts = [t for t in (observable.expression, observable.weight) if t is not None]
+    for name in frozenset().union(*(parse(t).names for t in texts)):
         for wanted in (name, name.removeprefix("n")):
             if wanted in names:
                 columns[wanted] = events[wanted]

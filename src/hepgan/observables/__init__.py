@@ -8,12 +8,13 @@ from hepgan.observables.language import Expression, parse
 from hepgan.observables.loading import from_config, from_python_file
 from hepgan.observables.observable import Observable
 from hepgan.observables.standard import STANDARD, default_observables, standard
-from hepgan.observables.values import Values
+from hepgan.observables.values import Flat, Values
 
 __all__ = [
     "STANDARD",
     "Checked",
     "Expression",
+    "Flat",
     "Observable",
     "ObservableConfig",
     "Values",

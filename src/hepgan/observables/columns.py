@@ -12,11 +12,11 @@ from torch import Tensor
 
 from hepgan.errors import InputError
 from hepgan.events.batch import Objects
-from hepgan.observables.evaluate import evaluate, needed
+from hepgan.observables.evaluate import evaluate, evaluate_weighted, needed
 from hepgan.observables.language import Expression
 from hepgan.observables.values import Values
 
-__all__ = ["AwkwardSource", "evaluate_awkward"]
+__all__ = ["AwkwardSource", "evaluate_awkward", "weighted_awkward"]
 
 # so many padded entries are held at a time
 _ENTRIES = 2**20
@@ -65,15 +65,16 @@ class AwkwardSource:
             return None
         return _tensor(self.events[name], name)
 
-    def width(self, expression: Expression) -> int:
-        """The largest number of entries that the expression needs for an event."""
+    def width(self, *expressions: Expression) -> int:
+        """The largest number of entries that the expressions need for an event."""
         width = 1
+        used = frozenset().union(*(e.names for e in expressions))
         for name in self._names:
-            if name in expression.names or f"n{name}" in expression.names:
+            if name in used or f"n{name}" in used:
                 column = self.events[name]
                 if ak.fields(column) and column.ndim > 1 and len(column):
                     width = max(width, int(ak.max(ak.num(column)) or 0))
-        return width * width if expression.makes_pairs else width
+        return width * width if any(e.makes_pairs for e in expressions) else width
 
 
 def evaluate_awkward(expression: Expression, events: Any) -> Any:
@@ -93,6 +94,23 @@ def evaluate_awkward(expression: Expression, events: Any) -> Any:
     rows = max(1, _ENTRIES // AwkwardSource(events).width(expression))
     parts = [_back(evaluate(expression, AwkwardSource(part))) for part in _chunks(events, rows)]
     return parts[0] if len(parts) == 1 else ak.concatenate(parts)
+
+
+def weighted_awkward(expression: Expression, weight: Expression, events: Any) -> tuple[Any, Any]:
+    """As `evaluate_awkward`, with the weights of the values, an array of the same type.
+
+    Raises:
+        RecipeError: If an expression does not fit the events, or the weight not the values.
+        InputError: If a column that they use is not made of numbers.
+    """
+    rows = max(1, _ENTRIES // AwkwardSource(events).width(expression, weight))
+    parts = []
+    for part in _chunks(events, rows):
+        values, factors = evaluate_weighted(expression, weight, AwkwardSource(part))
+        parts.append((_back(values), _back(Values(factors, values.mask))))
+    if len(parts) == 1:
+        return parts[0]
+    return ak.concatenate([v for v, _ in parts]), ak.concatenate([w for _, w in parts])
 
 
 def _chunks(events: Any, rows: int) -> Iterator[Any]:

@@ -29,6 +29,7 @@ class ObservableConfig(Config):
         integer: Whether there is one bin for each whole number.
         label: The quantity in LaTeX, without the unit.
         unit: The unit, for example ``GeV``.
+        weight: The weight of each value, an expression; a standard quantity may have one of its own.
     """
 
     expression: str | None = None
@@ -41,6 +42,7 @@ class ObservableConfig(Config):
     integer: bool = False
     label: str | None = None
     unit: str = ""
+    weight: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -57,6 +59,8 @@ class ObservableConfig(Config):
             if self.objects:
                 msg = "objects belong to a standard observable; an expression names its own"
                 raise ValueError(msg)
+        if self.weight is not None:
+            parse(self.weight)
         check_axis(self.range, self.edges, self.log, self.integer)
         return self
 

@@ -23,7 +23,7 @@ from hepgan.observables.language import (
 )
 from hepgan.observables.values import Mismatch, Value, Values, align, at, cut, map_data, select
 
-__all__ = ["BatchSource", "Source", "evaluate"]
+__all__ = ["BatchSource", "Source", "evaluate", "evaluate_weighted"]
 
 
 class Source(Protocol):
@@ -84,23 +84,69 @@ def evaluate(expression: Expression, source: Source, *, strict: bool = False) ->
     Raises:
         RecipeError: If the expression does not fit the events, with the position.
     """
-    result = _Evaluator(expression, source, strict).visit(expression.tree)
+    result = _number(_Evaluator(expression, source, strict))
+    data: Tensor = result.data
+    if result.mask is None:
+        return Values(data)
+    return Values(_zeroed(data, result.mask), result.mask)
+
+
+def evaluate_weighted(
+    expression: Expression, weight: Expression, source: Source, *, strict: bool = False
+) -> tuple[Values, Tensor]:
+    """The values of an expression and the weight of each, of the same shape; 0 where either is missing.
+
+    Args:
+        expression: A parsed expression.
+        weight: Another one, of the same objects or of the event.
+        source: The events.
+        strict: Whether objects that no event can have are an error (else they are missing).
+
+    Raises:
+        RecipeError: If an expression does not fit the events, or the weight not the values.
+    """
+    evaluator, weigher = (
+        _Evaluator(one, source, strict, other) for one, other in ((expression, weight), (weight, expression))
+    )
+    weigher.memo = evaluator.memo
+    value, factor = _number(evaluator), _number(weigher)
+    try:
+        (a, b), mask, domain, _ = align(value, factor)
+    except Mismatch as error:
+        raise weight.error(weight.tree, f"as a weight: {error}") from None
+    if domain is not None and value.domain is None:
+        reason = f"a weight for each of {domain}, where the quantity is one number an event"
+        raise weight.error(weight.tree, reason)
+    weights = arithmetic.real(arithmetic.counting(b.data))
+    return Values(_zeroed(a.data, mask), mask), _zeroed(weights, mask)
+
+
+def _number(evaluator: _Evaluator) -> Value:
+    """The result of the whole expression.
+
+    Raises:
+        RecipeError: If it is no number, or one that does not depend on the events.
+    """
+    expression = evaluator.expression
+    result = evaluator.visit(expression.tree)
     if not result.is_number:
         reason = "the result is objects or momenta, not a number; take one of their quantities, such as .pt"
         raise expression.error(expression.tree, reason)
     if result.is_constant:
         raise expression.error(expression.tree, "the result does not depend on the events")
-    data: Tensor = result.data
-    if result.mask is None:
-        return Values(data)
-    return Values(torch.where(result.mask, data, torch.zeros_like(data)), result.mask)
+    return result
 
 
 class _Evaluator:
-    def __init__(self, expression: Expression, source: Source, strict: bool) -> None:
+    def __init__(
+        self, expression: Expression, source: Source, strict: bool, other: Expression | None = None
+    ) -> None:
         self.expression = expression
         self.source = source
         self.strict = strict
+        # an expression and its weight share the results of calls, which then have the fields of both
+        self.attributes = expression.attributes | (other.attributes if other else frozenset())
+        self.memo: dict[str, Value] = {}
 
     def visit(self, node: ast.AST) -> Value:
         try:
@@ -133,7 +179,7 @@ class _Evaluator:
         raise Mismatch(msg)
 
     def _objects(self, name: str) -> Value | None:
-        objects = self.source.objects(name, self.expression.attributes)
+        objects = self.source.objects(name, self.attributes)
         if objects is None:
             return None
         jagged = len(objects.shape) > 1
@@ -200,11 +246,16 @@ class _Evaluator:
         return select(value, condition, domain)
 
     def _call(self, node: ast.Call) -> Value:
-        arguments = [self.visit(a) for a in node.args]
-        if isinstance(node.func, ast.Attribute):
-            return self._method_of(node.func.attr, self.visit(node.func.value), *arguments)
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        return functions.call(name, arguments, self.expression.texts[node])
+        text = self.expression.texts[node]
+        if text not in self.memo:
+            arguments = [self.visit(a) for a in node.args]
+            if isinstance(node.func, ast.Attribute):
+                found = self._method_of(node.func.attr, self.visit(node.func.value), *arguments)
+            else:
+                name = node.func.id if isinstance(node.func, ast.Name) else ""
+                found = functions.call(name, arguments, text)
+            self.memo[text] = found
+        return self.memo[text]
 
     def _method_of(self, name: str, *operands: Value) -> Value:
         aligned, mask, domain, compact = align(*operands)

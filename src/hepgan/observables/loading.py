@@ -37,7 +37,7 @@ def from_config(config: ObservableConfig | Mapping[str, Any] | str, name: str | 
             reason = str(first.get("ctx", {}).get("error", first["msg"]))
             text = ": ".join(part for part in (f"observable {name}" if name else "", where, reason) if part)
             raise RecipeError(text) from None
-    keys = ("bins", "range", "edges", "log", "integer", "label", "unit")
+    keys = ("bins", "range", "edges", "log", "integer", "label", "unit", "weight")
     given: dict[str, Any] = {key: getattr(config, key) for key in keys if key in config.model_fields_set}
     if config.standard is not None:
         return replace(standard(config.standard, *config.objects, name=name), **given)

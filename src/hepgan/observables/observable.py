@@ -16,12 +16,12 @@ from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import EventSchema
 from hepgan.observables.checking import Checked, example, text_used
-from hepgan.observables.columns import evaluate_awkward
+from hepgan.observables.columns import evaluate_awkward, weighted_awkward
 from hepgan.observables.config import ObservableConfig, check_axis
-from hepgan.observables.evaluate import BatchSource, evaluate
+from hepgan.observables.evaluate import BatchSource, evaluate, evaluate_weighted
 from hepgan.observables.language import parse
 from hepgan.observables.ranges import Span, find_span
-from hepgan.observables.values import Values
+from hepgan.observables.values import Flat, Values
 
 __all__ = ["Observable"]
 
@@ -46,10 +46,13 @@ class Observable:
         integer: Whether there is one bin for each whole number.
         label: The quantity in LaTeX, without the unit; the name by default.
         unit: The unit.
+        weight: The weight of each value, an expression for the same objects or the event, as in an energy
+            correlator. Histograms of a weighted observable are sums of weights per event, which are not
+            normalised to their own area.
 
     Raises:
-        RecipeError: If the expression is not of the language, or the axis makes no sense.
-        ValueError: If there are both or neither of expression and function.
+        RecipeError: If an expression is not of the language, or the axis makes no sense.
+        ValueError: If there are both or neither of expression and function, or a weight of a function.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Observable:
     integer: bool = False
     label: str | None = None
     unit: str = ""
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         if (self.expression is None) == (self.function is None):
@@ -69,6 +73,11 @@ class Observable:
             raise ValueError(msg)
         if self.expression is not None:
             parse(self.expression)
+        if self.weight is not None:
+            if self.expression is None:
+                msg = f"{self.name}: only an expression can have a weight, not a function"
+                raise ValueError(msg)
+            parse(self.weight)
         for axis in ("range", "edges"):
             if getattr(self, axis) is not None:
                 object.__setattr__(self, axis, tuple(getattr(self, axis)))
@@ -105,34 +114,31 @@ class Observable:
         msg = f"events are an EventBatch or an ak.Array, not {type(events).__name__}"
         raise TypeError(msg)
 
-    def flat(self, events: Any) -> tuple[Any, Any]:
-        """All values that exist, in a row, and the number of the event of each.
+    def flat(self, events: Any) -> Flat:
+        """All values that exist, in a row, with the number of the event and the weight of each.
 
         Args:
             events: N events.
 
         Returns:
-            Values and event numbers: tensors for a batch (values are differentiable), numpy arrays for an
-            awkward array. Conditions become 0 and 1. Weights are ``weight[index]``.
+            Tensors for a batch (values and weights are differentiable), numpy arrays for an awkward array.
+            Conditions become 0 and 1. Values whose weight is missing are left out.
+
+        Raises:
+            RecipeError: If the observable does not fit the events.
+            TypeError: If the events are neither.
         """
+        if self.weight is None:
+            return _flat_batch(*self(events)) if isinstance(events, EventBatch) else _flat_array(self(events))
+        parsed = parse(self.expression or ""), parse(self.weight)
         if isinstance(events, EventBatch):
-            data, mask = self(events)
-            data = data.to(torch.int64) if data.dtype == torch.bool else data
-            if mask is None:
-                index = torch.arange(data.shape[0], device=data.device)
-                index = index if data.ndim == 1 else index[:, None].expand(data.shape)
-                return data.reshape(-1), index.reshape(-1)
-            return data[mask], mask.nonzero()[:, 0]
-        array = self(events)
-        if array.ndim == 1:
-            rows = np.flatnonzero(~ak.to_numpy(ak.is_none(array)))
-            values = ak.to_numpy(ak.drop_none(array))
-        else:
-            array = ak.drop_none(array, axis=1)
-            counts = ak.to_numpy(ak.fill_none(ak.num(array), 0))
-            rows = np.repeat(np.arange(len(array)), counts)
-            values = ak.to_numpy(ak.flatten(array, axis=None))
-        return values.astype(np.int64) if values.dtype == bool else values, rows
+            (data, mask), weights = evaluate_weighted(*parsed, BatchSource(events))
+            flat = _flat_batch(data, mask)
+            return flat._replace(weight=_flat_batch(weights, mask).values)
+        if not isinstance(events, ak.Array):
+            return _flat_array(self(events))  # which says what is wrong
+        values, factors = weighted_awkward(*parsed, events)
+        return _flat_array(values)._replace(weight=_flat_array(factors).values)
 
     def dense(self, batch: EventBatch, fill: float = 0.0) -> tuple[Tensor, Tensor]:
         """One floating-point number for each event, as critics and classifiers need it.
@@ -145,8 +151,11 @@ class Observable:
             The numbers (N,), differentiable, and a mask (N,), True where the quantity exists.
 
         Raises:
-            RecipeError: If the observable has one value for each object.
+            RecipeError: If the observable has one value for each object, or weighted ones.
         """
+        if self.weight is not None:
+            msg = f"observable {self.name} is weighted, so it is no number of each event"
+            raise RecipeError(msg)
         data, mask = self(batch)
         if data.ndim != 1:
             msg = f"observable {self.name} has a value for each object; one for each event is needed here"
@@ -164,12 +173,17 @@ class Observable:
         """
         batch = example(schema)
         if self.expression is not None:
-            text = text_used(schema, self.expression)
+            weight = None if self.weight is None else parse(self.weight)
+            text = text_used(schema, self.expression) or text_used(schema, self.weight or "pi")
             if text:
                 msg = f"observable {self.name}: {text} is text, not a number"
                 raise RecipeError(msg)
             try:
-                data, mask = evaluate(parse(self.expression), BatchSource(batch), strict=True)
+                data, mask = (
+                    evaluate(parse(self.expression), BatchSource(batch), strict=True)
+                    if weight is None
+                    else evaluate_weighted(parse(self.expression), weight, BatchSource(batch), strict=True)[0]
+                )
             except RecipeError as error:
                 msg = f"observable {self.name}: {error.message}"
                 raise RecipeError(msg) from None
@@ -292,7 +306,29 @@ class Observable:
             integer=self.integer,
             label=self.label,
             unit=self.unit,
+            weight=self.weight,
         )
+
+
+def _flat_batch(data: Tensor, mask: Tensor | None) -> Flat:
+    data = data.to(torch.int64) if data.dtype == torch.bool else data
+    if mask is not None:
+        return Flat(data[mask], mask.nonzero()[:, 0])
+    index = torch.arange(data.shape[0], device=data.device)
+    index = index if data.ndim == 1 else index[:, None].expand(data.shape)
+    return Flat(data.reshape(-1), index.reshape(-1))
+
+
+def _flat_array(array: Any) -> Flat:
+    if array.ndim == 1:
+        rows = np.flatnonzero(~ak.to_numpy(ak.is_none(array)))
+        values = ak.to_numpy(ak.drop_none(array))
+    else:
+        array = ak.drop_none(array, axis=1)
+        counts = ak.to_numpy(ak.fill_none(ak.num(array), 0))
+        rows = np.repeat(np.arange(len(array)), counts)
+        values = ak.to_numpy(ak.flatten(array, axis=None))
+    return Flat(values.astype(np.int64) if values.dtype == bool else values, rows)
 
 
 def _numpy(values: Any) -> Any:

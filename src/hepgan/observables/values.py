@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hepgan.events.batch import Objects
 
-__all__ = ["Mismatch", "Value", "Values"]
+__all__ = ["Flat", "Mismatch", "Value", "Values"]
 
 
 class Values(NamedTuple):
@@ -24,6 +24,26 @@ class Values(NamedTuple):
 
     data: Tensor
     mask: Tensor | None = None
+
+
+class Flat(NamedTuple):
+    """All values of an observable that exist, in a row: tensors of a batch, numpy arrays of awkward events.
+
+    Attributes:
+        values: (K,).
+        index: The number of the event of each value (K,).
+        weight: The observable's own weight of each value (K,); None if it has none. The full weight of a
+            value is that of its event times this.
+    """
+
+    values: Any
+    index: Any
+    weight: Any = None
+
+    def full_weight(self, event_weight: Any) -> Any:
+        """The weight of each value (K,), of event weights (N,)."""
+        weight = event_weight[self.index]
+        return weight if self.weight is None else weight * self.weight
 
 
 class Mismatch(Exception):

@@ -260,14 +260,14 @@ def follows_from(
 
 
 def _per_event(expression: str, events: ak.Array) -> NDArray[np.float64] | None:
-    values, index = Observable("quantity", expression).flat(events)
+    values, index, _ = Observable("quantity", expression).flat(events)
     if len(index) != len(events) or not np.array_equal(index, np.arange(len(events))):
         return None
     return np.asarray(values, dtype=np.float64)
 
 
 def _values(expression: str, events: ak.Array) -> NDArray[np.float64]:
-    values, _ = Observable("quantity", expression).flat(events)
+    values = Observable("quantity", expression).flat(events).values
     numbers: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
     return numbers[np.isfinite(numbers)]
 

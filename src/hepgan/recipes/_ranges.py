@@ -119,7 +119,7 @@ def _reason(edge: Edge, side: str) -> str:
 
 
 def _values(name: str, events: ak.Array) -> NDArray[Any]:
-    values, _ = Observable("values", name).flat(events)
+    values = Observable("values", name).flat(events).values
     finite: NDArray[Any] = values[np.isfinite(values)]
     return finite
 

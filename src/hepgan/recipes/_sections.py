@@ -105,7 +105,7 @@ def observables(contents: Contents, resonances: list[Resonance]) -> Iterator[str
 def _ranged(observable: Observable, contents: Contents) -> Observable | None:
     """The observable with a range; None if it has only one value, or none."""
     try:
-        values = np.asarray(observable.flat(contents.events)[0])
+        values = np.asarray(observable.flat(contents.events).values)
     except RecipeError:
         return None
     values = values[np.isfinite(values)] if values.dtype.kind == "f" else values

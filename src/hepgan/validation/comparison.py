@@ -17,6 +17,8 @@ from hepgan.validation.verdicts import verdicts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from hepgan.validation.features import FeatureComparison
+
 __all__ = ["Comparison"]
 
 
@@ -30,6 +32,7 @@ class Comparison:
         results: What was found about each generated sample, by its label.
         tables: Per-event observables of some events of ``reference`` and of each label, for 2-D views.
         provenance: Files, numbers of events, versions.
+        features: The same samples in the features of a model, where one was given.
     """
 
     observables: Mapping[str, Observable]
@@ -37,6 +40,7 @@ class Comparison:
     results: Mapping[str, Result]
     tables: Mapping[str, Table] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    features: FeatureComparison | None = None
 
     @classmethod
     def from_histograms(
@@ -50,6 +54,8 @@ class Comparison:
         seed: int = 0,
     ) -> Comparison:
         """A comparison of histograms that were filled elsewhere; its only metric is chi2.
+
+        Histograms of weighted observables are sums of weights per event.
 
         Args:
             observables: The observables.
@@ -65,10 +71,19 @@ class Comparison:
             label: Result(
                 made,
                 {
-                    n: {"chi2": binned(true[n], made[n], n, [split[n]] if n in split else [], seed)}
-                    for n in observables
+                    n: {
+                        "chi2": binned(
+                            true[n],
+                            made[n],
+                            n,
+                            [split[n]] if n in split else [],
+                            seed,
+                            weighted=o.weight is not None,
+                        )
+                    }
+                    for n, o in observables.items()
                 },
-                {n: pulls(true[n], made[n]) for n in observables},
+                {n: pulls(true[n], made[n], weighted=o.weight is not None) for n, o in observables.items()},
                 skipped=dict.fromkeys(
                     ("correlations", "classifier", "memorisation"), "only histograms were compared"
                 ),

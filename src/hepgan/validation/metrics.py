@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from hepgan.objectives.distances import Chi2Result, chi2_binned
 from hepgan.objectives.distances import pulls as binned_pulls
@@ -18,6 +19,7 @@ __all__ = [
     "Values",
     "effective_size",
     "mean_and_spread",
+    "per_event",
     "pulls",
     "shape",
     "standard_deviation",
@@ -84,21 +86,29 @@ class Values(NamedTuple):
         values: All values (K,); several or none an event where it is a quantity of objects.
         event: Number of the event that each belongs to (K,).
         weights: Weights of the events (N,).
+        own: The observable's own weight of each value (K,); None if it has none.
     """
 
     values: Floats
     event: NDArray[np.int64]
     weights: Floats
+    own: Floats | None = None
 
     @property
     def entry_weights(self) -> Floats:
-        """The weight of each value (K,)."""
-        return np.asarray(self.weights[self.event])
+        """The full weight of each value (K,)."""
+        weights = self.weights[self.event]
+        return np.asarray(weights if self.own is None else weights * self.own)
 
     def finite(self) -> Values:
-        """The same without values that are not finite."""
+        """The same without values that are not finite, or whose weight is not."""
         good = np.isfinite(self.values)
-        return self if good.all() else Values(self.values[good], self.event[good], self.weights)
+        if self.own is not None:
+            good &= np.isfinite(self.own)
+        if good.all():
+            return self
+        own = None if self.own is None else self.own[good]
+        return Values(self.values[good], self.event[good], self.weights, own)
 
 
 def effective_size(weights: Floats) -> float:
@@ -274,16 +284,48 @@ def shape(a: Any, b: Any) -> Chi2Result:
     return chi2_binned(a["value"], a["variance"], b["value"], b["variance"], min_entries=MIN_ENTRIES)
 
 
-def pulls(first: Any, second: Any) -> Floats:
-    """Differences of the normalised contents, second less first, over their errors, bin by bin.
+def per_event(a: Any, b: Any) -> Chi2Result:
+    """The chi2 test of two histograms that are sums of weights per event, which are not normalised again.
+
+    Bins that are known to no better than 10 effective entries count as one; ndf is the number of bins.
+    Contents of bins are taken to be independent, which those of one event are not quite: the floor tells
+    more than the p-value.
+
+    Args:
+        a: Contents of a histogram with their variances, ``h.view(flow=True)`` with Weight storage.
+        b: Those of another, with the same axis.
+
+    Returns:
+        chi2, ndf and p-value; NaN, 0 and NaN where neither histogram has contents.
+    """
+    total, variance = a["value"] + b["value"], a["variance"] + b["variance"]
+    difference = b["value"] - a["value"]
+    few = total**2 < MIN_ENTRIES * variance
+    difference, variance = (np.append(x[~few], x[few].sum()) for x in (difference, variance))
+    filled = variance > 0
+    ndf = int(filled.sum())
+    if not ndf:
+        return Chi2Result(math.nan, 0, math.nan)
+    chi2 = float((difference[filled] ** 2 / variance[filled]).sum())
+    return Chi2Result(chi2, ndf, float(stats.chi2.sf(chi2, ndf)))
+
+
+def pulls(first: Any, second: Any, *, weighted: bool = False) -> Floats:
+    """Differences of the contents, second less first, over their errors, bin by bin.
 
     Args:
         first: The reference histogram (``hist.Hist`` with Weight storage, one axis).
         second: The generated one, with the same axis.
+        weighted: Whether they are sums of weights per event; else both are normalised.
 
     Returns:
         One pull a bin, without under- and overflow; NaN where both are empty.
     """
+    if weighted:
+        a, b = first.view(), second.view()
+        error = np.sqrt(a["variance"] + b["variance"])
+        known = np.where(error > 0, error, np.nan)
+        return np.asarray((b["value"] - a["value"]) / known)
     a, b = first.view(flow=True), second.view(flow=True)
     if not (a["value"].sum() > 0 and b["value"].sum() > 0):
         return np.full(len(first.axes[0]), np.nan)

@@ -78,6 +78,8 @@ def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
 def density(observable: Observable, reference: Any, generated: Mapping[str, Any]) -> Figure:
     """Normalised histograms, and below them the ratios to the reference.
 
+    Weighted observables are shown as sums of weights per event, whose area is not normalised.
+
     The band is the reference's statistical error, vertical lines are the generated samples' own. The
     vertical axis is logarithmic where the filled bins span more than a factor of 200.
     """
@@ -85,7 +87,8 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
     places = {"hspace": 0.07, "top": 0.95, "bottom": 0.12, "left": 0.17, "right": 0.96}
     main, ratio = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw=places)
     edges = _edges(reference.axes[0])
-    true, error = _density(reference)
+    normalised = observable.weight is None
+    true, error = _density(reference, normalised)
     main.stairs(true, edges, color=REFERENCE, fill=True, alpha=0.25, label="reference")
     main.stairs(true, edges, color=REFERENCE, lw=1.3)
     _band(main, edges, true - error, true + error)
@@ -94,7 +97,7 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
     ratio.axhline(1, color=REFERENCE, lw=1)
     shown, centres = [true], (edges[1:] + edges[:-1]) / 2
     for (label, h), colour in zip(generated.items(), COLOURS * 9, strict=False):
-        made, made_error = _density(h)
+        made, made_error = _density(h, normalised)
         main.stairs(made, edges, color=colour, lw=1.8, label=label)
         main.errorbar(centres, made, made_error, fmt="none", ecolor=colour, lw=1)
         # A ratio that is not known even to a factor of two tells nothing, and would hide its neighbours.
@@ -104,10 +107,11 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
         shown.append(made)
     _vertical(main, np.concatenate(shown))
     unit = f"/{observable.unit}" if observable.unit else ""
-    main.set_ylabel(f"Density [1{unit}]" if unit else "Density")
+    density = "Density" if normalised else "Weight per event"
+    main.set_ylabel(f"{density} [1{unit}]" if unit else density)
     ratio.set_ylabel("Ratio", loc="center")
     ratio.set_xlabel(observable.title)
-    ratio.set_ylim(*_ratio_range(main, ratio, reference, generated))
+    ratio.set_ylim(*_ratio_range(reference, generated, normalised))
     _horizontal(ratio, reference.axes[0])
     main.legend(loc="best", frameon=False)
     for panel in (main, ratio):
@@ -276,9 +280,9 @@ def _horizontal(panel: Any, axis: Any) -> None:
     panel.set_xlim(edges[0], edges[-1])
 
 
-def _density(h: Any) -> tuple[Floats, Floats]:
+def _density(h: Any, normalised: bool = True) -> tuple[Floats, Floats]:
     """Contents and errors over the bin widths and the total, under- and overflow included."""
-    total = float(h.view(flow=True)["value"].sum())
+    total = float(h.view(flow=True)["value"].sum()) if normalised else 1.0
     width = np.diff(h.axes[0].edges)
     scale = 1 / (total * width) if total > 0 else np.zeros_like(width)
     return h.values() * scale, np.sqrt(h.variances()) * scale
@@ -301,11 +305,13 @@ def _vertical(panel: Any, values: Floats) -> None:
         panel.set_ylim(min(0.0, 1.1 * float(values.min())), 1.38 * high)
 
 
-def _ratio_range(main: Any, ratio: Any, reference: Any, generated: Mapping[str, Any]) -> tuple[float, float]:
+def _ratio_range(reference: Any, generated: Mapping[str, Any], normalised: bool) -> tuple[float, float]:
     """Wide enough for bins that are known to 15%, at most 0 to 2."""
-    true, error = _density(reference)
+    true, error = _density(reference, normalised)
     with np.errstate(invalid="ignore", divide="ignore"):
-        away = [np.abs(_density(h)[0] / true - 1)[error < 0.15 * true] for h in generated.values()]
+        away = [
+            np.abs(_density(h, normalised)[0] / true - 1)[error < 0.15 * true] for h in generated.values()
+        ]
     largest = max((float(a.max(initial=0.0)) for a in away), default=0.0)
     reach = next((r for r in (0.1, 0.2, 0.5) if 1.3 * largest < r), 1.0)
     return 1 - 0.999 * reach, 1 + 0.999 * reach

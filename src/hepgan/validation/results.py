@@ -13,7 +13,7 @@ import numpy as np
 from hepgan.validation.classifier import MIN_EVENTS, ClassifierTest, two_sample_test
 from hepgan.validation.correlations import Correlations, correlations
 from hepgan.validation.memorisation import Memorisation, memorisation
-from hepgan.validation.metrics import Metric, pulls, shape, unbinned
+from hepgan.validation.metrics import Metric, per_event, pulls, shape, unbinned
 from hepgan.validation.samples import Sample
 from hepgan.validation.table import Table, event_table, object_slots
 
@@ -113,9 +113,10 @@ def evaluate(
                 name,
                 [s.groups[name] for s in (reference, train) if s is not None and name in s.groups],
                 seed,
+                weighted=observable.weight is not None,
             )
         }
-        for name in reference.observables
+        for name, observable in reference.observables.items()
     }
     skipped: dict[str, str] = {}
     samples = [s for s in (reference, generated, train) if s is not None]
@@ -145,7 +146,10 @@ def evaluate(
     return Result(
         generated.histograms,
         observables,
-        {n: pulls(reference.histograms[n], generated.histograms[n]) for n in reference.observables},
+        {
+            n: pulls(reference.histograms[n], generated.histograms[n], weighted=o.weight is not None)
+            for n, o in reference.observables.items()
+        },
         found,
         test,
         copies,
@@ -153,7 +157,15 @@ def evaluate(
     )
 
 
-def binned(reference: Any, generated: Any, name: str, groups: Sequence[Any] = (), seed: int = 0) -> Metric:
+def binned(
+    reference: Any,
+    generated: Any,
+    name: str,
+    groups: Sequence[Any] = (),
+    seed: int = 0,
+    *,
+    weighted: bool = False,
+) -> Metric:
     """Chi2/ndf of an observable's histograms, with its floor.
 
     The floor is the mean over 10 random halvings of all true events: one pair of samples would do for many
@@ -165,19 +177,21 @@ def binned(reference: Any, generated: Any, name: str, groups: Sequence[Any] = ()
         name: The observable, for the seed.
         groups: Histograms of random groups of true events, of the reference and of the training sample.
         seed: Seed of the choice of halves.
+        weighted: Whether the histograms are sums of weights per event, not to be normalised again.
     """
-    found = shape(reference.view(flow=True), generated.view(flow=True))
+    test, together = (per_event, _mean) if weighted else (shape, _sum)
+    found = test(reference.view(flow=True), generated.view(flow=True))
     if found.ndf < 1:
         return Metric(math.nan, None, None, None, found.p, found.ndf)
     floor = spread = None
     if groups:
         rng = _rng(seed, name + "/groups")
         contents = np.concatenate([g.view(flow=True) for g in groups])
+        contents = contents[np.isfinite(contents["value"]).all(axis=1)]
         found_halves = []
-        for _ in range(10):
+        for _ in range(10 if len(contents) > 1 else 0):
             order = rng.permutation(len(contents))
-            halves = _sum(contents[order[::2]]), _sum(contents[order[1::2]])
-            other = shape(*halves)
+            other = test(together(contents[order[::2]]), together(contents[order[1::2]]))
             if other.ndf > 0:
                 found_halves.append(other.chi2 / other.ndf)
         if found_halves:
@@ -188,6 +202,11 @@ def binned(reference: Any, generated: Any, name: str, groups: Sequence[Any] = ()
 def _sum(views: Any) -> dict[str, Any]:
     """The contents of several histograms together."""
     return {name: views[name].sum(axis=0) for name in ("value", "variance")}
+
+
+def _mean(views: Any) -> dict[str, Any]:
+    """The contents per event of several equally large groups of events together."""
+    return {"value": views["value"].mean(axis=0), "variance": views["variance"].sum(axis=0) / len(views) ** 2}
 
 
 def _tables(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> list[Table]:

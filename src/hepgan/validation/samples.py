@@ -12,10 +12,11 @@ import awkward as ak
 import hist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from hepgan.errors import InputError
 from hepgan.events.schema import EventSchema
-from hepgan.observables import Observable, from_config
+from hepgan.observables import Flat, Observable, from_config
 from hepgan.validation.metrics import Values, effective_size
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "event_weights",
     "fill",
     "flat_values",
+    "group_sums",
+    "per_event",
     "with_ranges",
 ]
 
@@ -33,6 +36,9 @@ Floats = NDArray[np.float64]
 
 GROUPS = 10
 """Random groups of the true events, whose halves give the floor of binned metrics."""
+
+_ROUNDING = 1e-6
+"""Relative error of a sum of weights for each event that is the same for all."""
 
 _THREADS = min(4, os.cpu_count() or 1)
 
@@ -44,14 +50,14 @@ class Sample:
     Attributes:
         schema: What the events hold.
         observables: The observables.
-        histograms: One for each observable, of all events.
+        histograms: One for each observable, of all events; of a weighted one per event.
         groups: The same, split into random groups of events (first axis); only of the reference.
         invalid: Number of values of each observable that are not finite.
         n_events: Number of all events.
         sum_weights: Their sum of weights.
         events: All events, or a random subset of them where they are many.
         weights: The weights of these.
-        flat: Values and event numbers of observables in the kept events, where they are known already.
+        flat: Values of observables in the kept events, where they are known already.
     """
 
     schema: EventSchema
@@ -63,21 +69,22 @@ class Sample:
     sum_weights: float
     events: ak.Array
     weights: Floats
-    flat: dict[str, tuple[Floats, NDArray[np.int64]]] = field(default_factory=dict, repr=False)
+    flat: dict[str, Flat] = field(default_factory=dict, repr=False)
 
     def values(self, name: str) -> Values:
         """An observable's values in the kept events."""
         if name not in self.flat:
             self.flat[name] = flat_values(self.observables[name], self.events)
-        return Values(*self.flat[name], self.weights)
+        values, event, own = self.flat[name]
+        return Values(values, event, self.weights, own)
 
     @cached_property
     def columns(self) -> dict[str, Floats]:
         """The observables that are one number (or none) an event, over the kept events."""
         found = {}
         for name, observable in self.observables.items():
-            if observable(self.events[:1]).ndim == 1:
-                values, event, _ = self.values(name)
+            if observable.weight is None and observable(self.events[:1]).ndim == 1:
+                values, event, _, _ = self.values(name)
                 found[name] = np.full(len(self.weights), np.nan)
                 found[name][event] = values
         return found
@@ -122,8 +129,9 @@ class SampleBuilder:
         self._groups = {n: empty_histogram(o, groups=True) for n, o in self.observables.items() if groups}
         self._invalid = dict.fromkeys(self.observables, 0)
         self._n, self._sum, self._last = 0, 0.0, 0
+        self._group_sums = np.zeros((2, GROUPS))
         self._kept: list[tuple[Floats, ak.Array, Floats]] = []
-        self._flat: dict[str, tuple[Floats, NDArray[np.int64]]] = {}
+        self._flat: dict[str, Flat] = {}
 
     def add(self, events: ak.Array, weights: ArrayLike | None = None) -> None:
         """Adds events.
@@ -138,11 +146,10 @@ class SampleBuilder:
         """
         w = event_weights(events, self.schema, weights, self.source)
         group = self._rng.integers(GROUPS, size=len(w)) if self._groups else None
+        self._group_sums += group_sums(w, group)
         self._flat = {n: flat_values(o, events) for n, o in self.observables.items()}
-        for name, (values, event) in self._flat.items():
-            self._invalid[name] += fill(
-                values, event, w, self._histograms[name], self._groups.get(name), group
-            )
+        for name, flat in self._flat.items():
+            self._invalid[name] += fill(flat, w, self._histograms[name], self._groups.get(name), group)
         self._n += len(w)
         self._last = len(w)
         self._sum += float(w.sum())
@@ -175,8 +182,7 @@ class SampleBuilder:
         return Sample(
             self.schema,
             self.observables,
-            self._histograms,
-            self._groups,
+            *per_event(self.observables, self._histograms, self._groups, self._group_sums),
             self._invalid,
             self._n,
             self._sum,
@@ -214,42 +220,117 @@ def empty_histogram(observable: Observable, *, groups: bool = False) -> Any:
     return hist.Hist(*axes, storage=hist.storage.Weight(), name=observable.name)
 
 
-def flat_values(observable: Observable, events: ak.Array) -> tuple[Floats, NDArray[np.int64]]:
-    """All values (K,) of an observable and the number of the event of each (K,)."""
-    values, event = observable.flat(events)
-    return np.asarray(values, dtype=np.float64), np.asarray(event, dtype=np.int64)
+def flat_values(observable: Observable, events: ak.Array) -> Flat:
+    """All values (K,) of an observable, with the number of the event and the own weight of each (K,)."""
+    values, event, own = observable.flat(events)
+    return Flat(
+        np.asarray(values, dtype=np.float64),
+        np.asarray(event, dtype=np.int64),
+        None if own is None else np.asarray(own, dtype=np.float64),
+    )
+
+
+def group_sums(weights: Floats, group: NDArray[np.int64] | None) -> Floats:
+    """Sum of weights and of squared weights (2, GROUPS) of events in each group; all in the first if None."""
+    group = np.zeros(len(weights), dtype=np.int64) if group is None else group
+    return np.stack([np.bincount(group, weights**power, GROUPS) for power in (1, 2)])
+
+
+def per_event(
+    observables: Mapping[str, Observable],
+    histograms: Mapping[str, Any],
+    groups: Mapping[str, Any],
+    sums: Floats,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Histograms and groups, with those of weighted observables divided by the number of events.
+
+    Args:
+        observables: The observables.
+        histograms: Sums over events, by observable.
+        groups: The same in random groups.
+        sums: Sum of event weights and of squared ones in each group, from `group_sums`.
+    """
+    weighted = {n for n, o in observables.items() if o.weight is not None}
+    whole = sums.sum(axis=1)
+    return (
+        {n: _over(h, whole[:, None]) if n in weighted else h for n, h in histograms.items()},
+        {n: _over(h, sums[:, :, None]) if n in weighted else h for n, h in groups.items()},
+    )
+
+
+def _over(histogram: Any, sums: Floats) -> Any:
+    """A histogram per event; NaN for groups without events."""
+    result = histogram.copy()
+    view = result.view(flow=True)
+    total, squares = np.where(sums[0] > 0, sums, np.nan)
+    mean = view["value"] / total
+    # The number of events is not random: what all events have in common has no variance.
+    variance = view["variance"] / total**2 - mean**2 * squares / total**2
+    view["value"], view["variance"] = mean, np.maximum(variance, (_ROUNDING * mean) ** 2)
+    return result
 
 
 def fill(
-    values: Floats,
-    event: NDArray[np.int64],
+    flat: Flat,
     weights: Floats,
     histogram: Any,
     groups: Any = None,
     group: NDArray[np.int64] | None = None,
 ) -> int:
-    """Fills values with the weights of their events; returns how many of them are not finite.
+    """Fills values with their full weights; returns how many of them are not finite.
+
+    The variance of a bin is the sum over events of the squared sum of their weights in it, since the values
+    of one event are not independent.
 
     Args:
-        values: (K,).
-        event: Number of the event of each value (K,).
+        flat: Values (K,), numbers of events in ascending order (K,), weights (K,) or None.
         weights: Of the events (N,).
         histogram: Receives all values.
         groups: The same with an axis of groups before; receives all values, too.
         group: The group of each event (N,).
     """
-    good = np.isfinite(values)
+    values, event = flat.values, flat.index
+    entry_weights = flat.full_weight(weights)
+    good = np.isfinite(values) & np.isfinite(entry_weights)
     if not good.all():
-        values, event = values[good], event[good]
+        values, event, entry_weights = values[good], event[good], entry_weights[good]
     threads = _THREADS if len(values) > 500_000 else 1
     if isinstance(histogram.axes[0], hist.axis.Integer):
         # A float between two whole numbers belongs to the bin that begins with the lower one.
         values = np.floor(np.clip(values, -(2**31), 2**31 - 1)).astype(np.int64)
-    entry_weights = weights[event]
-    histogram.fill(values, weight=entry_weights, threads=threads)
-    if groups is not None and group is not None:
-        groups.fill(group[event], values, weight=entry_weights, threads=threads)
+    if len(event) > 1 and bool((event[1:] == event[:-1]).any()):
+        _fill_by_event(values, event, entry_weights, histogram, groups, group)
+    else:
+        histogram.fill(values, weight=entry_weights, threads=threads)
+        if groups is not None and group is not None:
+            groups.fill(group[event], values, weight=entry_weights, threads=threads)
     return int(len(good) - good.sum())
+
+
+def _fill_by_event(
+    values: Any,
+    event: NDArray[np.int64],
+    weights: Floats,
+    histogram: Any,
+    groups: Any,
+    group: NDArray[np.int64] | None,
+) -> None:
+    """Fills the sum of each event's weights in a bin as one entry."""
+    axis = histogram.axes[0]
+    size = axis.extent
+    place = np.asarray(axis.index(values)) + int(axis.traits.underflow)
+    sums = sparse.csr_array((weights, (event, place)), shape=(int(event[-1]) + 1, size))
+    sums.sum_duplicates()
+    place, content = sums.indices, sums.data
+    view = histogram.view(flow=True)
+    for name, power in (("value", 1), ("variance", 2)):
+        view[name] += np.bincount(place, content**power, size)
+    if groups is not None and group is not None:
+        rows = group[: sums.shape[0]].repeat(np.diff(sums.indptr))
+        view = groups.view(flow=True)
+        for name, power in (("value", 1), ("variance", 2)):
+            found = np.bincount(rows * size + place, content**power, GROUPS * size)
+            view[name] += found.reshape(GROUPS, size)
 
 
 def with_ranges(observables: Mapping[str, Any], events: ak.Array) -> dict[str, Observable]:
@@ -269,9 +350,9 @@ def with_ranges(observables: Mapping[str, Any], events: ak.Array) -> dict[str, O
     for name, given in observables.items():
         observable = given if isinstance(given, Observable) else from_config(given, name)
         if observable.range is None and observable.edges is None:
-            values, _ = flat_values(observable, events)
+            values, _, own = flat_values(observable, events)
             if not np.isfinite(values).any():
                 continue
-            observable = observable.with_range_from(values)
+            observable = observable.with_range_from(values, own)
         ready[name] = observable
     return ready
