@@ -31,9 +31,9 @@ def two_critics(column):
             CriticConfig(name="both", observables=("mass",), network=SMALL, weight=0.3),
         ),
         "penalties": (
-            Moments(observable="mass", weight=1e-4, target_mean=89.6, target_std=7.7),
-            MMD(observable="jet"),
-            Wasserstein(observable="mass", weight=0.1),
+            Moments(observables="mass", weight=1e-4, target_mean=89.6, target_std=7.7),
+            MMD(observables="jet"),
+            Wasserstein(observables="mass", weight=0.1),
         ),
     }
 
@@ -96,7 +96,7 @@ def test_observables_enter_critics_standardised_by_weighted_real_events(feature_
     batch = feature_batch(x, weight=weight)
     model.prepare(batch)
     physics = model.critics[1]
-    inputs = model._inputs(physics, batch, batch)
+    (inputs,) = physics.inputs(model._view(batch))
     values, present = inputs[:, :2], inputs[:, 2:]
     assert torch.equal(present[:, 0], torch.ones(5000))
     assert torch.equal(present[:, 1], (x[:, 2] > 0).float())
@@ -136,10 +136,10 @@ def test_weights_enter_the_real_side_and_with_a_context_the_generated_side_too(f
         model = build(context=size)
         batch = feature_batch(x, context=context if with_context else None, weight=weight)
         (term,) = model.loss("critic", batch, torch.Generator().manual_seed(1))
-        fake = model._generate(batch, torch.Generator().manual_seed(1))
+        fake = model._fake(batch, torch.Generator().manual_seed(1)).batch
         critic = model.critics[0]
-        real_loss = torch.nn.functional.softplus(-critic(batch.x, batch.context))
-        fake_loss = torch.nn.functional.softplus(critic(fake.x, batch.context))
+        real_loss = torch.nn.functional.softplus(-critic((batch.x,), batch.context))
+        fake_loss = torch.nn.functional.softplus(critic((fake.x,), batch.context))
         expected = (weight * real_loss).sum() / weight.sum()
         v = weight if with_context else torch.ones(64)
         expected = expected + (v * fake_loss).sum() / v.sum()
@@ -161,7 +161,7 @@ def test_wrong_recipes_are_refused_with_the_reason():
     with pytest.raises(RecipeError, match=r"critic 'c' names the observable 'mas'.*there are: none"):
         build(critics=(CriticConfig(name="c", observables=("mas",)),))
     with pytest.raises(RecipeError, match="penalty 'mmd_pt' names the observable 'pt'"):
-        build(penalties=(MMD(observable="pt"),))
+        build(penalties=(MMD(observables="pt"),))
     adapter = TypeAdapter(ModelConfig)
     for critic, message in (
         ({"features": False}, "sees nothing"),

@@ -9,10 +9,10 @@ from scipy import stats
 from hepgan.objectives import MMD, Moments, PenaltyConfig, Sample, Wasserstein
 
 PENALTIES = [
-    Moments(observable="m"),
-    Wasserstein(observable="m"),
-    Wasserstein(observable="m", order=2),
-    MMD(observable="m"),
+    Moments(observables="m"),
+    Wasserstein(observables="m"),
+    Wasserstein(observables="m", order=2),
+    MMD(observables="m"),
 ]
 IDS = [f"{p.kind}{getattr(p, 'order', '')}" for p in PENALTIES]
 
@@ -41,7 +41,7 @@ def test_penalties_are_far_larger_for_wrong_samples_than_for_true_halves(penalty
 
 
 def test_mmd_is_zero_on_average_at_the_truth():
-    penalty = MMD(observable="m")
+    penalty = MMD(observables="m")
     values = [
         float(penalty(sample(normal(100, seed=s)), sample(normal(100, seed=1000 + s)))) for s in range(200)
     ]
@@ -72,7 +72,7 @@ def test_opposite_weights_cancel_and_double_weights_count_twice(penalty):
 
 
 def test_mmd_with_weights_agrees_with_its_definition():
-    penalty = MMD(observable="m", widths=(0.7, 1.5), standardised=False)
+    penalty = MMD(observables="m", widths=(0.7, 1.5), standardised=False)
     x, y = normal(6).numpy(), normal(5, 1.0, seed=1).numpy()
     w, v = np.array([1, 2, -0.5, 1, 1, 1.5]), np.array([1, 0.5, 1, 2, 1])
 
@@ -98,10 +98,10 @@ def test_mmd_with_weights_agrees_with_its_definition():
 def test_w1_agrees_with_scipy_and_w2_with_the_normal_formula():
     x, y = normal(300, 5.0, 2.0), normal(200, 6.0, 1.0, seed=1)
     w, v = normal(300, seed=3).abs(), normal(200, seed=4).abs()
-    got = Wasserstein(observable="m", standardised=False)(Sample(x, w), Sample(y, v))
+    got = Wasserstein(observables="m", standardised=False)(Sample(x, w), Sample(y, v))
     assert float(got) == pytest.approx(stats.wasserstein_distance(x, y, w, v), rel=1e-12)
     exact = torch.from_numpy(stats.norm.ppf((np.arange(4000) + 0.5) / 4000))
-    squared = Wasserstein(observable="m", standardised=False, order=2)
+    squared = Wasserstein(observables="m", standardised=False, order=2)
     # W2^2 of two normal distributions: (difference of means)^2 + (difference of widths)^2
     assert float(squared(sample(exact), sample(0.5 + 3.0 * exact))) == pytest.approx(0.25 + 4.0, rel=1e-3)
     shifted = squared(sample(x), sample(x[torch.randperm(300)] + 2.0))
@@ -109,14 +109,14 @@ def test_w1_agrees_with_scipy_and_w2_with_the_normal_formula():
 
 
 def test_w1_in_units_of_the_real_width_does_not_depend_on_the_unit():
-    penalty = Wasserstein(observable="m")
+    penalty = Wasserstein(observables="m")
     x, y = normal(100), normal(100, 0.5, seed=1)
     torch.testing.assert_close(penalty(sample(x), sample(y)), penalty(sample(1e3 * x), sample(1e3 * y)))
 
 
 def test_moments_reach_for_given_targets():
     values = torch.tensor([88.0, 92.0], dtype=torch.float64)
-    penalty = Moments(observable="m", target_mean=89.6, target_std=7.7, mean_weight=2.0, std_weight=0.5)
+    penalty = Moments(observables="m", target_mean=89.6, target_std=7.7, mean_weight=2.0, std_weight=0.5)
     expected = 2.0 * (90.0 - 89.6) ** 2 + 0.5 * (2.0 - 7.7) ** 2
     assert float(penalty(sample(values + 5.0), sample(values))) == pytest.approx(expected)
 
@@ -133,7 +133,7 @@ def test_penalties_are_told_apart_by_kind_and_unknown_keys_are_errors():
     adapter = TypeAdapter(PenaltyConfig)
     penalty = adapter.validate_python({"kind": "mmd", "observable": "pt", "weight": 2, "widths": [1.0]})
     assert isinstance(penalty, MMD)
-    assert penalty.name == "mmd_pt"
+    assert penalty.term == "mmd_pt"
     with pytest.raises(ValidationError):
         adapter.validate_python({"kind": "mmd", "observable": "pt", "order": 2})
     with pytest.raises(ValidationError):

@@ -122,7 +122,7 @@ def test_a_gan_learns_the_weighted_distribution(feature_batch):
 
 
 def test_a_penalty_alone_moves_the_generator_to_its_target(feature_batch, column):
-    penalty = Moments(observable="m", target_mean=89.6, target_std=7.7)
+    penalty = Moments(observables="m", target_mean=89.6, target_std=7.7)
     model = gan(
         observables={"m": column(0, 85.0, 5.0)},
         penalties=(penalty,),
@@ -136,7 +136,7 @@ def test_a_penalty_alone_moves_the_generator_to_its_target(feature_batch, column
 
 
 def test_history_holds_every_term_gradient_rate_and_metric(feature_batch, column, tmp_path):
-    model = gan(observables={"m": column(0)}, penalties=(Moments(observable="m", weight=0.5),))
+    model = gan(observables={"m": column(0)}, penalties=(Moments(observables="m", weight=0.5),))
     config = TrainingConfig(steps=10, batch_size=64, evaluate_every=4, schedule=ScheduleConfig(kind="cosine"))
     history = Trainer(model, feature_batch(torch.randn(500, 1)), config, evaluate=lambda m: {"ks": 0.1}).run()
     losses = history.losses
@@ -242,9 +242,9 @@ def test_a_bad_number_stops_training_with_its_name_and_keeps_the_last_good_model
     original = model.loss
     calls = []
 
-    def loss(phase, batch, generator):
+    def loss(phase, batch, generator, share):
         calls.append(1)
-        terms = original(phase, batch, generator)
+        terms = original(phase, batch, generator, share)
         if len(calls) == 8:
             terms[0].value.data.fill_(bad)
         return terms
@@ -300,9 +300,9 @@ def test_every_event_comes_once_in_each_pass(feature_batch):
     seen = []
     original = model.loss
 
-    def loss(phase, batch, generator):
+    def loss(phase, batch, generator, share):
         seen.extend(batch.x[:, 0].tolist())
-        return original(phase, batch, generator)
+        return original(phase, batch, generator, share)
 
     model.loss = loss
     Trainer(model, feature_batch(torch.arange(60.0)[:, None]), TrainingConfig(steps=8, batch_size=15)).run()

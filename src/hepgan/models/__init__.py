@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hepgan.models.base import Model, Phase, TensorObservable
+from hepgan.models.base import Model, Phase
 from hepgan.models.config import (
     CriticConfig,
     FlowMatchingConfig,
     GANConfig,
     ModelConfig,
     OptimiserConfig,
+    SetConfig,
 )
+from hepgan.models.critic import Critic
 from hepgan.models.flow_matching import FlowMatching
-from hepgan.models.gan import GAN, Critic, Decode
+from hepgan.models.gan import GAN
 from hepgan.models.noise import BLOCK, gaussian, uniform
+from hepgan.models.view import Decode, TensorObservable
 
 __all__ = [
     "BLOCK",
@@ -28,6 +31,7 @@ __all__ = [
     "ModelConfig",
     "OptimiserConfig",
     "Phase",
+    "SetConfig",
     "build_model",
     "gaussian",
     "uniform",

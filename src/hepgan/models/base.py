@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +14,7 @@ from hepgan.features.batch import FeatureBatch
 from hepgan.models.config import OptimiserConfig
 from hepgan.objectives import Term
 
-__all__ = ["Model", "Phase", "TensorObservable", "in_chunks"]
-
-
-class TensorObservable(Protocol):
-    """The part of an observable that models need."""
-
-    def flat(self, events: Any) -> tuple[Tensor, Tensor]:
-        """All values (n,), and the number of the event of each."""
-
-    def dense(self, batch: Any, fill: float = 0.0) -> tuple[Tensor, Tensor | None]:
-        """One value for each event (N,), and where there is one (None: everywhere)."""
+__all__ = ["Model", "Phase", "in_chunks"]
 
 
 @dataclass(frozen=True)
@@ -63,13 +53,16 @@ class Model(nn.Module, ABC):
         """The parts of a training step, in order."""
 
     @abstractmethod
-    def loss(self, phase: str, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
-        """The terms that a phase minimises.
+    def loss(
+        self, phase: str, batch: FeatureBatch, generator: torch.Generator, share: float = 0.0
+    ) -> list[Term]:
+        """The terms that a phase minimises; none where there is nothing to do now.
 
         Args:
             phase: The phase's name.
             batch: Real events, with float32 features.
             generator: Draws all random numbers.
+            share: The share of the training that is done.
         """
 
     @abstractmethod
@@ -91,6 +84,26 @@ class Model(nn.Module, ABC):
 
     def prepare(self, data: FeatureBatch) -> None:
         """Take from the training events what the losses need, before the first step."""
+
+    def after_step(self, phase: str) -> None:
+        """Change the parameters of a phase after each of its steps, as clipping does."""
+
+    def diagnose(
+        self, batch: FeatureBatch, other: FeatureBatch, generator: torch.Generator, share: float
+    ) -> dict[str, float]:
+        """How far the terms of what makes events are from their floors; empty for a model without floors.
+
+        Args:
+            batch: Real events, with float32 features.
+            other: As many other real events.
+            generator: Draws all random numbers.
+            share: The share of the training that is done.
+
+        Returns:
+            Of each term ``name/value``, ``name/floor`` (the value with real events in place of generated
+            ones) and ``name/gradient`` (the norm of the gradient of the term with its weight).
+        """
+        return {}
 
 
 def in_chunks(

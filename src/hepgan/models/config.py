@@ -8,9 +8,16 @@ from pydantic import Field, model_validator
 
 from hepgan._config import Config
 from hepgan.networks import MLPConfig, NetworkConfig, ResidualConfig
-from hepgan.objectives import ADVERSARIAL, PenaltyConfig
+from hepgan.objectives import ADVERSARIAL, PenaltyConfig, TermSchedule
 
-__all__ = ["CriticConfig", "FlowMatchingConfig", "GANConfig", "ModelConfig", "OptimiserConfig"]
+__all__ = [
+    "CriticConfig",
+    "FlowMatchingConfig",
+    "GANConfig",
+    "ModelConfig",
+    "OptimiserConfig",
+    "SetConfig",
+]
 
 
 class OptimiserConfig(Config):
@@ -33,6 +40,24 @@ class OptimiserConfig(Config):
     weight_decay: float = Field(default=0.0, ge=0.0)
 
 
+class SetConfig(Config):
+    """What a critic sees of the objects of an event, in whatever order they come.
+
+    A network of each object's observables, summed over the objects. Weights of weighted observables are
+    not seen, unless they are named as observables of their own.
+
+    Attributes:
+        observables: Names of observables with a value for each object, all of the same objects, such as
+            mass and angle of all pairs; standardised by the real events.
+        network: The network of each object.
+        size: Columns of the sum.
+    """
+
+    observables: tuple[str, ...] = Field(min_length=1)
+    network: NetworkConfig = MLPConfig(widths=(64, 64))
+    size: int = Field(default=32, ge=1)
+
+
 class CriticConfig(Config):
     """A network that tells real from generated events.
 
@@ -40,30 +65,40 @@ class CriticConfig(Config):
         name: Its name in the history.
         features: Whether it sees the features, as the generator makes them.
         observables: Names of per-event observables that it sees, standardised by the real events.
+        sets: Sets of objects that it sees.
         context: Whether it sees the context: conditions and the discrete part.
         network: Its network.
-        loss: The adversarial loss.
+        loss: The adversarial loss: ``bce`` (non-saturating), ``bce_saturating``, ``lsgan``, ``wgan``
+            (weights clipped) or ``wgan_gp`` (gradient penalty).
         weight: The factor of its term in the generator's loss.
+        schedule: The part of the training in which its term counts; all of it if None. The critic itself
+            learns from the start until the end of this.
         steps: Its steps for each step of the generator.
         gradient_penalty: The factor of its gradient penalty; the loss's usual one if None.
+        r1: Twice the factor (usually called gamma) of the penalty on its slope at real events.
+        clip: The largest magnitude of its parameters, 0 for no limit; the loss's usual one if None.
         optimiser: Its optimiser; the training's if None.
     """
 
     name: str = Field(default="critic", pattern="^[A-Za-z_][A-Za-z0-9_]*$")
     features: bool = True
     observables: tuple[str, ...] = ()
+    sets: tuple[SetConfig, ...] = ()
     context: bool = True
     network: NetworkConfig = MLPConfig(widths=(128, 128, 128))
     loss: str = "bce"
     weight: float = 1.0
+    schedule: TermSchedule | None = None
     steps: int = Field(default=1, ge=1)
     gradient_penalty: float | None = Field(default=None, ge=0.0)
+    r1: float = Field(default=0.0, ge=0.0)
+    clip: float | None = Field(default=None, ge=0.0)
     optimiser: OptimiserConfig | None = None
 
     @model_validator(mode="after")
     def _check(self) -> CriticConfig:
-        if not (self.features or self.observables):
-            msg = f"critic {self.name!r} sees nothing: give it features or observables"
+        if not (self.features or self.observables or self.sets):
+            msg = f"critic {self.name!r} sees nothing: give it features, observables or sets"
             raise ValueError(msg)
         if self.name == "generator":
             msg = "a critic can't be called 'generator'"
@@ -72,6 +107,11 @@ class CriticConfig(Config):
             msg = f"unknown adversarial loss {self.loss!r}; there are {', '.join(sorted(ADVERSARIAL))}"
             raise ValueError(msg)
         return self
+
+    @property
+    def all_observables(self) -> tuple[str, ...]:
+        """All observables that it sees in one way or another."""
+        return (*self.observables, *(n for s in self.sets for n in s.observables))
 
 
 class GANConfig(Config):
@@ -94,7 +134,7 @@ class GANConfig(Config):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> GANConfig:
-        for names in ([c.name for c in self.critics], [p.name for p in self.penalties]):
+        for names in ([c.name for c in self.critics], [p.term for p in self.penalties]):
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
                 msg = f"two critics or penalties are called {twice[0]!r}"

@@ -50,7 +50,9 @@ class FlowMatching(Model):
         """One phase, of all parameters."""
         return (Phase("velocity", tuple(self.parameters()), optimiser=self.config.optimiser),)
 
-    def loss(self, phase: str, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
+    def loss(
+        self, phase: str, batch: FeatureBatch, generator: torch.Generator, share: float = 0.0
+    ) -> list[Term]:
         """The squared error of the velocity, of the features that exist.
 
         The sum over a batch is divided by its number of events and not by its sum of weights, which

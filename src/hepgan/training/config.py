@@ -53,6 +53,8 @@ class TrainingConfig(Config):
             model's default if None.
         gradient_clip: Largest norm of a phase's gradient; None for no limit.
         evaluate_every: Steps between evaluations; None for none.
+        diagnose_every: Steps between diagnoses of the generator's terms, with their floors and gradients;
+            0 for none, every 200th part of the training, but at least 100 steps, if None.
         max_time: Seconds after which training ends; None for no limit.
         validation_fraction: Share of the events that is kept out of training, for evaluations.
         selection: Which of the evaluated models is kept; the last if None.
@@ -67,6 +69,7 @@ class TrainingConfig(Config):
     ema: float | None = Field(default=None, ge=0.0, lt=1.0)
     gradient_clip: float | None = Field(default=None, gt=0.0)
     evaluate_every: int | None = Field(default=None, ge=1)
+    diagnose_every: int | None = Field(default=None, ge=0)
     max_time: float | None = Field(default=None, gt=0.0)
     validation_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     selection: SelectionConfig | None = None

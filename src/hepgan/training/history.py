@@ -68,6 +68,9 @@ class History:
         losses: For each step: every term (``phase/term``, without its weight), ``phase/total`` (with all
             weights), ``phase/gradient`` (its norm), ``lr`` (as a share of the highest).
         metrics: For each evaluation: the metrics.
+        diagnostics: For each diagnosis, of each of the generator's terms: ``term/value`` and
+            ``term/floor`` (between two batches of real events), without its weight, and
+            ``term/gradient`` (the norm of the gradient in the generator's parameters), with its weight.
         status: ``running``, ``finished`` (all steps), ``time`` (out of time), ``patience`` (no better
             model for long) or ``interrupted`` (by the user).
         best_step: The step of the model that was kept; None if it is the last.
@@ -78,6 +81,7 @@ class History:
     def __init__(self) -> None:
         self.losses = Table()
         self.metrics = Table()
+        self.diagnostics = Table()
         self.status = "running"
         self.best_step: int | None = None
         self.seconds = 0.0

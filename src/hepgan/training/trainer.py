@@ -30,7 +30,8 @@ __all__ = ["Trainer"]
 
 Evaluate = Callable[[Model], dict[str, float]]
 
-_FREE_TO_CHANGE = {"steps", "max_time", "checkpoint_every", "patience"}
+_FREE_TO_CHANGE = {"steps", "max_time", "checkpoint_every", "patience", "diagnose_every"}
+_TABLES = ("losses", "metrics", "diagnostics")
 
 
 class Trainer:
@@ -93,6 +94,10 @@ class Trainer:
             torch.Generator(d).manual_seed(seed + 1).get_state()
             for d in (torch.device("cpu"), *([self.device] if self._on_cuda else []))
         ]
+        self._diagnose_every = config.diagnose_every
+        if self._diagnose_every is None:
+            self._diagnose_every = max(100, config.steps // 200)
+        self._seed = seed
         self._batches = Batches(data, config.batch_size, self._generator)
         self._phases = model.phases
         self._settings = [p.optimiser or config.optimiser or model.default_optimiser for p in self._phases]
@@ -153,6 +158,8 @@ class Trainer:
                 events = (self._step - start_step) * self._batches.size
                 totals = {n: v for n, v in losses.items() if n.endswith("/total")}
                 progress.update(self._share(), self._step, events / (now - start), totals)
+                if self._diagnose_every and self._step % self._diagnose_every == 0:
+                    self._diagnose()
                 due = config.evaluate_every is not None and self._step % config.evaluate_every == 0
                 if due:
                     self._do_evaluate()
@@ -198,7 +205,9 @@ class Trainer:
         return row
 
     def _minimise(self, phase: Phase, optimiser: torch.optim.Optimizer) -> dict[str, float]:
-        terms = self.model.loss(phase.name, self._batches.next(), self._generator)
+        terms = self.model.loss(phase.name, self._batches.next(), self._generator, self._share())
+        if not terms:
+            return {}
         loss = total(terms)
         values = torch.stack([*(t.value.detach().to(loss.dtype) for t in terms), loss.detach()]).tolist()
         row = dict(zip([*(t.name for t in terms), "total"], values, strict=True))
@@ -215,6 +224,7 @@ class Trainer:
         if row["gradient"] > limit:
             torch.nn.utils.clip_grads_with_norm_(phase.parameters, limit, norm)
         optimiser.step()
+        self.model.after_step(phase.name)
         return row
 
     def _check(self, phase: Phase, name: str, value: float) -> None:
@@ -241,6 +251,22 @@ class Trainer:
             self._since_best = 0
         else:
             self._since_best += 1
+
+    def _diagnose(self) -> None:
+        """Add a row to the diagnostics, with random numbers of its own."""
+        data = self._batches.data
+        count = min(self._batches.size, len(data) // 2)
+        if not count:
+            return
+        own = (self._seed * 1_000_003 + self._step) % 2**63
+        generator = torch.Generator(self.device).manual_seed(own)
+        rows = torch.randperm(len(data), generator=generator, device=self.device)[: 2 * count]
+        self.model.eval()
+        with self._callers_randomness():
+            found = self.model.diagnose(data[rows[:count]], data[rows[count:]], generator, self._share())
+        self.model.train()
+        if found:
+            self.history.diagnostics.append(self._step, found)
 
     def _finish(self) -> None:
         self._mean.load(self._mean.mean if self._best is None else self._best)
@@ -269,7 +295,8 @@ class Trainer:
         if self._on_cuda:
             tensors["random/1"] = torch.cuda.get_rng_state(self.device)
         tensors["order"] = self._batches.order
-        for part, table in (("losses", self.history.losses), ("metrics", self.history.metrics)):
+        tables = {name: getattr(self.history, name) for name in _TABLES}
+        for part, table in tables.items():
             tensors |= {f"{part}/{n}": torch.from_numpy(c) for n, c in table.columns().items()}
         write_checkpoint(
             self._checkpoint,
@@ -282,10 +309,7 @@ class Trainer:
                 "best_step": self.history.best_step,
                 "seconds": self.history.seconds,
                 "seen": self.history.events,
-                "columns": {
-                    "losses": self.history.losses.names,
-                    "metrics": self.history.metrics.names,
-                },
+                "columns": {name: table.names for name, table in tables.items()},
             },
         )
 
@@ -312,8 +336,8 @@ class Trainer:
         self._generator.set_state(tensors["generator"])
         self._random_states = list(part("random/").values())
         self._batches.restore(tensors["order"], state["cursor"])
-        for name in ("losses", "metrics"):
-            columns = {n: tensors[f"{name}/{n}"].numpy() for n in state["columns"][name]}
+        for name in _TABLES:
+            columns = {n: tensors[f"{name}/{n}"].numpy() for n in state["columns"].get(name, ())}
             setattr(self.history, name, Table(columns))
         self._step = state["step"]
         self._since_best = state["since_best"]

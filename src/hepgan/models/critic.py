@@ -1,0 +1,195 @@
+"""Networks that tell real from generated events."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from hepgan.models.config import CriticConfig, SetConfig
+from hepgan.models.view import View
+from hepgan.networks import build_network
+from hepgan.objectives import ADVERSARIAL, Term, gradient_penalty, r1_penalty
+
+__all__ = ["Critic"]
+
+
+class Critic(nn.Module):
+    """A network that sees features, per-event observables and sets of objects of real and generated events.
+
+    Each observable takes two columns: its value, standardised by the real events, and whether the
+    event has one. The mask of the features isn't shown, since it follows from the context. Each set is
+    seen through a sum over its objects, so their order does not matter.
+
+    Args:
+        config: The recipe's choice.
+        size: Number of features D.
+        context_size: Columns of the context C.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: CriticConfig, *, size: int, context_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.loss = ADVERSARIAL[config.loss]
+        self.context_size = context_size if config.context else 0
+        self.penalty = (
+            self.loss.gradient_penalty if config.gradient_penalty is None else config.gradient_penalty
+        )
+        self.clip = self.loss.clip if config.clip is None else config.clip
+        plain = size * config.features + 2 * len(config.observables)
+        self.sets = nn.ModuleList(_SetEncoder(c) for c in config.sets)
+        inputs = plain + sum(c.size for c in config.sets)
+        self.network = build_network(config.network, inputs, 1, context=self.context_size)
+        self.register_buffer("mean", torch.zeros(len(config.observables)))
+        self.register_buffer("std", torch.ones(len(config.observables)))
+
+    @property
+    def sees_events(self) -> bool:
+        """Whether it sees more than features."""
+        return bool(self.config.observables or self.config.sets)
+
+    def inputs(self, view: View) -> tuple[Tensor, ...]:
+        """What it sees of a batch: (N, I) and, for each set, (N, M, d + 1)."""
+        x = view.batch.x
+        parts = [x] if self.config.features else []
+        if self.config.observables:
+            found = [view.dense(name) for name in self.config.observables]
+            there = torch.stack([t for _, t in found], dim=1).to(x.dtype)
+            values = torch.stack([v for v, _ in found], dim=1)
+            scaled = ((values - self.mean) / self.std).to(x.dtype)
+            parts += [scaled * there, there]
+        plain = torch.cat(parts, dim=1) if len(parts) != 1 and parts else parts[0] if parts else x[:, :0]
+        sets = [
+            encoder.scaled(view.elements(config.observables)).to(x.dtype)
+            for encoder, config in zip(self._encoders(), self.config.sets, strict=True)
+        ]
+        return (plain, *sets)
+
+    def forward(self, inputs: tuple[Tensor, ...], context: Tensor) -> Tensor:
+        """The outputs (N,) for what it sees and the context (N, C)."""
+        plain, *sets = inputs
+        seen = [encoder(elements) for encoder, elements in zip(self._encoders(), sets, strict=True)]
+        joined = torch.cat((plain, *seen), dim=1) if seen else plain
+        output: Tensor = self.network(joined, context if self.context_size else None)
+        return output.squeeze(1)
+
+    def terms(
+        self,
+        real: tuple[Tensor, ...],
+        fake: tuple[Tensor, ...],
+        context: Tensor,
+        weights: tuple[Tensor, Tensor | None],
+        generator: torch.Generator,
+    ) -> list[Term]:
+        """What the critic minimises.
+
+        Args:
+            real: What it sees of N real events.
+            fake: What it sees of N generated events.
+            context: The context of both (N, C).
+            weights: The event weights (N,) of both; None for 1.
+            generator: Draws random numbers.
+        """
+        name = self.config.name
+        both = tuple(torch.cat(pair) for pair in zip(*_aligned(real, fake), strict=True))
+        good, bad = self(both, torch.cat((context, context))).chunk(2)
+        terms = [Term(name, self.loss.critic(good, bad, *weights))]
+
+        def output(inputs: tuple[Tensor, ...]) -> Tensor:
+            result: Tensor = self(inputs, context)
+            return result
+
+        if self.penalty:
+            value = gradient_penalty(output, *_aligned(real, fake), generator)
+            terms.append(Term(f"{name}_gradient_penalty", value, self.penalty))
+        if self.config.r1:
+            terms.append(Term(f"{name}_r1", r1_penalty(output, real, weights[0]), 0.5 * self.config.r1))
+        return terms
+
+    @torch.no_grad()
+    def clip_parameters(self) -> None:
+        """Bring the parameters into their limits, if the loss has any."""
+        if self.clip:
+            for parameter in self.parameters():
+                parameter.clamp_(-self.clip, self.clip)
+
+    def standardise(self, view: View) -> None:
+        """Take mean and standard deviation of the observables from real events."""
+        weight = view.batch.weight if view.weight is None else view.weight
+        if self.config.observables:
+            found = [view.dense(name) for name in self.config.observables]
+            values, there = (torch.stack(part, dim=1) for part in zip(*found, strict=True))
+            mean, std = _moments(values, weight[:, None] * there)
+            self.mean.copy_(mean)
+            self.std.copy_(std)
+        for encoder, config in zip(self._encoders(), self.config.sets, strict=True):
+            encoder.standardise(view.elements(config.observables), weight)
+
+    def _encoders(self) -> list[_SetEncoder]:
+        return cast("list[_SetEncoder]", list(self.sets))
+
+
+class _SetEncoder(nn.Module):
+    """The sum over objects of a network of each, in units of the mean number of objects.
+
+    Reference: Zaheer et al., Deep sets, arXiv:1703.06114.
+    """
+
+    mean: Tensor
+    std: Tensor
+    count: Tensor
+
+    def __init__(self, config: SetConfig) -> None:
+        super().__init__()
+        columns = len(config.observables)
+        self.network = build_network(config.network, columns, config.size)
+        self.register_buffer("mean", torch.zeros(columns))
+        self.register_buffer("std", torch.ones(columns))
+        self.register_buffer("count", torch.ones(()))
+
+    def scaled(self, elements: Tensor) -> Tensor:
+        """Elements (N, M, d + 1) with values in units of the real events'."""
+        values, there = elements[..., :-1], elements[..., -1:]
+        return torch.cat(((values - self.mean) / self.std * there, there), dim=2)
+
+    def forward(self, elements: Tensor) -> Tensor:
+        """The sums (N, size) over scaled elements (N, M, d + 1)."""
+        number, most, columns = elements.shape
+        each = self.network(elements[..., :-1].reshape(number * most, columns - 1))
+        summed: Tensor = (each.reshape(number, most, -1) * elements[..., -1:]).sum(dim=1)
+        return summed / self.count
+
+    def standardise(self, elements: Tensor, weight: Tensor) -> None:
+        there = elements[..., -1]
+        full = weight[:, None] * there
+        mean, std = _moments(elements[..., :-1].flatten(0, 1), full.reshape(-1, 1))
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+        self.count.copy_(there.sum(dim=1).mean().clamp_min(1.0))
+
+
+def _moments(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of columns (n, d), with weights (n, d or 1); 0 and 1 without values."""
+    norm = weight.sum(dim=0)
+    norm = torch.where(norm > 0.0, norm, torch.ones_like(norm))
+    mean = (weight * values).sum(dim=0) / norm
+    variance = (weight * (values - mean).square()).sum(dim=0) / norm
+    return mean, torch.where(variance > 0.0, variance, torch.ones_like(variance)).sqrt()
+
+
+def _aligned(
+    real: tuple[Tensor, ...], fake: tuple[Tensor, ...]
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Both with equally many places for objects."""
+
+    def padded(tensor: Tensor, like: Tensor) -> Tensor:
+        if tensor.ndim == 2 or tensor.shape[1] >= like.shape[1]:
+            return tensor
+        return nn.functional.pad(tensor, (0, 0, 0, like.shape[1] - tensor.shape[1]))
+
+    pairs = list(zip(real, fake, strict=True))
+    return tuple(padded(r, f) for r, f in pairs), tuple(padded(f, r) for r, f in pairs)

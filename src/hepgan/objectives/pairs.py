@@ -1,0 +1,263 @@
+"""Weighted sums over pairs of values of different events, and the kernels in them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from hepgan.objectives.samples import Sample, sums_of_events
+
+__all__ = [
+    "BreitWigner",
+    "Distance",
+    "Gaussian",
+    "Kernel",
+    "RationalQuadratic",
+    "absolute_mean",
+    "kernel_mean",
+]
+
+_CHUNK = 2**17
+"""Pairs at a time: few enough to stay in a core's cache."""
+
+
+class Kernel(ABC):
+    """A function of the squared distance of two values."""
+
+    @abstractmethod
+    def __call__(self, squared: Tensor) -> Tensor:
+        """The kernel of squared distances."""
+
+    @abstractmethod
+    def slope(self, squared: Tensor, value: Tensor) -> Tensor:
+        """Its derivative in the squared distance, given its value."""
+
+
+@dataclass(frozen=True)
+class Gaussian(Kernel):
+    """exp(-u^2 / 2 width^2)."""
+
+    width: float
+
+    def __call__(self, squared: Tensor) -> Tensor:
+        """The kernel of squared distances."""
+        return torch.exp(squared * (-0.5 / self.width**2))
+
+    def slope(self, squared: Tensor, value: Tensor) -> Tensor:
+        """-k / 2 width^2."""
+        return value * (-0.5 / self.width**2)
+
+
+@dataclass(frozen=True)
+class BreitWigner(Kernel):
+    """width^2 / (u^2 + width^2)."""
+
+    width: float
+
+    def __call__(self, squared: Tensor) -> Tensor:
+        """The kernel of squared distances."""
+        return self.width**2 / (squared + self.width**2)
+
+    def slope(self, squared: Tensor, value: Tensor) -> Tensor:
+        """-k^2 / width^2."""
+        return value.square() * (-1.0 / self.width**2)
+
+
+@dataclass(frozen=True)
+class RationalQuadratic(Kernel):
+    """(1 + u^2 / 2 alpha width^2)^-alpha, a Gaussian with tails."""
+
+    width: float
+    alpha: float = 1.0
+
+    def __call__(self, squared: Tensor) -> Tensor:
+        """The kernel of squared distances."""
+        return (1.0 + squared / (2.0 * self.alpha * self.width**2)) ** -self.alpha
+
+    def slope(self, squared: Tensor, value: Tensor) -> Tensor:
+        """-k / (2 width^2 + u^2 / alpha)."""
+        return -value / (2.0 * self.width**2 + squared / self.alpha)
+
+
+@dataclass(frozen=True)
+class Distance(Kernel):
+    """|u|, the negative of the energy distance's kernel."""
+
+    def __call__(self, squared: Tensor) -> Tensor:
+        """The kernel of squared distances."""
+        return squared.sqrt()
+
+    def slope(self, squared: Tensor, value: Tensor) -> Tensor:
+        """1 / 2 |u|; 0 at 0."""
+        return torch.where(value > 0.0, 0.5 / value, 0.0)
+
+
+def kernel_mean(kernels: tuple[Kernel, ...], a: Sample, b: Sample | None = None) -> Tensor:
+    """The weighted mean of the kernels' mean over pairs of values of different events; a scalar.
+
+    All pairs enter, in chunks, so memory does not grow with their number.
+
+    Args:
+        kernels: The kernels.
+        a: The first value of each pair.
+        b: The second; of the same sample if None.
+    """
+    norm = _norm(a, b)
+    if norm is None:
+        return a.values.sum() * 0.0
+    other = a if b is None else b
+    event_a, event_b = _events(a, b)
+    result: Tensor = _PairSum.apply(  # type: ignore[no-untyped-call]
+        _columns(a), _columns(other), a.weight, other.weight, event_a, event_b, kernels, b is None
+    )
+    return result / norm
+
+
+def absolute_mean(a: Sample, b: Sample | None = None) -> Tensor:
+    """The weighted mean of the distance |x - y| over pairs of values (n,) of different events; a scalar.
+
+    The cost is that of sorting.
+
+    Args:
+        a: The first value of each pair.
+        b: The second; of the same sample if None.
+    """
+    norm = _norm(a, b)
+    if norm is None:
+        return a.values.sum() * 0.0
+    event_a, event_b = _events(a, b)
+    if b is None:
+        whole = _absolute_sum(a.values, a.weight)
+        # A value has no distance from itself.
+        return (whole if a.event is None else whole - _absolute_sum(a.values, a.weight, event_a)) / norm
+    values, weight = torch.cat((a.values, b.values)), torch.cat((a.weight, b.weight))
+    between = (
+        _absolute_sum(values, weight) - _absolute_sum(a.values, a.weight) - _absolute_sum(b.values, b.weight)
+    )
+    if event_a is not None and event_b is not None:
+        same = _absolute_sum(values, weight, torch.cat((event_a, event_b)))
+        same = same - _absolute_sum(a.values, a.weight, event_a) - _absolute_sum(b.values, b.weight, event_b)
+        between = between - same
+    return 0.5 * between / norm
+
+
+def _columns(sample: Sample) -> Tensor:
+    return sample.values if sample.values.ndim == 2 else sample.values[:, None]
+
+
+def _events(a: Sample, b: Sample | None) -> tuple[Tensor | None, Tensor | None]:
+    """The events of both; None for both where events of the two samples have nothing in common."""
+    if b is None:
+        event = a.event
+        if event is None:
+            event = torch.arange(len(a.weight), device=a.weight.device)
+        return event, event
+    return (None, None) if a.event is None or b.event is None else (a.event, b.event)
+
+
+def _norm(a: Sample, b: Sample | None) -> Tensor | None:
+    """The sum of the weights of all pairs; None if it isn't positive."""
+    event_a, event_b = _events(a, b)
+    other = a if b is None else b
+    norm = a.weight.sum() * other.weight.sum()
+    if event_a is not None and event_b is not None:
+        size = 1 + max(int(event_a.max()), int(event_b.max()))
+        first = sums_of_events(a.weight, event_a, size)
+        second = first if b is None else sums_of_events(b.weight, event_b, size)
+        norm = norm - first @ second
+    # What is left of a single event is rounding.
+    least = 1e-9 * float(a.weight.detach().abs().sum() * other.weight.detach().abs().sum())
+    return norm if float(norm.detach()) > least else None
+
+
+def _absolute_sum(values: Tensor, weight: Tensor, event: Tensor | None = None) -> Tensor:
+    """The sum of w_i w_j |x_i - x_j| over all i and j, or over those of the same event."""
+    order = torch.argsort(values)
+    if event is None:
+        x, below = values[order], torch.cumsum(weight[order], dim=0)
+        left = below[:-1]
+        return 2.0 * (x.diff() * left * (below[-1:] - left)).sum()
+    order = order[torch.argsort(event[order], stable=True)]
+    x, w, e = values[order], weight[order], event[order].contiguous()
+    below = torch.cumsum(w, dim=0)
+    first, last = torch.searchsorted(e, e), torch.searchsorted(e, e, right=True) - 1
+    start = (below - w)[first]
+    left, whole = below - start, below[last] - start
+    gap = torch.where(e.diff() == 0, x.diff(), torch.zeros_like(x[1:]))
+    return 2.0 * (gap * (left * (whole - left))[:-1]).sum()
+
+
+class _PairSum(torch.autograd.Function):
+    """The sum of a_i b_j k(|x_i - y_j|^2) over pairs of different events.
+
+    Gradients come with the values, chunk by chunk, so that no array of all pairs is ever kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        a: Tensor,
+        b: Tensor,
+        event_x: Tensor | None,
+        event_y: Tensor | None,
+        kernels: tuple[Kernel, ...],
+        same: bool,
+    ) -> Tensor:
+        """The sum; x and y may be the same sample, whose gradients then all go to x."""
+        need_x, need_y, need_a, need_b = ctx.needs_input_grad[:4]
+        need_y, need_b = need_y and not same, need_b and not same
+        grad_x, grad_y, grad_b = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(b)
+        potential = torch.empty_like(a)
+        square_y = y.square().sum(dim=1)
+        rows = max(1, _CHUNK // len(y))
+        for i in range(0, len(x), rows):
+            part = slice(i, i + rows)
+            squared = _squared(x[part], y, square_y)
+            apart = None
+            if event_x is not None and event_y is not None:
+                apart = event_x[part, None] != event_y
+            value, slope = torch.zeros_like(squared), torch.zeros_like(squared)
+            for kernel in kernels:
+                k = kernel(squared)
+                value += k
+                if need_x or need_y:
+                    slope += kernel.slope(squared, k)
+            if apart is not None:
+                value *= apart
+                slope *= apart
+            potential[part] = value @ b / len(kernels)
+            if need_b:
+                grad_b += a[part] @ value / len(kernels)
+            if need_x or need_y:
+                slope *= (2.0 / len(kernels)) * a[part, None] * b
+                if need_x:
+                    grad_x[part] = x[part] * slope.sum(dim=1)[:, None] - slope @ y
+                if need_y:
+                    grad_y += y * slope.sum(dim=0)[:, None] - slope.T @ x[part]
+        twice = 2.0 if same else 1.0
+        ctx.save_for_backward(
+            twice * grad_x if need_x else None,
+            grad_y if need_y else None,
+            twice * potential if need_a else None,
+            grad_b if need_b else None,
+        )
+        return a @ potential
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients that were found on the way."""
+        return (*(None if g is None else grad * g for g in ctx.saved_tensors), None, None, None, None)
+
+
+def _squared(x: Tensor, y: Tensor, square_y: Tensor) -> Tensor:
+    if x.shape[1] == 1:
+        return (x - y.T).square()
+    return (x.square().sum(dim=1)[:, None] + square_y - 2.0 * (x @ y.T)).clamp_min(0.0)

@@ -1,0 +1,91 @@
+"""Weighted values of observables, as penalties compare them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Circumstances", "Sample", "moments", "spread", "sums_of_events", "width"]
+
+
+class Sample(NamedTuple):
+    """Values of one observable, or of several together.
+
+    Values of one event are not independent, and events of equal number in a real and a generated sample
+    share their context, so neither make pairs where a mean over independent pairs is due.
+
+    Attributes:
+        values: (n,) values, or (n, d) of d observables, in the observables' units.
+        weight: (n,) their weights: the event's, times the value's own if it has one; negative ones too.
+        event: (n,) the number of the event of each; each is an event of its own if None.
+        event_weight: (N,) the weights of all events; ``weight`` if None.
+    """
+
+    values: Tensor
+    weight: Tensor
+    event: Tensor | None = None
+    event_weight: Tensor | None = None
+
+    def double(self) -> Sample:
+        """The same sample in float64."""
+        weight = None if self.event_weight is None else self.event_weight.double()
+        return Sample(self.values.double(), self.weight.double(), self.event, weight)
+
+    def first(self, count: int) -> Sample:
+        """Its first values."""
+        if count >= len(self.values):
+            return self
+        event = None if self.event is None else self.event[:count]
+        return Sample(self.values[:count], self.weight[:count], event, self.event_weight)
+
+
+class Circumstances(NamedTuple):
+    """What a penalty may depend on besides the samples.
+
+    Attributes:
+        share: The share of the training that is done.
+        generator: Draws random numbers; torch's global one if None.
+        edges: (bins + 1,) edges of the observable's own histogram, if it has one.
+    """
+
+    share: float = 0.0
+    generator: torch.Generator | None = None
+    edges: Tensor | None = None
+
+
+def moments(sample: Sample) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, () or (d,)."""
+    weight = sample.weight if sample.values.ndim == 1 else sample.weight[:, None]
+    total = sample.weight.sum()
+    mean = (weight * sample.values).sum(dim=0) / total
+    variance = (weight * (sample.values - mean).square()).sum(dim=0) / total
+    # Negative weights can make the variance negative in a small batch; a collapsed sample has none.
+    return mean, variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
+
+
+def spread(real: Sample) -> Tensor:
+    """The standard deviation () or (d,), and 1 where there is none; without gradient."""
+    _, std = moments(Sample(real.values.detach(), real.weight.detach()))
+    return torch.where(std > 1e-12, std, torch.ones_like(std))
+
+
+def width(sample: Sample) -> Tensor:
+    """Half the range from 16% to 84% of the values, averaged over columns; a scalar without gradient.
+
+    Tails do not widen it; for a normal distribution it is the standard deviation.
+    """
+    columns = sample.values.detach().reshape(len(sample.values), -1)
+    x, order = torch.sort(columns, dim=0)
+    level = torch.cumsum(sample.weight.detach()[order], dim=0) / sample.weight.detach().sum()
+    # With negative weights the cumulative distribution isn't monotone; its running maximum is.
+    level = level.cummax(dim=0).values.T.contiguous()
+    at = torch.searchsorted(level, level.new_tensor([0.16, 0.84]).expand(len(level), 2).contiguous())
+    low, high = x.T.gather(1, at.clamp_max(len(x) - 1)).unbind(1)
+    return 0.5 * (high - low).mean()
+
+
+def sums_of_events(values: Tensor, event: Tensor, size: int) -> Tensor:
+    """Sums (size,) of the values (n,) of each event."""
+    return values.new_zeros(size).index_add(0, event, values)
