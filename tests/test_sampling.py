@@ -60,7 +60,7 @@ def test_events_depend_on_their_number_alone(toy_generator, whole, workers, n, f
 
 
 def test_pieces_are_the_same_events_without_copies(toy_generator, whole):
-    pieces = list(sampler(toy_generator).pieces(BLOCK + 10, first=BLOCK - 10, workers=2))
+    pieces = list(sampler(toy_generator).pieces(BLOCK + 10, lambda e: e, first=BLOCK - 10, workers=2))
     assert [len(p) for p in pieces] == [10, BLOCK]
     assert_same(EventBatch.concatenate(pieces), whole[BLOCK - 10 : 2 * BLOCK])
 

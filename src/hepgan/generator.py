@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import awkward as ak
 import torch
@@ -32,6 +32,8 @@ MAX_POOL = 20_000
 
 STEP = 100_000
 """Events in a batch: enough to make what is done for each batch cheap, few enough for any memory."""
+
+T = TypeVar("T")
 
 
 class EventGenerator:
@@ -244,7 +246,7 @@ class EventGenerator:
         *,
         seed: int = 0,
         first: int = 0,
-        step: int | None = STEP,
+        step: int = STEP,
         condition: Mapping[str, Any] | None = None,
         workers: int | None = None,
     ) -> Generator[EventBatch, None, None]:
@@ -254,8 +256,7 @@ class EventGenerator:
             n: Number of events.
             seed: As in ``generate``.
             first: Number of the first event, which a shard begins with.
-            step: Events in a batch; None for batches as they come, of up to 4096 events, which spares
-                copies.
+            step: Events in a batch.
             condition: As in ``generate``; arrays are indexed by event number.
             workers: Threads.
 
@@ -263,22 +264,53 @@ class EventGenerator:
             InputError: If a condition is not one of the model's, or has too few values.
             ValueError: If a number is out of range.
         """
-        for name, value, least in (
-            ("n", n, 1),
-            ("first", first, 0),
-            ("step", step, 1),
-            ("workers", workers, 1),
-        ):
+        sampler = self._checked(n, seed, first, condition, step=step, workers=workers)
+        return sampler.iterate(n, first=first, step=step, workers=workers)
+
+    def pieces(
+        self,
+        n: int,
+        convert: Callable[[EventBatch], T],
+        *,
+        seed: int = 0,
+        first: int = 0,
+        condition: Mapping[str, Any] | None = None,
+        workers: int | None = None,
+    ) -> Generator[T, None, None]:
+        """Generates events as ``iterate`` does, and converts them in the threads that make them.
+
+        Args:
+            n: Number of events.
+            convert: What to make of each batch, of up to 4096 events; called by several threads at once. It
+                must not keep the tensors for a backward pass, for they are made in inference mode.
+            seed: As in ``generate``.
+            first: Number of the first event.
+            condition: As in ``iterate``.
+            workers: Threads.
+
+        Returns:
+            What ``convert`` made of the batches, in the order of the events.
+
+        Raises:
+            InputError: If a condition is not one of the model's, or has too few values.
+            ValueError: If a number is out of range.
+        """
+        sampler = self._checked(n, seed, first, condition, workers=workers)
+        return sampler.pieces(n, convert, first=first, workers=workers, inference=True)
+
+    def _checked(
+        self, n: int, seed: int, first: int, condition: Mapping[str, Any] | None, **others: int | None
+    ) -> Sampler:
+        """The sampler of events ``first`` ... ``first + n - 1``, if the numbers are in range."""
+        for name, value in {"n": n, "first": first, **others}.items():
+            least = 0 if name == "first" else 1
             if value is not None and value < least:
                 msg = f"{name} must be at least {least}, not {value}"
                 raise ValueError(msg)
         if not 0 <= seed < 2**64:
             msg = f"seed must be from 0 to 2^64 - 1, not {seed}"
             raise ValueError(msg)
-        sampler = _sampler(self._fitted, seed=seed, condition=condition, size=first + n)
-        if step is None:
-            return sampler.pieces(n, first=first, workers=workers)
-        return sampler.iterate(n, first=first, step=step, workers=workers)
+        return _sampler(self._fitted, seed=seed, condition=condition, size=first + n)
 
     # ------------------------------------------------------------------ keeping
 

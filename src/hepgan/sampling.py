@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ MAX_ATTEMPTS = 100
 
 AHEAD = 8
 """Blocks for each worker that may wait to be taken, so that workers go on while a batch is written."""
+
+T = TypeVar("T")
 
 
 class Conditions:
@@ -223,18 +225,24 @@ class Sampler:
             last: Number after the last block.
             workers: Threads, each with one core; by default one for each core (one on a GPU).
         """
+        return self._mapped(self.block, first, last, workers)
+
+    def _mapped(
+        self, make: Callable[[int], T], first: int, last: int, workers: int | None
+    ) -> Generator[T, None, None]:
+        """What ``make`` makes of the numbers ``first`` ... ``last - 1``, in order, in several threads."""
         if self.device.type != "cpu":
-            yield from map(self.block, range(first, last))
+            yield from map(make, range(first, last))
             return
         count = min(workers or _cores(), last - first)
         # What torch does in a thread of its own is set there; but new threads of others take it over.
         threads = torch.get_num_threads()
-        pending: deque[Future[EventBatch]] = deque()
+        pending: deque[Future[T]] = deque()
         try:
             with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 try:
                     for number in range(first, last):
-                        pending.append(pool.submit(self.block, number))
+                        pending.append(pool.submit(make, number))
                         if len(pending) > AHEAD * count:
                             yield pending.popleft().result()
                     while pending:
@@ -246,16 +254,33 @@ class Sampler:
             torch.set_num_threads(threads)
 
     def pieces(
-        self, n: int, *, first: int = 0, workers: int | None = None
-    ) -> Generator[EventBatch, None, None]:
-        """Events ``first`` ... ``first + n - 1`` in the pieces in which they are made, a block or less."""
+        self,
+        n: int,
+        convert: Callable[[EventBatch], T],
+        *,
+        first: int = 0,
+        workers: int | None = None,
+        inference: bool = False,
+    ) -> Generator[T, None, None]:
+        """Events ``first`` ... ``first + n - 1`` in the pieces in which they are made, a block or less.
+
+        Args:
+            n: Number of events.
+            convert: What to make of a piece, done by the thread that has just made it: its numbers are in
+                that core's cache, and the caller's thread is spared the work.
+            first: Number of the first event.
+            workers: As in :meth:`blocks`.
+            inference: Whether to spare torch's book-keeping, without which no gradient can be had later.
+        """
         start, stop = first, first + n
-        number = start // BLOCK
-        with closing(self.blocks(number, -(-stop // BLOCK), workers)) as blocks:
-            for events in blocks:
+
+        def made(number: int) -> T:
+            with torch.inference_mode(inference):
+                events = self.block(number)
                 low, high = max(start - number * BLOCK, 0), min(stop - number * BLOCK, BLOCK)
-                number += 1
-                yield events if high - low == BLOCK else events[low:high]
+                return convert(events if high - low == BLOCK else events[low:high])
+
+        return self._mapped(made, start // BLOCK, -(-stop // BLOCK), workers)
 
     def iterate(
         self, n: int, *, first: int = 0, step: int = 100_000, workers: int | None = None
@@ -263,7 +288,7 @@ class Sampler:
         """Events ``first`` ... ``first + n - 1``, ``step`` at a time (the last batch may be smaller)."""
         held: list[EventBatch] = []
         size = 0
-        with closing(self.pieces(n, first=first, workers=workers)) as pieces:
+        with closing(self.pieces(n, _same, first=first, workers=workers)) as pieces:
             for events in pieces:
                 held.append(events)
                 size += len(events)
@@ -308,6 +333,10 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _same(events: EventBatch) -> EventBatch:
+    return events
 
 
 def _concatenate(batches: list[EventBatch]) -> EventBatch:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 import awkward as ak
 import numpy as np
+from numpy.typing import NDArray
 
 from hepgan._files import claim
 from hepgan.errors import OutputError
@@ -26,6 +28,17 @@ from hepgan.events.schema import EventSchema, Field
 __all__ = ["EventWriter", "write_events"]
 
 Format: TypeAlias = Literal["ttree", "rntuple", "parquet"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Events as columns in the types of a file's branches; what `EventWriter.prepare` gives."""
+
+    columns: dict[str, Column]
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
 
 
 class EventWriter:
@@ -103,11 +116,23 @@ class EventWriter:
         with self._guarded():
             self._sink = FORMATS[chosen](self._temporary, branches, tree or self.schema.tree, title, level)
 
-    def extend(self, events: ak.Array | EventBatch) -> None:
-        """Adds events.
+    def prepare(self, events: ak.Array | EventBatch) -> Prepared:
+        """Events as this file takes them, for `extend`; any thread may do it, several at once.
 
         Args:
             events: Events as `read_events` gives them, or a batch of tensors.
+
+        Raises:
+            InputError: If the events lack something that the schema has.
+            OutputError: If they hold what the file cannot.
+        """
+        return Prepared(self._columns(events), len(events))
+
+    def extend(self, events: ak.Array | EventBatch | Prepared) -> None:
+        """Adds events.
+
+        Args:
+            events: Events as `read_events` gives them, or a batch of tensors, or either prepared.
 
         Raises:
             InputError: If the events lack something that the schema has.
@@ -118,10 +143,10 @@ class EventWriter:
             msg = f"{self.path}: the writer is closed"
             raise ValueError(msg)
         with self._guarded():
-            columns, size = self._columns(events)
-            if size:
-                self._pending.append(columns)
-                self._waiting += size
+            prepared = events if isinstance(events, Prepared) else self.prepare(events)
+            if len(prepared):
+                self._pending.append(prepared.columns | self._identified(prepared))
+                self._waiting += len(prepared)
             if self._waiting >= self._batch:
                 self._flush(whole=False)
 
@@ -179,7 +204,8 @@ class EventWriter:
             message = f"cannot be written: {error.strerror or error}"
             raise OutputError(message, file=self.path) from error
 
-    def _columns(self, events: ak.Array | EventBatch) -> tuple[dict[str, Column], int]:
+    def _columns(self, events: ak.Array | EventBatch) -> dict[str, Column]:
+        """All columns, but for identifiers that the events don't have."""
         size = len(events)
         columns = (
             _from_batch(events, self._given) if isinstance(events, EventBatch) else self._buffers(events)
@@ -196,15 +222,22 @@ class EventWriter:
         for f in self.schema.scalars:
             result[f.branch] = _cast(columns.get(f.branch, np.ones(size)), f, f.branch, self.path)
         for f in self.schema.identifiers:
-            values = columns.get(f.branch)
-            if values is None:
-                number = {"run": self._run, "event": 0}.get(f.name, 1)
-                values = np.full(size, number, np.uint64)
+            if f.branch in columns:
+                result[f.branch] = _cast(columns[f.branch], f, f.branch, self.path)
+        return result
+
+    def _identified(self, prepared: Prepared) -> dict[str, Column]:
+        """The identifiers that these events, the next ones, don't have."""
+        result: dict[str, Column] = {}
+        size = len(prepared)
+        for f in self.schema.identifiers:
+            if f.branch not in prepared.columns:
+                values: Numbers = np.full(size, self._run if f.name == "run" else 1, np.uint64)
                 if f.name == "event":
-                    values = values + np.arange(self._next, self._next + size, dtype=np.uint64)
-            result[f.branch] = _cast(values, f, f.branch, self.path)
+                    values = np.arange(self._next, self._next + size, dtype=np.uint64)
+                result[f.branch] = _cast(values, f, f.branch, self.path)
         self._next += size
-        return result, size
+        return result
 
     def _buffers(self, events: ak.Array) -> dict[str, Column]:
         columns: dict[str, Column] = {}
@@ -235,11 +268,7 @@ class EventWriter:
         """Writes all full batches, and with ``whole`` what is left, too."""
         if self._sink is None or not self._pending:
             return
-        joined = (
-            self._pending[0]
-            if len(self._pending) == 1
-            else {b: concatenated([c[b] for c in self._pending]) for b in self._pending[0]}
-        )
+        joined = self._pending[0] if len(self._pending) == 1 else _joined(self._pending)
         at = 0
         while self._waiting - at >= self._batch or (whole and at < self._waiting):
             end = min(at + self._batch, self._waiting)
@@ -328,6 +357,23 @@ def _remove(path: Path) -> None:
 def _from_batch(batch: EventBatch, schema: EventSchema) -> dict[str, Column]:
     same = EventBatch(schema, batch.collections, batch.scalars, size=len(batch))
     return to_columns(same)
+
+
+def _joined(pieces: Sequence[dict[str, Column]]) -> dict[str, Column]:
+    """The events of several pieces, one piece after another; lists with common offsets keep them so."""
+    shared: dict[tuple[int, ...], NDArray[np.int64]] = {}
+    result: dict[str, Column] = {}
+    for name in pieces[0]:
+        values = [p[name] for p in pieces]
+        lists = [v for v in values if isinstance(v, Jagged)]
+        key = tuple(id(v.offsets) for v in lists)
+        if key in shared:
+            result[name] = Jagged(shared[key], np.concatenate([v.content for v in lists]))
+            continue
+        joined = result[name] = concatenated(values)
+        if isinstance(joined, Jagged):
+            shared[key] = joined.offsets
+    return result
 
 
 def _cast(values: Column, field: Field, branch: str, path: Path) -> Column:

@@ -106,9 +106,6 @@ def produce(
         claim(path, force=force)
 
     for shard in shards:
-        batches = generator.iterate(
-            shard.size, seed=seed, first=shard.first, condition=condition, workers=workers, step=None
-        )
         writer = EventWriter(
             shard.path,
             generator.schema,
@@ -118,15 +115,25 @@ def produce(
             force=force,
         )
         done = shard.first
-        # Closed at once whatever happens, so that no thread goes on making events.
-        with writer, closing(batches):
-            for batch in batches:
-                writer.extend(batch)
-                done += len(batch)
-                if format != "parquet":
-                    _check_size(writer, shard)
-                if on_progress is not None:
-                    on_progress(done)
+        with writer:
+            # The threads that make the events convert them, too: this one has to write.
+            batches = generator.pieces(
+                shard.size,
+                writer.prepare,
+                seed=seed,
+                first=shard.first,
+                condition=condition,
+                workers=workers,
+            )
+            # Closed at once whatever happens, so that no thread goes on making events.
+            with closing(batches):
+                for batch in batches:
+                    writer.extend(batch)
+                    done += len(batch)
+                    if format != "parquet":
+                        _check_size(writer, shard)
+                    if on_progress is not None:
+                        on_progress(done)
             # Old files beside new ones would be read as one sample.
             while old:
                 old.pop().unlink(missing_ok=True)
