@@ -16,6 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from hepgan.validation.metrics import Metric
+from hepgan.validation.once import Once
 from hepgan.validation.table import Table
 
 __all__ = ["ClassifierTest", "two_sample_test", "weighted_auc"]
@@ -73,6 +74,7 @@ def two_sample_test(
     max_events: int = 50_000,
     folds: int = 2,
     n_jobs: int | None = None,
+    once: Once | None = None,
 ) -> ClassifierTest | None:
     """Trains gradient-boosted trees to tell the samples apart and tests them on held-out events.
 
@@ -92,6 +94,7 @@ def two_sample_test(
         max_events: Events used of each class.
         folds: Number of folds.
         n_jobs: Threads of the trees; by default as many as OpenMP would take, but at most 4.
+        once: Keeps the test of true events for other generated samples.
 
     Returns:
         The result, or None if a sample has fewer than 200 events.
@@ -102,18 +105,10 @@ def two_sample_test(
     true, made = _sampled(reference, max_events, rng), _sampled(generated, max_events, rng)
     with threadpool_limits(limits=n_jobs or _threads()):
         trial = _trial(true, made, rng, folds, importance=True)
-        floor = None
-        if train is not None:
-            others = (_sampled(reference, len(true), rng), _sampled(train, len(made), rng))
-        else:
-            half = rng.permutation(len(reference))
-            middle = len(half) // 2
-            others = (
-                reference.take(half[:middle][: len(true)]),
-                reference.take(half[middle:][: len(made)]),
-            )
-        if min(len(t) for t in others) >= MIN_EVENTS // 2:
-            floor = _trial(*others, rng, folds, importance=False)
+        sizes = len(true), len(made)
+        floor = (once or Once())(
+            ("classifier", sizes, folds), rng, lambda: _true_trial(reference, train, sizes, rng, folds)
+        )
     return ClassifierTest(
         Metric(trial.auc, floor.auc if floor else None, trial.error, floor.error if floor else None),
         Metric(trial.low, floor.low if floor else None),
@@ -122,6 +117,21 @@ def two_sample_test(
         trial.importance,
         (len(true), len(made)),
     )
+
+
+def _true_trial(
+    reference: Table, train: Table | None, sizes: tuple[int, int], rng: np.random.Generator, folds: int
+) -> _Trial | None:
+    """The same between true events, or None where there are too few."""
+    if train is not None:
+        others = (_sampled(reference, sizes[0], rng), _sampled(train, sizes[1], rng))
+    else:
+        half = rng.permutation(len(reference))
+        middle = len(half) // 2
+        others = reference.take(half[:middle][: sizes[0]]), reference.take(half[middle:][: sizes[1]])
+    if min(len(t) for t in others) < MIN_EVENTS // 2:
+        return None
+    return _trial(*others, rng, folds, importance=False)
 
 
 def _threads() -> int:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
@@ -19,14 +19,21 @@ from hepgan.events import iterate_events, schema_of, select
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, ObservableConfig, default_observables
 from hepgan.validation.comparison import Comparison
+from hepgan.validation.features import FeatureComparison, FeatureSample, FeatureView
 from hepgan.validation.results import evaluate
-from hepgan.validation.samples import Sample, SampleBuilder, with_ranges
+from hepgan.validation.samples import Sample, SampleBuilder, event_weights, with_ranges
 from hepgan.validation.table import Table
+
+if TYPE_CHECKING:
+    from hepgan.generator import EventGenerator
 
 __all__ = ["compare", "compare_files"]
 
 PLANE_EVENTS = 200_000
 """Events of each sample that are kept for 2-D views."""
+
+RESERVED = frozenset({"reference", "train", "samples", "verdicts", "provenance"})
+"""What a generated sample cannot be called."""
 
 Chunks = Iterable[tuple[ak.Array, ArrayLike | None]]
 Paths = str | Path | Sequence[str | Path]
@@ -41,6 +48,7 @@ def compare(
     reference_weights: ArrayLike | None = None,
     generated_weights: ArrayLike | Mapping[str, ArrayLike] | None = None,
     train_weights: ArrayLike | None = None,
+    features: EventGenerator | str | Path | None = None,
     classifier: bool = True,
     seed: int = 0,
     max_events: int = 1_000_000,
@@ -64,6 +72,7 @@ def compare(
         reference_weights: Weights (N,), negative ones too; by default the schema's weight, or 1.
         generated_weights: Weights of the generated events; a mapping where these are one.
         train_weights: Weights of the training events.
+        features: A model (or its file) in whose features the samples are compared, too.
         classifier: Whether to train a classifier to tell the samples apart.
         seed: Seed of all that is random; the same seed gives the same comparison.
         max_events: Events of each sample that enter what is not histogrammed.
@@ -73,10 +82,13 @@ def compare(
         provenance: What the report shall tell of the samples' origin.
 
     Raises:
-        InputError: If a sample is empty, or its weights are not finite or sum to nothing.
+        InputError: If a sample is empty, its weights are not finite or sum to nothing, its label cannot be
+            one, or the events do not fit the model of ``features``.
+        ModelFileError: If ``features`` is no model.
         RecipeError: If an observable does not fit the events.
     """
     samples = dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
+    _check_labels(samples)
     weights: dict[str, ArrayLike | None] = dict.fromkeys(samples)
     if isinstance(generated_weights, Mapping):
         weights.update(generated_weights)
@@ -91,6 +103,7 @@ def compare(
         with_ranges(observables or default_observables(_shared(known, schemas)), reference),
         known,
         schemas,
+        features=features,
         classifier=classifier,
         seed=seed,
         max_events=max_events,
@@ -106,6 +119,7 @@ def compare_files(
     observables: Mapping[str, Observable | ObservableConfig | str] | None = None,
     *,
     train: Paths | None = None,
+    features: EventGenerator | str | Path | None = None,
     classifier: bool = True,
     seed: int = 0,
     step: int = 100_000,
@@ -124,6 +138,7 @@ def compare_files(
         generated: Files of generated events, or several samples by label.
         observables: As for :func:`compare`.
         train: Files of the training events.
+        features: As for :func:`compare`.
         classifier: Whether to train a classifier.
         seed: Seed of all that is random.
         step: Events read at a time.
@@ -140,6 +155,7 @@ def compare_files(
     samples: dict[str, Paths] = (
         dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
     )
+    _check_labels(samples)
     streams = {"reference": _Stream(reference, step, schema)}
     streams |= {label: _Stream(paths, step, schema) for label, paths in samples.items()}
     known = schema or streams["reference"].schema
@@ -154,6 +170,7 @@ def compare_files(
         ),
         known,
         schemas,
+        features=features,
         classifier=classifier,
         seed=seed,
         max_events=max_events,
@@ -192,6 +209,7 @@ def _compare(
     schema: EventSchema,
     schemas: Mapping[str, EventSchema],
     *,
+    features: EventGenerator | str | Path | None,
     classifier: bool,
     seed: int,
     max_events: int,
@@ -199,43 +217,40 @@ def _compare(
     n_jobs: int | None,
     provenance: Mapping[str, Any],
 ) -> Comparison:
-    if "reference" in generated:
-        msg = "a generated sample cannot be called 'reference'"
-        raise ValueError(msg)
+    view = None if features is None else FeatureView(features)
 
-    def gather(chunks: Chunks, label: str, held: EventSchema) -> Sample:
+    def gather(chunks: Chunks, label: str, held: EventSchema) -> tuple[Sample, FeatureSample | None]:
         named = provenance.get(label) or f"{label} events"
         source = named if isinstance(named, str) else ", ".join(map(str, named))
-        builder = SampleBuilder(
-            held,
-            observables,
-            seed=seed,
-            max_events=max_events,
-            groups=label in ("reference", "train"),
-            source=source,
-        )
+        true = label in ("reference", "train")
+        limits: Any = {"seed": seed, "max_events": max_events, "groups": true}
+        builder = SampleBuilder(held, observables, source=source, **limits)
+        encoded = None
         try:
             for events, weights in chunks:
                 builder.add(events, weights)
+                if view is not None:
+                    if label == "reference" and encoded is None:
+                        view.prepare(events, source)
+                    encoded = encoded or view.gather(source, **limits)
+                    encoded.add(events, event_weights(events, held, weights, source))
         except RecipeError as error:
             raise RecipeError(error.message, file=source) from error
-        return builder.finish()
+        return builder.finish(), None if encoded is None else encoded.finish()
 
-    true = gather(reference, "reference", schema)
-    made = {label: gather(chunks, label, schemas[label]) for label, chunks in generated.items()}
-    trained = None if train is None else gather(train, "train", schema)
-    results = {
-        label: evaluate(
-            true,
-            sample,
-            trained,
-            classifier=classifier,
-            seed=seed,
-            classifier_events=classifier_events,
-            n_jobs=n_jobs,
-        )
-        for label, sample in made.items()
-    }
+    true, true_features = gather(reference, "reference", schema)
+    both = {label: gather(chunks, label, schemas[label]) for label, chunks in generated.items()}
+    trained, trained_features = (None, None) if train is None else gather(train, "train", schema)
+    made = {label: sample for label, (sample, _) in both.items()}
+    results = evaluate(
+        true,
+        made,
+        trained,
+        classifier=classifier,
+        seed=seed,
+        classifier_events=classifier_events,
+        n_jobs=n_jobs,
+    )
     everything = {"reference": true} | made | ({} if trained is None else {"train": trained})
     return Comparison(
         dict(observables),
@@ -243,7 +258,52 @@ def _compare(
         results,
         {label: _plane_table(s) for label, s in everything.items() if label != "train"},
         _provenance(provenance, everything, seed),
+        None
+        if view is None or true_features is None
+        else _in_features(
+            view.name,
+            true_features,
+            {label: encoded for label, (_, encoded) in both.items() if encoded is not None},
+            trained_features,
+            seed,
+        ),
     )
+
+
+def _in_features(
+    model: str,
+    reference: FeatureSample,
+    generated: Mapping[str, FeatureSample],
+    train: FeatureSample | None,
+    seed: int,
+) -> FeatureComparison:
+    scaled = evaluate(
+        reference.scaled,
+        {label: sample.scaled for label, sample in generated.items()},
+        None if train is None else train.scaled,
+        classifier=False,
+        seed=seed,
+    )
+    return FeatureComparison(
+        model,
+        Comparison(reference.scaled.observables, reference.scaled.histograms, scaled),
+        Comparison.from_histograms(
+            reference.physical.observables,
+            reference.physical,
+            {label: sample.physical.histograms for label, sample in generated.items()},
+            seed=seed,
+        ),
+        {label: sample.lost for label, sample in {"reference": reference, **generated}.items()},
+    )
+
+
+def _check_labels(labels: Iterable[str]) -> None:
+    """Labels name folders of a ROOT file and keys beside others in metrics.json."""
+    for label in labels:
+        if label in RESERVED or not label.strip() or set(label) & set("/;"):
+            taken = f"{', '.join(sorted(RESERVED))} are taken, and / and ; not allowed"
+            msg = f"a generated sample cannot be called {label!r}: {taken}"
+            raise InputError(msg)
 
 
 def _shared(

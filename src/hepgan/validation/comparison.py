@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from hepgan.validation.metrics import pulls
 from hepgan.validation.results import Result, binned
 from hepgan.validation.samples import Sample
 from hepgan.validation.table import Table
-from hepgan.validation.verdicts import verdicts
+from hepgan.validation.tables import overview
+from hepgan.validation.verdicts import shapes, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,11 +111,30 @@ class Comparison:
         """All metrics, nested; each has ``value``, ``floor`` and ``ratio``.
 
         ``metrics["observables"]["m_mumu"]["ks"]["value"]``, ``metrics["classifier"]["auc"]``,
-        ``metrics["correlations"]["max_difference"]``, ``metrics["memorisation"]["ratio_of_medians"]``; with
-        several generated samples the first key is the label.
+        ``metrics["correlations"]["max_difference"]``, ``metrics["memorisation"]["ratio_of_medians"]``,
+        ``metrics["features"]["observables"]["Z.pt"]["ks"]``; with several generated samples the first key
+        is the label.
         """
         found = {label: r.to_dict() for label, r in self.results.items()}
+        if self.features is not None:
+            for label, result in self.features.scaled.results.items():
+                inside = result.to_dict()
+                found[label]["features"] = {k: v for k, v in inside.items() if k != "skipped"}
         return next(iter(found.values())) if len(found) == 1 else found
+
+    def __getitem__(self, label: str) -> Comparison:
+        """The comparison of one of the generated samples with the reference.
+
+        Raises:
+            KeyError: If there is no sample of that label.
+        """
+        result = self._result(label)
+        tables = {n: t for n, t in self.tables.items() if n in ("reference", label)}
+        others = [other for other in self.labels if other != label]
+        taken = {part for other in others for part in (f"{other} file", f"{other} sample", other)}
+        provenance = {k: v for k, v in self.provenance.items() if k not in taken}
+        features = None if self.features is None else self.features.only(label)
+        return replace(self, results={label: result}, tables=tables, provenance=provenance, features=features)
 
     def plot(self, name: str) -> Figure:
         """Densities of an observable, with their ratios to the reference below.
@@ -144,17 +164,22 @@ class Comparison:
         return plots.plane(self.observables[x], self.observables[y], self.tables)
 
     def plot_correlations(self, label: str | None = None) -> Figure:
-        """Correlation matrices of reference and generated events, and their difference.
+        """Correlations of reference and generated events, and their difference.
+
+        Args:
+            label: Which sample; by default all, of which only the differences are shown if they are several.
 
         Raises:
+            KeyError: If there is no sample of that label.
             ValueError: If correlations were not computed.
         """
-        result = self._result(label)
-        if result.correlations is None:
-            raise ValueError(_missing(result, "correlations"))
         from hepgan.validation import plots
 
-        return plots.matrices(result.correlations, {n: o.label or n for n, o in self.observables.items()})
+        labels = {n: o.label or n for n, o in self.observables.items()}
+        found = self._parts("correlations", label)
+        if len(found) == 1:
+            return plots.matrices(next(iter(found.values())), labels)
+        return plots.differences(found, labels)
 
     def plot_classifier(self, label: str | None = None) -> Figure:
         """The classifier's weights D/(1-D), and the columns that give generated events away.
@@ -172,15 +197,16 @@ class Comparison:
     def plot_memorisation(self, label: str | None = None) -> Figure:
         """Distances to the nearest training event.
 
+        Args:
+            label: Which sample; by default all.
+
         Raises:
+            KeyError: If there is no sample of that label.
             ValueError: If there was no training sample.
         """
-        result = self._result(label)
-        if result.memorisation is None:
-            raise ValueError(_missing(result, "memorisation"))
         from hepgan.validation import plots
 
-        return plots.memorisation(result.memorisation)
+        return plots.memorisation(self._parts("memorisation", label), self.labels)
 
     def verdicts(self) -> list[str]:
         """The findings in plain words, a line each; with several samples, each line begins with the label."""
@@ -191,7 +217,16 @@ class Comparison:
 
     def all_verdicts(self) -> dict[str, list[str]]:
         """The findings in plain words, by label."""
-        return {label: verdicts(r) for label, r in self.results.items()}
+        found = {label: verdicts(r) for label, r in self.results.items()}
+        if (seen := self.features) is not None:
+            for label, result in seen.scaled.results.items():
+                found[label] += [f"features of {seen.model}: {line}" for line in shapes(result)]
+                found[label] += seen.without_features(label)
+        return found
+
+    def overview(self) -> list[str]:
+        """A line a sample, below a heading: classifier, observables at their floor, the worst of them."""
+        return overview(self.results)
 
     def save(self, folder: str | Path, force: bool = False) -> Path:
         """Writes ``report.html``, ``metrics.json`` and ``histograms.root``; each appears whole or not at all.
@@ -214,6 +249,15 @@ class Comparison:
         if name not in self.observables:
             msg = f"no observable {name!r}; there are {', '.join(self.observables)}"
             raise KeyError(msg)
+
+    def _parts(self, part: str, label: str | None) -> dict[str, Any]:
+        """A part of the results of one or all samples, as far as they have it."""
+        results = self.results if label is None else {label: self._result(label)}
+        found = {name: getattr(r, part) for name, r in results.items()}
+        known = {name: p for name, p in found.items() if p is not None}
+        if not known:
+            raise ValueError(_missing(next(iter(results.values())), part))
+        return known
 
     def _result(self, label: str | None) -> Result:
         if label is None:

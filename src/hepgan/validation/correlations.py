@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.validation.metrics import Metric, effective_size
+from hepgan.validation.once import Once
 from hepgan.validation.table import Table
 
 __all__ = ["Correlations", "correlations", "pearson"]
@@ -55,6 +56,7 @@ def correlations(
     rng: np.random.Generator,
     splits: int = 8,
     replicates: int = 12,
+    once: Once | None = None,
 ) -> Correlations:
     r"""Correlation matrices and their largest difference.
 
@@ -69,7 +71,9 @@ def correlations(
         rng: Source of the splits.
         splits: Number of splits for the floor.
         replicates: Number of Poisson bootstraps for the error.
+        once: Keeps what is of true events alone for other generated samples.
     """
+    once = once or Once()
     first = pearson(reference.values, reference.weights)
     varying = np.isfinite(np.diag(first))
     if not varying.all():
@@ -86,18 +90,13 @@ def correlations(
         )
         for _ in range(replicates)
     ]
-    floors = []
     share = 0.5 if train is None else min(1.0, len(generated) / max(len(train), 1))
-    for _ in range(splits if share < 1 else 1):
-        if train is None:
-            chosen = rng.random(len(reference)) < 0.5
-            pair = reference.take(chosen), reference.take(~chosen)
-        else:
-            pair = train.take(rng.random(len(train)) < share), reference
-        sizes = [effective_size(t.weights) for t in pair]
-        if min(*sizes, n_r, n_g) > 0:
-            scale = math.sqrt((1 / n_r + 1 / n_g) / (1 / sizes[0] + 1 / sizes[1]))
-            floors.append(scale * _largest(*(pearson(t.values, t.weights) for t in pair)))
+    draws = once(("correlations", share), rng, lambda: _true_pairs(reference, train, share, rng, splits))
+    floors = [
+        largest * math.sqrt((1 / n_r + 1 / n_g) / variance)
+        for largest, variance in draws
+        if variance < math.inf and min(n_r, n_g) > 0
+    ]
     value = _largest(first, second)
     metric = Metric(
         value,
@@ -106,6 +105,23 @@ def correlations(
         float(np.std(floors, ddof=1)) if len(floors) > 1 else None,
     )
     return Correlations(reference.names, first, second, metric)
+
+
+def _true_pairs(
+    reference: Table, train: Table | None, share: float, rng: np.random.Generator, splits: int
+) -> list[tuple[float, float]]:
+    """The largest differences between pairs of true samples, and 1/n_1 + 1/n_2 of these."""
+    found = []
+    for _ in range(splits if share < 1 else 1):
+        if train is None:
+            chosen = rng.random(len(reference)) < 0.5
+            pair = reference.take(chosen), reference.take(~chosen)
+        else:
+            pair = train.take(rng.random(len(train)) < share), reference
+        sizes = [effective_size(t.weights) for t in pair]
+        variance = 1 / sizes[0] + 1 / sizes[1] if min(sizes) > 0 else math.inf
+        found.append((_largest(*(pearson(t.values, t.weights) for t in pair)), variance))
+    return found
 
 
 def pearson(values: Floats, weights: Floats) -> Floats:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from hepgan.validation.metrics import Metric
+from hepgan.validation.once import Once
 from hepgan.validation.table import Table
 
 __all__ = ["Memorisation", "memorisation"]
@@ -51,6 +52,7 @@ def memorisation(
     max_queries: int = 3_000,
     max_train: int = 200_000,
     replicates: int = 200,
+    once: Once | None = None,
 ) -> Memorisation:
     """Compares distances to the nearest training event, of generated and of reference events.
 
@@ -67,16 +69,22 @@ def memorisation(
         max_queries: Events of either sample whose nearest training event is searched.
         max_train: Training events searched; copies of others go unseen.
         replicates: Number of bootstraps.
+        once: Keeps the index of the training events, and the true distances, for other generated samples.
     """
-    train = train.take(_subset(len(train), max_train, rng))
-    centre, scale = _standard(train.values)
-    index = NearestNeighbors(n_neighbors=1, n_jobs=1).fit(_scaled(train.values, centre, scale))
 
-    def distances(table: Table) -> Floats:
-        rows = table.values[_subset(len(table), max_queries, rng)]
-        return np.asarray(index.kneighbors(_scaled(rows, centre, scale))[0][:, 0])
+    def of_true_events() -> tuple[Callable[[Table, np.random.Generator], Floats], Floats]:
+        sample = train.take(_subset(len(train), max_train, rng))
+        centre, scale = _standard(sample.values)
+        index = NearestNeighbors(n_neighbors=1, n_jobs=1).fit(_scaled(sample.values, centre, scale))
 
-    true, made = distances(reference), distances(generated)
+        def distances(table: Table, rng: np.random.Generator) -> Floats:
+            rows = table.values[_subset(len(table), max_queries, rng)]
+            return np.asarray(index.kneighbors(_scaled(rows, centre, scale))[0][:, 0])
+
+        return distances, distances(reference, rng)
+
+    distances, true = (once or Once())("memorisation", rng, of_true_events)
+    made = distances(generated, rng)
     halves = rng.permutation(true)
     middle = len(halves) // 2
     return Memorisation(
@@ -84,7 +92,7 @@ def memorisation(
         made,
         _with_floor(_median_ratio, made, true, halves[:middle], halves[middle:], rng, replicates),
         _with_floor(_close, made, true, halves[:middle], halves[middle:], rng, replicates),
-        len(train),
+        min(len(train), max_train),
     )
 
 

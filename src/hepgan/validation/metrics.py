@@ -13,6 +13,7 @@ from scipy import stats
 
 from hepgan.objectives.distances import Chi2Result, chi2_binned
 from hepgan.objectives.distances import pulls as binned_pulls
+from hepgan.validation.once import Once
 
 __all__ = [
     "Metric",
@@ -156,6 +157,8 @@ def unbinned(
     rng: np.random.Generator,
     splits: int = 8,
     replicates: int = 12,
+    name: str = "",
+    once: Once | None = None,
 ) -> dict[str, Metric]:
     r"""Kolmogorov-Smirnov and Wasserstein distances with errors and floors.
 
@@ -179,6 +182,8 @@ def unbinned(
         rng: Source of the splits and bootstraps.
         splits: Number of splits for the floor.
         replicates: Number of bootstraps for the error.
+        name: What the values are of, among all that ``once`` keeps.
+        once: Keeps the true samples' distances for other generated samples.
 
     Returns:
         ``{"ks": ..., "wasserstein": ...}``; values are NaN where a sample has no (net) entries.
@@ -194,10 +199,13 @@ def unbinned(
         second = rng.poisson(1.0, len(generated.weights))[generated.event]
         return pair.distances(w_r * first, w_g * second)
 
-    if train is None:
-        draws = _halves(reference, rng, splits)
-    else:
-        draws = _subsets(reference, train.finite(), len(generated.weights), rng, splits)
+    def true_distances() -> list[Draw]:
+        if train is None:
+            return list(_halves(reference, rng, splits))
+        return list(_subsets(reference, train.finite(), len(generated.weights), rng, splits))
+
+    size = None if train is None else len(generated.weights)
+    draws = (once or Once())((name, size), rng, true_distances)
     compared = 1 / effective_size(w_r) + 1 / effective_size(w_g)
     floors = [np.array(d) * math.sqrt(compared / variance) for d, variance in draws if variance < math.inf]
     floors = [f for f in floors if np.isfinite(f).all()]

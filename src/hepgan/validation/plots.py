@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hist
-import matplotlib.style
-import mplhep
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -21,60 +18,18 @@ from hepgan.validation.classifier import ClassifierTest
 from hepgan.validation.correlations import Correlations
 from hepgan.validation.memorisation import Memorisation
 from hepgan.validation.metrics import Floats
+from hepgan.validation.style import COLOURS, LINES, REFERENCE, Line, StyledFigure, columns, grid, styled
 from hepgan.validation.table import Table
 
-__all__ = ["classifier", "density", "matrices", "memorisation", "plane"]
+__all__ = ["classifier", "density", "differences", "matrices", "memorisation", "plane"]
 
-COLOURS = ("#e42536", "#5790fc", "#f89c20", "#964a8b", "#7a21dd", "#9c9ca1")
-"""Of generated samples: those of M. Petroff (arXiv:2107.02270), told apart by colour-blind readers."""
-
-REFERENCE = "0.45"
+MOST_IN_RATIO = 3
+"""Samples in one ratio panel; more of them hide each other."""
 
 MOST_IN_MATRIX = 16
 
-_STYLE = [
-    mplhep.style.CMS,
-    {
-        "font.size": 13,
-        "axes.labelsize": 14,
-        "axes.titlesize": 14,
-        "xtick.labelsize": 12,
-        "ytick.labelsize": 12,
-        "legend.fontsize": 12,
-        "xtick.major.size": 7,
-        "ytick.major.size": 7,
-        "xtick.minor.size": 3.5,
-        "ytick.minor.size": 3.5,
-        "axes.linewidth": 1.2,
-        "figure.dpi": 100,
-    },
-]
 
-
-class StyledFigure(Figure):  # type: ignore[misc]
-    """A figure that keeps its style where it is drawn, since matplotlib resolves fonts only then."""
-
-    def draw(self, renderer: Any) -> None:
-        """Draws the figure."""
-        with matplotlib.style.context(_STYLE):
-            super().draw(renderer)
-
-    def savefig(self, fname: Any, **kwargs: Any) -> None:
-        """Writes the figure to a file."""
-        with matplotlib.style.context(_STYLE):
-            super().savefig(fname, **kwargs)
-
-
-def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
-    @wraps(function)
-    def draw(*args: Any, **kwargs: Any) -> Figure:
-        with matplotlib.style.context(_STYLE):
-            return function(*args, **kwargs)
-
-    return draw
-
-
-@_styled
+@styled
 def density(observable: Observable, reference: Any, generated: Mapping[str, Any]) -> Figure:
     """Normalised histograms, and below them the ratios to the reference.
 
@@ -83,43 +38,68 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
     The band is the reference's statistical error, vertical lines are the generated samples' own. The
     vertical axis is logarithmic where the filled bins span more than a factor of 200.
     """
-    figure = StyledFigure(figsize=(6.4, 6.0))
-    places = {"hspace": 0.07, "top": 0.95, "bottom": 0.12, "left": 0.17, "right": 0.96}
-    main, ratio = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw=places)
-    edges = _edges(reference.axes[0])
+    several = len(generated) > 1
+    parts = [list(generated)[i : i + MOST_IN_RATIO] for i in range(0, len(generated), MOST_IN_RATIO)]
+    heights = [3.0, *(1.0 for _ in parts)]
+    height = 2.0 + 1.0 * sum(heights)
+    figure = StyledFigure(figsize=(6.4, height))
+    places = {
+        "hspace": 0.14 * len(heights) / sum(heights),
+        "top": 1 - 0.3 / height,
+        "bottom": 0.72 / height,
+        "left": 0.17,
+        "right": 0.96,
+    }
+    main, *ratios = figure.subplots(1 + len(parts), 1, sharex=True, height_ratios=heights, gridspec_kw=places)
     normalised = observable.weight is None
+    edges = _edges(reference.axes[0])
     true, error = _density(reference, normalised)
     main.stairs(true, edges, color=REFERENCE, fill=True, alpha=0.25, label="reference")
     main.stairs(true, edges, color=REFERENCE, lw=1.3)
     _band(main, edges, true - error, true + error)
     safe = np.where(true > 0, true, np.nan)
-    _band(ratio, edges, 1 - error / safe, 1 + error / safe)
-    ratio.axhline(1, color=REFERENCE, lw=1)
-    shown, centres = [true], (edges[1:] + edges[:-1]) / 2
-    for (label, h), colour in zip(generated.items(), COLOURS * 9, strict=False):
+    for ratio in ratios:
+        _band(ratio, edges, 1 - error / safe, 1 + error / safe)
+        ratio.axhline(1, color=REFERENCE, lw=1)
+    shown = [true]
+    for k, (label, h) in enumerate(generated.items()):
+        colour, line = COLOURS[k % len(COLOURS)], LINES[k % len(LINES)]
+        ratio = ratios[k // MOST_IN_RATIO]
         made, made_error = _density(h, normalised)
-        main.stairs(made, edges, color=colour, lw=1.8, label=label)
-        main.errorbar(centres, made, made_error, fmt="none", ecolor=colour, lw=1)
+        main.stairs(made, edges, color=colour, lw=1.8, ls=line, label=label)
+        # Side by side within the bin, so that errors don't hide each other.
+        places_in_bin = _beside(edges, k, len(generated))
+        main.errorbar(places_in_bin, made, made_error, fmt="none", ecolor=colour, lw=1)
         # A ratio that is not known even to a factor of two tells nothing, and would hide its neighbours.
         quotient = np.where(np.hypot(error / safe, made_error / safe) < 1, made / safe, np.nan)
-        ratio.stairs(quotient, edges, color=colour, lw=1.5, baseline=None)
-        ratio.errorbar(centres, quotient, made_error / safe, fmt="none", ecolor=colour, lw=1)
+        ratio.stairs(quotient, edges, color=colour, lw=1.5, ls=line, baseline=None)
+        places_in_bin = _beside(edges, k % MOST_IN_RATIO, len(parts[k // MOST_IN_RATIO]))
+        ratio.errorbar(places_in_bin, quotient, made_error / safe, fmt="none", ecolor=colour, lw=1)
         shown.append(made)
-    _vertical(main, np.concatenate(shown))
+    _vertical(main, np.concatenate(shown), 0.12 if several else 0.38)
     unit = f"/{observable.unit}" if observable.unit else ""
     density = "Density" if normalised else "Weight per event"
     main.set_ylabel(f"{density} [1{unit}]" if unit else density)
-    ratio.set_ylabel("Ratio", loc="center")
-    ratio.set_xlabel(observable.title)
-    ratio.set_ylim(*_ratio_range(reference, generated, normalised))
-    _horizontal(ratio, reference.axes[0])
-    main.legend(loc="best", frameon=False)
-    for panel in (main, ratio):
-        panel.yaxis.set_label_coords(-0.14, 1.0 if panel is main else 0.5)
+    reach = _ratio_range(reference, generated, normalised)
+    for ratio in ratios:
+        ratio.set_ylabel("Ratio", loc="center")
+        ratio.set_ylim(*reach)
+        ratio.yaxis.set_label_coords(-0.14, 0.5)
+    ratios[-1].set_xlabel(observable.title)
+    _horizontal(ratios[-1], reference.axes[0])
+    main.yaxis.set_label_coords(-0.14, 1.0)
+    if several:
+        # Above the axes, where it can hide nothing.
+        across = 2 if max(map(len, generated)) > 12 else 3
+        main.legend(
+            loc="lower left", bbox_to_anchor=(0, 1.0, 1, 0.1), mode="expand", ncols=across, frameon=False
+        )
+    else:
+        main.legend(loc="best", frameon=False)
     return figure
 
 
-@_styled
+@styled
 def plane(x: Observable, y: Observable, tables: Mapping[str, Table]) -> Figure:
     """Two observables of an event, one panel a sample on one colour scale, with the median of y over x."""
     axes = [o.axis() for o in (x, y)]
@@ -128,8 +108,7 @@ def plane(x: Observable, y: Observable, tables: Mapping[str, Table]) -> Figure:
         label: _medians(t.column(x.name), t.column(y.name), t.weights, edges[0])
         for label, t in tables.items()
     }
-    figure = StyledFigure(figsize=(1.2 + 4.8 * len(tables), 4.9), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(tables), sharex=True, sharey=True))
+    figure, panels = grid(len(tables), 4.8, 4.9)
     contents = {label: _plane(t, x.name, y.name, edges) for label, t in tables.items()}
     top = max(float(c.max(initial=0.0)) for c in contents.values())
     filled = np.concatenate([c[c > 0] for c in contents.values()])
@@ -158,19 +137,24 @@ def plane(x: Observable, y: Observable, tables: Mapping[str, Table]) -> Figure:
                     label=f"median, {other}",
                 )
         panel.set_title(label, loc="left")
-        panel.set_xlabel(x.title)
         _horizontal(panel, axes[0])
         panel.set_ylim(edges[1][0], edges[1][-1])
         if y.log:
             panel.set_yscale("log")
         panel.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none", fontsize=11)
-    panels[0].set_ylabel(y.title)
+    for panel in panels:
+        panel.label_outer()
+        if panel.get_subplotspec().is_first_col():
+            panel.set_ylabel(y.title)
+    for panel in panels[-columns(len(tables)) :]:
+        panel.tick_params(labelbottom=True)
+        panel.set_xlabel(x.title)
     if mesh is not None:
         figure.colorbar(mesh, ax=list(panels), label="Share of events per bin", pad=0.01)
     return figure
 
 
-@_styled
+@styled
 def matrices(found: Correlations, labels: Mapping[str, str]) -> Figure:
     """Correlations of reference and generated events, and their difference on its own scale."""
     shown = _most_different(found)
@@ -201,13 +185,41 @@ def matrices(found: Correlations, labels: Mapping[str, str]) -> Figure:
     return figure
 
 
-def _most_different(found: Correlations) -> list[int]:
+@styled
+def differences(found: Mapping[str, Correlations], labels: Mapping[str, str]) -> Figure:
+    """Correlations of the reference, and what those of each sample differ from them, on one scale."""
+    first = next(iter(found.values()))
+    shown = _most_different(*found.values())
+    side = max(3.6, 0.34 * len(shown) + 1.2)
+    figure, panels = grid(1 + len(found), side + 0.8, side + 0.4)
+    reach = max(0.05, *(float(np.nanmax(np.abs(c.difference), initial=0.0)) for c in found.values()))
+    names = [labels.get(first.names[i], first.names[i]) for i in shown]
+    parts = [("reference", first.reference, 1.0)]
+    parts += [(f"{label} \N{MINUS SIGN} reference", c.difference, reach) for label, c in found.items()]
+    for panel, (title, whole, limit) in zip(panels, parts, strict=True):
+        matrix = whole[np.ix_(shown, shown)]
+        image = panel.imshow(matrix, vmin=-limit, vmax=limit, cmap="RdBu_r")
+        panel.set_title(title)
+        panel.set_xticks(range(len(shown)), names, rotation=90)
+        panel.set_yticks(range(len(shown)), names)
+        panel.tick_params(which="both", length=0)
+        panel.minorticks_off()
+        panel.label_outer()
+        figure.colorbar(image, ax=panel, shrink=0.75)
+    for panel in panels[-columns(len(panels)) :]:
+        panel.tick_params(labelbottom=True)
+    if len(shown) < len(first.names):
+        figure.suptitle(f"the {len(shown)} of {len(first.names)} observables whose correlations differ most")
+    return figure
+
+
+def _most_different(*found: Correlations) -> list[int]:
     """Observables for the picture, in their order: at most 16, those with the largest differences."""
-    size = np.nanmax(np.abs(found.difference), axis=1, initial=0.0)
+    size = np.max([np.nanmax(np.abs(c.difference), axis=1, initial=0.0) for c in found], axis=0)
     return sorted(int(i) for i in np.argsort(-size, kind="stable")[:MOST_IN_MATRIX])
 
 
-@_styled
+@styled
 def classifier(found: ClassifierTest) -> Figure:
     """Weights D/(1-D) of both samples, and what the AUC loses where a column is shuffled."""
     figure = StyledFigure(figsize=(11.5, 4.8), layout="constrained")
@@ -239,27 +251,41 @@ def classifier(found: ClassifierTest) -> Figure:
     return figure
 
 
-@_styled
-def memorisation(found: Memorisation) -> Figure:
-    """Distances to the nearest training event, of generated and of true events."""
+@styled
+def memorisation(found: Mapping[str, Memorisation], order: Sequence[str] = ()) -> Figure:
+    """Distances to the nearest training event, of true events and of each sample.
+
+    Args:
+        found: By label.
+        order: All labels, in the order of their colours.
+    """
     figure = StyledFigure(figsize=(6.4, 4.8), layout="constrained")
     panel = figure.subplots()
-    both = np.concatenate([found.reference, found.generated])
+    first = next(iter(found.values()))
+    both = np.concatenate([first.reference, *(m.generated for m in found.values())])
     edges = np.linspace(0, float(np.quantile(both, 0.995)) or 1.0, 41)
-    for label, values, colour in (
-        ("reference", found.reference, REFERENCE),
-        ("generated", found.generated, COLOURS[0]),
-    ):
+    numbers = {label: list(order or found).index(label) for label in found}
+    parts: list[tuple[str, Floats, str, Line]] = [("reference", first.reference, REFERENCE, "-")]
+    parts += [
+        (label, m.generated, COLOURS[numbers[label] % len(COLOURS)], LINES[numbers[label] % len(LINES)])
+        for label, m in found.items()
+    ]
+    for label, values, colour, line in parts:
+        if label != "reference" and len(found) > 1:
+            ratio = found[label].ratio_of_medians
+            label = f"{label}: {ratio.value:.3f} \N{PLUS-MINUS SIGN} {ratio.error or 0:.3f}"
         shares = np.histogram(values, edges)[0] / len(values)
-        panel.stairs(shares, edges, color=colour, lw=1.8, label=label, fill=False)
-        panel.axvline(float(np.median(values)), color=colour, lw=1.2, ls="--")
+        panel.stairs(shares, edges, color=colour, lw=1.8, ls=line, label=label, fill=False)
+        if len(found) == 1:
+            panel.axvline(float(np.median(values)), color=colour, lw=1.2, ls="--")
     panel.set_xlim(edges[0], edges[-1])
     panel.set_xlabel("Distance to the nearest training event [standard deviations]")
     panel.set_ylabel("Share of events")
-    ratio = found.ratio_of_medians
+    ratio = first.ratio_of_medians
     title = f"ratio of medians {ratio.value:.3f} \N{PLUS-MINUS SIGN} {ratio.error or 0:.3f}"
+    title = title if len(found) == 1 else "ratios of medians"
     panel.legend(loc="upper right", frameon=False, title=title, title_fontsize=12)
-    panel.set_ylim(0, 1.15 * panel.get_ylim()[1])
+    panel.set_ylim(0, (1.15 if len(found) == 1 else 1.5) * panel.get_ylim()[1])
     return figure
 
 
@@ -292,17 +318,22 @@ def _band(panel: Any, edges: Floats, low: Floats, high: Floats) -> None:
     panel.stairs(high, edges, baseline=low, fill=True, color=REFERENCE, alpha=0.45, lw=0, hatch=None)
 
 
-def _vertical(panel: Any, values: Floats) -> None:
-    """A range with room for the legend, logarithmic where the contents span orders of magnitude."""
+def _beside(edges: Floats, number: int, of: int) -> Floats:
+    """Places in the bins for one of several error bars."""
+    return (edges[1:] + edges[:-1]) / 2 + np.diff(edges) * 0.7 * ((number + 0.5) / of - 0.5)
+
+
+def _vertical(panel: Any, values: Floats, room: float) -> None:
+    """A range with room above, logarithmic where the contents span orders of magnitude."""
     filled = values[values > 0]
     if not filled.size:
         return
     low, high = float(filled.min()), float(filled.max())
     if high / low > 200:
         panel.set_yscale("log")
-        panel.set_ylim(low / 2, high * (high / low) ** 0.35)
+        panel.set_ylim(low / 2, high * (high / low) ** (0.92 * room))
     else:
-        panel.set_ylim(min(0.0, 1.1 * float(values.min())), 1.38 * high)
+        panel.set_ylim(min(0.0, 1.1 * float(values.min())), (1 + room) * high)
 
 
 def _ratio_range(reference: Any, generated: Mapping[str, Any], normalised: bool) -> tuple[float, float]:

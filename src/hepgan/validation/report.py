@@ -19,6 +19,7 @@ import uproot
 
 from hepgan._files import claim_folder
 from hepgan.errors import OutputError
+from hepgan.validation import tables
 from hepgan.validation import verdicts as words
 from hepgan.validation.metrics import Metric
 
@@ -85,21 +86,89 @@ def save(comparison: Comparison, folder: str | Path, *, force: bool = False) -> 
 
 def render(comparison: Comparison) -> str:
     """The report as one HTML page, with its pictures inside."""
+    from hepgan.validation.style import COLOURS
+
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     source = files("hepgan.validation").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    observables = comparison.observables
+    labels = comparison.labels
+    several = len(labels) > 1
     return environment.from_string(source).render(
-        labels=comparison.labels,
+        labels=labels,
+        several=several,
+        colours=dict(zip(labels, COLOURS * len(labels), strict=False)),
         verdicts=comparison.all_verdicts(),
-        rows={label: _rows(comparison, label) for label in comparison.labels},
-        overall={label: _overall(comparison, label) for label in comparison.labels},
-        densities={n: _image(partial(comparison.plot, n)) for n in observables},
-        titles={n: o.expression if isinstance(o.expression, str) else "" for n, o in observables.items()},
+        overall={label: _overall(comparison, label) for label in labels},
+        compared=_compared(tables.overall_rows(comparison.results)) if several else [],
+        uneven=several and _uneven(comparison),
+        densities={n: _image(partial(comparison.plot, n)) for n in comparison.observables},
         planes=[(pair, _image(partial(comparison.plot_2d, *pair))) for pair in planes(comparison)],
-        sections={label: _sections(comparison, label) for label in comparison.labels},
+        sections={label: _sections(comparison, label, several) for label in labels},
+        joint=_joint(comparison) if several else {},
         skipped={label: dict(r.skipped) for label, r in comparison.results.items()},
+        features=_features(comparison),
         provenance=comparison.provenance,
+        **_measured(comparison),
     )
+
+
+def _measured(comparison: Comparison) -> dict[str, Any]:
+    """The tables of observables: one a sample, or one a metric with a column a sample."""
+    names = dict.fromkeys(m for r in comparison.results.values() for ms in r.observables.values() for m in ms)
+    return {
+        "rows": {label: _rows(comparison, label) for label in comparison.labels},
+        "titles": {
+            n: o.expression if isinstance(o.expression, str) else ""
+            for n, o in comparison.observables.items()
+        },
+        "metrics": [
+            (title, _compared(tables.observable_rows(comparison.results, m)))
+            for m, title in tables.METRICS.items()
+            if m in names and len(comparison.labels) > 1
+        ],
+    }
+
+
+def _features(comparison: Comparison) -> dict[str, Any] | None:
+    found = comparison.features
+    if found is None:
+        return None
+    images = {}
+    for name in found.scaled.observables:
+        drawn = [found.scaled] if name not in found.physical.observables else [found.physical, found.scaled]
+        images[name] = [_image(partial(c.plot, name), dpi=80) for c in drawn]
+    return {"model": found.model, "images": images, **_measured(found.scaled)}
+
+
+def _compared(rows: list[tables.Row]) -> list[dict[str, Any]]:
+    """Rows of a table with a column a sample."""
+    return [
+        {
+            "name": row.name,
+            "cells": {
+                label: None if m is None else {**_cell(m, row.grades[label]), "best": label in row.best}
+                for label, m in row.metrics.items()
+            },
+        }
+        for row in rows
+    ]
+
+
+def _uneven(comparison: Comparison) -> bool:
+    """Whether the samples' sizes differ so that their metrics cannot be compared."""
+    found = [comparison.provenance.get(f"{label} sample", {}) for label in comparison.labels]
+    sizes = [part.get("events_for_unbinned_metrics", 0) for part in found]
+    return bool(max(sizes) > 1.2 * min(sizes))
+
+
+def _joint(comparison: Comparison) -> dict[str, str]:
+    """Pictures of all samples together."""
+    made = {"correlations": comparison.plot_correlations, "memorisation": comparison.plot_memorisation}
+    results = comparison.results.values()
+    return {
+        name: _image(plot)
+        for name, plot in made.items()
+        if any(getattr(result, name) is not None for result in results)
+    }
 
 
 def planes(comparison: Comparison) -> list[tuple[str, str]]:
@@ -119,20 +188,23 @@ def planes(comparison: Comparison) -> list[tuple[str, str]]:
     return list(dict.fromkeys([*pairs, *strongest]))[:MAX_PLANES]
 
 
-def _sections(comparison: Comparison, label: str) -> dict[str, str]:
+def _sections(comparison: Comparison, label: str, several: bool) -> dict[str, str]:
+    """Pictures of one sample, but for those that all samples share."""
     result = comparison.results[label]
-    made = {
+    made: dict[str, tuple[Any, Callable[[str], Figure]]] = {
         "correlations": (result.correlations, comparison.plot_correlations),
         "classifier": (result.classifier, comparison.plot_classifier),
         "memorisation": (result.memorisation, comparison.plot_memorisation),
     }
+    if several:
+        del made["memorisation"]
     return {name: _image(partial(plot, label)) for name, (found, plot) in made.items() if found is not None}
 
 
-def _image(draw: Callable[[], Figure]) -> str:
+def _image(draw: Callable[[], Figure], dpi: int = 100) -> str:
     """A figure as a data URL."""
     buffer = io.BytesIO()
-    draw().savefig(buffer, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
+    draw().savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -204,3 +276,9 @@ def _write_histograms(comparison: Comparison, path: Path) -> None:
             file[f"reference/{name}"] = comparison.reference[name]
             for label, result in comparison.results.items():
                 file[f"{label}/{name}"] = result.histograms[name]
+        if (found := comparison.features) is not None:
+            for folder, part in (("features", found.scaled), ("columns", found.physical)):
+                for name in part.observables:
+                    file[f"reference/{folder}/{name}"] = part.reference[name]
+                    for label, result in part.results.items():
+                        file[f"{label}/{folder}/{name}"] = result.histograms[name]

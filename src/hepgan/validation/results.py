@@ -14,6 +14,7 @@ from hepgan.validation.classifier import MIN_EVENTS, ClassifierTest, two_sample_
 from hepgan.validation.correlations import Correlations, correlations
 from hepgan.validation.memorisation import Memorisation, memorisation
 from hepgan.validation.metrics import Metric, per_event, pulls, shape, unbinned
+from hepgan.validation.once import Once
 from hepgan.validation.samples import Sample
 from hepgan.validation.table import Table, event_table, object_slots
 
@@ -80,81 +81,118 @@ class Result:
 
 def evaluate(
     reference: Sample,
-    generated: Sample,
+    generated: Mapping[str, Sample],
     train: Sample | None = None,
     *,
     classifier: bool = True,
     seed: int = 0,
     classifier_events: int = 50_000,
     n_jobs: int | None = None,
-) -> Result:
-    """Compares a generated with the reference sample in every way.
+) -> dict[str, Result]:
+    """Compares generated samples with the reference sample in every way.
+
+    All are compared in the columns that all have.
 
     Args:
         reference: True events, with histograms of groups where there is no training sample.
-        generated: Generated events.
+        generated: Generated events, by label.
         train: The events that the generator was trained on.
         classifier: Whether to train a classifier.
         seed: Seed of all that is random.
         classifier_events: Events of each class for the classifier.
         n_jobs: Threads of the classifier; by default OpenMP's, at most 4.
     """
-    observables = {
+    size = max(classifier_events * 2, 200_000)
+    true, tables, trained = _tables(reference, generated, train, size, seed)
+    once = Once()
+    return {
+        label: Result(
+            sample.histograms,
+            _distances(reference, sample, train, seed, once),
+            {
+                n: pulls(reference.histograms[n], sample.histograms[n], weighted=o.weight is not None)
+                for n, o in reference.observables.items()
+            },
+            *_of_events(
+                true,
+                tables[label],
+                trained,
+                seed,
+                once,
+                {"max_events": classifier_events, "n_jobs": n_jobs} if classifier else None,
+            ),
+        )
+        for label, sample in generated.items()
+    }
+
+
+def _distances(
+    reference: Sample, generated: Sample, train: Sample | None, seed: int, once: Once
+) -> dict[str, dict[str, Metric]]:
+    """The metrics of each observable."""
+    groups = [s.groups for s in (reference, train) if s is not None]
+    return {
         name: unbinned(
             reference.values(name),
             generated.values(name),
             None if train is None else train.values(name),
             rng=_rng(seed, name),
+            name=name,
+            once=once,
         )
         | {
             "chi2": binned(
                 reference.histograms[name],
                 generated.histograms[name],
                 name,
-                [s.groups[name] for s in (reference, train) if s is not None and name in s.groups],
+                [g[name] for g in groups if name in g],
                 seed,
                 weighted=observable.weight is not None,
+                once=once,
             )
         }
         for name, observable in reference.observables.items()
     }
+
+
+def _of_events(
+    true: Table,
+    made: Table,
+    trained: Table | None,
+    seed: int,
+    once: Once,
+    classifier: Mapping[str, Any] | None,
+) -> tuple[Correlations | None, ClassifierTest | None, Memorisation | None, dict[str, str]]:
+    """What takes whole events, and why a part of it is missing."""
     skipped: dict[str, str] = {}
-    samples = [s for s in (reference, generated, train) if s is not None]
-    tables = _tables(samples, max(classifier_events * 2, 200_000), _rng(seed, "tables"))
-    names = [n for n in tables[0].names if n in tables[0].observables]
+
+    def chosen(names: Sequence[str]) -> tuple[Table, Table, Table | None]:
+        return true.select(names), made.select(names), None if trained is None else trained.select(names)
+
+    names = [n for n in true.names if n in true.observables]
     found = None
     if len(names) < 2:
         skipped["correlations"] = "needs two observables that are one number an event"
     else:
-        true, made, *trained = (t.select(names) for t in tables)
-        found = correlations(true, made, trained[0] if trained else None, rng=_rng(seed, "correlations"))
+        found = correlations(*chosen(names), rng=_rng(seed, "correlations"), once=once)
     test = None
-    if not classifier:
+    if classifier is None:
         skipped["classifier"] = "not asked for"
     else:
-        test = two_sample_test(*tables, seed=seed, max_events=classifier_events, n_jobs=n_jobs)
+        test = two_sample_test(true, made, trained, seed=seed, once=once, **classifier)
         if test is None:
-            sizes = " and ".join(str(len(t)) for t in tables[:2])
-            skipped["classifier"] = f"needs {MIN_EVENTS} events of each sample; there are {sizes}"
+            skipped["classifier"] = (
+                f"needs {MIN_EVENTS} events of each sample; there are {len(true)} and {len(made)}"
+            )
     copies = None
-    if train is None:
+    if trained is None:
         skipped["memorisation"] = "needs the training events"
     else:
-        fields = [n for n in tables[0].names if n not in tables[0].observables]
-        true, made, *trained = (t.select(fields or names) for t in tables)
-        copies = memorisation(true, made, trained[0], rng=_rng(seed, "memorisation"))
-    return Result(
-        generated.histograms,
-        observables,
-        {
-            n: pulls(reference.histograms[n], generated.histograms[n], weighted=o.weight is not None)
-            for n, o in reference.observables.items()
-        },
-        found,
-        test,
-        copies,
-        skipped,
-    )
+        fields = [n for n in true.names if n not in true.observables]
+        a, b, c = chosen(fields or names)
+        if c is not None:
+            copies = memorisation(a, b, c, rng=_rng(seed, "memorisation"), once=once)
+    return found, test, copies, skipped
 
 
 def binned(
@@ -165,6 +203,7 @@ def binned(
     seed: int = 0,
     *,
     weighted: bool = False,
+    once: Once | None = None,
 ) -> Metric:
     """Chi2/ndf of an observable's histograms, with its floor.
 
@@ -178,25 +217,33 @@ def binned(
         groups: Histograms of random groups of true events, of the reference and of the training sample.
         seed: Seed of the choice of halves.
         weighted: Whether the histograms are sums of weights per event, not to be normalised again.
+        once: Keeps the floor for other generated samples.
     """
-    test, together = (per_event, _mean) if weighted else (shape, _sum)
+    test = per_event if weighted else shape
     found = test(reference.view(flow=True), generated.view(flow=True))
     if found.ndf < 1:
         return Metric(math.nan, None, None, None, found.p, found.ndf)
     floor = spread = None
     if groups:
         rng = _rng(seed, name + "/groups")
-        contents = np.concatenate([g.view(flow=True) for g in groups])
-        contents = contents[np.isfinite(contents["value"]).all(axis=1)]
-        found_halves = []
-        for _ in range(10 if len(contents) > 1 else 0):
-            order = rng.permutation(len(contents))
-            other = test(together(contents[order[::2]]), together(contents[order[1::2]]))
-            if other.ndf > 0:
-                found_halves.append(other.chi2 / other.ndf)
-        if found_halves:
-            floor, spread = float(np.mean(found_halves)), float(np.std(found_halves, ddof=1))
+        halves = (once or Once())((name, "chi2"), rng, lambda: _of_halves(groups, rng, weighted))
+        if halves:
+            floor, spread = float(np.mean(halves)), float(np.std(halves, ddof=1))
     return Metric(found.chi2 / found.ndf, floor, math.sqrt(2 / found.ndf), spread, found.p, found.ndf)
+
+
+def _of_halves(groups: Sequence[Any], rng: np.random.Generator, weighted: bool) -> list[float]:
+    """Chi2/ndf of random halves of the groups against the others."""
+    test, together = (per_event, _mean) if weighted else (shape, _sum)
+    contents = np.concatenate([g.view(flow=True) for g in groups])
+    contents = contents[np.isfinite(contents["value"]).all(axis=1)]
+    found = []
+    for _ in range(10 if len(contents) > 1 else 0):
+        order = rng.permutation(len(contents))
+        halves = test(together(contents[order[::2]]), together(contents[order[1::2]]))
+        if halves.ndf > 0:
+            found.append(halves.chi2 / halves.ndf)
+    return found
 
 
 def _sum(views: Any) -> dict[str, Any]:
@@ -209,9 +256,20 @@ def _mean(views: Any) -> dict[str, Any]:
     return {"value": views["value"].mean(axis=0), "variance": views["variance"].sum(axis=0) / len(views) ** 2}
 
 
-def _tables(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> list[Table]:
+def _tables(
+    reference: Sample, generated: Mapping[str, Sample], train: Sample | None, size: int, seed: int
+) -> tuple[Table, dict[str, Table], Table | None]:
     """Tables of at most ``size`` events of each sample, with the columns that all have."""
-    rows = [_rows(len(s.weights), size, rng) for s in samples]
+    rng = _rng(seed, "tables")
+    trained = [] if train is None else [train]
+    samples = [reference, *generated.values(), *trained]
+    rows = [_rows(len(reference.weights), size, rng)]
+    # A sample has the same rows whether it is compared alone or with others.
+    state = rng.bit_generator.state
+    for sample in generated.values():
+        rng.bit_generator.state = state
+        rows.append(_rows(len(sample.weights), size, rng))
+    rows += [_rows(len(s.weights), size, rng) for s in trained]
     events = [s.events if r is None else s.events[r] for s, r in zip(samples, rows, strict=True)]
     slots: dict[str, int] = {}
     for s, e in zip(samples, events, strict=True):
@@ -223,7 +281,9 @@ def _tables(samples: Sequence[Sample], size: int, rng: np.random.Generator) -> l
         columns = {n: v[part] for n, v in s.columns.items()}
         tables.append(event_table(e, s.schema, s.weights[part], columns, slots))
     common = [n for n in tables[0].names if all(n in t.names for t in tables)]
-    return [t.select(common) for t in tables]
+    tables = [t.select(common) for t in tables]
+    made = dict(zip(generated, tables[1 : 1 + len(generated)], strict=True))
+    return tables[0], made, None if train is None else tables[-1]
 
 
 def _rows(size: int, wanted: int, rng: np.random.Generator) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from hepgan.validation.metrics import Metric
 from hepgan.validation.results import Result
 
-__all__ = ["Grade", "grade", "grade_auc", "verdicts"]
+__all__ = ["Grade", "grade", "grade_auc", "shapes", "verdicts"]
 
 Grade = Literal["good", "fair", "poor", "unknown"]
 
@@ -62,7 +63,7 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
         telling = [n for n, v in list(test.importance.items())[:3] if v > 0.005]
         if telling and grade_auc(test.auc) != "good":
             lines.append(f"it sees the difference most in {_joined(telling)}")
-    lines += _shapes(result, called)
+    lines += shapes(result, called)
     if (c := result.correlations) is not None and math.isfinite(c.max_difference.value):
         pair = "" if c.worst is None else f" ({_joined([called.get(n, n) for n in c.worst])})"
         lines.append(
@@ -85,7 +86,8 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
     return lines
 
 
-def _shapes(result: Result, called: Mapping[str, str]) -> list[str]:
+def shapes(result: Result, called: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """The findings on the observables of one sample: how many are right, and which is the worst."""
     if not result.observables:
         return []
     key = next((k for k in ("ks", "chi2") if all(k in m for m in result.observables.values())), None)

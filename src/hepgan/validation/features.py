@@ -1,0 +1,226 @@
+"""Events in the variables that a model's network sees: its features, and what they are before scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import awkward as ak
+import numpy as np
+from numpy.typing import NDArray
+
+from hepgan.errors import InputError
+from hepgan.events import EventSchema, to_batch
+from hepgan.observables import Observable
+from hepgan.validation.samples import Sample, SampleBuilder, with_ranges
+
+if TYPE_CHECKING:
+    from hepgan.generator import EventGenerator
+    from hepgan.validation.comparison import Comparison
+
+__all__ = ["FeatureComparison", "FeatureSample", "FeatureView"]
+
+Floats = NDArray[np.float64]
+
+NOTHING = EventSchema()
+"""What encoded events hold besides their features."""
+
+KEPT = 200_000
+"""Events of each sample that are kept for unbinned metrics: all of a table's columns are."""
+
+MOST_LOST = 0.02
+"""Larger shares of events without features are an error: the model is for other events."""
+
+
+@dataclass(frozen=True)
+class FeatureComparison:
+    """The samples of a comparison in the features of a model.
+
+    Attributes:
+        model: The model's name.
+        scaled: The features as the network sees them.
+        physical: Histograms of the same columns before their transforms, in GeV and radians.
+        lost: By sample, the number of events that have no features, and why the first has none.
+    """
+
+    model: str
+    scaled: Comparison
+    physical: Comparison
+    lost: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+    def only(self, label: str) -> FeatureComparison:
+        """The same for one of the samples."""
+        return replace(self, scaled=self.scaled[label], physical=self.physical[label])
+
+    def without_features(self, label: str) -> list[str]:
+        """Sentences on events that have no features, of the reference and of a sample."""
+        found = {part: self.lost.get(part, (0, "")) for part in ("reference", label)}
+        return [
+            f"{number} {part} events have no features of {self.model}; the first: {reason}"
+            for part, (number, reason) in found.items()
+            if number
+        ]
+
+
+@dataclass(frozen=True)
+class FeatureSample:
+    """One sample in the features of a model.
+
+    Attributes:
+        scaled: The features.
+        physical: The columns before their transforms; only its histograms are of use.
+        lost: The number of events without features, and why the first has none.
+    """
+
+    scaled: Sample
+    physical: Sample
+    lost: tuple[int, str]
+
+
+class FeatureView:
+    """Encodes events as a model does.
+
+    Args:
+        model: A generator, or its file.
+
+    Attributes:
+        name: The model's name.
+        scaled: An observable for each feature; ranges are known after `prepare`.
+        physical: An observable for each column before its transform.
+
+    Raises:
+        ModelFileError: If the file is no model.
+    """
+
+    def __init__(self, model: EventGenerator | str | Path) -> None:
+        # Models need torch's optimisers and all networks, which other comparisons do without.
+        from hepgan.generator import EventGenerator
+
+        generator = model if isinstance(model, EventGenerator) else EventGenerator.load(model, device="cpu")
+        self.name = generator.recipe.name if isinstance(model, EventGenerator) else str(model)
+        self._representation = generator.representation
+        schema = self._representation.schema
+        weight = schema.weight
+        # Weights are those of the comparison; here they would only have to be there.
+        self._schema = schema.model_copy(
+            update={"weight": None, "scalars": tuple(f for f in schema.scalars if f.name != weight)}
+        )
+        names = self._representation.names
+        self.scaled = {
+            n: Observable(n, function=partial(_column, key=f"x{i}"), label=f"{n}, scaled")
+            for i, n in enumerate(names)
+        }
+        self.physical = {
+            n: Observable(n, function=partial(_column, key=f"c{i}"), label=n, unit=_unit(n))
+            for i, n in enumerate(names)
+        }
+
+    def prepare(self, events: ak.Array, source: str) -> None:
+        """Finds the ranges of the histograms.
+
+        Raises:
+            InputError: If the events do not fit the model.
+        """
+        encoded, _ = self.encode(events, source)
+        self.scaled = with_ranges(self.scaled, encoded)
+        self.physical = {n: o for n, o in with_ranges(self.physical, encoded).items() if n in self.scaled}
+
+    def encode(self, events: ak.Array, source: str) -> tuple[ak.Array, tuple[int, str]]:
+        """The features of events, and how many have none.
+
+        Args:
+            events: N events.
+            source: What errors call them.
+
+        Returns:
+            N records with a field for each feature, None where it does not exist in the event and NaN where
+            the event has no features at all; and the number of the latter with the reason of the first.
+
+        Raises:
+            InputError: If the events do not fit the model, or many of them have no features.
+        """
+        lost: list[tuple[int, InputError]] = []
+        x, columns, mask = self._numbers(events, 0, lost, max(20, int(MOST_LOST * len(events))), source)
+        fields = {f"x{i}": _optional(x[:, i], mask[:, i]) for i in range(x.shape[1])}
+        fields |= {f"c{i}": _optional(columns[:, i], mask[:, i]) for i in range(x.shape[1])}
+        reason = "" if not lost else str(lost[0][1].message)
+        return ak.zip(fields, depth_limit=1), (len(lost), reason)
+
+    def _numbers(
+        self, events: ak.Array, first: int, lost: list[tuple[int, InputError]], most: int, source: str
+    ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Features, columns and presence (N, D); events that cannot be encoded are found by halving."""
+        try:
+            features = self._representation.encode(to_batch(events, self._schema))
+            columns = self._representation.columns(features.x).numpy()
+        except InputError as error:
+            if error.entry is None:
+                msg = f"{error.message}, which the model {self.name} needs"
+                raise InputError(msg, file=source, branch=error.branch) from error
+            if len(events) > 1:
+                middle = len(events) // 2
+                parts = (
+                    self._numbers(events[:middle], first, lost, most, source),
+                    self._numbers(events[middle:], first + middle, lost, most, source),
+                )
+                return tuple(np.concatenate(p) for p in zip(*parts, strict=True))  # type: ignore[return-value]
+            lost.append((first, error))
+            if len(lost) > most:
+                msg = f"{len(lost)} events have no features of {self.name}; the first: {lost[0][1].message}"
+                raise InputError(msg, file=source, branch=lost[0][1].branch, entry=lost[0][0]) from error
+            nothing = np.full((1, self._representation.size), np.nan)
+            return nothing, nothing, np.ones(nothing.shape, dtype=np.bool_)
+        x = features.x.numpy()
+        mask = np.ones(x.shape, dtype=np.bool_) if features.mask is None else features.mask.numpy()
+        return x, columns, mask
+
+    def gather(self, source: str, *, seed: int, max_events: int, groups: bool) -> _Gatherer:
+        """What collects a sample's features, chunk by chunk."""
+        return _Gatherer(
+            self,
+            source,
+            partial(SampleBuilder, NOTHING, seed=seed, groups=groups, source=source),
+            min(max_events, KEPT),
+        )
+
+
+class _Gatherer:
+    def __init__(
+        self, view: FeatureView, source: str, builder: Callable[..., SampleBuilder], max_events: int
+    ) -> None:
+        self._view, self._source = view, source
+        self._scaled = builder(view.scaled, max_events=max_events)
+        self._physical = builder(view.physical, max_events=1)
+        self._lost, self._reason = 0, ""
+
+    def add(self, events: ak.Array, weights: Floats) -> None:
+        """Adds events with their weights (N,)."""
+        encoded, (lost, reason) = self._view.encode(events, self._source)
+        self._scaled.add(encoded, weights)
+        self._physical.add(encoded, weights)
+        self._lost, self._reason = self._lost + lost, self._reason or reason
+
+    def finish(self) -> FeatureSample:
+        """The gathered sample."""
+        return FeatureSample(self._scaled.finish(), self._physical.finish(), (self._lost, self._reason))
+
+
+def _column(events: ak.Array, key: str) -> ak.Array:
+    return events[key]
+
+
+def _optional(values: Floats, present: NDArray[np.bool_]) -> ak.Array:
+    """Single precision, which is more than a picture or a distance of distributions needs."""
+    numbers = values.astype(np.float32)
+    return ak.Array(numbers) if present.all() else ak.from_numpy(np.ma.MaskedArray(numbers, ~present))
+
+
+def _unit(name: str) -> str:
+    """The unit of a column, where its name tells."""
+    last = name.rpartition(".")[2]
+    if last in ("pt", "px", "py", "pz", "mass", "energy", "p"):
+        return "GeV"
+    return "rad" if last in ("phi", "theta", "phi_star") else ""
