@@ -133,7 +133,7 @@ def test_penalties_are_told_apart_by_kind_and_unknown_keys_are_errors():
     adapter = TypeAdapter(PenaltyConfig)
     penalty = adapter.validate_python({"kind": "mmd", "observable": "pt", "weight": 2, "widths": [1.0]})
     assert isinstance(penalty, MMD)
-    assert penalty.term == "mmd_pt"
+    assert penalty.name == "mmd_pt"
     with pytest.raises(ValidationError):
         adapter.validate_python({"kind": "mmd", "observable": "pt", "order": 2})
     with pytest.raises(ValidationError):

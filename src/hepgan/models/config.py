@@ -134,7 +134,7 @@ class GANConfig(Config):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> GANConfig:
-        for names in ([c.name for c in self.critics], [p.term for p in self.penalties]):
+        for names in ([c.name for c in self.critics], [p.name for p in self.penalties]):
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
                 msg = f"two critics or penalties are called {twice[0]!r}"

@@ -60,7 +60,7 @@ class GAN(Model):
         self.generator = build_network(config.generator, self.noise_size, size, context=context_size)
         self.critics = nn.ModuleList(Critic(c, size=size, context_size=context_size) for c in config.critics)
         used = {n: f"critic {c.name!r}" for c in config.critics for n in c.all_observables}
-        used |= {n: f"penalty {p.term!r}" for p in config.penalties for n in p.observables}
+        used |= {n: f"penalty {p.name!r}" for p in config.penalties for n in p.observables}
         for name, user in used.items():
             if name not in observables:
                 there = ", ".join(observables) or "none"
@@ -182,7 +182,7 @@ class GAN(Model):
                     truth = real.sample(penalty.observables, features=penalty.features)
                 made = fake.sample(penalty.observables, features=penalty.features)
                 at = Circumstances(share, generator, self._edges(penalty))
-                terms.append(Term(penalty.term, penalty(truth, made, at), factor * penalty.weight))
+                terms.append(Term(penalty.name, penalty(truth, made, at), factor * penalty.weight))
         return terms
 
     def _slope(self, term: Term) -> float:

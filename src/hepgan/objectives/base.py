@@ -23,7 +23,7 @@ class Penalty(Config, ABC):
         features: Whether the features, as the generator makes them, are compared too.
         weight: The factor of the term in the loss.
         schedule: The part of the training in which the term counts; all of it if None.
-        name: Its name in the history; made of kind and observables if None.
+        name: Its name in the history; made of kind and observables if empty.
     """
 
     kind: str
@@ -31,7 +31,7 @@ class Penalty(Config, ABC):
     features: bool = False
     weight: float = 1.0
     schedule: TermSchedule | None = None
-    name: str | None = None
+    name: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -46,7 +46,7 @@ class Penalty(Config, ABC):
         return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _sees_something(self) -> Penalty:
+    def _complete(self) -> Penalty:
         if not (self.observables or self.features):
             msg = f"a penalty of kind {self.kind} compares nothing: give it observables or features"
             raise ValueError(msg)
@@ -54,17 +54,16 @@ class Penalty(Config, ABC):
         if twice:
             msg = f"a penalty names {twice[0]!r} twice"
             raise ValueError(msg)
+        if not self.name:
+            # Not by assignment, so that it is not among the fields that the user has set.
+            parts = (self.kind, *(["features"] if self.features else []), *self.observables)
+            self.__dict__["name"] = "_".join(parts)
         return self
 
     @property
     def single(self) -> bool:
         """Whether it compares one observable only."""
         return len(self.observables) == 1 and not self.features
-
-    @property
-    def term(self) -> str:
-        """The term's name in the history."""
-        return self.name or "_".join((self.kind, *(["features"] if self.features else []), *self.observables))
 
     @abstractmethod
     def distance(self, real: Sample, generated: Sample, at: Circumstances) -> Tensor:

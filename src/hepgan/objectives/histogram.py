@@ -73,7 +73,7 @@ class Histogram(Penalty):
         if self.range is not None:
             return torch.linspace(*self.range, self.bins + 1, device=like.device, dtype=like.dtype)
         if at.edges is None:
-            msg = f"penalty {self.term!r} needs a range, or an observable with one"
+            msg = f"penalty {self.name!r} needs a range, or an observable with one"
             raise RecipeError(msg)
         return at.edges.to(like)
 
