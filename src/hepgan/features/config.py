@@ -21,6 +21,7 @@ __all__ = [
     "FieldsConfig",
     "ObjectsConfig",
     "Reference",
+    "ScatteringConfig",
     "TransformSpec",
 ]
 
@@ -165,6 +166,38 @@ class ObjectsConfig(Config):
         return value
 
 
+class ScatteringConfig(Config):
+    """The lepton that is scattered inelastically off a hadron beam, l h -> l X, all masses neglected.
+
+    Its columns are ``Q2`` (the momentum transfer squared), ``x`` (Bjorken's) and ``phi``. Every generated
+    event has 0 < x < 1 and 0 < y < 1, whatever the energies of the beams; with equal beams that is the same
+    as an energy below the beam's.
+
+    Attributes:
+        lepton: The collection that holds the scattered lepton, one in every event.
+        beams: Energies of the lepton's and of the hadron's beam: numbers, or numbers of the event.
+        direction: 1 if the lepton's beam goes along +z, -1 if along -z.
+        transforms: Transforms by column: ``Q2``, ``x``, ``phi``.
+        pca: Whether to decorrelate the columns.
+    """
+
+    kind: Literal["scattering"] = "scattering"
+    lepton: str = "Electron"
+    beams: tuple[float | str, float | str] = ("beam_energy", "beam_energy")
+    direction: Literal[1, -1] = 1
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+    pca: bool = False
+
+    @field_validator("beams")
+    @classmethod
+    def _beams_have_energy(cls, value: tuple[float | str, float | str]) -> tuple[float | str, float | str]:
+        for energy in value:
+            if isinstance(energy, (int, float)) and not 0.0 < energy < math.inf:
+                msg = f"the energy of a beam cannot be {energy} GeV"
+                raise ValueError(msg)
+        return value
+
+
 class FieldsConfig(Config):
     """Numbers of objects other than their momentum, and numbers of the event.
 
@@ -193,7 +226,9 @@ class FieldsConfig(Config):
         return value
 
 
-BlockConfig = Annotated[DecayConfig | ObjectsConfig | FieldsConfig, Setting(discriminator="kind")]
+BlockConfig = Annotated[
+    DecayConfig | ObjectsConfig | ScatteringConfig | FieldsConfig, Setting(discriminator="kind")
+]
 
 
 class FeaturesConfig(Config):

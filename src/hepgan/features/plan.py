@@ -6,13 +6,14 @@ from difflib import get_close_matches
 
 from hepgan.errors import RecipeError
 from hepgan.events.schema import EventSchema
-from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock
+from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock, ScatteringBlock
 from hepgan.features.config import (
     DecayConfig,
     FeaturesConfig,
     FieldsConfig,
     ObjectsConfig,
     Reference,
+    ScatteringConfig,
     TransformSpec,
 )
 from hepgan.features.layout import Layout
@@ -110,11 +111,15 @@ class _Planner:
             raise RecipeError(msg)
         taken.update(slots)
 
-    def block(self, config: DecayConfig | ObjectsConfig | FieldsConfig) -> Block:
+    def block(self, config: DecayConfig | ObjectsConfig | ScatteringConfig | FieldsConfig) -> Block:
         if isinstance(config, DecayConfig):
             return self._decays[id(config)]
         if isinstance(config, ObjectsConfig):
             return self.objects(config)
+        if isinstance(config, ScatteringConfig):
+            check_reference(Reference(config.lepton), self.layout.schema, "blocks")
+            self._take(config.lepton, (0,))
+            return ScatteringBlock(self.layout, config)
         references = tuple(map(Reference.parse, config.fields))
         for r in references:
             check_reference(r, self.layout.schema, "blocks")

@@ -4,5 +4,6 @@ from hepgan.features.blocks.base import Block, Variable
 from hepgan.features.blocks.decay import DecayBlock
 from hepgan.features.blocks.fields import FieldsBlock
 from hepgan.features.blocks.objects import ObjectsBlock
+from hepgan.features.blocks.scattering import ScatteringBlock
 
-__all__ = ["Block", "DecayBlock", "FieldsBlock", "ObjectsBlock", "Variable"]
+__all__ = ["Block", "DecayBlock", "FieldsBlock", "ObjectsBlock", "ScatteringBlock", "Variable"]
