@@ -21,9 +21,8 @@ class Histogram(Penalty):
 
     For observables with many, possibly weighted, values an event, such as energy correlators. Contents are
     sums of weights per event; their variances, from the sums of each event, allow for the correlation of
-    its values, and are subtracted from the squared differences, so that fluctuations cancel in the mean. A
-    value moves from a bin into its neighbour gradually, while it crosses their edge. The outer bins also
-    hold what lies beyond them.
+    its values. A value moves from a bin into its neighbour gradually, while it crosses their edge. The outer
+    bins also hold what lies beyond them.
 
     Attributes:
         bins: Number of bins; those of the observable's own histogram if range and edges are None.
@@ -51,7 +50,7 @@ class Histogram(Penalty):
         return self
 
     def distance(self, real: Sample, generated: Sample, at: Circumstances) -> Tensor:
-        """The mean over bins of (squared difference - its variance) / variance."""
+        """The mean over bins of squared difference / its variance - 1; 0 for bins that are empty in both."""
         edges = self._edges(real, at)
         r, g = self._contents(real, edges), self._contents(generated, edges)
         (mean_r, noise_r), (mean_g, noise_g) = _per_event(r, real), _per_event(g, generated)
@@ -60,11 +59,10 @@ class Histogram(Penalty):
             variance = (noise_r - noise_g).square().sum(dim=0)
         else:
             variance = noise_r.square().sum(dim=0) + noise_g.square().sum(dim=0)
-        unit = variance.detach()
-        # A bin that is empty in both samples is no difference; its variance isn't known.
-        filled = unit > 1e-12 * unit.sum()
-        excess = ((mean_r - mean_g).square() - variance) / torch.where(filled, unit, torch.ones_like(unit))
-        return torch.where(filled, excess, torch.zeros_like(excess)).mean()
+        # Nothing is known of a bin that is empty in both samples.
+        filled = variance > 1e-12 * variance.sum()
+        ratio = (mean_r - mean_g).square() / torch.where(filled, variance, torch.ones_like(variance))
+        return torch.where(filled, ratio - 1.0, torch.zeros_like(ratio)).mean()
 
     def _edges(self, real: Sample, at: Circumstances) -> Tensor:
         like = real.values

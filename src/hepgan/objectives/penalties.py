@@ -173,6 +173,8 @@ def _wasserstein_2(a: Tensor, share_a: Tensor, b: Tensor, share_b: Tensor) -> Te
 
 def _cumulative(values: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     values, order = torch.sort(values, dim=1)
+    levels = torch.cumsum(share[order], dim=1)
+    # Opposite weights of equal values cancel before the running maximum sees them.
+    levels = levels.gather(1, torch.searchsorted(values.detach(), values.detach(), right=True) - 1)
     # With negative weights the cumulative distribution isn't monotone; its running maximum is.
-    levels = torch.cumsum(share[order], dim=1).cummax(dim=1).values.clamp(0.0, 1.0)
-    return values, levels
+    return values, levels.cummax(dim=1).values.clamp(0.0, 1.0)
