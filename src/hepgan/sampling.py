@@ -178,7 +178,7 @@ class Sampler:
             weight=context.new_ones(BLOCK),
         )
         events = self._events(features, noise, 0, azimuth)
-        if self.representation.config.bounds:
+        if self.representation.restricted:
             events = self._bounded(events, features, noise, azimuth)
         return events if self.complete is None else self.complete(events)
 

@@ -23,6 +23,7 @@ __all__ = [
     "Reference",
     "ScatteringConfig",
     "TransformSpec",
+    "TreeConfig",
 ]
 
 TransformSpec = str | dict[str, Any] | list[str | dict[str, Any]]
@@ -198,6 +199,36 @@ class ScatteringConfig(Config):
         return value
 
 
+class TreeConfig(Config):
+    """The momenta of a collection as a tree of two-body decays, which clustering finds in each event.
+
+    The nearest two objects are joined until one is left; so the tree, and the number of objects, differ from
+    event to event. Its shape is a part of the discrete variables. Each node has the columns ``first`` and
+    ``second``, the logarithms of the kinetic energies that go into its children's own decays in units of what
+    goes into its own (they exist for children that decay); ``eta`` and ``phi`` of its first child in its rest
+    frame, where the axis is its direction of flight and phi is counted from its sibling; for the outermost
+    node ``cos_theta`` and ``phi`` in the laboratory. The first child is the one that goes forward.
+    Whatever a network makes of these, momentum is conserved and no mass is below its threshold, and objects
+    that are near each other (jets, collinear splittings) are so by one column.
+
+    Attributes:
+        collection: The collection, of 2 to 16 objects with momentum and mass.
+        distance: What is near: ``kt`` (Durham), ``angle`` (Cambridge) or ``mass`` (JADE).
+        total_energy: The energy of the whole in its rest frame, if that is the laboratory and the same in
+            all events (91.188 GeV at LEP). What the objects lack of it (such as those beyond the largest
+            number that the file holds) is then one more pseudo-particle, the ``rest``, which is generated
+            too and not written; so energy and momentum of the whole are exact. None: the whole has the
+            columns ``pt``, ``y``, ``phi`` and ``mass`` (less the objects' masses).
+        transforms: Transforms by column: ``eta`` for all nodes, ``tree[0].first`` for one, ``rest.energy``.
+    """
+
+    kind: Literal["tree"] = "tree"
+    collection: str
+    distance: Literal["kt", "angle", "mass"] = "kt"
+    total_energy: float | None = Setting(default=None, gt=0.0)
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+
+
 class FieldsConfig(Config):
     """Numbers of objects other than their momentum, and numbers of the event.
 
@@ -227,7 +258,8 @@ class FieldsConfig(Config):
 
 
 BlockConfig = Annotated[
-    DecayConfig | ObjectsConfig | ScatteringConfig | FieldsConfig, Setting(discriminator="kind")
+    DecayConfig | TreeConfig | ObjectsConfig | ScatteringConfig | FieldsConfig,
+    Setting(discriminator="kind"),
 ]
 
 

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from hepgan.errors import RecipeError
 from hepgan.events.schema import EventSchema
-from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock, ScatteringBlock
+from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock, ScatteringBlock, TreeBlock
 from hepgan.features.config import (
     DecayConfig,
     FeaturesConfig,
@@ -15,6 +15,7 @@ from hepgan.features.config import (
     Reference,
     ScatteringConfig,
     TransformSpec,
+    TreeConfig,
 )
 from hepgan.features.layout import Layout
 
@@ -111,7 +112,13 @@ class _Planner:
             raise RecipeError(msg)
         taken.update(slots)
 
-    def block(self, config: DecayConfig | ObjectsConfig | ScatteringConfig | FieldsConfig) -> Block:
+    def block(
+        self, config: DecayConfig | TreeConfig | ObjectsConfig | ScatteringConfig | FieldsConfig
+    ) -> Block:
+        if isinstance(config, TreeConfig):
+            check_reference(Reference(config.collection), self.layout.schema, "blocks")
+            self._take(config.collection, tuple(range(self.layout.collection(config.collection).max_count)))
+            return TreeBlock(self.layout, config)
         if isinstance(config, DecayConfig):
             return self._decays[id(config)]
         if isinstance(config, ObjectsConfig):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -13,7 +13,7 @@ from hepgan.events.batch import EventBatch
 from hepgan.events.schema import EventSchema
 from hepgan.features._variables import DiscreteVariable
 from hepgan.features.batch import FeatureBatch
-from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock
+from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock, TreeBlock
 from hepgan.features.config import FeaturesConfig, Reference, TransformSpec
 from hepgan.features.context import Conditions, ContextEncoder
 from hepgan.features.layout import Column, Layout, count_name
@@ -79,7 +79,7 @@ class Representation(nn.Module):
         self._check_bounds(events)
         layout = survey(events, self.schema, self.config)
         blocks = plan(self.config, layout, self.conditions)
-        view = View(events, layout, self._reference(events))
+        view = self._view(events, layout, blocks)
         learned: dict[str, Any] = {"layout": layout.state(), "blocks": []}
         for block in blocks:
             constants = block.learn(view)
@@ -90,7 +90,7 @@ class Representation(nn.Module):
         self._assemble(layout, blocks, learned)
         raw, discrete = self._raw(view)
         learned["ordinal"] = ContextEncoder.moments(self.variables, discrete, weight)
-        mask = self._gated(discrete, self._raw_gates)
+        mask = self._existing(discrete, self._raw_gates, None)
         specs = [self._spec(c, b) for b in blocks for c in b.columns]
         rotated = [i if b.pca else None for i, b in enumerate(blocks) for _ in b.columns]
         columns = [c for b in blocks for c in b.columns]
@@ -105,6 +105,12 @@ class Representation(nn.Module):
             number, entry = int(outside.sum()), int(outside.nonzero()[0])
             msg = f"{number} of {len(events)} events are outside the recipe's features.bounds"
             raise InputError(msg, entry=entry)
+
+    def _view(self, events: EventBatch, layout: Layout, blocks: Sequence[Block]) -> View:
+        view = View(events, layout, self._reference(events))
+        for block in blocks:
+            view = block.arranged(view)
+        return view
 
     def _reference(self, events: EventBatch) -> Tensor | None:
         return azimuth_of(events, self.config.azimuth_objects) if self.has_azimuth else None
@@ -146,6 +152,8 @@ class Representation(nn.Module):
                 variables.append(DiscreteVariable(v.name, len(v.values), v.values, count, v.slot, v.ordinal))
         self.variables = tuple(variables)
         numbers = {v.name: i for i, v in enumerate(variables)}
+        for block in blocks:
+            block.attach([v.name for v in variables], [v.values for v in variables])
         gates = [c.gate for b in blocks for c in b.columns]
         table = [
             (0, -2, 1 << 40) if g is None else (numbers.get(g.variable, 0), g.low, g.high) for g in gates
@@ -177,7 +185,8 @@ class Representation(nn.Module):
         self._context = ContextEncoder(self.variables, learned["ordinal"])
         gates: Tensor = self._raw_gates[self._standard.kept.to(self._raw_gates.device)]
         self.register_buffer("_gates", gates, persistent=False)
-        self._any_gate = bool((gates[:, 1] > -2).any())
+        self._hint_count = sum(b.hint_count for b in self._parts)
+        self._any_gate = bool((gates[:, 1] > -2).any()) or any(isinstance(b, TreeBlock) for b in self._parts)
 
     # ------------------------------------------------------------------ what there is
 
@@ -204,7 +213,7 @@ class Representation(nn.Module):
     @property
     def context_size(self) -> int:
         """The number of numbers that the continuous part is conditional on, C."""
-        return self._conditions.size + self._context.size
+        return self._conditions.size + self._context.size + self._hint_count
 
     # ------------------------------------------------------------------ there and back
 
@@ -220,8 +229,7 @@ class Representation(nn.Module):
             InputError: If a category did not occur in the training events, or a number is outside what its
                 transform can take.
         """
-        view = View(events, self.layout, self._reference(events))
-        raw, discrete = self._raw(view)
+        raw, discrete = self._raw(self._view(events, self.layout, self._parts))
         condition = self.encode_condition({n: events.scalars[n] for n in self.conditions}, len(events))
         context, mask = self.context(discrete, condition.to(raw.device))
         x = self._standard(raw, mask)
@@ -263,11 +271,43 @@ class Representation(nn.Module):
             condition: (N, Q) encoded conditions.
 
         Returns:
-            (N, C) in float64: the conditions, values of counts and integers, one-hot classes; and (N, D)
-            True where a feature exists, or None if all do.
+            (N, C) in float64: the conditions, values of counts and integers, one-hot classes, what blocks
+            make of them; and (N, D) True where a feature exists, or None if all do.
         """
-        mask = self._gated(discrete, self._gates) if self._any_gate else None
-        return torch.cat([condition.to(torch.float64), self._context(discrete)], 1), mask
+        mask = self._existing(discrete, self._gates, self._standard.kept) if self._any_gate else None
+        parts = [condition.to(torch.float64), self._context(discrete)]
+        if self._hint_count:
+            parts += [b.hints(discrete, own, count) for b, own, count in self._own_classes(discrete)]
+        return torch.cat(parts, 1), mask
+
+    def _own_classes(self, discrete: Tensor) -> Iterator[tuple[Block, Tensor, Tensor]]:
+        """Each block with its own classes (N, own K), and the number of its collection's objects (N,)."""
+        variable = sum(n is not None for n in self._counts.values())
+        for block in self._parts:
+            end = variable + len(block.variables)
+            yield block, discrete[:, variable:end], self._count(block.collection, discrete)
+            variable = end
+
+    def _count(self, collection: str, discrete: Tensor) -> Tensor:
+        number = self._counts.get(collection)
+        low = self.layout.always(collection) if collection else 0
+        fixed = discrete.new_full((len(discrete),), low)
+        return fixed if number is None else discrete[:, number] + low
+
+    def _existing(self, discrete: Tensor, gates: Tensor, kept: Tensor | None) -> Tensor | None:
+        """Which columns exist: by their gates, and by what blocks know."""
+        mask = self._gated(discrete, gates)
+        known = [(b, b.present(own, count)) for b, own, count in self._own_classes(discrete)]
+        if all(p is None for _, p in known):
+            return mask
+        every = [
+            torch.ones(len(discrete), len(b.columns), dtype=torch.bool, device=discrete.device)
+            if p is None
+            else p
+            for b, p in known
+        ]
+        present = torch.cat(every, 1) if kept is None else torch.cat(every, 1)[:, kept]
+        return present if mask is None else present & mask
 
     def encode_condition(self, values: Mapping[str, Tensor], size: int | None = None) -> Tensor:
         """Encoded conditions (N, Q).
@@ -340,7 +380,15 @@ class Representation(nn.Module):
             inside = inside if low is None else inside & (values >= low)
             inside = inside if high is None else inside & (values <= high)
             valid = valid & (inside if mask is None else inside | ~mask).all(1)
+        for block in getattr(self, "_parts", ()):
+            possible = block.valid(events)
+            valid = valid if possible is None else valid & possible
         return valid
+
+    @property
+    def restricted(self) -> bool:
+        """Whether ``valid`` can find events invalid."""
+        return bool(self.config.bounds) or any(isinstance(b, TreeBlock) for b in self._parts)
 
     @staticmethod
     def _bounded(events: EventBatch, reference: Reference) -> tuple[Tensor, Tensor | None]:

@@ -65,10 +65,18 @@ class View:
         events: The events.
         layout: What is known of them.
         angle: The reference azimuth (N,), or None.
+        trees: Of collections whose objects are the leaves of a tree, the sizes of the nodes' first children.
     """
 
-    def __init__(self, events: EventBatch, layout: Layout, angle: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        events: EventBatch,
+        layout: Layout,
+        angle: Tensor | None = None,
+        trees: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.events, self.layout, self.angle = events, layout, angle
+        self.trees = dict(trees or {})
         self._kinematics: dict[str, Kinematics] = {}
 
     def __len__(self) -> int:
@@ -83,9 +91,9 @@ class View:
         )
         return tensor.device
 
-    def with_layout(self, layout: Layout) -> View:
-        """The same events, with more known of them."""
-        return View(self.events, layout, self.angle)
+    def with_events(self, events: EventBatch, trees: Mapping[str, Tensor]) -> View:
+        """The same events with objects in another order, that of trees' leaves."""
+        return View(events, self.layout, self.angle, trees)
 
     def mask(self, collection: str) -> Tensor | None:
         """Where there is an object (N, M); None if everywhere, or if absent objects count as zeros."""

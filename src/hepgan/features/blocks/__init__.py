@@ -5,5 +5,6 @@ from hepgan.features.blocks.decay import DecayBlock
 from hepgan.features.blocks.fields import FieldsBlock
 from hepgan.features.blocks.objects import ObjectsBlock
 from hepgan.features.blocks.scattering import ScatteringBlock
+from hepgan.features.blocks.tree import TreeBlock
 
-__all__ = ["Block", "DecayBlock", "FieldsBlock", "ObjectsBlock", "ScatteringBlock", "Variable"]
+__all__ = ["Block", "DecayBlock", "FieldsBlock", "ObjectsBlock", "ScatteringBlock", "TreeBlock", "Variable"]

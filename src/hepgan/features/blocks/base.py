@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from hepgan.events.batch import EventBatch
 from hepgan.features.config import TransformSpec
 from hepgan.features.layout import Column, Layout
 from hepgan.features.precise import PreciseModule
@@ -49,6 +51,7 @@ class Block(PreciseModule):
     def __init__(self, layout: Layout, transforms: dict[str, TransformSpec], pca: bool = False) -> None:
         super().__init__()
         self.layout, self.transforms, self.pca = layout, transforms, pca
+        self.collection = ""
         self.columns: tuple[Column, ...] = ()
         self.variables: tuple[Variable, ...] = ()
 
@@ -63,6 +66,30 @@ class Block(PreciseModule):
     @abstractmethod
     def encode(self, view: View) -> tuple[Tensor, Tensor]:
         """Columns (N, D) in float64, meaningless where they don't exist; classes (N, K)."""
+
+    def arranged(self, view: View) -> View:
+        """The events as the block wants to read them, with objects in another order."""
+        return view
+
+    def attach(self, names: Sequence[str], values: Sequence[Sequence[float]]) -> None:
+        """Tells the names and values of all discrete variables."""
+
+    @property
+    def hint_count(self) -> int:
+        """Columns of ``hints``."""
+        return 0
+
+    def hints(self, discrete: Tensor, own: Tensor, count: Tensor) -> Tensor:
+        """Numbers (N, H) that follow from the classes (N, K), and that help networks to understand them."""
+        return discrete.new_zeros((len(discrete), 0), dtype=torch.float64)
+
+    def present(self, own: Tensor, count: Tensor) -> Tensor | None:
+        """Which columns (N, D) exist, by the block's own classes; None if their gates tell."""
+        return None
+
+    def valid(self, events: EventBatch) -> Tensor | None:
+        """Which events (N,) can be; None if all can."""
+        return None
 
     @abstractmethod
     def decode(self, columns: Tensor, discrete: Tensor, builder: Builder) -> None:
