@@ -10,7 +10,8 @@ depend on how long they were trained, each round measures in turns
 - produce: ``hepgan.production.produce`` into one file;
 
 and prints the medians of the rates, and of the ratios of ``produce`` to the slower of network (or chunks)
-and uproot.
+and uproot. A second line has the milliseconds of CPU time that 4096 events take, all threads together, and
+the network's share of those of ``produce``, which depends less on what else the machine does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import awkward as ak
 import torch
@@ -77,11 +79,24 @@ def writing(path: Path, scratch: Path) -> Callable[[int], None]:
     return run
 
 
-def rate(function: Callable[[int], object], n: int) -> float:
-    """Events per second."""
-    start = time.perf_counter()
+class Cost(NamedTuple):
+    """What something took.
+
+    Attributes:
+        rate: Events per second.
+        cpu: Milliseconds of CPU time for 4096 events.
+    """
+
+    rate: float
+    cpu: float
+
+
+def cost(function: Callable[[int], object], n: int) -> Cost:
+    """What a function of n events takes."""
+    cpu, start = time.process_time(), time.perf_counter()
     function(n)
-    return n / (time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Cost(n / seconds, (time.process_time() - cpu) * 1e3 * BLOCK / n)
 
 
 def main() -> None:
@@ -106,7 +121,7 @@ def main() -> None:
             def made(n: int, generator=generator, path=path) -> None:
                 produce(generator, n, path, workers=options.workers, force=True)
 
-            n = BLOCK * max(round(rate(made, 4 * BLOCK) * options.seconds / BLOCK), 8)
+            n = BLOCK * max(round(cost(made, 4 * BLOCK).rate * options.seconds / BLOCK), 8)
             made(n)
             measured = (
                 network(generator, options.workers, chunks=False),
@@ -114,14 +129,21 @@ def main() -> None:
                 writing(path, path.with_name("alone.root")),
                 made,
             )
-            rounds = [[rate(function, n) for function in measured] for _ in range(options.rounds)]
-        medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
-        plain = statistics.median(p / min(a, w) for a, _, w, p in rounds)
-        chunked = statistics.median(p / min(c, w) for _, c, w, p in rounds)
+            rounds = [[cost(function, n) for function in measured] for _ in range(options.rounds)]
+        costs = list(zip(*rounds, strict=True))
+        rates = [statistics.median(c.rate for c in column) for column in costs]
+        cpu = [statistics.median(c.cpu for c in column) for column in costs]
+        plain = statistics.median(p.rate / min(a.rate, w.rate) for a, _, w, p in rounds)
+        chunked = statistics.median(p.rate / min(c.rate, w.rate) for _, c, w, p in rounds)
+        share = statistics.median(a.cpu / p.cpu for a, _, _, p in rounds)
+        share_chunked = statistics.median(c.cpu / p.cpu for _, c, _, p in rounds)
         print(
-            f"{name:<10}"
-            + "".join(f"{m:>11,.0f}" for m in medians)
-            + f"   {plain:.2f} (chunks {chunked:.2f})"
+            f"{name:<10}" + "".join(f"{r:>11,.0f}" for r in rates) + f"   {plain:.2f} (chunks {chunked:.2f})"
+        )
+        print(
+            f"{'':<10}"
+            + "".join(f"{c:>11.2f}" for c in cpu)
+            + f"   {share:.2f} (chunks {share_chunked:.2f}) of the CPU time"
         )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import awkward as ak
@@ -117,6 +118,38 @@ def test_numbered_objects_go_back_to_their_branches(make, tmp_path):
         assert set(tree.keys()) == set(columns)
         for name, values in columns.items():
             assert np.array_equal(tree[name].array(library="np"), values)
+
+
+@pytest.mark.parametrize("format", FORMAT_NAMES)
+def test_events_prepared_by_several_threads_are_written_as_they_are_given(events, tmp_path, format):
+    whole = write_events(target(tmp_path, format), events, format=format, identifiers=True)
+    name = f"prepared{whole.suffix}"
+    with EventWriter(tmp_path / name, schema_of(events), format=format, identifiers=True) as writer:
+        parts = [events[i : i + 90] for i in range(0, 1000, 90)]
+        with ThreadPoolExecutor(3) as pool:
+            prepared = list(pool.map(writer.prepare, parts))
+        assert [len(p) for p in prepared] == [len(p) for p in parts]
+        for piece in prepared:
+            writer.extend(piece)
+    assert ak.array_equal(read_events(tmp_path / name), read_events(whole))
+
+
+def test_lists_that_only_sometimes_have_common_offsets_stay_apart(tmp_path):
+    a, b = [[1.0], [2.0, 3.0], []], [[4.0, 5.0], [], [6.0]]
+    same = ak.Array(
+        ak.contents.ListOffsetArray(ak.index.Index64(np.array([0, 1, 3, 3])), ak.to_layout([1.0, 2.0, 3.0]))
+    )
+    pieces = [
+        ak.Array({"A": ak.zip({"x": same}), "B": ak.zip({"x": same})}),
+        ak.Array({"A": ak.zip({"x": a}), "B": ak.zip({"x": b})}),
+    ]
+    both = ak.concatenate(pieces)
+    with EventWriter(tmp_path / "out.root", schema_of(both)) as writer:
+        for piece in pieces:
+            writer.extend(piece)
+    read = read_events(tmp_path / "out.root")
+    assert read.A.x.tolist() == both.A.x.tolist()
+    assert read.B.x.tolist() == both.B.x.tolist()
 
 
 @pytest.mark.parametrize("format", FORMAT_NAMES)
