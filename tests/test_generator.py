@@ -452,3 +452,34 @@ def test_an_unknown_device_is_an_input_error(fitted, tmp_path):
     fitted.save(tmp_path / "model.safetensors")
     with pytest.raises(InputError, match="'abacus' is not available"):
         EventGenerator.load(tmp_path / "model.safetensors", device="abacus")
+
+
+def test_a_model_file_tells_how_far_each_term_was_from_its_floor(events, tmp_path):
+    penalties = [{"kind": "energy", "observables": ["met", "n_jet"]}]
+    generator = small(model={**GAN, "penalties": penalties}, training__diagnose_every=10).fit(events, seed=1)
+    assert generator.history.diagnostics["step"].tolist() == [10, 20, 30]
+    generator.save(tmp_path / "model.safetensors")
+    loaded = EventGenerator.load(tmp_path / "model.safetensors")
+    terms = [line.split() for line in loaded.describe() if line.startswith("term ")]
+    assert [t[1] for t in terms] == ["critic_adversarial", "energy_met_n_jet"]
+    assert float(terms[1][2]) == pytest.approx(
+        generator.history.diagnostics["energy_met_n_jet/value"][-1], rel=0.01
+    )
+    assert loaded.describe() == generator.describe()
+
+
+def test_a_model_file_whose_penalty_names_one_observable_in_the_old_way_is_read(events, tmp_path):
+    path, old = tmp_path / "model.safetensors", tmp_path / "old.safetensors"
+    penalties = [{"kind": "moments", "observables": "met", "target_mean": 20.0}]
+    generator = small(model={**GAN, "penalties": penalties}).fit(events, seed=1)
+    generator.save(path)
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    recipe = json.loads(metadata["recipe"])
+    (penalty,) = recipe["model"]["penalties"]
+    recipe["model"]["penalties"] = [
+        {k: penalty[k] for k in ("kind", "weight", "target_mean", "target_std", "mean_weight", "std_weight")}
+        | {"observable": "met"}
+    ]
+    save_file(tensors, old, {**metadata, "recipe": json.dumps(recipe)})
+    assert same(EventGenerator.load(old).generate(50, seed=1), generator.generate(50, seed=1))

@@ -363,6 +363,7 @@ class EventGenerator:
                 f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, "
                 f"{summary['status']}"
             )
+            lines += [f"term        {line}" for line in _terms(summary.get("diagnostics", {}))]
             lines.append(f"data hash   {summary['data_hash']}")
         found = ", ".join(f"{package} {number}" for package, number in self.versions.items())
         lines.append(f"written by  {found}")
@@ -442,7 +443,19 @@ def _outcome(history: History) -> dict[str, Any]:
         "events_per_second": round(history.events / max(history.seconds, 1e-9)),
         "losses": {n: float(history.losses[n][-1]) for n in history.losses.names} if history.losses else {},
         "metrics": kept[-1] if kept else {},
+        "diagnostics": history.diagnostics.rows()[-1] if len(history.diagnostics) else {},
     }
+
+
+def _terms(diagnostics: Mapping[str, float]) -> Iterator[str]:
+    """The last diagnosis of a training, one line for each term of the generator's loss."""
+    for name in diagnostics:
+        if name.endswith("/value"):
+            term = name.removesuffix("/value")
+            value, floor, gradient = (
+                diagnostics[f"{term}/{part}"] for part in ("value", "floor", "gradient")
+            )
+            yield f"{term} {value:.3g} (between true events {floor:.3g}), gradient {gradient:.3g}"
 
 
 def _contents(schema: EventSchema) -> Iterator[str]:

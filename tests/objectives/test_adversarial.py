@@ -4,8 +4,18 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from hepgan.objectives import ADVERSARIAL, AdversarialLoss, Term, gradient_penalty, register, total
+from hepgan.objectives import (
+    ADVERSARIAL,
+    AdversarialLoss,
+    Term,
+    TermSchedule,
+    gradient_penalty,
+    r1_penalty,
+    register,
+    total,
+)
 
 
 def test_bce_is_binary_cross_entropy():
@@ -23,7 +33,35 @@ def test_an_undecided_critic_has_the_loss_2_ln_2():
     assert float(ADVERSARIAL["bce"].critic(zero, zero, ones, None)) == pytest.approx(2 * math.log(2))
 
 
-@pytest.mark.parametrize("name", ["bce", "wgan_gp"])
+def test_the_saturating_generator_maximises_what_the_critic_minimises():
+    fake, ones = torch.randn(9, generator=torch.Generator().manual_seed(1)), torch.ones(9)
+    loss = ADVERSARIAL["bce_saturating"]
+    entropy = torch.nn.functional.binary_cross_entropy(fake.sigmoid(), torch.zeros(9))
+    torch.testing.assert_close(loss.generator(fake, None), -entropy)
+    assert loss.critic is ADVERSARIAL["bce"].critic
+    # Where the critic is sure, the saturating loss has no slope, and the other one has slope 1.
+    for name, slope in (("bce_saturating", 0.0), ("bce", -1.0)):
+        rejected = torch.tensor([-30.0], requires_grad=True)
+        ADVERSARIAL[name].generator(rejected, None).backward()
+        assert float(rejected.grad) == pytest.approx(slope, abs=1e-6)
+    assert float(loss.critic(fake, fake, ones, None)) > 0
+
+
+def test_least_squares_pull_real_events_to_1_generated_ones_to_0_and_the_generator_to_1():
+    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 2.0, 1.0])
+    loss = ADVERSARIAL["lsgan"]
+    assert float(loss.critic(real, fake, torch.ones(2), None)) == pytest.approx(0.5 * (2.0 + 5.0 / 3.0))
+    assert float(loss.generator(fake, None)) == pytest.approx(0.5 * 2.0 / 3.0)
+
+
+def test_wgans_differ_in_how_they_bound_the_slope():
+    clipped, penalised = ADVERSARIAL["wgan"], ADVERSARIAL["wgan_gp"]
+    assert (clipped.clip, clipped.gradient_penalty) == (0.01, 0.0)
+    assert (penalised.clip, penalised.gradient_penalty) == (0.0, 10.0)
+    assert float(clipped.critic(torch.tensor([3.0]), torch.tensor([1.0]), torch.ones(1), None)) == -2.0
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSARIAL))
 def test_an_event_of_weight_two_counts_as_two_and_opposite_weights_cancel(name):
     loss = ADVERSARIAL[name]
     fake = torch.tensor([0.3, -0.2, 1.0])
@@ -55,6 +93,36 @@ def test_the_gradient_penalty_is_finite_for_a_flat_critic():
     g = torch.Generator().manual_seed(1)
     gradient_penalty(lambda x: x @ slope, torch.randn(8, 2), torch.randn(8, 2), g).backward()
     assert torch.isfinite(slope.grad).all()
+
+
+def test_the_gradient_of_several_inputs_has_one_length():
+    def critic(inputs):
+        flat, objects = inputs
+        return 3.0 * flat[:, 0] + 2.0 * objects.sum(dim=(1, 2))
+
+    g = torch.Generator().manual_seed(1)
+    real = torch.randn(8, 2), torch.randn(8, 2, 2)
+    fake = torch.randn(8, 2), torch.randn(8, 2, 2)
+    # 3^2 + 4 * 2^2 = 5^2
+    assert float(gradient_penalty(critic, real, fake, g)) == pytest.approx(16.0, rel=1e-5)
+    assert float(r1_penalty(critic, real, torch.ones(8))) == pytest.approx(25.0, rel=1e-5)
+
+
+def test_r1_is_the_mean_squared_slope_at_real_events_by_magnitude_of_weight():
+    x = torch.tensor([[1.0], [2.0], [-3.0]], requires_grad=True)
+    weight = torch.tensor([1.0, -2.0, 1.0])
+    value = r1_penalty(lambda z: z[:, 0].square(), x, weight)
+    assert float(value.detach()) == pytest.approx((4.0 + 2 * 16.0 + 36.0) / 4.0)
+
+
+def test_a_schedule_is_zero_outside_and_rises_linearly():
+    schedule = TermSchedule(start=0.2, ramp=0.4, end=0.8)
+    shares = (0.0, 0.19, 0.2, 0.3, 0.6, 0.8, 0.81, 1.0)
+    expected = (0.0, 0.0, 0.0, 0.25, 1.0, 1.0, 0.0, 0.0)
+    assert [schedule.factor(s) for s in shares] == pytest.approx(expected)
+    assert [TermSchedule().factor(s) for s in (0.0, 0.5, 1.0)] == [1.0, 1.0, 1.0]
+    with pytest.raises(ValidationError, match="starts before it ends"):
+        TermSchedule(start=0.5, end=0.5)
 
 
 def test_new_losses_can_be_registered_once():

@@ -46,6 +46,7 @@ def settings(**changes):
         "steps": 40,
         "batch_size": 48,
         "evaluate_every": 20,
+        "diagnose_every": 4,
         "ema": 0.9,
         "selection": SelectionConfig(),
         "checkpoint_every": 1e9,
@@ -79,6 +80,8 @@ def test_a_resumed_training_ends_bit_for_bit_like_one_without_a_stop(feature_bat
         assert torch.equal(a, b), name
     assert history.losses.rows() == expected.losses.rows()
     assert history.metrics.rows() == expected.metrics.rows()
+    assert history.diagnostics.rows() == expected.diagnostics.rows()
+    assert len(history.diagnostics) == (10 if kind == "gan" else 0)
     assert history.best_step == expected.best_step
     assert history.events == expected.events
     assert history.seconds > first.seconds

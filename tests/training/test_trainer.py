@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from hepgan.errors import RecipeError, TrainingError
 from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
 from hepgan.networks import MLPConfig, ResidualConfig
-from hepgan.objectives import Moments
+from hepgan.objectives import MMD, Energy, Histogram, Moments, Paired, TermSchedule, Wasserstein
 from hepgan.training import ScheduleConfig, SelectionConfig, Trainer, TrainingConfig, plot_history
 
 
@@ -137,7 +137,13 @@ def test_a_penalty_alone_moves_the_generator_to_its_target(feature_batch, column
 
 def test_history_holds_every_term_gradient_rate_and_metric(feature_batch, column, tmp_path):
     model = gan(observables={"m": column(0)}, penalties=(Moments(observables="m", weight=0.5),))
-    config = TrainingConfig(steps=10, batch_size=64, evaluate_every=4, schedule=ScheduleConfig(kind="cosine"))
+    config = TrainingConfig(
+        steps=10,
+        batch_size=64,
+        evaluate_every=4,
+        diagnose_every=5,
+        schedule=ScheduleConfig(kind="cosine"),
+    )
     history = Trainer(model, feature_batch(torch.randn(500, 1)), config, evaluate=lambda m: {"ks": 0.1}).run()
     losses = history.losses
     assert set(losses.names) == {
@@ -160,8 +166,20 @@ def test_history_holds_every_term_gradient_rate_and_metric(feature_batch, column
     losses.to_csv(tmp_path / "losses.csv")
     table = np.genfromtxt(tmp_path / "losses.csv", delimiter=",", names=True)
     np.testing.assert_allclose(table["lr"], losses["lr"])
+    diagnostics = history.diagnostics
+    assert history.terms == ("critic_adversarial", "moments_m")
+    assert diagnostics["step"].tolist() == [5, 10]
+    assert len(diagnostics.names) == 1 + 2 * 3
+    assert bool((diagnostics["moments_m/gradient"] > 0).all())
+    assert np.isfinite([list(row.values()) for row in diagnostics.rows()]).all()
     figure = plot_history(history)
-    assert [a.get_ylabel() for a in figure.axes] == ["loss terms", "gradient norm", "metrics"]
+    assert [a.get_ylabel() for a in figure.axes] == [
+        "loss terms",
+        "gradient norm",
+        "metrics",
+        "terms, floors (dotted)",
+        "gradient norm of terms",
+    ]
     assert figure.axes[-1].get_xlabel() == "step"
     figure.savefig(tmp_path / "history.png")
 
@@ -373,3 +391,104 @@ def test_the_progress_bar_shows_losses_and_rate(feature_batch, capsys):
     assert "velocity" in shown
     Trainer(flow(), feature_batch(torch.randn(500, 2)), config).run()
     assert "".join(capsys.readouterr()) == ""
+
+
+@pytest.mark.parametrize("kind", ["gan", "flow"])
+def test_diagnoses_change_nothing_in_the_training(feature_batch, column, kind):
+    data = feature_batch(torch.randn(300, 1))
+    critic = CriticConfig(network=MLPConfig(widths=(8,), dropout=0.3))
+
+    def trained(every):
+        penalty = Wasserstein(observables="m", directions=3)
+        model = (
+            gan(critic=critic, observables={"m": column(0)}, penalties=(penalty,))
+            if kind == "gan"
+            else flow(size=1)
+        )
+        config = TrainingConfig(steps=12, batch_size=64, diagnose_every=every)
+        history = Trainer(model, data, config, seed=3).run()
+        return history, torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    without, expected = trained(0)
+    often, weights = trained(1)
+    assert torch.equal(weights, expected)
+    assert often.losses.rows() == without.losses.rows()
+    assert len(without.diagnostics) == 0
+    assert len(often.diagnostics) == (12 if kind == "gan" else 0)
+
+
+def test_the_default_diagnoses_every_200th_part_but_not_more_often_than_every_100_steps(feature_batch):
+    data = feature_batch(torch.randn(50, 1))
+    assert [Trainer(gan(), data, TrainingConfig(steps=n))._diagnose_every for n in (50, 10_000, 200_000)] == [
+        100,
+        100,
+        1000,
+    ]
+
+
+def test_a_term_that_does_not_count_leaves_a_gap_in_the_losses(feature_batch, column):
+    model = gan(
+        observables={"m": column(0)},
+        penalties=(Energy(observables="m", schedule=TermSchedule(start=0.4, end=0.7)),),
+        critic=CriticConfig(network=MLPConfig(widths=(8,)), schedule=TermSchedule(end=0.55)),
+    )
+    history = Trainer(
+        model, feature_batch(torch.randn(300, 1)), TrainingConfig(steps=10, batch_size=64)
+    ).run()
+    counts = {n: np.isfinite(history.losses[n]).tolist() for n in history.losses.names}
+    assert counts["generator/energy_m"] == [False] * 4 + [True] * 4 + [False] * 2
+    assert counts["critic/critic"] == [True] * 6 + [False] * 4
+    assert counts["generator/total"] == [True] * 8 + [False] * 2
+    plot_history(history)
+
+
+def test_parameters_are_clipped_after_each_step_of_a_critic(feature_batch):
+    critic = CriticConfig(network=MLPConfig(widths=(8,)), loss="wgan", steps=2)
+    model = gan(critic=critic, optimiser=OptimiserConfig(lr=1.0))
+    Trainer(model, feature_batch(torch.randn(300, 1)), TrainingConfig(steps=3, batch_size=64)).run()
+    assert max(float(p.detach().abs().max()) for p in model.critics.parameters()) == pytest.approx(0.01)
+    assert max(float(p.detach().abs().max()) for p in model.generator.parameters()) > 0.01
+
+
+@pytest.mark.parametrize("loss", ["bce_saturating", "lsgan", "wgan"])
+def test_every_adversarial_loss_moves_the_generator_to_the_events(feature_batch, loss):
+    torch.manual_seed(0)
+    critic = CriticConfig(
+        network=MLPConfig(widths=(32,)),
+        loss=loss,
+        steps=3,
+        clip=0.3 if loss == "wgan" else None,
+        optimiser=OptimiserConfig(lr=1e-2, betas=(0.5, 0.9)),
+    )
+    model = gan(critic=critic, optimiser=OptimiserConfig(lr=3e-3, betas=(0.5, 0.9)))
+    x = 1.0 + 0.5 * torch.randn(5000, 1)
+    config = TrainingConfig(steps=150, batch_size=128, ema=0.9)
+    before = abs(float(sample(model).mean()) - 1.0)
+    Trainer(model, feature_batch(x), config).run()
+    assert abs(float(sample(model).mean()) - 1.0) < 0.4 < before
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        Energy(observables="m"),
+        MMD(observables="m", widths=(2.0,), cooling=0.1),
+        Wasserstein(observables="m"),
+        Histogram(observables="m", bins=20, range=(-3.0, 3.0), weight=0.1),
+    ],
+    ids=lambda p: p.kind,
+)
+def test_a_distance_alone_teaches_a_distribution_and_a_paired_difference_a_collapse(
+    feature_batch, column, penalty
+):
+    torch.manual_seed(0)
+    data = feature_batch(torch.randn(5000, 1))
+    idle = CriticConfig(weight=0.0, network=MLPConfig(widths=()))
+    config = TrainingConfig(steps=150, batch_size=256, optimiser=OptimiserConfig(lr=1e-2), ema=0.9)
+    spreads = []
+    for term in (penalty, Paired(observables="m")):
+        model = gan(observables={"m": column(0)}, penalties=(term,), critic=idle)
+        Trainer(model, data, config).run()
+        spreads.append(float(sample(model).std()))
+    assert spreads[0] == pytest.approx(1.0, abs=0.15)
+    assert spreads[1] < 0.1

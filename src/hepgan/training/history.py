@@ -87,6 +87,11 @@ class History:
         self.seconds = 0.0
         self.events = 0
 
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The names of the terms that were diagnosed."""
+        return tuple(n.removesuffix("/value") for n in self.diagnostics.names if n.endswith("/value"))
+
     def __repr__(self) -> str:
         return (
             f"History({self.status}, {len(self.losses)} steps, {self.seconds:.0f} s, best: {self.best_step})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,25 @@ __all__ = ["plot_history"]
 
 
 def plot_history(history: History) -> Figure:
-    """Losses, gradient norms and metrics against the step.
+    """Losses, gradient norms, metrics and diagnostics against the step.
 
-    Losses are means over 1/200 of the training, so that their noise doesn't hide them.
+    Losses are means over 1/200 of the training, so that their noise doesn't hide them. Of diagnostics,
+    values are solid, floors dotted.
     """
     from matplotlib.figure import Figure
 
     metrics = [n for n in history.metrics.names if n != "step"]
-    figure = Figure(figsize=(8.0, 9.0 if metrics else 6.5), layout="constrained")
-    axes = figure.subplots(3 if metrics else 2, 1, sharex=True)
+    terms = history.terms
+    panels = 2 + bool(metrics) + 2 * bool(terms)
+    figure = Figure(figsize=(8.0, 1.5 + 2.5 * panels), layout="constrained")
+    axes = figure.subplots(panels, 1, sharex=True)
+    if terms:
+        _diagnostics(history, terms, *axes[-2:])
     width = max(1, len(history.losses) // 200)
     step = _averaged(history.losses["step"], width) if len(history.losses) else np.empty(0)
-    terms = [n for n in history.losses.names if n not in ("step", "lr")]
-    phases = [n.split("/")[0] for n in terms if not n.endswith(("/total", "/gradient"))]
-    for name in terms:
+    losses = [n for n in history.losses.names if n not in ("step", "lr")]
+    phases = [n.split("/")[0] for n in losses if not n.endswith(("/total", "/gradient"))]
+    for name in losses:
         if name.endswith("/total") and phases.count(name.split("/")[0]) == 1:
             continue
         axis = axes[1] if name.endswith("/gradient") else axes[0]
@@ -50,6 +55,21 @@ def plot_history(history: History) -> Figure:
             axis.legend(fontsize="small")
     axes[-1].set_xlabel("step")
     return figure
+
+
+def _diagnostics(history: History, terms: tuple[str, ...], values: Any, gradients: Any) -> None:
+    table = history.diagnostics
+    largest = max(np.abs(table[f"{term}/{part}"]).max() for term in terms for part in ("value", "floor"))
+    for term in terms:
+        (line,) = values.plot(table["step"], table[f"{term}/value"], label=term, lw=1)
+        values.plot(table["step"], table[f"{term}/floor"], color=line.get_color(), ls=":", lw=1)
+        gradients.plot(table["step"], table[f"{term}/gradient"], color=line.get_color(), label=term, lw=1)
+    values.set_ylabel("terms, floors (dotted)")
+    # Unbiased terms are negative at times.
+    values.set_yscale("symlog", linthresh=max(1e-3 * float(largest), 1e-12))
+    gradients.set_ylabel("gradient norm of terms")
+    if any((table[f"{term}/gradient"] > 0).any() for term in terms):
+        gradients.set_yscale("log")
 
 
 def _averaged(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
