@@ -144,7 +144,8 @@ class Transform(torch.nn.Module):
         if not bool(torch.isfinite(column).all()):
             msg = f"{label} must be finite, got {values}"
             raise ValueError(msg)
-        return column.expand(self.size).clone()
+        # clone alone keeps the stride 0 of a column of one, which no file takes.
+        return column.expand(self.size) + 0.0
 
     def _refuse(self, x: Tensor, bad: Tensor, expected: str, error: type[ValueError]) -> None:
         if not bool(bad.any()):
