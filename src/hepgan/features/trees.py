@@ -115,13 +115,12 @@ def cluster(momenta: Tensor, count: Tensor, distance: Distance) -> tuple[Tensor,
 def _distances(momenta: Tensor, i: Tensor, j: Tensor, distance: Distance) -> Tensor:
     direction = momenta[..., :3] / momenta[..., :3].norm(dim=-1, keepdim=True).clamp(min=1e-300)
     # Half the squared chord is 1 - cos theta, without its rounding at small angles.
-    opening = 0.5 * (direction[:, i] - direction[:, j]).square().sum(-1)
+    opening: Tensor = 0.5 * (direction[:, i] - direction[:, j]).square().sum(-1)
     if distance == "angle":
         return opening
     first, second = momenta[:, i, 3], momenta[:, j, 3]
-    if distance == "mass":
-        return first * second * opening
-    return torch.minimum(first, second).square() * opening
+    scale = first * second if distance == "mass" else torch.minimum(first, second).square()
+    return opening * scale
 
 
 def depth_first(child: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:

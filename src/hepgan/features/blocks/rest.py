@@ -43,7 +43,7 @@ class RestMomentum(NamedTuple):
         sin, cos = 1.0 / torch.cosh(self.eta), torch.tanh(self.eta)
         sides = sin * torch.cos(self.phi), sin * torch.sin(self.phi), cos
         unit = sum(s.unsqueeze(1) * v for s, v in zip(sides, (x, y, z), strict=True))
-        return -self.speed.unsqueeze(1) * unit  # type: ignore[return-value]
+        return -self.speed.unsqueeze(1) * unit
 
 
 class Rest:

@@ -114,7 +114,7 @@ class ScatteringBlock(Block):
                 "are the beams and the direction right?"
             )
             raise InputError(msg, entry=event)
-        x = (least / torch.maximum(y, least).clamp(min=1e-300)).clamp(max=1.0)
+        x = (least / torch.maximum(y, least).clamp(min=1e-300)).clamp(max=1 - 1e-9)
         columns = torch.stack([q2, x, wrap(k["phi"][:, 0])], 1)
         return columns, torch.zeros(len(view), 0, dtype=torch.int64, device=view.device)
 
