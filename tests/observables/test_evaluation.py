@@ -31,6 +31,14 @@ def pairs(ev):
     return a, b
 
 
+def with_self(ev):
+    index = ak.local_index(ev.Jet)
+    a, b = ak.unzip(
+        ak.combinations(ak.zip({"jet": ev.Jet, "index": index}, depth_limit=2), 2, replacement=True)
+    )
+    return a.jet, b.jet, ak.where(a.index == b.index, 1.0, 2.0)
+
+
 def met4(ev, like):
     return like.deltaphi(ev.MET)
 
@@ -177,6 +185,20 @@ CASES = {
     ),
     "arctan2(Jet.py, Jet.px)": lambda ev: ev.Jet.phi,
     "hypot(Jet.px, Jet.py)": lambda ev: ev.Jet.pt,
+    # angles of pairs
+    "pairs(Jet).angle": lambda ev: pairs(ev)[0].deltaangle(pairs(ev)[1]),
+    "pairs(Jet).cosangle": lambda ev: np.cos(pairs(ev)[0].deltaangle(pairs(ev)[1])),
+    "pairs(Jet).z_angle": lambda ev: np.sin(pairs(ev)[0].deltaangle(pairs(ev)[1]) / 2) ** 2,
+    "pairs(Jet).absdeltaphi": lambda ev: abs(pairs(ev)[0].deltaphi(pairs(ev)[1])),
+    "pairs(Muon, Jet).cosdeltaphi": lambda ev: np.cos(
+        ak.flatten(ak.cartesian([ev.Muon, ev.Jet], nested=True), axis=2)["0"].deltaphi(
+            ak.flatten(ak.cartesian([ev.Muon, ev.Jet], nested=True), axis=2)["1"]
+        )
+    ),
+    "pairs_with_self(Jet).first.pt * pairs_with_self(Jet).orders": lambda ev: (
+        with_self(ev)[0].pt * with_self(ev)[2]
+    ),
+    "pairs_with_self(Jet)[pairs_with_self(Jet).orders == 1].mass": lambda ev: 2 * ev.Jet.mass,
     "wrap(Muon[0].phi - Muon[1].phi)": lambda ev: ev.Muon[:, 0].deltaphi(ev.Muon[:, 1]),
     "wrap(Muon.phi + 3 * pi)": lambda ev: (ev.Muon.phi + 4 * np.pi) % (2 * np.pi) - np.pi,
 }

@@ -10,7 +10,20 @@ from .conftest import make
 from .test_evaluation import CASES
 
 # step functions, and those whose result is whole or true and false
-FLAT = ("max(Jet.tight)", "nJet", "count", "npv", "charge", ">", "<", "==", "floor", "any(", "all(")
+FLAT = (
+    "max(Jet.tight)",
+    "nJet",
+    "count",
+    "npv",
+    "charge",
+    ">",
+    "<",
+    "==",
+    "floor",
+    "any(",
+    "all(",
+    "orders ==",
+)
 SMOOTH = [e for e in CASES if not any(word in e for word in FLAT)]
 
 

@@ -267,7 +267,7 @@ def test_a_standard_observable_can_be_named_and_changed():
         ({"expression": "nJet +"}, "column 7"),
         ({"expression": "nJet", "binz": 3}, "binz"),
         ({"expression": "nJet", "bins": 0}, "bins"),
-        ({"expression": "nJet", "objects": ["Jet"]}, "objects belong"),
+        ({"expression": "nJet", "objects": ["Jet"]}, "objects and options belong"),
         ({"standard": "mas"}, "did you mean 'mass'"),
         ({"standard": "mass"}, "takes 1 to 8 objects, not 0"),
         (3, "dictionary"),

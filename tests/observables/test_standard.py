@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 
@@ -10,7 +11,8 @@ import vector
 
 from hepgan.errors import RecipeError
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
-from hepgan.observables import STANDARD, default_observables, standard
+from hepgan.observables import STANDARD, default_observables, from_config, standard
+from hepgan.observables.collective import COLLECTIVE
 
 
 def values(observable, **events):
@@ -25,10 +27,14 @@ def test_every_standard_observable_is_an_expression_that_fits_some_events(events
     places = {"Electron": "Muon[0]", "beam_energy": "beam_energy"}
     for name, definition in STANDARD.items():
         objects = [places.get(o, o) for o in definition.defaults]
+        per_object = "pairs" in definition.expression
         if not objects:
-            objects = ["Jet"] if name == "count" else ["Muon[0]", "Muon[1]"][: definition.objects[1]]
+            whole = per_object or any(
+                f in definition.expression for f in ("sum({0}", "count", *COLLECTIVE) if f != "sum"
+            )
+            objects = ["Jet"] if whole else ["Muon[0]", "Muon[1]"][: definition.objects[1]]
         checked = standard(name, *objects).check(events.schema)
-        assert checked.per_event, name
+        assert checked.per_event != per_object, name
 
 
 def test_the_mass_of_several_objects_is_that_of_their_sum(events):
@@ -115,17 +121,105 @@ def test_dis_kinematics_follow_from_the_four_vectors():
     beam, angle, energy = 50.0, 0.6, 41.0
     scattered = vector.obj(px=energy * math.sin(angle), py=0, pz=energy * math.cos(angle), E=energy)
     k, proton = vector.obj(px=0, py=0, pz=beam, E=beam), vector.obj(px=0, py=0, pz=-beam, E=beam)
-    q = k - scattered
     electron = {"px": scattered.px, "py": scattered.py, "pz": scattered.pz, "energy": scattered.E}
     array = {"Electron": [electron], "beam_energy": [beam]}
-    expected = {
+    for name, value in dis(k, proton, scattered).items():
+        assert values(standard(name), **array)[0] == pytest.approx(value), name
+
+
+def dis(k, proton, scattered):
+    """Kinematics of inclusive scattering from four-vectors; numpy arrays or objects of vector."""
+    q = k - scattered
+    side = np.sign(k.pz)
+    return {
         "Q2": -q.dot(q),
         "x_bj": -q.dot(q) / (2 * proton.dot(q)),
         "y_dis": proton.dot(q) / proton.dot(k),
         "W2": (proton + q).dot(proton + q),
+        "nu1": np.log(scattered.E - side * scattered.pz),
+        "nu2": np.log(2 * k.E - scattered.E - side * scattered.pz),
     }
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("proton", [None, 920.0])
+def test_dis_kinematics_of_any_beams_follow_from_the_four_vectors(direction, proton):
+    rng = np.random.default_rng(4)
+    n, beam = 50, 27.5
+    y, x = rng.uniform(0.02, 0.95, n), rng.uniform(0.01, 0.9, n)
+    high = beam if proton is None else proton
+    q2 = 4 * beam * high * x * y
+    plus, minus = 2 * beam * (1 - y), q2 / (2 * beam)  # E + pz, E - pz along the lepton beam
+    pt, phi = np.sqrt(plus * minus), rng.uniform(-np.pi, np.pi, n)
+    parts = {"px": pt * np.cos(phi), "py": pt * np.sin(phi), "pz": direction * (plus - minus) / 2}
+    scattered = vector.array({**parts, "E": (plus + minus) / 2})
+    k = vector.array({"px": [0.0], "py": [0.0], "pz": [direction * beam], "E": [beam]})
+    p = vector.array({"px": [0.0], "py": [0.0], "pz": [-direction * high], "E": [high]})
+    found = dis(k, p, scattered)
+    np.testing.assert_allclose(found["x_bj"], x)
+    electron = ak.zip({**parts, "energy": scattered.E}, with_name="Momentum4D")
+    given = {"direction": direction} | ({} if proton is None else {"proton": proton})
+    for name, expected in found.items():
+        objects = ["Electron"] if name == "nu1" else ["Electron", "27.5"]
+        observable = standard(name, *objects, **given)
+        np.testing.assert_allclose(values(observable, Electron=electron), expected, rtol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("sample", ["dis_test_trained_energies", "dis_test_new_energies"])
+def test_dis_kinematics_of_the_samples_lie_within_their_limits(sample, shared_data):
+    from hepgan.events import read_events, to_batch
+
+    events = read_events(f"{shared_data / sample}.root:Events", entry_stop=5000)
+    energy = ak.to_numpy(events.beam_energy).astype(float)
+    one = vector.array(
+        {c: ak.to_numpy(events.Electron[:, 0][c]).astype(float) for c in ("px", "py", "pz", "energy")}
+    )
+    zero = np.zeros_like(energy)
+    k = vector.array({"px": zero, "py": zero, "pz": -energy, "E": energy})  # the electron beam is along -z
+    expected = dis(k, vector.array({"px": zero, "py": zero, "pz": energy, "E": energy}), one)
+    batch = to_batch(events)
     for name, value in expected.items():
-        assert values(standard(name), **array)[0] == pytest.approx(value), name
+        objects = ["Electron[0]"] if name == "nu1" else ["Electron[0]", "beam_energy"]
+        observable = standard(name, *objects, direction=-1)
+        found = observable.flat(events).values
+        # the stored energies are rounded, so q2 of four-vectors is not quite 2 k.k'
+        np.testing.assert_allclose(found, value, rtol=1e-3, atol=2e-3)
+        np.testing.assert_allclose(observable.flat(batch).values, found, rtol=1e-12)
+        assert np.isfinite(found).all()
+    for name in ("x_bj", "y_dis"):
+        found = standard(name, "Electron[0]", "beam_energy", direction=-1).flat(events).values
+        assert found.min() > 0
+        assert found.max() < 1 + 1e-5
+    assert standard("Q2", "Electron[0]", "beam_energy", direction=-1).flat(events).values.min() > 3.99
+
+
+def test_options_that_do_not_exist_or_have_wrong_values_are_recipe_errors():
+    for quantity, options, reason in (
+        ("mass", {"variable": "chi"}, "has no options"),
+        ("eec", {"variables": "chi"}, "no option 'variables'; did you mean 'variable'"),
+        ("eec", {"variable": "phi"}, "variable must be cos_chi or chi or z, not 'phi'"),
+        ("eec", {"self_pairs": "no"}, "self_pairs must be true or false"),
+        ("teec", {"Q": True}, "Q must be a number or an expression"),
+        ("efp", {"number": 36}, "number must be from 0 to 35"),
+        ("efp", {"beta": "2"}, "beta must be a number"),
+        ("Q2", {"direction": 0}, "direction must be 1 or -1"),
+    ):
+        with pytest.raises(RecipeError, match=reason):
+            standard(quantity, "Jet", "MET", **options) if quantity == "Q2" else standard(
+                quantity, "Jet", **options
+            )
+
+
+def test_a_recipe_line_has_options_and_numbers_as_objects():
+    made = from_config(
+        {"standard": "eec", "objects": ["Parton"], "options": {"variable": "chi"}, "bins": 20}, "e"
+    )
+    assert made == dataclasses.replace(standard("eec", "Parton", name="e", variable="chi"), bins=20)
+    assert made.range == (0.0, math.pi)
+    line = {"standard": "Q2", "objects": ["Electron", 27.5], "options": {"direction": -1}}
+    assert from_config(line).expression == "2 * 27.5 * (Electron.energy + Electron.pz)"
+    with pytest.raises(RecipeError, match="options belong to a standard observable"):
+        from_config({"expression": "Jet.pt", "options": {"a": 1}})
 
 
 # ------------------------------------------------------------------------------------- defaults

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from pydantic import Field as Setting
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from hepgan._config import Config
 from hepgan.observables.language import parse
@@ -21,7 +21,8 @@ class ObservableConfig(Config):
     Attributes:
         expression: The quantity in the language of observables.
         standard: Instead of an expression, the name of a standard quantity.
-        objects: The objects that the standard quantity is of.
+        objects: The objects that the standard quantity is of; numbers, too, for those that take one.
+        options: Options of the standard quantity, such as ``variable: chi`` of ``eec``.
         bins: Number of bins.
         range: Lower and upper end; whole numbers and inclusive for ``integer``.
         edges: Instead of bins and range, the bin edges.
@@ -35,6 +36,7 @@ class ObservableConfig(Config):
     expression: str | None = None
     standard: str | None = None
     objects: tuple[str, ...] = ()
+    options: dict[str, bool | int | float | str] = Setting(default_factory=dict)
     bins: int = Setting(default=50, ge=1, le=100_000)
     range: tuple[float, float] | None = None
     edges: tuple[float, ...] | None = None
@@ -49,6 +51,13 @@ class ObservableConfig(Config):
     def _text_is_an_expression(cls, data: Any) -> Any:
         return {"expression": data} if isinstance(data, str) else data
 
+    @field_validator("objects", mode="before")
+    @classmethod
+    def _numbers_are_expressions(cls, objects: Any) -> Any:
+        if not isinstance(objects, list | tuple):
+            return objects
+        return [o if isinstance(o, (str, bool)) else str(o) for o in objects]
+
     @model_validator(mode="after")
     def _is_consistent(self) -> ObservableConfig:
         if (self.expression is None) == (self.standard is None):
@@ -56,8 +65,8 @@ class ObservableConfig(Config):
             raise ValueError(msg)
         if self.expression is not None:
             parse(self.expression)
-            if self.objects:
-                msg = "objects belong to a standard observable; an expression names its own"
+            if self.objects or self.options:
+                msg = "objects and options belong to a standard observable; an expression names its own"
                 raise ValueError(msg)
         if self.weight is not None:
             parse(self.weight)

@@ -13,8 +13,10 @@ from hepgan import vectors
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import coordinates
 from hepgan.observables import arithmetic, functions
+from hepgan.observables.angles import angle_of
 from hepgan.observables.language import (
     CONSTANTS,
+    PAIR_ANGLES,
     PAIR_PROPERTIES,
     PROPERTIES,
     Expression,
@@ -144,7 +146,7 @@ class _Evaluator:
         self.expression = expression
         self.source = source
         self.strict = strict
-        # an expression and its weight share the results of calls, which then have the fields of both
+        # an expression and its weight share what they both need, which then has the fields of both
         self.attributes = expression.attributes | (other.attributes if other else frozenset())
         self.memo: dict[str, Value] = {}
 
@@ -186,13 +188,23 @@ class _Evaluator:
         return Value(Objects(objects.fields), objects.mask, name if jagged else None)
 
     def _attribute(self, node: ast.Attribute) -> Value:
-        value = self.visit(node.value)
+        text = self.expression.texts[node]
+        if text not in self.memo:
+            self.memo[text] = self._attribute_of(self.visit(node.value), node)
+        return self.memo[text]
+
+    def _attribute_of(self, value: Value, node: ast.Attribute) -> Value:
         name = node.attr
         if value.pair is not None:
             if name in ("first", "second"):
                 return value.pair[name == "second"]
             if name in PAIR_PROPERTIES:
                 return self._method_of(name, *value.pair)
+            if name in PAIR_ANGLES:
+                return angle_of(name, *value.pair)
+            if name == "orders" and value.orders is not None:
+                orders = _zeroed(value.orders.expand(value.shape), value.mask)
+                return Value(orders, value.mask, value.domain, value.compact)
         if isinstance(value.data, Objects):
             field = value.data.fields.get(name)
             if field is not None:
@@ -202,10 +214,13 @@ class _Evaluator:
             raise Mismatch(msg)
         if name in PROPERTIES and (not isinstance(value.data, Objects) or self._has_momentum(value.data)):
             try:
-                data = getattr(value.momentum, name)
+                # a particle at rest has quantities whose gradient is not defined, and no direction
+                data = getattr(map_data(vectors.finite_gradient, value.momentum), name)
             except AttributeError:
                 pass
             else:
+                if name in ("et", "et2"):
+                    data = _zeroed(data, ~torch.isnan(data))
                 return Value(_zeroed(data, value.mask), value.mask, value.domain, value.compact)
         raise Mismatch(self._unknown_attribute(value, node))
 
@@ -221,7 +236,8 @@ class _Evaluator:
         if momentum:
             fields += [p for p in PROPERTIES if hasattr(value.momentum, p)]
         if value.pair is not None:
-            fields += [*PAIR_PROPERTIES, "first", "second"]
+            fields += [*PAIR_PROPERTIES, *PAIR_ANGLES, "first", "second"]
+            fields += [] if value.orders is None else ["orders"]
         what = value.domain or ast.unparse(node.value)
         return f"{what} has no field or property {node.attr!r}{suggestion(node.attr, fields)}"
 

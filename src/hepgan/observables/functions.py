@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from hepgan.observables.arithmetic import (
     singular,
     where_exists,
 )
+from hepgan.observables.collective import COLLECTIVE
 from hepgan.observables.values import Mismatch, Value, align, device_of, map_data, per_object, take, truth
 
 __all__ = ["call"]
@@ -167,23 +169,37 @@ def _transverse_mass(left: Value, right: Value, _: str) -> Value:
     return Value(2 * root * sine, mask, domain, compact)
 
 
-def _pairs(*arguments: Any) -> Value:
+def _pairs(*arguments: Any, own: bool = False) -> Value:
     *values, text = arguments
     values = [per_object(v, "pairs") for v in values]
     sizes = [v.shape[1] for v in values]
     device = device_of(values[0].data)
     if len(values) == 1:
-        first, second = torch.triu_indices(sizes[0], sizes[0], 1, device=device)
+        first, second = torch.triu_indices(sizes[0], sizes[0], 0 if own else 1, device=device)
     else:
         first = torch.arange(sizes[0], device=device).repeat_interleave(sizes[1])
         second = torch.arange(sizes[1], device=device).repeat(sizes[0])
-    a = values[0].map(lambda t: t[:, first], domain=text, compact=False)
-    b = values[-1].map(lambda t: t[:, second], domain=text, compact=False)
+    a = values[0].map(lambda t: t.index_select(1, first), domain=text, compact=False)
+    b = values[-1].map(lambda t: t.index_select(1, second), domain=text, compact=False)
     both = binary(ast.Add, a, b)
     if both.is_number:
         msg = "pairs are made of objects, not of numbers"
         raise Mismatch(msg)
-    return Value(both.data, both.mask, text, compact=False, pair=(a, b))
+    orders = None
+    if len(values) == 1:
+        orders = 2.0 - (first == second).to(_dtype(both.data))
+    return Value(both.data, both.mask, text, compact=False, pair=(a, b), orders=orders)
+
+
+def _dtype(data: Any) -> torch.dtype:
+    found: list[torch.dtype] = []
+
+    def look(tensor: Tensor) -> Tensor:
+        found.append(tensor.dtype)
+        return tensor
+
+    map_data(look, data)
+    return next((d for d in found if d.is_floating_point), torch.float64)
 
 
 def _sort(value: Value, key: Value, text: str) -> Value:
@@ -209,6 +225,8 @@ _FUNCTIONS: dict[str, Callable[..., Value]] = {
     "hypot": _two("hypot"),
     "transverse_mass": _transverse_mass,
     "pairs": _pairs,
+    "pairs_with_self": partial(_pairs, own=True),
+    **COLLECTIVE,
     "sort": _sort,
 }
 

@@ -10,7 +10,11 @@ and methods of `vector` in `PROPERTIES` and `METHODS`. ``sum``, ``count``, ``mea
 and ``all`` go over the objects of an event; ``sum`` adds momenta too. ``max`` and ``min`` of several
 arguments compare them one by one. ``sort(Jet, Jet.pt)`` puts the largest first, ``pairs(Jet)`` makes the sums
 of all pairs, which also have ``deltaR`` and the like, ``first`` and ``second``; ``pairs(Muon, Jet)`` takes
-one of each. ``wrap`` brings an angle into [-pi, pi).
+one of each. ``pairs_with_self(Jet)`` has the pairs of each object with itself, too; ``orders`` is 1 of these,
+and 2 of pairs of two objects of one kind, which stand for both orders.
+``thrust``, ``sphericity``, ``aplanarity``, ``c_parameter``, ``d_parameter`` are shapes of all objects of an
+event; ``efp(Jet, n)`` is an energy flow polynomial, ``efp_ee`` that for e+e- collisions. ``wrap`` brings an
+angle into [-pi, pi).
 
 Numbers of the event and of its objects combine; numbers of different sets of objects do not. What an event
 lacks (``Jet[2].pt`` of two jets) is missing, and so is all that is computed from it, until ``where`` chooses
@@ -49,6 +53,9 @@ FUNCTIONS: dict[str, tuple[int, int]] = {
     **dict.fromkeys(("arctan2", "hypot", "transverse_mass", "sort"), (2, 2)),
     "where": (3, 3),
     "pairs": (1, 2),
+    "pairs_with_self": (1, 1),
+    **dict.fromkeys(("thrust", "sphericity", "aplanarity", "c_parameter", "d_parameter"), (1, 1)),
+    **dict.fromkeys(("efp", "efp_ee"), (2, 3)),
 }
 """Functions, each with the smallest and largest number of its arguments."""
 
@@ -69,7 +76,10 @@ PROPERTIES = frozenset(
 """Properties of momenta; those of `vector`."""
 
 PAIR_PROPERTIES = ("deltaR", "deltaR2", "deltaphi", "deltaeta", "deltaangle", "deltaRapidityPhi")
-"""Quantities of two momenta that ``pairs(...)`` has as attributes."""
+"""Methods of two momenta that ``pairs(...)`` has as attributes."""
+
+PAIR_ANGLES = ("angle", "cosangle", "z_angle", "absdeltaphi", "cosdeltaphi")
+"""Angles that pairs have besides; see `hepgan.observables.angles.ANGLES`."""
 
 _BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.Pow, ast.BitAnd, ast.BitOr)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
@@ -86,7 +96,8 @@ class Expression:
         tree: Its syntax tree.
         names: The names that it uses: collections, scalars, ``nJet``.
         attributes: The fields and properties that it uses.
-        texts: The text of each indexed or called part, which identifies a set of objects.
+        texts: The text of each part that is a set of objects or takes work to compute: calls, indices and
+            attributes.
     """
 
     source: str
@@ -98,7 +109,7 @@ class Expression:
     @property
     def makes_pairs(self) -> bool:
         """Whether it combines objects to pairs, which takes memory quadratic in their number."""
-        return "pairs" in self.source
+        return "pairs" in self.source or "efp" in self.source
 
     def error(self, node: ast.AST, reason: str) -> RecipeError:
         """The error to raise for a part of the expression."""
@@ -226,6 +237,7 @@ class _Check(ast.NodeVisitor):
         if node.attr.startswith("_"):
             raise self.fail(node, f"attributes such as {node.attr!r} are not allowed")
         self.attributes.add(node.attr)
+        self.parts.add(node)
         self.visit(node.value)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
@@ -267,13 +279,14 @@ class _Check(ast.NodeVisitor):
             wanted = str(low) if low == high else f"{low} to {high}"
             raise self.fail(function, f"{name} takes {wanted} arguments, not {count}")
         self.parts.add(node)
-        if name == "pairs":
+        makes_pairs = name in ("pairs", "pairs_with_self")
+        if makes_pairs:
             if self.in_pairs:
                 raise self.fail(node, "pairs of pairs are too many")
             self.in_pairs = True
         for argument in node.args:
             self.visit(argument)
-        if name == "pairs":
+        if makes_pairs:
             self.in_pairs = False
 
     def visit_BinOp(self, node: ast.BinOp) -> None:

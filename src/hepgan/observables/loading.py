@@ -40,7 +40,7 @@ def from_config(config: ObservableConfig | Mapping[str, Any] | str, name: str | 
     keys = ("bins", "range", "edges", "log", "integer", "label", "unit", "weight")
     given: dict[str, Any] = {key: getattr(config, key) for key in keys if key in config.model_fields_set}
     if config.standard is not None:
-        return replace(standard(config.standard, *config.objects, name=name), **given)
+        return replace(standard(config.standard, *config.objects, name=name, **config.options), **given)
     expression = config.expression or ""
     return Observable(name or expression, expression, **given)
 

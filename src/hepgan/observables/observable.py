@@ -133,8 +133,7 @@ class Observable:
         parsed = parse(self.expression or ""), parse(self.weight)
         if isinstance(events, EventBatch):
             (data, mask), weights = evaluate_weighted(*parsed, BatchSource(events))
-            flat = _flat_batch(data, mask)
-            return flat._replace(weight=_flat_batch(weights, mask).values)
+            return _flat_batch(data, mask, weights)
         if not isinstance(events, ak.Array):
             return _flat_array(self(events))  # which says what is wrong
         values, factors = weighted_awkward(*parsed, events)
@@ -310,13 +309,17 @@ class Observable:
         )
 
 
-def _flat_batch(data: Tensor, mask: Tensor | None) -> Flat:
+def _flat_batch(data: Tensor, mask: Tensor | None, weight: Tensor | None = None) -> Flat:
     data = data.to(torch.int64) if data.dtype == torch.bool else data
-    if mask is not None:
-        return Flat(data[mask], mask.nonzero()[:, 0])
-    index = torch.arange(data.shape[0], device=data.device)
-    index = index if data.ndim == 1 else index[:, None].expand(data.shape)
-    return Flat(data.reshape(-1), index.reshape(-1))
+    values, weights = data.reshape(-1), None if weight is None else weight.reshape(-1)
+    width = data.shape[1] if data.ndim > 1 else 1
+    if mask is None:
+        index = torch.arange(len(values), device=data.device)
+    else:
+        index = mask.reshape(-1).nonzero()[:, 0]
+        values = values.index_select(0, index)
+        weights = None if weights is None else weights.index_select(0, index)
+    return Flat(values, index if width == 1 else index // max(width, 1), weights)
 
 
 def _flat_array(array: Any) -> Flat:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any
 
 from hepgan.errors import RecipeError
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
+from hepgan.observables.definitions import Definition, aeec, eec, efp, scattering, teec, with_options
 from hepgan.observables.language import suggestion
 from hepgan.observables.observable import Observable
 from hepgan.observables.ranges import MOST_INTEGERS
@@ -16,26 +17,6 @@ from hepgan.observables.ranges import MOST_INTEGERS
 __all__ = ["STANDARD", "default_observables", "standard"]
 
 _MOST_SLOTS = 8
-
-
-class Definition(NamedTuple):
-    """A standard quantity.
-
-    Attributes:
-        expression: With ``{0}``, ``{1}`` for the objects, ``{sum}`` for the sum of all of them.
-        label: In LaTeX, with ``{0}``, ``{1}`` and ``{all}`` for the objects' symbols.
-        unit: The unit.
-        objects: How many objects it takes, at least and at most; or the default objects.
-        defaults: The objects if none are given.
-        range: The natural range, if there is one.
-    """
-
-    expression: str
-    label: str
-    unit: str = ""
-    objects: tuple[int, int] = (1, 1)
-    defaults: tuple[str, ...] = ()
-    range: tuple[float, float] | None = None
 
 
 _PHI = (-math.pi, math.pi)
@@ -72,30 +53,30 @@ STANDARD: dict[str, Definition] = {
     "HT": Definition("sum({0}.pt)", "H_T", "GeV", defaults=("Jet",)),
     "MHT": Definition("sum({0}).pt", r"H_T^\mathrm{{miss}}", "GeV", defaults=("Jet",)),
     "MET": Definition("{0}.pt", r"p_T^\mathrm{{miss}}", "GeV", defaults=("MET",)),
-    "Q2": Definition(
-        "2 * {1} * ({0}.energy - {0}.pz)", "Q^2", "GeV$^2$", (2, 2), ("Electron", "beam_energy")
-    ),
-    "y_dis": Definition(
-        "1 - ({0}.energy + {0}.pz) / (2 * {1})", "y", "", (2, 2), ("Electron", "beam_energy"), (0.0, 1.0)
-    ),
-    "x_bj": Definition(
-        "({0}.energy - {0}.pz) / (2 * {1} - {0}.energy - {0}.pz)",
-        r"x_\mathrm{{Bj}}",
-        "",
-        (2, 2),
-        ("Electron", "beam_energy"),
-        (0.0, 1.0),
-    ),
-    "W2": Definition(
-        "2 * {1} * (2 * {1} - 2 * {0}.energy)", "W^2", "GeV$^2$", (2, 2), ("Electron", "beam_energy")
-    ),
+    **{n: scattering(n) for n in ("Q2", "y_dis", "x_bj", "W2", "nu1", "nu2")},
+    "pair_mass": Definition("pairs({0}).mass", "m_{{{0}{0}}}", "GeV"),
+    "opening_angle": Definition("pairs({0}).angle", r"\angle({0}, {0})", "rad", range=(0.0, math.pi)),
+    "cos_opening_angle": Definition("pairs({0}).cosangle", r"\cos\angle({0}, {0})", range=(-1.0, 1.0)),
+    "event_mass": Definition("sum({0}).mass", r"m(\Sigma {0})", "GeV"),
+    "momentum_balance": Definition("sum({0}).p / sum({0}.energy)", r"|\Sigma p| / \Sigma E"),
+    "thrust": Definition("thrust({0})", "T", range=(0.5, 1.0)),
+    "sphericity": Definition("sphericity({0})", "S", range=(0.0, 1.0)),
+    "aplanarity": Definition("aplanarity({0})", "A", range=(0.0, 0.5)),
+    "c_parameter": Definition("c_parameter({0})", "C", range=(0.0, 1.0)),
+    "d_parameter": Definition("d_parameter({0})", "D", range=(0.0, 1.0)),
+    "eec": eec(),
+    "aeec": aeec(),
+    "teec": teec(),
+    "efp": efp(),
 }
 """The standard quantities.
 
 Several objects of ``mass``, ``pt`` and the like are added first. ``costheta_cs`` is that of Collins and
 Soper, Phys. Rev. D 16 (1977) 2219, of the negative and the positive lepton; ``phi_star`` that of Banfi et
-al., Eur. Phys. J. C 71 (2011) 1600. ``Q2``, ``x_bj``, ``y_dis`` and ``W2`` are those of the scattered lepton
-in deep inelastic scattering with beams of equal energies, the lepton beam along +z, all masses neglected.
+al., Eur. Phys. J. C 71 (2011) 1600. ``Q2``, ``x_bj``, ``y_dis``, ``W2``, ``nu1`` and ``nu2`` are those of the
+scattered lepton in deep inelastic scattering, and the beam's energy may be a number. ``event_mass``
+is that of all objects together. For options and references of these, of ``eec``, ``aeec``, ``teec`` and
+``efp`` see `hepgan.observables.definitions`.
 """
 
 _SYMBOLS = {
@@ -123,21 +104,23 @@ _QUANTITIES: dict[str, tuple[str, str]] = {
 }
 
 
-def standard(quantity: str, *objects: str, name: str | None = None) -> Observable:
+def standard(quantity: str, *objects: str, name: str | None = None, **options: Any) -> Observable:
     """A standard quantity of objects, such as ``standard("mass", "Muon[0]", "Muon[1]")``.
 
     Args:
         quantity: One of `STANDARD`.
         *objects: The objects, as expressions; some quantities have default ones.
         name: The observable's name; ``quantity`` by default.
+        **options: Options of those quantities that have some, such as ``variable="chi"`` of ``eec``.
 
     Raises:
-        RecipeError: If there is no such quantity, or it takes another number of objects.
+        RecipeError: If there is no such quantity, it takes another number of objects, or has no such option.
     """
     definition = STANDARD.get(quantity)
     if definition is None:
         msg = f"no standard observable {quantity!r}{suggestion(quantity, STANDARD)}"
         raise RecipeError(msg)
+    definition = with_options(quantity, definition, options)
     chosen = objects or definition.defaults
     low, high = definition.objects
     if not low <= len(chosen) <= high:
@@ -157,6 +140,7 @@ def standard(quantity: str, *objects: str, name: str | None = None) -> Observabl
         range=definition.range,
         label=f"${label}$",
         unit=definition.unit,
+        weight=definition.weight.format(*chosen, sum=total) or None,
     )
 
 

@@ -61,6 +61,7 @@ class Value:
             there is one entry an event.
         compact: Whether the existing objects of each event come first.
         pair: The two members of each entry, for pairs.
+        orders: How many ordered pairs each stands for (M,), for pairs of one set of objects.
     """
 
     data: Any
@@ -68,6 +69,7 @@ class Value:
     domain: str | None = None
     compact: bool = True
     pair: tuple[Value, Value] | None = None
+    orders: Tensor | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -247,7 +249,7 @@ def select(value: Value, condition: Value, domain: str) -> Value:
     pair = None
     if value.pair is not None:
         pair = (select(value.pair[0], condition, domain), select(value.pair[1], condition, domain))
-    return Value(data, keep, domain, compact=False, pair=pair)
+    return Value(data, keep, domain, compact=False, pair=pair, orders=value.orders)
 
 
 def truth(data: Any) -> Tensor:
