@@ -181,6 +181,16 @@ def test_events_come_back(distance, energy):
         np.testing.assert_allclose(made.Parton.fields[name].numpy(), values.numpy(), atol=2e-7, err_msg=name)
 
 
+def test_one_event_alone_is_the_same_as_among_others():
+    events = partons(20)
+    representation = represent(partons(), total_energy=Q)
+    features = representation.encode(events)
+    for i in range(20):
+        alone = representation.encode(events[i : i + 1])
+        torch.testing.assert_close(alone.x, features.x[i : i + 1])
+        torch.testing.assert_close(four(representation.decode(alone)), four(events[i : i + 1]))
+
+
 def test_a_restored_representation_makes_the_same_events():
     events = partons()
     representation = represent(events, total_energy=Q)

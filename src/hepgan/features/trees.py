@@ -52,7 +52,7 @@ def grow(count: Tensor, first: Tensor) -> Tree:
         there = size[:, k] > 1
         number = torch.where(there, torch.minimum(first[:, k].clamp(min=1), size[:, k] - 1), 0)
         chosen[:, k] = number
-        begin = start[:, k]
+        begin = start[:, k].clone()
         sides = ((number, k + 1 + 0 * number, begin), (size[:, k] - number, k + number, begin + number))
         for side, (objects, node, leaf) in enumerate(sides):
             composite = there & (objects > 1)
@@ -154,7 +154,7 @@ def depth_first(child: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         old[rows, here] = k
         first[rows, here] = within
         for kid, node, leaf in (
-            (a, place[:, k] + 1, start[:, k]),
+            (a, place[:, k] + 1, start[:, k].clone()),
             (b, place[:, k] + within, start[:, k] + within),
         ):
             target = torch.where(exists[:, k], kid, 2 * nodes + 1)
