@@ -181,7 +181,7 @@ class GAN(Model):
                 with torch.no_grad():
                     truth = real.sample(penalty.observables, features=penalty.features)
                 made = fake.sample(penalty.observables, features=penalty.features)
-                at = Circumstances(share, generator, self._edges(penalty))
+                at = Circumstances(share, generator, self._edges(penalty), fake.batch.x.dtype)
                 terms.append(Term(penalty.name, penalty(truth, made, at), factor * penalty.weight))
         return terms
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from pydantic import field_validator, model_validator
 from torch import Tensor
 
@@ -74,7 +75,9 @@ class Penalty(Config, ABC):
         for sample in (real, generated):
             if not (sample.values.numel() and float(sample.weight.detach().sum()) > 0.0):
                 return generated.values.sum() * 0.0
-        return self.distance(_detached(real.double()), generated.double(), at or Circumstances())
+        return self.distance(
+            _detached(real.to(torch.float64)), generated.to(torch.float64), at or Circumstances()
+        )
 
 
 def _detached(sample: Sample) -> Sample:

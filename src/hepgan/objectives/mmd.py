@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hepgan.objectives.base import Penalty
 from hepgan.objectives.pairs import BreitWigner, Gaussian, Kernel, RationalQuadratic, kernel_mean
-from hepgan.objectives.samples import Circumstances, Sample, spread, width
+from hepgan.objectives.samples import Circumstances, Sample, reduced, spread, width
 
 __all__ = ["MMD"]
 
@@ -59,7 +59,7 @@ class MMD(Penalty):
         if self.standardised:
             scale = spread(real)
             r, g = r._replace(values=r.values / scale), g._replace(values=g.values / scale)
-        r, g = r.first(self.max_events), g.first(self.max_events)
+        r, g = reduced(r, g, self.max_events, at.precision)
         kernels = self.kernels(r, g, at.share)
         if self.estimator == "linear":
             return _linear(kernels, r, g)

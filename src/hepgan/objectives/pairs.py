@@ -22,7 +22,7 @@ __all__ = [
     "kernel_mean",
 ]
 
-_CHUNK = 2**17
+_CHUNK = 2**16
 """Pairs at a time: few enough to stay in a core's cache."""
 
 
@@ -30,12 +30,14 @@ class Kernel(ABC):
     """A function of the squared distance of two values."""
 
     @abstractmethod
-    def __call__(self, squared: Tensor) -> Tensor:
-        """The kernel of squared distances."""
+    def add(self, squared: Tensor, value: Tensor, slope: Tensor | None) -> None:
+        """Add the kernel of squared distances to ``value``, and its derivative in them to ``slope``."""
 
-    @abstractmethod
-    def slope(self, squared: Tensor, value: Tensor) -> Tensor:
-        """Its derivative in the squared distance, given its value."""
+    def __call__(self, squared: Tensor) -> Tensor:
+        """The kernel of squared distances, without gradient."""
+        value = torch.zeros_like(squared)
+        self.add(squared, value, None)
+        return value
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,13 @@ class Gaussian(Kernel):
 
     width: float
 
-    def __call__(self, squared: Tensor) -> Tensor:
-        """The kernel of squared distances."""
-        return torch.exp(squared * (-0.5 / self.width**2))
-
-    def slope(self, squared: Tensor, value: Tensor) -> Tensor:
-        """-k / 2 width^2."""
-        return value * (-0.5 / self.width**2)
+    def add(self, squared: Tensor, value: Tensor, slope: Tensor | None) -> None:
+        """Slope -k / 2 width^2."""
+        factor = -0.5 / self.width**2
+        k = (squared * factor).exp_()
+        value += k
+        if slope is not None:
+            slope.add_(k, alpha=factor)
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,12 @@ class BreitWigner(Kernel):
 
     width: float
 
-    def __call__(self, squared: Tensor) -> Tensor:
-        """The kernel of squared distances."""
-        return self.width**2 / (squared + self.width**2)
-
-    def slope(self, squared: Tensor, value: Tensor) -> Tensor:
-        """-k^2 / width^2."""
-        return value.square() * (-1.0 / self.width**2)
+    def add(self, squared: Tensor, value: Tensor, slope: Tensor | None) -> None:
+        """Slope -k^2 / width^2."""
+        k = (squared + self.width**2).reciprocal_().mul_(self.width**2)
+        value += k
+        if slope is not None:
+            slope.addcmul_(k, k, value=-1.0 / self.width**2)
 
 
 @dataclass(frozen=True)
@@ -75,26 +76,25 @@ class RationalQuadratic(Kernel):
     width: float
     alpha: float = 1.0
 
-    def __call__(self, squared: Tensor) -> Tensor:
-        """The kernel of squared distances."""
-        return (1.0 + squared / (2.0 * self.alpha * self.width**2)) ** -self.alpha
-
-    def slope(self, squared: Tensor, value: Tensor) -> Tensor:
-        """-k / (2 width^2 + u^2 / alpha)."""
-        return -value / (2.0 * self.width**2 + squared / self.alpha)
+    def add(self, squared: Tensor, value: Tensor, slope: Tensor | None) -> None:
+        """Slope -k / (2 width^2 + u^2 / alpha)."""
+        base = (squared * (0.5 / (self.alpha * self.width**2))).add_(1.0)
+        k = base**-self.alpha
+        value += k
+        if slope is not None:
+            slope.addcdiv_(k, base, value=-0.5 / self.width**2)
 
 
 @dataclass(frozen=True)
 class Distance(Kernel):
     """|u|, the negative of the energy distance's kernel."""
 
-    def __call__(self, squared: Tensor) -> Tensor:
-        """The kernel of squared distances."""
-        return squared.sqrt()
-
-    def slope(self, squared: Tensor, value: Tensor) -> Tensor:
-        """1 / 2 |u|; 0 at 0."""
-        return torch.where(value > 0.0, 0.5 / value, 0.0)
+    def add(self, squared: Tensor, value: Tensor, slope: Tensor | None) -> None:
+        """Slope 1 / 2 |u|; 0 at 0."""
+        k = squared.sqrt()
+        value += k
+        if slope is not None:
+            slope += torch.where(k > 0.0, 0.5 / k, 0.0)
 
 
 def kernel_mean(kernels: tuple[Kernel, ...], a: Sample, b: Sample | None = None) -> Tensor:
@@ -134,16 +134,26 @@ def absolute_mean(a: Sample, b: Sample | None = None) -> Tensor:
     if b is None:
         whole = _absolute_sum(a.values, a.weight)
         # A value has no distance from itself.
-        return (whole if a.event is None else whole - _absolute_sum(a.values, a.weight, event_a)) / norm
+        if a.event is None or _single(a.event):
+            return whole / norm
+        return (whole - _absolute_sum(a.values, a.weight, a.event)) / norm
     values, weight = torch.cat((a.values, b.values)), torch.cat((a.weight, b.weight))
-    between = (
-        _absolute_sum(values, weight) - _absolute_sum(a.values, a.weight) - _absolute_sum(b.values, b.weight)
-    )
-    if event_a is not None and event_b is not None:
+    own = _absolute_sum(a.values, a.weight) + _absolute_sum(b.values, b.weight)
+    between = 0.5 * (_absolute_sum(values, weight) - own)
+    if event_a is None or event_b is None:
+        return between / norm
+    if _single(event_a) and torch.equal(event_a, event_b):
+        same = (a.weight * b.weight * (a.values - b.values).abs()).sum()
+    else:
         same = _absolute_sum(values, weight, torch.cat((event_a, event_b)))
         same = same - _absolute_sum(a.values, a.weight, event_a) - _absolute_sum(b.values, b.weight, event_b)
-        between = between - same
-    return 0.5 * between / norm
+        same = 0.5 * same
+    return (between - same) / norm
+
+
+def _single(event: Tensor) -> bool:
+    """Whether each event has one value."""
+    return bool((event.diff() > 0).all())
 
 
 def _columns(sample: Sample) -> Tensor:
@@ -195,7 +205,8 @@ def _absolute_sum(values: Tensor, weight: Tensor, event: Tensor | None = None) -
 class _PairSum(torch.autograd.Function):
     """The sum of a_i b_j k(|x_i - y_j|^2) over pairs of different events.
 
-    Gradients come with the values, chunk by chunk, so that no array of all pairs is ever kept.
+    Gradients come with the values, chunk by chunk, so that no array of all pairs is ever kept. x and y may
+    be the same sample; then each pair is made once, and all gradients go to x and a.
     """
 
     @staticmethod
@@ -210,45 +221,50 @@ class _PairSum(torch.autograd.Function):
         kernels: tuple[Kernel, ...],
         same: bool,
     ) -> Tensor:
-        """The sum; x and y may be the same sample, whose gradients then all go to x."""
+        """The sum."""
         need_x, need_y, need_a, need_b = ctx.needs_input_grad[:4]
-        need_y, need_b = need_y and not same, need_b and not same
-        grad_x, grad_y, grad_b = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(b)
-        potential = torch.empty_like(a)
+        sloped = need_x or need_y
+        grad_x, grad_y = torch.zeros_like(x), torch.zeros_like(y)
+        potential_x, potential_y = torch.zeros_like(a), torch.zeros_like(b)
         square_y = y.square().sum(dim=1)
         rows = max(1, _CHUNK // len(y))
         for i in range(0, len(x), rows):
             part = slice(i, i + rows)
-            squared = _squared(x[part], y, square_y)
-            apart = None
-            if event_x is not None and event_y is not None:
-                apart = event_x[part, None] != event_y
-            value, slope = torch.zeros_like(squared), torch.zeros_like(squared)
+            # Of one sample, the pairs below the diagonal are those above it.
+            rest = slice(i, None) if same else slice(None)
+            x_part, y_part = x[part], y[rest]
+            squared = _squared(x_part, y_part, square_y[rest])
+            value = torch.zeros_like(squared)
+            slope = torch.zeros_like(squared) if sloped else None
             for kernel in kernels:
-                k = kernel(squared)
-                value += k
-                if need_x or need_y:
-                    slope += kernel.slope(squared, k)
-            if apart is not None:
-                value *= apart
-                slope *= apart
-            potential[part] = value @ b / len(kernels)
-            if need_b:
-                grad_b += a[part] @ value / len(kernels)
-            if need_x or need_y:
-                slope *= (2.0 / len(kernels)) * a[part, None] * b
-                if need_x:
-                    grad_x[part] = x[part] * slope.sum(dim=1)[:, None] - slope @ y
-                if need_y:
-                    grad_y += y * slope.sum(dim=0)[:, None] - slope.T @ x[part]
-        twice = 2.0 if same else 1.0
+                kernel.add(squared, value, slope)
+            counted = torch.ones_like(value)
+            if event_x is not None and event_y is not None:
+                counted *= event_x[part, None] != event_y[rest]
+            if same:
+                # The pairs within the part come twice.
+                counted[:, : len(x_part)] *= 0.5
+            value *= counted
+            potential_x[part] += value @ b[rest]
+            if need_b or same:
+                potential_y[rest] += a[part] @ value
+            if slope is not None:
+                slope *= counted.mul_(a[part, None]).mul_(b[rest])
+                grad_x[part] += x_part * slope.sum(dim=1)[:, None] - slope @ y_part
+                if need_y or same:
+                    grad_y[rest] += y_part * slope.sum(dim=0)[:, None] - slope.T @ x_part
+        twice = 1.0
+        if same:
+            grad_x, potential_x, twice = grad_x + grad_y, potential_x + potential_y, 2.0
+            need_y = need_b = False
+        share = 1.0 / len(kernels)
         ctx.save_for_backward(
-            twice * grad_x if need_x else None,
-            grad_y if need_y else None,
-            twice * potential if need_a else None,
-            grad_b if need_b else None,
+            2.0 * twice * share * grad_x if need_x else None,
+            2.0 * share * grad_y if need_y else None,
+            twice * share * potential_x if need_a else None,
+            share * potential_y if need_b else None,
         )
-        return a @ potential
+        return share * (a @ potential_x)
 
     @staticmethod
     @once_differentiable

@@ -16,7 +16,7 @@ from hepgan.objectives.base import Penalty
 from hepgan.objectives.histogram import Histogram
 from hepgan.objectives.mmd import MMD
 from hepgan.objectives.pairs import Distance, absolute_mean, kernel_mean
-from hepgan.objectives.samples import Circumstances, Sample, moments, spread
+from hepgan.objectives.samples import Circumstances, Sample, moments, reduced, spread
 from hepgan.objectives.terms import weighted_mean
 
 __all__ = ["Energy", "Moments", "Paired", "PenaltyConfig", "Wasserstein"]
@@ -109,7 +109,7 @@ class Energy(Penalty):
         r, g = _scaled(real, generated, standardised=self.standardised)
         if r.values.ndim == 1:
             return 2.0 * absolute_mean(r, g) - absolute_mean(r) - absolute_mean(g)
-        r, g = r.first(self.max_events), g.first(self.max_events)
+        r, g = reduced(r, g, self.max_events, at.precision)
         kernel = (Distance(),)
         return 2.0 * kernel_mean(kernel, r, g) - kernel_mean(kernel, r) - kernel_mean(kernel, g)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Circumstances", "Sample", "moments", "spread", "sums_of_events", "width"]
+__all__ = ["Circumstances", "Sample", "moments", "reduced", "spread", "sums_of_events", "width"]
 
 
 class Sample(NamedTuple):
@@ -28,10 +28,10 @@ class Sample(NamedTuple):
     event: Tensor | None = None
     event_weight: Tensor | None = None
 
-    def double(self) -> Sample:
-        """The same sample in float64."""
-        weight = None if self.event_weight is None else self.event_weight.double()
-        return Sample(self.values.double(), self.weight.double(), self.event, weight)
+    def to(self, dtype: torch.dtype) -> Sample:
+        """The same sample in another precision."""
+        weight = None if self.event_weight is None else self.event_weight.to(dtype)
+        return Sample(self.values.to(dtype), self.weight.to(dtype), self.event, weight)
 
     def first(self, count: int) -> Sample:
         """Its first values."""
@@ -48,11 +48,13 @@ class Circumstances(NamedTuple):
         share: The share of the training that is done.
         generator: Draws random numbers; torch's global one if None.
         edges: (bins + 1,) edges of the observable's own histogram, if it has one.
+        precision: What sums over all pairs are made in, once differences are of order 1.
     """
 
     share: float = 0.0
     generator: torch.Generator | None = None
     edges: Tensor | None = None
+    precision: torch.dtype = torch.float64
 
 
 def moments(sample: Sample) -> tuple[Tensor, Tensor]:
@@ -69,6 +71,16 @@ def spread(real: Sample) -> Tensor:
     """The standard deviation () or (d,), and 1 where there is none; without gradient."""
     _, std = moments(Sample(real.values.detach(), real.weight.detach()))
     return torch.where(std > 1e-12, std, torch.ones_like(std))
+
+
+def reduced(real: Sample, generated: Sample, count: int, precision: torch.dtype) -> tuple[Sample, Sample]:
+    """The first values of both, from a common origin near them, which spares a lower precision digits."""
+    origin = real.values[0]
+    r, g = real.first(count), generated.first(count)
+    return (
+        r._replace(values=r.values - origin).to(precision),
+        g._replace(values=g.values - origin).to(precision),
+    )
 
 
 def width(sample: Sample) -> Tensor:
