@@ -14,7 +14,7 @@ from hepgan.observables.arithmetic import where_exists
 from hepgan.observables.polynomials import GRAPHS, polynomial
 from hepgan.observables.values import Mismatch, Value, per_object
 
-__all__ = ["COLLECTIVE"]
+__all__ = ["COLLECTIVE", "distances"]
 
 
 def _momenta(value: Value, use: str) -> Tensor:
@@ -78,7 +78,7 @@ def _polynomial(hadronic: bool) -> Callable[..., Value]:
         mask = value.exists()
         try:
             energy = momentum.pt if hadronic else momentum.energy
-            squared = _distances(momentum, mask) if hadronic else _products(momentum, mask)
+            squared = distances(momentum, mask) if hadronic else _products(momentum, mask)
         except AttributeError:
             msg = f"{name} needs momenta in four dimensions"
             raise Mismatch(msg) from None
@@ -92,8 +92,8 @@ def _polynomial(hadronic: bool) -> Callable[..., Value]:
     return function
 
 
-def _distances(momentum: Any, mask: Tensor) -> Tensor:
-    """Squared distances in rapidity and azimuth."""
+def distances(momentum: Any, mask: Tensor) -> Tensor:
+    """Squared distances (N, M, M) in rapidity and azimuth; empty places are where the mask is False."""
     y, phi = (where_exists(c, mask, 0.0) for c in (momentum.rapidity, momentum.phi))
     turn = torch.remainder(phi.unsqueeze(2) - phi.unsqueeze(1) + math.pi, 2 * math.pi) - math.pi
     return (y.unsqueeze(2) - y.unsqueeze(1)).square() + turn.square()
