@@ -22,6 +22,7 @@ from cli_toys import RECIPE, columns, command, execute, inside, listing, run, wr
 
 import hepgan
 from hepgan.cli import cli
+from hepgan.errors import InputError
 
 ESCAPE = "\x1b"
 
@@ -256,6 +257,73 @@ def test_validation_writes_a_report_and_prints_its_verdicts(do, here):
     assert set(metrics["observables"]) == {"m_mumu", "met"}
     assert {"value", "floor", "ratio"} <= set(metrics["observables"]["met"]["ks"])
     assert uproot.open("rep/new/histograms.root")["reference/met"].values().sum() > 250
+
+
+def test_several_samples_share_one_report(do, here):
+    for seed in (1, 2):
+        do(f"generate @m.safetensors -n 300 --seed {seed} -o g{seed}.root")
+    said = do("validate @test.root g1.root g2.root @train.root -o rep --recipe @tiny.yaml")
+    metrics = json.loads(Path("rep/metrics.json").read_text())
+    # a sample cannot be called train, which is what the training events are called
+    assert metrics["samples"] == ["g1", "g2", "train_2"]
+    assert [line.split()[0] for line in said[:-1]] == ["sample", *metrics["samples"]]
+    assert said[-1] == "report in rep/report.html"
+    ks = {label: metrics[label]["observables"]["m_mumu"]["ks"]["value"] for label in metrics["samples"]}
+    assert ks["train_2"] < min(ks["g1"], ks["g2"])
+    assert uproot.open("rep/histograms.root")["g2/met"].values().sum() > 250
+
+
+@pytest.mark.parametrize(
+    ("arguments", "labels"),
+    [
+        ("a/gen.root b/gen.root", ["a_gen", "b_gen"]),
+        ("a/gen.root:Events c/x.parquet", ["gen", "x"]),
+        ("a/*.root b/*.root", ["a", "b"]),
+        ("a/gen.root a/gen.root a/gen.root", ["a_gen", "a_gen_2", "a_gen_3"]),
+        ("gen(1).root reference.root", ["gen_1_", "reference_2"]),
+        ("a/gen.root", ["generated"]),
+        ("a/gen.root --label mine", ["mine"]),
+        ("a.root b.root --label A --label B", ["A", "B"]),
+    ],
+)
+def test_samples_are_called_after_their_files_or_as_one_likes(arguments, labels, monkeypatch, here):
+    seen = []
+
+    def stop(reference, samples, *_, **__):
+        seen.extend(samples.items())
+        msg = "enough"
+        raise InputError(msg)
+
+    monkeypatch.setattr("hepgan.validation.compare_files", stop)
+    assert run("validate", "ref.root", *arguments.split(), "-o", "rep") == 2
+    assert [label for label, _ in seen] == labels
+    assert [file for _, file in seen] == arguments.partition(" --label")[0].split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("a.root b.root --label A", "1 --label for 2 samples"),
+        ("a.root b.root --label A --label A", "two samples are called 'A'"),
+        ("@test.root --label reference", "cannot be called 'reference'"),
+        ("@test.root --features @train.root", "train.root"),
+    ],
+)
+def test_labels_and_models_that_will_not_do_are_told(arguments, words, trained, here, capfd):
+    assert run(*inside(f"validate @test.root {arguments} -o rep", trained)) == 2
+    said = capfd.readouterr()
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert not Path("rep").exists()
+
+
+def test_validation_shows_the_features_of_a_model(do, here):
+    do("generate @m.safetensors -n 300 -o g.root")
+    said = do("validate @test.root g.root -o rep --recipe @tiny.yaml --features @m.safetensors")
+    assert any(line.startswith("features of tiny: ") for line in said)
+    metrics = json.loads(Path("rep/metrics.json").read_text())
+    assert "Muon[0].pt" in metrics["features"]["observables"]
+    assert '<h2 id="features">' in Path("rep/report.html").read_text()
 
 
 def test_info_tells_recipe_events_training_and_versions(do):

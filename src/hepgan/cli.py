@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -167,7 +168,8 @@ def init(file: str, output: Path, select: tuple[str, ...], force: bool) -> None:
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a value of the recipe, as in training.batch_size=1024; repeat it.",
+    help="Change a value of the recipe, as in training.batch_size=1024; += appends to a list, -= takes an "
+    "element out; repeat it.",
 )
 @SEED
 @DEVICE
@@ -196,7 +198,8 @@ def train(
     """Learn the events of FILES (FILE.root:Tree ...) by a RECIPE (a name or a YAML file).
 
     Ctrl-C ends cleanly; --resume goes on from there, as from the last checkpoint after a crash. The
-    history stands beside the model as a table (.history.csv) and a plot (.history.png).
+    history stands beside the model as a table (.history.csv) and a plot (.history.png), the terms of a GAN
+    with their floors as another table (.diagnostics.csv).
     """
     from hepgan._files import claim
     from hepgan.events import read_events
@@ -336,8 +339,15 @@ def generate(
     example="hepgan validate test.root:Events generated.root --recipe zmumu --train train.root -o report",
 )
 @click.argument("reference")
-@click.argument("generated")
+@click.argument("generated", nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Folder for the report.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="NAME",
+    help="What to call the GENERATED samples, in their order; repeat it.  [default: after their files]",
+)
 @click.option(
     "--recipe",
     help="Take the observables of a recipe (a name or a YAML file).  "
@@ -349,33 +359,45 @@ def generate(
     metavar="FILE",
     help="The training events, for floors and memorisation.  [default: halves of REFERENCE give floors]",
 )
+@click.option(
+    "--features",
+    type=FILE,
+    metavar="MODEL",
+    help="Compare in the scaled features of a model, too, as its network sees them.  [default: none]",
+)
 @SEED
 @OVERWRITE
 def validate(
     reference: str,
-    generated: str,
+    generated: tuple[str, ...],
     output: Path,
+    labels: tuple[str, ...],
     recipe: str | None,
     training: str | None,
+    features: Path | None,
     seed: int,
     force: bool,
 ) -> None:
     """Judge GENERATED events against REFERENCE events, which training must not have seen.
 
-    Both are FILE.root:Tree or a glob in quotes. Writes report.html, metrics.json and histograms.root.
-    Every metric stands beside its floor: the same metric between two true samples.
+    Each is FILE.root:Tree or a glob in quotes. Several GENERATED samples share one report, with a curve and
+    a column each. Writes report.html, metrics.json and histograms.root. Every metric stands beside its
+    floor: the same metric between two true samples.
     """
+    from hepgan.generator import EventGenerator
     from hepgan.recipes import load_recipe
     from hepgan.validation import claim_report, compare_files
 
     observables = None if recipe is None else load_recipe(recipe).make_observables()
+    samples = dict(zip(_labels(generated, labels), generated, strict=True))
+    model = None if features is None else EventGenerator.load(features, device="cpu")
     claim_report(output, force=force)
     if training == reference:
         msg = "is both the reference and the training sample; judge by events that training has not seen"
         raise InputError(msg, file=reference)
-    comparison = compare_files(reference, generated, observables, train=training, seed=seed)
+    comparison = compare_files(reference, samples, observables, train=training, features=model, seed=seed)
     comparison.save(output, force=force)
-    for line in comparison.verdicts():
+    for line in comparison.verdicts() if len(samples) == 1 else comparison.overview():
         say(line)
     say(f"report in {output / 'report.html'}")
 
@@ -390,6 +412,34 @@ def info(model: Path) -> None:
     say(f"{model} ({model.stat().st_size / 1e6:.1f} MB)")
     for line in generator.describe():
         say(line)
+
+
+def _labels(files: Sequence[str], given: Sequence[str]) -> list[str]:
+    """What to call generated samples: as the user says, or after their files, each differently."""
+    from hepgan.validation import RESERVED_LABELS
+
+    if given:
+        if len(given) != len(files):
+            msg = f"{len(given)} --label for {len(files)} samples; give one for each, or none"
+            raise InputError(msg)
+        twice = sorted({name for name in given if given.count(name) > 1})
+        if twice:
+            msg = f"two samples are called {twice[0]!r}; give each another --label"
+            raise InputError(msg)
+        return list(given)
+    if len(files) == 1:
+        return ["generated"]
+    paths = [Path(re.sub(r"(\.\w+):[^/]*$", r"\1", file)) for file in files]
+    names = [p.parent.name if "*" in p.stem and p.parent.name else p.stem for p in paths]
+    if len(set(names)) < len(names):
+        names = [f"{p.parent.name}_{n}" if p.parent.name else n for p, n in zip(paths, names, strict=True)]
+    found: list[str] = []
+    for name in names:
+        # Names of files may hold what labels cannot.
+        plain = re.sub(r"[^\w.+-]+", "_", name)
+        others = (plain, *(f"{plain}_{k}" for k in range(2, len(files) + 2)))
+        found.append(next(n for n in others if n not in found and n not in RESERVED_LABELS))
+    return found
 
 
 def _conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:
@@ -434,6 +484,9 @@ def _write_history(generator: EventGenerator, output: Path) -> None:
         return
     with replacing(_beside(output, ".history.csv"), force=True) as temporary:
         history.losses.to_csv(temporary)
+    if len(history.diagnostics):
+        with replacing(_beside(output, ".diagnostics.csv"), force=True) as temporary:
+            history.diagnostics.to_csv(temporary)
     with replacing(_beside(output, ".history.png"), force=True) as temporary:
         plot_history(history).savefig(temporary, dpi=120)
 

@@ -27,12 +27,12 @@ from hepgan.validation.table import Table
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
 
-__all__ = ["compare", "compare_files"]
+__all__ = ["RESERVED_LABELS", "compare", "compare_files"]
 
 PLANE_EVENTS = 200_000
 """Events of each sample that are kept for 2-D views."""
 
-RESERVED = frozenset({"reference", "train", "samples", "verdicts", "provenance"})
+RESERVED_LABELS = frozenset({"reference", "train", "samples", "verdicts", "provenance"})
 """What a generated sample cannot be called."""
 
 Chunks = Iterable[tuple[ak.Array, ArrayLike | None]]
@@ -300,8 +300,8 @@ def _in_features(
 def _check_labels(labels: Iterable[str]) -> None:
     """Labels name folders of a ROOT file and keys beside others in metrics.json."""
     for label in labels:
-        if label in RESERVED or not label.strip() or set(label) & set("/;"):
-            taken = f"{', '.join(sorted(RESERVED))} are taken, and / and ; not allowed"
+        if label in RESERVED_LABELS or not label.strip() or set(label) & set("/;"):
+            taken = f"{', '.join(sorted(RESERVED_LABELS))} are taken, and / and ; not allowed"
             msg = f"a generated sample cannot be called {label!r}: {taken}"
             raise InputError(msg)
 

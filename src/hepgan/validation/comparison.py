@@ -192,7 +192,8 @@ class Comparison:
             raise ValueError(_missing(result, "classifier"))
         from hepgan.validation import plots
 
-        return plots.classifier(result.classifier)
+        number = 0 if label is None else self.labels.index(label)
+        return plots.classifier(result.classifier, number)
 
     def plot_memorisation(self, label: str | None = None) -> Figure:
         """Distances to the nearest training event.

@@ -41,11 +41,14 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
     several = len(generated) > 1
     parts = [list(generated)[i : i + MOST_IN_RATIO] for i in range(0, len(generated), MOST_IN_RATIO)]
     heights = [3.0, *(1.0 for _ in parts)]
-    height = 2.0 + 1.0 * sum(heights)
+    across = 2 if max(map(len, generated)) > 12 else 3
+    # Above the axes a legend of many entries can hide nothing.
+    above = 0.3 + (0.25 * math.ceil((1 + len(generated)) / across) if several else 0.0)
+    height = 1.7 + above + sum(heights)
     figure = StyledFigure(figsize=(6.4, height))
     places = {
         "hspace": 0.14 * len(heights) / sum(heights),
-        "top": 1 - 0.3 / height,
+        "top": 1 - above / height,
         "bottom": 0.72 / height,
         "left": 0.17,
         "right": 0.96,
@@ -67,14 +70,15 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
         ratio = ratios[k // MOST_IN_RATIO]
         made, made_error = _density(h, normalised)
         main.stairs(made, edges, color=colour, lw=1.8, ls=line, label=label)
-        # Side by side within the bin, so that errors don't hide each other.
-        places_in_bin = _beside(edges, k, len(generated))
-        main.errorbar(places_in_bin, made, made_error, fmt="none", ecolor=colour, lw=1)
+        if not several:
+            main.errorbar(_beside(edges, 0, 1), made, made_error, fmt="none", ecolor=colour, lw=1)
         # A ratio that is not known even to a factor of two tells nothing, and would hide its neighbours.
         quotient = np.where(np.hypot(error / safe, made_error / safe) < 1, made / safe, np.nan)
         ratio.stairs(quotient, edges, color=colour, lw=1.5, ls=line, baseline=None)
-        places_in_bin = _beside(edges, k % MOST_IN_RATIO, len(parts[k // MOST_IN_RATIO]))
-        ratio.errorbar(places_in_bin, quotient, made_error / safe, fmt="none", ecolor=colour, lw=1)
+        # Side by side within the bin, so that errors don't hide each other.
+        at = _beside(edges, k % MOST_IN_RATIO, len(parts[k // MOST_IN_RATIO]))
+        alpha = 0.6 if several else 1.0
+        ratio.errorbar(at, quotient, made_error / safe, fmt="none", ecolor=colour, lw=1, alpha=alpha)
         shown.append(made)
     _vertical(main, np.concatenate(shown), 0.12 if several else 0.38)
     unit = f"/{observable.unit}" if observable.unit else ""
@@ -89,11 +93,8 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
     _horizontal(ratios[-1], reference.axes[0])
     main.yaxis.set_label_coords(-0.14, 1.0)
     if several:
-        # Above the axes, where it can hide nothing.
-        across = 2 if max(map(len, generated)) > 12 else 3
-        main.legend(
-            loc="lower left", bbox_to_anchor=(0, 1.0, 1, 0.1), mode="expand", ncols=across, frameon=False
-        )
+        place = (0, 1.0, 1, 0.1)
+        main.legend(loc="lower left", bbox_to_anchor=place, mode="expand", ncols=across, frameon=False)
     else:
         main.legend(loc="best", frameon=False)
     return figure
@@ -191,7 +192,7 @@ def differences(found: Mapping[str, Correlations], labels: Mapping[str, str]) ->
     first = next(iter(found.values()))
     shown = _most_different(*found.values())
     side = max(3.6, 0.34 * len(shown) + 1.2)
-    figure, panels = grid(1 + len(found), side + 0.8, side + 0.4)
+    figure, panels = grid(1 + len(found), side + 0.8, side + 0.4, most=3)
     reach = max(0.05, *(float(np.nanmax(np.abs(c.difference), initial=0.0)) for c in found.values()))
     names = [labels.get(first.names[i], first.names[i]) for i in shown]
     parts = [("reference", first.reference, 1.0)]
@@ -206,7 +207,7 @@ def differences(found: Mapping[str, Correlations], labels: Mapping[str, str]) ->
         panel.minorticks_off()
         panel.label_outer()
         figure.colorbar(image, ax=panel, shrink=0.75)
-    for panel in panels[-columns(len(panels)) :]:
+    for panel in panels[-columns(len(panels), 3) :]:
         panel.tick_params(labelbottom=True)
     if len(shown) < len(first.names):
         figure.suptitle(f"the {len(shown)} of {len(first.names)} observables whose correlations differ most")
@@ -220,11 +221,17 @@ def _most_different(*found: Correlations) -> list[int]:
 
 
 @styled
-def classifier(found: ClassifierTest) -> Figure:
-    """Weights D/(1-D) of both samples, and what the AUC loses where a column is shuffled."""
+def classifier(found: ClassifierTest, number: int = 0) -> Figure:
+    """Weights D/(1-D) of both samples, and what the AUC loses where a column is shuffled.
+
+    Args:
+        found: The test.
+        number: The generated sample's number, which has its colour.
+    """
+    own = COLOURS[number % len(COLOURS)]
     figure = StyledFigure(figsize=(11.5, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.1, 1])
-    for (label, h), colour in zip(found.weights.items(), (REFERENCE, COLOURS[0]), strict=True):
+    for (label, h), colour in zip(found.weights.items(), (REFERENCE, own), strict=True):
         values, _ = _density(h)
         filled = label == "reference"
         edges = h.axes[0].edges
@@ -243,7 +250,8 @@ def classifier(found: ClassifierTest) -> Figure:
     left.text(0.04, 0.95, f"AUC {found.auc.value:.3f}{error}{floor}", transform=left.transAxes, va="top")
     left.legend(loc="upper right", frameon=False)
     best = [(n, v) for n, v in found.importance.items()][:12][::-1]
-    right.barh([n for n, _ in best], [max(v, 0.0) for _, v in best], color=COLOURS[1])
+    shade = COLOURS[1] if number == 0 else own
+    right.barh([n for n, _ in best], [max(v, 0.0) for _, v in best], color=shade)
     right.set_xlabel("Loss of AUC where shuffled")
     right.tick_params(axis="y", which="both", length=0)
     for panel in (left, right):

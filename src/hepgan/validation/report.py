@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -144,6 +144,7 @@ def _compared(rows: list[tables.Row]) -> list[dict[str, Any]]:
     return [
         {
             "name": row.name,
+            "floor": _range([m.floor for m in row.metrics.values() if m is not None]),
             "cells": {
                 label: None if m is None else {**_cell(m, row.grades[label]), "best": label in row.best}
                 for label, m in row.metrics.items()
@@ -151,6 +152,12 @@ def _compared(rows: list[tables.Row]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def _range(floors: Sequence[float | None]) -> str:
+    """The floor, or the smallest and largest where the samples' sizes make it differ."""
+    known = sorted(f for f in floors if f is not None)
+    return "–".join(dict.fromkeys(_number(f, None) for f in (known[0], known[-1]))) if known else "–"
 
 
 def _uneven(comparison: Comparison) -> bool:
@@ -204,7 +211,7 @@ def _sections(comparison: Comparison, label: str, several: bool) -> dict[str, st
 def _image(draw: Callable[[], Figure], dpi: int = 100) -> str:
     """A figure as a data URL."""
     buffer = io.BytesIO()
-    draw().savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+    draw().savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -228,7 +228,8 @@ def binned(
         rng = _rng(seed, name + "/groups")
         halves = (once or Once())((name, "chi2"), rng, lambda: _of_halves(groups, rng, weighted))
         if halves:
-            floor, spread = float(np.mean(halves)), float(np.std(halves, ddof=1))
+            floor = float(np.mean(halves))
+            spread = float(np.std(halves, ddof=1)) if len(halves) > 1 else None
     return Metric(found.chi2 / found.ndf, floor, math.sqrt(2 / found.ndf), spread, found.p, found.ndf)
 
 

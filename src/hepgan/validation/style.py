@@ -67,14 +67,14 @@ def styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
     return draw
 
 
-def columns(panels: int) -> int:
-    """How many panels stand in a row: at most four, in rows as even as can be."""
-    return math.ceil(panels / math.ceil(panels / 4))
+def columns(panels: int, most: int = 4) -> int:
+    """How many panels stand in a row, at most, in rows as even as can be."""
+    return math.ceil(panels / math.ceil(panels / most))
 
 
-def grid(number: int, width: float, height: float) -> tuple[Figure, list[Any]]:
+def grid(number: int, width: float, height: float, most: int = 4) -> tuple[Figure, list[Any]]:
     """A figure with panels in rows that share their axes."""
-    across = columns(number)
+    across = columns(number, most)
     rows = math.ceil(number / across)
     figure = StyledFigure(figsize=(1.2 + width * across, height * rows), layout="constrained")
     panels = figure.subplots(rows, across, sharex=True, sharey=True, squeeze=False).ravel()

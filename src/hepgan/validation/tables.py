@@ -24,7 +24,7 @@ class Row:
         name: What is measured.
         metrics: By label; None where a sample lacks it.
         grades: By label.
-        best: The labels of the best: that with the smallest distance, and those within its error.
+        best: The labels of the best, as `best` finds them.
     """
 
     name: str
@@ -36,7 +36,9 @@ class Row:
 def best(
     metrics: Mapping[str, Metric | None], away: Callable[[float], float] = lambda v: v
 ) -> frozenset[str]:
-    """The labels with the smallest value, and those that are larger by less than one standard error.
+    """The label with the smallest value, and those that are larger by less than two standard errors.
+
+    None where that holds for all: then there is no best.
 
     Args:
         metrics: By label.
@@ -47,9 +49,10 @@ def best(
         return frozenset()
     first = min(known, key=lambda label: away(known[label].value))
     least, error = away(known[first].value), known[first].error or 0.0
-    return frozenset(
-        label for label, m in known.items() if away(m.value) - least <= math.hypot(error, m.error or 0.0)
+    found = frozenset(
+        label for label, m in known.items() if away(m.value) - least <= 2 * math.hypot(error, m.error or 0.0)
     )
+    return found if len(found) < len(known) else frozenset()
 
 
 def overall_rows(results: Mapping[str, Result]) -> list[Row]:

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from toys import dimuons
+
+from hepgan.errors import InputError
+from hepgan.observables import Observable
+from hepgan.validation import Comparison, Metric, classifier, compare, memorisation
+from hepgan.validation.plots import COLOURS, LINES
+from hepgan.validation.tables import best, observable_rows, overall_rows
+
+OBSERVABLES = {
+    "m": Observable("m", "(Muon[0] + Muon[1]).mass", range=(60, 120), label="$m$", unit="GeV"),
+    "jet_pt": Observable("jet_pt", "Jet.pt", range=(20, 200), unit="GeV"),
+    "met": Observable("met", "MET.pt", range=(0, 80), unit="GeV"),
+}
+LABELS = ("good", "heavy", "soft_met")
+
+
+def _shifted(events: ak.Array, scale: float) -> ak.Array:
+    muons = ak.with_field(events.Muon, events.Muon.pt * scale, "pt")
+    return ak.with_field(events, muons, "Muon")
+
+
+@pytest.fixture(scope="module")
+def samples() -> dict[str, ak.Array]:
+    soft = dimuons(1500, 4)
+    met = ak.with_field(soft.MET, soft.MET.pt * 0.7, "pt")
+    return {
+        "good": dimuons(1500, 2),
+        "heavy": _shifted(dimuons(1500, 3), 1.05),
+        "soft_met": ak.with_field(soft, met, "MET"),
+    }
+
+
+@pytest.fixture(scope="module")
+def found(samples) -> Comparison:
+    return compare(dimuons(2000, 1), samples, OBSERVABLES, train=dimuons(2000, 5), n_jobs=1)
+
+
+@pytest.mark.parametrize("with_train", [True, False])
+def test_a_sample_has_the_same_metrics_alone_and_among_others(with_train, samples, found):
+    train = dimuons(2000, 5) if with_train else None
+    some = {label: samples[label] for label in LABELS[:2]}
+    together = found
+    if not with_train:
+        together = compare(dimuons(2000, 1), some, OBSERVABLES, n_jobs=1)
+    alone = compare(dimuons(2000, 1), samples["heavy"], OBSERVABLES, train=train, n_jobs=1)
+    assert json.dumps(together.metrics["heavy"]) == json.dumps(alone.metrics)
+    assert together.all_verdicts()["heavy"] == alone.verdicts()
+
+
+def test_what_is_of_true_events_alone_is_computed_once(samples, monkeypatch):
+    calls = {"trees": 0, "index": 0}
+    trial, index = classifier._trial, memorisation.NearestNeighbors
+
+    def counted_trial(*arguments, **options):
+        calls["trees"] += 1
+        return trial(*arguments, **options)
+
+    def counted_index(*arguments, **options):
+        calls["index"] += 1
+        return index(*arguments, **options)
+
+    monkeypatch.setattr(classifier, "_trial", counted_trial)
+    monkeypatch.setattr(memorisation, "NearestNeighbors", counted_index)
+    few = {label: events[:500] for label, events in samples.items()}
+    compare(dimuons(500, 1), few, {"m": OBSERVABLES["m"]}, train=dimuons(500, 5), n_jobs=1)
+    assert calls == {"trees": len(samples) + 1, "index": 1}
+
+
+def test_one_sample_is_taken_out_of_a_comparison(found):
+    one = found["heavy"]
+    assert one.labels == ("heavy",)
+    assert one.metrics == found.metrics["heavy"]
+    assert set(one.tables) == {"reference", "heavy"}
+    assert "good sample" not in one.provenance
+    assert {"reference sample", "heavy sample"} <= set(one.provenance)
+    with pytest.raises(KeyError, match=r"no sample 'light'.*good, heavy, soft_met"):
+        found["light"]
+
+
+# ------------------------------------------------------------------------ tables
+
+
+def test_the_best_is_the_smallest_and_what_cannot_be_told_from_it():
+    metrics = {"a": Metric(0.10, error=0.01), "b": Metric(0.12, error=0.01), "c": Metric(0.20, error=0.01)}
+    assert best(metrics) == {"a", "b"}
+    assert best({**metrics, "d": None, "e": Metric(float("nan"))}) == {"a", "b"}
+    assert best({"a": metrics["a"], "b": metrics["b"]}) == set()
+    assert best({"a": metrics["a"]}) == set()
+    assert best({"a": Metric(1.0), "b": Metric(2.0)}) == {"a"}
+    # an AUC below one half is chance, no better than one half
+    aucs = {"a": Metric(0.47, error=0.001), "b": Metric(0.5, error=0.001), "c": Metric(0.6, error=0.001)}
+    assert best(aucs, lambda v: max(v, 0.5)) == {"a", "b"}
+
+
+def test_rows_mark_the_samples_that_are_right(found):
+    rows = {row.name: row for row in observable_rows(found.results, "ks")}
+    assert list(rows) == list(OBSERVABLES)
+    assert rows["m"].best == {"good", "soft_met"}
+    assert rows["met"].best == {"good", "heavy"}
+    assert rows["m"].grades["heavy"] == "poor"
+    overall = {row.name: row for row in overall_rows(found.results)}
+    assert overall["classifier AUC"].best == {"good"}
+    assert all(set(row.metrics) == set(LABELS) for row in overall.values())
+
+
+def test_overview_has_a_line_for_each_sample(found):
+    lines = found.overview()
+    assert lines[0].split()[:3] == ["sample", "AUC", "floor"]
+    assert [line.split()[0] for line in lines[1:]] == list(LABELS)
+    assert float(lines[2].split()[1]) > float(lines[1].split()[1])
+    assert "m (KS" in lines[2]
+    assert "met (KS" in lines[3]
+    assert compare(dimuons(300, 1), dimuons(300, 2), OBSERVABLES, classifier=False).overview()[1].split()[
+        1:3
+    ] == ["-", "-"]
+
+
+# ------------------------------------------------------------------------ report
+
+
+@pytest.fixture
+def _without_pictures(monkeypatch):
+    monkeypatch.setattr("hepgan.validation.report._image", lambda *_, **__: "data:,")
+
+
+@pytest.mark.usefixtures("_without_pictures")
+def test_the_report_has_a_column_for_each_sample(found, tmp_path):
+    path = found.save(tmp_path / "report")
+    html = path.read_text()
+    tables = re.findall(r'<table class="compared">.*?</table>', html, re.DOTALL)
+    assert len(tables) == 1 + 3  # of samples as a whole, and of each metric
+    for table in tables:
+        heads = re.findall(r'border-bottom-color: [^"]*">(.*?)</th>', table)
+        assert [h.replace("<wbr>", "") for h in heads] == list(LABELS)
+    row = re.search(r'<tr><td><a href="#plot-m">m</a>.*?</tr>', tables[1], re.DOTALL)[0]
+    cells = re.findall(r'<td class="group (\w+)( best)?">', row)
+    assert cells == [("good", " best"), ("poor", ""), ("good", " best")]
+    assert html.count("× floor") >= 3 * (3 * len(OBSERVABLES) + 1)
+    for lines in found.all_verdicts().values():
+        assert all(line in html for line in lines)
+    assert not re.search(r'(src|href)="(?!data:|#)', html)
+
+    written = json.loads((path.parent / "metrics.json").read_text())
+    assert written["samples"] == list(LABELS)
+    for label in LABELS:
+        alone = found[label].metrics
+        assert set(written[label]) == set(alone)
+        assert written[label]["observables"]["m"]["ks"] == alone["observables"]["m"]["ks"]
+    with uproot.open(path.parent / "histograms.root") as file:
+        for label in ("reference", *LABELS):
+            assert file[f"{label}/met"].values().sum() > 1000
+
+
+@pytest.mark.usefixtures("_without_pictures")
+def test_samples_of_different_sizes_are_pointed_out(samples, tmp_path):
+    for size, told in ((1500, False), (700, True)):
+        made = {"a": samples["good"], "b": samples["heavy"][:size]}
+        path = compare(dimuons(900, 1), made, OBSERVABLES, classifier=False).save(tmp_path / str(size))
+        assert ("different numbers of events" in path.read_text()) == told
+
+
+def test_the_report_of_several_samples_holds_all_pictures(found, tmp_path):
+    few = replace(found, results={n: found.results[n] for n in LABELS[:2]})
+    html = few.save(tmp_path / "report").read_text()
+    # three densities, a plane, differences, and for each sample matrices and classifier; memorisation
+    assert html.count('src="data:image/png') == 3 + 1 + 1 + 2 * 2 + 1
+    assert html.count("<details>") == 1 + 2
+
+
+@pytest.mark.usefixtures("_without_pictures")
+def test_samples_with_missing_parts_are_reported(tmp_path):
+    made = {"few": dimuons(60, 2), "many": dimuons(400, 3)}
+    html = compare(dimuons(500, 1), made, OBSERVABLES, n_jobs=1).save(tmp_path / "r").read_text()
+    assert "few: not judged: needs 200 events of each sample; there are 500 and 60." in html
+    assert "many: not judged: needs the training events." in html
+    row = re.search(r"<tr><td>classifier AUC</td>.*?</tr>", html, re.DOTALL)[0]
+    assert row.count('<td class="group">–</td>') == 1
+
+
+def test_six_curves_are_told_apart_and_hidden_by_nothing():
+    made = {f"variant_{k}": dimuons(300, 10 + k) for k in range(6)}
+    comparison = compare(dimuons(400, 1), made, {"m": OBSERVABLES["m"]}, classifier=False)
+    assert len(set(COLOURS)) == len(set(LINES)) == 6
+    figure = comparison.plot("m")
+    figure.canvas.draw()
+    main, *ratios = figure.axes
+    assert len(ratios) == 2
+    legend = main.get_legend()
+    assert [t.get_text() for t in legend.get_texts()] == ["reference", *made]
+    box, axes = legend.get_window_extent(), main.get_window_extent()
+    assert box.y0 >= axes.y1 - 1
+    assert box.y1 <= figure.bbox.y1
+    assert box.x1 <= figure.bbox.x1
+    for ratio in ratios:
+        assert ratio.get_ylabel() == "Ratio"
+    assert ratios[-1].get_xlabel() == "$m$ [GeV]"
+
+
+def test_pictures_of_several_samples_show_all(found):
+    assert len(found.plot_2d("m", "met").axes) == len(LABELS) + 2  # reference and colour bar
+    titles = [a.get_title() for a in found.plot_correlations().axes]
+    assert [t for t in titles if t] == ["reference", *(f"{n} \N{MINUS SIGN} reference" for n in LABELS)]
+    texts = [t.get_text() for t in found.plot_memorisation().axes[0].get_legend().get_texts()]
+    assert [t.partition(":")[0] for t in texts] == ["reference", *LABELS]
+    assert [t for t in (a.get_title() for a in found.plot_correlations("heavy").axes) if t][1] == "generated"
+
+
+@pytest.mark.parametrize("label", ["reference", "train", "provenance", "a/b", "a;1", " ", ""])
+def test_labels_that_would_name_something_else_are_refused(label):
+    events = dimuons(50, 1)
+    with pytest.raises(InputError, match=f"cannot be called {label!r}"):
+        compare(events, {label: events}, OBSERVABLES)
+
+
+def test_all_are_compared_in_what_all_have():
+    """Else their AUCs could not be set side by side."""
+    full, part = dimuons(600, 2), dimuons(600, 3)
+    part = part[[f for f in part.fields if f != "npv"]]
+    with pytest.warns(UserWarning, match="the b events lack it: npv"):
+        comparison = compare(dimuons(600, 1), {"a": full, "b": part}, n_jobs=1)
+    for label in "ab":
+        assert "npv" not in comparison.metrics[label]["classifier"]["importance"]
+        assert np.isfinite(comparison.metrics[label]["classifier"]["auc"]["value"])
