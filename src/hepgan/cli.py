@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -386,10 +385,10 @@ def validate(
     """
     from hepgan.generator import EventGenerator
     from hepgan.recipes import load_recipe
-    from hepgan.validation import claim_report, compare_files
+    from hepgan.validation import claim_report, compare_files, sample_labels
 
     observables = None if recipe is None else load_recipe(recipe).make_observables()
-    samples = dict(zip(_labels(generated, labels), generated, strict=True))
+    samples = dict(zip(sample_labels(generated, labels), generated, strict=True))
     model = None if features is None else EventGenerator.load(features, device="cpu")
     claim_report(output, force=force)
     if training == reference:
@@ -412,34 +411,6 @@ def info(model: Path) -> None:
     say(f"{model} ({model.stat().st_size / 1e6:.1f} MB)")
     for line in generator.describe():
         say(line)
-
-
-def _labels(files: Sequence[str], given: Sequence[str]) -> list[str]:
-    """What to call generated samples: as the user says, or after their files, each differently."""
-    from hepgan.validation import RESERVED_LABELS
-
-    if given:
-        if len(given) != len(files):
-            msg = f"{len(given)} --label for {len(files)} samples; give one for each, or none"
-            raise InputError(msg)
-        twice = sorted({name for name in given if given.count(name) > 1})
-        if twice:
-            msg = f"two samples are called {twice[0]!r}; give each another --label"
-            raise InputError(msg)
-        return list(given)
-    if len(files) == 1:
-        return ["generated"]
-    paths = [Path(re.sub(r"(\.\w+):[^/]*$", r"\1", file)) for file in files]
-    names = [p.parent.name if "*" in p.stem and p.parent.name else p.stem for p in paths]
-    if len(set(names)) < len(names):
-        names = [f"{p.parent.name}_{n}" if p.parent.name else n for p, n in zip(paths, names, strict=True)]
-    found: list[str] = []
-    for name in names:
-        # Names of files may hold what labels cannot.
-        plain = re.sub(r"[^\w.+-]+", "_", name)
-        others = (plain, *(f"{plain}_{k}" for k in range(2, len(files) + 2)))
-        found.append(next(n for n in others if n not in found and n not in RESERVED_LABELS))
-    return found
 
 
 def _conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from hepgan.validation.compare import RESERVED_LABELS, compare, compare_files
+from hepgan.validation.compare import compare, compare_files
 from hepgan.validation.comparison import Comparison
 from hepgan.validation.features import FeatureComparison
+from hepgan.validation.labels import sample_labels
 from hepgan.validation.metrics import Metric
 from hepgan.validation.report import claim_report
 
 __all__ = [
-    "RESERVED_LABELS",
     "Comparison",
     "FeatureComparison",
     "Metric",
     "claim_report",
     "compare",
     "compare_files",
+    "sample_labels",
 ]

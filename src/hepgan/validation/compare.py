@@ -20,6 +20,7 @@ from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, ObservableConfig, default_observables
 from hepgan.validation.comparison import Comparison
 from hepgan.validation.features import FeatureComparison, FeatureSample, FeatureView
+from hepgan.validation.labels import check_labels
 from hepgan.validation.results import evaluate
 from hepgan.validation.samples import Sample, SampleBuilder, event_weights, with_ranges
 from hepgan.validation.table import Table
@@ -27,13 +28,10 @@ from hepgan.validation.table import Table
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
 
-__all__ = ["RESERVED_LABELS", "compare", "compare_files"]
+__all__ = ["compare", "compare_files"]
 
 PLANE_EVENTS = 200_000
 """Events of each sample that are kept for 2-D views."""
-
-RESERVED_LABELS = frozenset({"reference", "train", "samples", "verdicts", "provenance"})
-"""What a generated sample cannot be called."""
 
 Chunks = Iterable[tuple[ak.Array, ArrayLike | None]]
 Paths = str | Path | Sequence[str | Path]
@@ -88,7 +86,7 @@ def compare(
         RecipeError: If an observable does not fit the events.
     """
     samples = dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
-    _check_labels(samples)
+    check_labels(samples)
     weights: dict[str, ArrayLike | None] = dict.fromkeys(samples)
     if isinstance(generated_weights, Mapping):
         weights.update(generated_weights)
@@ -155,7 +153,7 @@ def compare_files(
     samples: dict[str, Paths] = (
         dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
     )
-    _check_labels(samples)
+    check_labels(samples)
     streams = {"reference": _Stream(reference, step, schema)}
     streams |= {label: _Stream(paths, step, schema) for label, paths in samples.items()}
     known = schema or streams["reference"].schema
@@ -295,15 +293,6 @@ def _in_features(
         ),
         {label: sample.lost for label, sample in {"reference": reference, **generated}.items()},
     )
-
-
-def _check_labels(labels: Iterable[str]) -> None:
-    """Labels name folders of a ROOT file and keys beside others in metrics.json."""
-    for label in labels:
-        if label in RESERVED_LABELS or not label.strip() or set(label) & set("/;"):
-            taken = f"{', '.join(sorted(RESERVED_LABELS))} are taken, and / and ; not allowed"
-            msg = f"a generated sample cannot be called {label!r}: {taken}"
-            raise InputError(msg)
 
 
 def _shared(
