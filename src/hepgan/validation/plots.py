@@ -80,7 +80,10 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
         alpha = 0.6 if several else 1.0
         ratio.errorbar(at, quotient, made_error / safe, fmt="none", ecolor=colour, lw=1, alpha=alpha)
         shown.append(made)
-    _vertical(main, np.concatenate(shown), 0.12 if several else 0.38)
+    every = np.concatenate(shown)
+    # What has a sign, as asymmetries have, cannot be seen on a logarithmic axis.
+    most = 200.0 if normalised else 20.0 if every.min() >= 0 else math.inf
+    _vertical(main, every, 0.12 if several else 0.38, most)
     unit = f"/{observable.unit}" if observable.unit else ""
     density = "Density" if normalised else "Weight per event"
     main.set_ylabel(f"{density} [1{unit}]" if unit else density)
@@ -331,13 +334,13 @@ def _beside(edges: Floats, number: int, of: int) -> Floats:
     return (edges[1:] + edges[:-1]) / 2 + np.diff(edges) * 0.7 * ((number + 0.5) / of - 0.5)
 
 
-def _vertical(panel: Any, values: Floats, room: float) -> None:
-    """A range with room above, logarithmic where the contents span orders of magnitude."""
+def _vertical(panel: Any, values: Floats, room: float, most: float) -> None:
+    """A range with room above, logarithmic where the contents span more than a factor ``most``."""
     filled = values[values > 0]
     if not filled.size:
         return
     low, high = float(filled.min()), float(filled.max())
-    if high / low > 200:
+    if high / low > most:
         panel.set_yscale("log")
         panel.set_ylim(low / 2, high * (high / low) ** (0.92 * room))
     else:

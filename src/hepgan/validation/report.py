@@ -117,7 +117,7 @@ def _measured(comparison: Comparison) -> dict[str, Any]:
     return {
         "rows": {label: _rows(comparison, label) for label in comparison.labels},
         "titles": {
-            n: o.expression if isinstance(o.expression, str) else ""
+            n: (o.expression or "") + ("" if o.weight is None else f", weighted by {o.weight}")
             for n, o in comparison.observables.items()
         },
         "metrics": [
