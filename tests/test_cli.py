@@ -178,6 +178,19 @@ def test_training_makes_a_model_and_its_history_and_says_what_comes_next(trained
     assert (trained / "m.safetensors").stat().st_mode & 0o777 == 0o666 & ~_umask()
 
 
+def test_terms_of_a_gan_stand_beside_the_model_and_are_told_with_their_floors(do, trained, here):
+    penalties = "model.penalties=[{kind: energy, observables: [m_mumu, met]}]"
+    words = inside("train @tiny.yaml @train.root:Events -o gan.safetensors", trained)
+    settings = ("model={kind: gan}", penalties, "training.diagnose_every=10")
+    assert run(*words, *(part for setting in settings for part in ("--set", setting))) == 0
+    table = np.genfromtxt("gan.diagnostics.csv", delimiter=",", names=True)
+    assert table["step"].tolist() == [10, 20]
+    assert Path("gan.history.png").is_file()
+    told = [line for line in do("info gan.safetensors") if line.startswith("term ")]
+    assert [line.split()[1] for line in told] == ["critic_adversarial", "energy_m_mumu_met"]
+    assert all("between true events" in line for line in told)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
