@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import awkward as ak
@@ -154,3 +155,23 @@ def test_our_events_are_uniform_in_azimuth(events):
     phi = np.arctan2(ak.to_numpy(made.Electron.py), ak.to_numpy(made.Electron.px))
     counts = np.histogram(phi, bins=20, range=(-math.pi, math.pi))[0]
     assert float(((counts - 200) ** 2 / 200).sum()) < 19 + 4 * math.sqrt(38)
+
+
+def test_ranges_close_the_edge_that_the_published_features_leave_open(events):
+    inner = "sqrt(max(beam_energy ** 2 - px ** 2, 0))"
+    both = "sqrt(max(beam_energy ** 2 - px ** 2 - py ** 2, 0))"
+    ranges = {"px": ["-beam_energy", "beam_energy"], "py": [f"-{inner}", inner], "pz": [f"-{both}", both]}
+    recipe = load_recipe("fat-gan").with_settings(
+        [
+            f"features.blocks.0.ranges={json.dumps(ranges)}",
+            # A little above 1, for energies that are rounded to above the beam's.
+            "features.blocks.0.transforms.pz={kind: log_edge, edge: 1.00001, side: upper}",
+        ]
+    )
+    batch = to_batch(events, select(schema_of(events), recipe.events.select))
+    representation = Representation(recipe.features, batch.schema).fit(batch)
+    features = representation.encode(batch)
+    x = 4 * torch.randn(features.x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    energy = representation.decode(features.with_x(x)).Electron.energy
+    assert float(energy.max()) <= BEAM * (1 + 1e-12)
+    assert float(energy.max()) > 0.99 * BEAM
