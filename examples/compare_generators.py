@@ -27,14 +27,11 @@ def main(arguments: list[str] | None = None) -> None:
     comparison = compare_files(options.reference, samples, observables, train=options.train)
     comparison.save(options.output, force=True)
 
-    print(f"{'sample':20} {'AUC':>8} {'floor':>8}   worst observable (KS, in units of its floor)")
+    print("\n".join(comparison.overview()))
     for label in comparison.labels:
-        found = comparison.results[label]
-        ratios = {name: metrics["ks"].ratio or 0.0 for name, metrics in found.observables.items()}
-        worst = max(ratios, key=ratios.__getitem__)
-        auc = found.classifier.auc if found.classifier is not None else None
-        told = f"{auc.value:8.3f} {auc.floor or 0.5:8.3f}" if auc is not None else f"{'-':>8} {'-':>8}"
-        print(f"{label:20} {told}   {worst} ({ratios[worst]:.1f})")
+        found = comparison[label].metrics["observables"]
+        worst = max(found, key=lambda name: found[name]["wasserstein"]["value"])
+        print(f"{label}: {worst} is {found[worst]['wasserstein']['value']:.3f} standard deviations off")
 
 
 if __name__ == "__main__":

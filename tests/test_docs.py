@@ -16,6 +16,7 @@ from toys import dimuons
 
 import hepgan
 from hepgan.cli import cli
+from hepgan.cli import main as cli_main
 from hepgan.observables.language import FUNCTIONS, METHODS, PAIR_PROPERTIES, PROPERTIES
 from hepgan.recipes import load_recipe
 from hepgan.recipes.recipe import parse_yaml
@@ -125,6 +126,34 @@ def test_commands_have_the_options_that_the_pages_use(page):
             cli.commands[name].make_context(name, list(arguments), parent=parent)
 
 
+def test_the_commands_of_the_ablation_page_make_its_report(here, monkeypatch, capsys):
+    """Each as it stands, on small samples; trainings are short, pictures left out."""
+    monkeypatch.setattr("hepgan.validation.report._image", lambda *_, **__: "data:,")
+    for words in commands(DOCS / "ablation.md"):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli_main(words)
+        assert ended.value.code == 0, (words, capsys.readouterr().err)
+    said = capsys.readouterr().out.splitlines()
+    variants = [line.split()[0] for line in blocks(DOCS / "ablation.md", "text")[1].splitlines()[1:-1]]
+    assert [line.split()[0] for line in said[1:-1]] == variants
+    assert said[-1] == blocks(DOCS / "ablation.md", "text")[1].splitlines()[-1]
+    penalties = {v: hepgan.EventGenerator.load(f"{v}.safetensors").recipe.model.penalties for v in variants}
+    assert [len(p) for p in penalties.values()] == [1, 0, 1]
+
+
+def test_settings_of_the_ablation_page_change_the_recipe():
+    recipe = load_recipe("dy-gan-7")
+    table = (DOCS / "ablation.md").read_text(encoding="utf-8")
+    settings = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    assert len(settings) > 5
+    for setting in settings:
+        assert recipe.with_settings([setting]) != recipe, setting
+    with pytest.raises(hepgan.errors.RecipeError) as error:
+        recipe.with_settings(["model.penalties-=mass"])
+    assert blocks(DOCS / "ablation.md", "text")[0].strip() == f"hepgan: {error.value}"
+
+
 def test_every_word_of_the_language_is_documented():
     text = (DOCS / "observables.md").read_text(encoding="utf-8")
     code = " ".join(re.findall(r"`([^`]*)`", text))
@@ -232,3 +261,4 @@ def test_example_compare_generators_tells_samples_apart(recipe, tmp_path, capsys
     )
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[1:]}
     assert float(lines["learned"][1]) > float(lines["true"][1])
+    assert lines["learned:"][-3:] == ["standard", "deviations", "off"]

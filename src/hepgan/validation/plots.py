@@ -43,13 +43,13 @@ def density(observable: Observable, reference: Any, generated: Mapping[str, Any]
     heights = [3.0, *(1.0 for _ in parts)]
     across = 2 if max(map(len, generated)) > 12 else 3
     # Above the axes a legend of many entries can hide nothing.
-    above = 0.3 + (0.25 * math.ceil((1 + len(generated)) / across) if several else 0.0)
-    height = 1.7 + above + sum(heights)
+    above = 0.25 + (0.25 * math.ceil((1 + len(generated)) / across) if several else 0.0)
+    height = 1.75 + above + sum(heights)
     figure = StyledFigure(figsize=(6.4, height))
     places = {
         "hspace": 0.14 * len(heights) / sum(heights),
         "top": 1 - above / height,
-        "bottom": 0.72 / height,
+        "bottom": 0.8 / height,
         "left": 0.17,
         "right": 0.96,
     }
