@@ -1,0 +1,166 @@
+"""Physics of the recipes for e+ e- partons: trains each, generates events, judges them on the test sample.
+
+    python benchmarks/ee_partons.py DATA [--recipes ee-partons ee-partons-paper] [--max-time 2400]
+        [--models FOLDER] [--report FOLDER]
+
+DATA holds ee_partons_train.root and ee_partons_test.root (``hepgan dataset ee_partons -n 200000 --seed 11``
+and ``-n 50000 --seed 12``). Prints a table in Markdown; its last column is the floor, the same figures between
+as many training events and the test events. Nothing is trained for a model that FOLDER holds already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+from scipy import stats
+
+import hepgan
+
+Q = 91.188
+BINS = 50
+MOST = 8
+EVENTS = 50_000
+
+
+def momenta(events) -> dict[str, np.ndarray]:
+    """Padded momenta (N, 8) in float64, and where there is a parton."""
+    fields = ak.values_astype(events.Parton[["px", "py", "pz", "energy"]], np.float64)
+    padded = ak.pad_none(fields, MOST, clip=True)
+    found = {n: ak.to_numpy(ak.fill_none(padded[n], 0.0)) for n in fields.fields}
+    found["there"] = np.arange(MOST) < ak.to_numpy(ak.num(fields.px))[:, None]
+    return found
+
+
+def correlation(p: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The EEC in bins of cos chi, self-pairs left out, and the errors of its bins, from event to event."""
+    i, j = np.triu_indices(MOST, 1)
+    length = np.sqrt(p["px"] ** 2 + p["py"] ** 2 + p["pz"] ** 2)
+    dot = sum(p[c][:, i] * p[c][:, j] for c in ("px", "py", "pz"))
+    both = p["there"][:, i] & p["there"][:, j]
+    cos = np.divide(dot, length[:, i] * length[:, j], out=np.zeros_like(dot), where=both)
+    weight = np.where(both, 2 * p["energy"][:, i] * p["energy"][:, j] / Q**2, 0.0)
+    place = np.clip(((cos + 1) / 2 * BINS).astype(int), 0, BINS - 1) + BINS * np.arange(len(cos))[:, None]
+    events = np.bincount(place.ravel(), weight.ravel(), BINS * len(cos)).reshape(-1, BINS)
+    return events.mean(axis=0), events.std(axis=0) / np.sqrt(len(events))
+
+
+def judge(true, generated) -> dict[str, str]:
+    """All figures, by name."""
+    a, b = momenta(true), momenta(generated)
+    (eec, error), (made, made_error) = correlation(a), correlation(b)
+    precise = error / eec < 0.01
+    chi2 = np.mean((made - eec) ** 2 / (error**2 + made_error**2))
+    counts = [p["there"].sum(axis=1) for p in (a, b)]
+    table = np.stack([np.bincount(c, minlength=MOST + 1)[2:] for c in counts])
+    table = table[:, table.sum(axis=0) > 0]
+    few = b["there"].sum(axis=1) < MOST
+    lacking = [Q * (c == "energy") - b[c].sum(axis=1) for c in ("px", "py", "pz", "energy")]
+    deviation = np.max(np.abs(lacking), axis=0)
+    rising = (b["energy"][:, 1:] > b["energy"][:, :-1] * (1 + 1e-6)) & b["there"][:, 1:]
+    row = {
+        "EEC, largest deviation of a bin with error < 1%": f"{np.max(np.abs(made / eec - 1)[precise]):.1%}",
+        "EEC, chi2/ndf": f"{chi2:.2f}",
+        "chi2 p, number of partons": f"{stats.chi2_contingency(table).pvalue:.2g}",
+        "energies out of order": str(int(rising.sum())),
+        "fewer than 8: largest |sum - (Q, 0)| [GeV]": f"{deviation[few].max():.1e}" if few.any() else "-",
+    }
+    squared = b["energy"] ** 2 - b["px"] ** 2 - b["py"] ** 2 - b["pz"] ** 2
+    if "mass" in generated.Parton.fields:
+        row |= masses(true, generated)
+    else:
+        # What float32 leaves of m2 = E^2 - p^2.
+        outside = (squared < -1e-5 * b["energy"] ** 2) & b["there"]
+        row["partons with m2 < 0"] = f"{outside.sum() / b['there'].sum():.1%}"
+        allowed = np.array([0.0, 0.33, 0.5, 1.5, 4.8]) ** 2
+        off = np.abs(squared[..., None] - allowed).min(axis=2) > 1e-5 * b["energy"] ** 2
+        row["partons off the allowed masses"] = f"{(off & b['there']).sum() / b['there'].sum():.1%}"
+    return row
+
+
+def masses(true, generated) -> dict[str, str]:
+    """Whether masses are those of the flavours, in the right proportions."""
+    parton = generated.Parton
+    p2 = sum(ak.values_astype(parton[c], np.float64) ** 2 for c in ("px", "py", "pz"))
+    energy = np.sqrt(p2 + ak.values_astype(parton.mass, np.float64) ** 2)
+    known = [np.round(ak.to_numpy(ak.flatten(e.Parton.mass)).astype(float), 3) for e in (true, generated)]
+    values = np.unique(known[0])
+    worst = 0.0
+    for value in values:
+        shares = []
+        for events in (true, generated):
+            # Partons of one event are not independent.
+            number = ak.to_numpy(ak.sum(abs(events.Parton.mass - value) < 1e-3, axis=1))
+            every = ak.to_numpy(ak.num(events.Parton))
+            share = number.sum() / every.sum()
+            shares.append((share, np.std(number - share * every) / every.mean() / np.sqrt(len(events))))
+        (p, dp), (q, dq) = shares
+        worst = max(worst, abs(p - q) / np.hypot(dp, dq))
+    return {
+        "partons with m2 < 0": str(int(ak.sum(energy**2 - p2 < 0))),
+        "partons off the allowed masses": str(int((~np.isin(known[1], values)).sum())),
+        "largest deviation of a mass's fraction [sigma]": f"{worst:.1f}",
+    }
+
+
+def trained(recipe: str, train, options: argparse.Namespace) -> hepgan.EventGenerator:
+    """A generator, from the folder of models if it is there."""
+    path = options.models / f"{recipe}.safetensors" if options.models else None
+    if path is not None and path.exists():
+        return hepgan.EventGenerator.load(path)
+    generator = hepgan.EventGenerator(hepgan.load_recipe(recipe))
+    generator = generator.fit(train, seed=options.seed, max_time=options.max_time)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        generator.save(path)
+    return generator
+
+
+def main() -> None:
+    """Runs it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--recipes", nargs="+", default=["ee-partons", "ee-partons-paper"])
+    parser.add_argument("--max-time", type=float, default=2400.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", type=Path)
+    parser.add_argument("--report", type=Path)
+    options = parser.parse_args()
+    train = hepgan.read_events(options.data / "ee_partons_train.root")
+    test = hepgan.read_events(options.data / "ee_partons_test.root")
+    # Both are judged by what the file of the published set-up holds, too.
+    common = hepgan.load_recipe("ee-partons-paper").make_observables()
+    columns: dict[str, dict[str, str]] = {}
+    for recipe in options.recipes:
+        generator = trained(recipe, train, options)
+        started = time.perf_counter()
+        generated = generator.generate(EVENTS, seed=1)
+        rate = EVENTS / (time.perf_counter() - started)
+        observables = {**common, **generator.recipe.make_observables()}
+        comparison = hepgan.compare(test, generated, observables, train=train)
+        auc = comparison.metrics["classifier"]["auc"]
+        summary = generator.summary
+        columns[recipe] = {
+            "seconds of training": f"{summary['seconds']:.0f}",
+            "steps": f"{summary['steps']:,}",
+            "classifier AUC": f"{auc['value']:.3f} (floor {auc['floor']:.3f})",
+            **judge(test, generated),
+            "events/s": f"{rate:,.0f}",
+        }
+        print(recipe, columns[recipe], flush=True)
+        for line in comparison.verdicts():
+            print("  " + line, flush=True)
+        if options.report:
+            comparison.save(options.report / recipe)
+    columns["floor"] = judge(test, train[:EVENTS])
+    print("| | " + " | ".join(columns) + " |")
+    print("|---" * (len(columns) + 1) + "|")
+    for name in dict.fromkeys(name for column in columns.values() for name in column):
+        print(f"| {name} | " + " | ".join(column.get(name, "") for column in columns.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()
