@@ -4,8 +4,8 @@
         [--models FOLDER] [--report FOLDER]
 
 DATA holds ee_partons_train.root and ee_partons_test.root (``hepgan dataset ee_partons -n 200000 --seed 11``
-and ``-n 50000 --seed 12``). Prints a table in Markdown; its last column is the floor, the same figures between
-as many training events and the test events. Nothing is trained for a model that FOLDER holds already.
+and ``-n 50000 --seed 12``). Prints a table in Markdown; its last column is the floor, the same figures of
+training events against test events. Nothing is trained for a model that FOLDER holds already.
 """
 
 from __future__ import annotations
