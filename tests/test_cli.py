@@ -333,7 +333,7 @@ def test_labels_and_models_that_will_not_do_are_told(arguments, words, trained, 
 def test_validation_shows_the_features_of_a_model(do, here):
     do("generate @m.safetensors -n 300 -o g.root")
     said = do("validate @test.root g.root -o rep --recipe @tiny.yaml --features @m.safetensors")
-    assert any(line.startswith("features of tiny: ") for line in said)
+    assert any(line.startswith("model tiny: ") for line in said)
     metrics = json.loads(Path("rep/metrics.json").read_text())
     assert "Muon[0].pt" in metrics["features"]["observables"]
     assert '<h2 id="features">' in Path("rep/report.html").read_text()

@@ -105,7 +105,7 @@ def test_the_report_shows_features_physically_and_scaled(found, tmp_path, monkey
         )
         assert figure[0].count('src="data:image/png') == 2, name
     assert any(t.endswith(", scaled") for t in titles)
-    assert "features of toy: " in "\n".join(found.all_verdicts()["wide"])
+    assert "scaled features are as near" in "\n".join(found.all_verdicts()["wide"])
     with uproot.open(tmp_path / "report" / "histograms.root") as file:
         for label in ("reference", "true", "wide"):
             for folder in ("features", "columns"):

@@ -255,7 +255,7 @@ def _compare(
         true.histograms,
         results,
         {label: _plane_table(s) for label, s in everything.items() if label != "train"},
-        _provenance(provenance, everything, seed),
+        _provenance({**provenance, "features": None if view is None else view.name}, everything, seed),
         None
         if view is None or true_features is None
         else _in_features(

@@ -221,7 +221,9 @@ class Comparison:
         found = {label: verdicts(r) for label, r in self.results.items()}
         if (seen := self.features) is not None:
             for label, result in seen.scaled.results.items():
-                found[label] += [f"features of {seen.model}: {line}" for line in shapes(result)]
+                found[label] += [
+                    f"model {seen.model}: {line}" for line in shapes(result, what="scaled features")
+                ]
                 found[label] += seen.without_features(label)
         return found
 

@@ -100,7 +100,7 @@ def render(comparison: Comparison) -> str:
         overall={label: _overall(comparison, label) for label in labels},
         compared=_compared(tables.overall_rows(comparison.results)) if several else [],
         uneven=several and _uneven(comparison),
-        densities={n: _image(partial(comparison.plot, n)) for n in comparison.observables},
+        densities={n: _image(partial(comparison.plot, n), fits=True) for n in comparison.observables},
         planes=[(pair, _image(partial(comparison.plot_2d, *pair))) for pair in planes(comparison)],
         sections={label: _sections(comparison, label, several) for label in labels},
         joint=_joint(comparison) if several else {},
@@ -135,7 +135,7 @@ def _features(comparison: Comparison) -> dict[str, Any] | None:
     images = {}
     for name in found.scaled.observables:
         drawn = [found.scaled] if name not in found.physical.observables else [found.physical, found.scaled]
-        images[name] = [_image(partial(c.plot, name), dpi=80) for c in drawn]
+        images[name] = [_image(partial(c.plot, name), dpi=80, fits=True) for c in drawn]
     return {"model": found.model, "images": images, **_measured(found.scaled)}
 
 
@@ -208,10 +208,10 @@ def _sections(comparison: Comparison, label: str, several: bool) -> dict[str, st
     return {name: _image(partial(plot, label)) for name, (found, plot) in made.items() if found is not None}
 
 
-def _image(draw: Callable[[], Figure], dpi: int = 100) -> str:
-    """A figure as a data URL."""
-    buffer = io.BytesIO()
-    draw().savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+def _image(draw: Callable[[], Figure], dpi: int = 100, *, fits: bool = False) -> str:
+    """A figure as a data URL; one whose margins are known to fit is drawn in half the time."""
+    buffer, box = io.BytesIO(), None if fits else "tight"
+    draw().savefig(buffer, format="png", dpi=dpi, bbox_inches=box, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

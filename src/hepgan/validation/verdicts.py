@@ -86,7 +86,9 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
     return lines
 
 
-def shapes(result: Result, called: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+def shapes(
+    result: Result, called: Mapping[str, str] = MappingProxyType({}), what: str = "observables"
+) -> list[str]:
     """The findings on the observables of one sample: how many are right, and which is the worst."""
     if not result.observables:
         return []
@@ -99,7 +101,7 @@ def shapes(result: Result, called: Mapping[str, str] = MappingProxyType({})) -> 
     worse = {n: m for n, m in known.items() if grade(m) != "good"}
     good = len(known) - len(worse)
     lines = [
-        f"{good} of {len(known)} observables are as near to the reference as equally many true events "
+        f"{good} of {len(known)} {what} are as near to the reference as equally many true events "
         f"({_NAMES[key]})"
     ]
     if worse:
