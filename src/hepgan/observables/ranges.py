@@ -33,6 +33,10 @@ class Span(NamedTuple):
     integer: bool = False
 
 
+_ROUNDING = 1e-10
+"""Numbers that differ by less, relatively, are the same number."""
+
+
 def find_span(values: Any, weights: Any = None, unit: str = "") -> Span:
     """A range that holds 99.8% of the values, with ends at nice numbers.
 
@@ -63,7 +67,7 @@ def find_span(values: Any, weights: Any = None, unit: str = "") -> Span:
     low, middle, high = _quantiles(values.astype(np.float64), weight, (_TAIL, 0.5, 1 - _TAIL))
     if not low < high:
         low, high = smallest, largest
-    if not low < high:
+    if not high - low > _ROUNDING * max(abs(low), abs(high)):
         half = abs(low) / 2 or 0.5
         return Span(_clean(low - half), _clean(high + half), 50)
     if low > 0 and high > 30 * middle and high > 100 * low:
