@@ -12,7 +12,7 @@ from torch.nn import functional
 
 __all__ = ["UNSEEN", "Conditional", "Sample"]
 
-STEPS = 800
+STEPS = 1200
 PATIENCE = 6
 DENSE = 512
 BATCH = 2048

@@ -19,7 +19,7 @@ from hepgan.features._variables import DiscreteVariable
 __all__ = ["DiscreteModel", "DiscreteVariable"]
 
 HIDDEN = 64
-ALL_STEPS = 3000
+ALL_STEPS = 12_000
 EPOCHS = 30
 MAX_BLOCKS = 128
 MAX_BEFORE = 64
