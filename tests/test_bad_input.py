@@ -350,6 +350,10 @@ CASES = {
         ["other.root", "MET", "Muon"],
     ),
     "validate: nan": ("validate @nan.root @good.root -o rep", ["nan.root:Events, branch Muon_pt, entry 17"]),
+    "validate: generated nan": (
+        "validate @good.root @nan.root -o rep",
+        ["nan.root:Events, branch Muon_pt, entry 17", "--keep-bad"],
+    ),
     "validate: empty": ("validate @good.root @empty.root -o rep", ["empty.root", "no events"]),
     "validate: output not empty": ("validate @good.root @made.root -o @", ["not empty; --force"]),
     "validate: output is a file": ("validate @good.root @made.root -o @tiny.yaml", ["tiny.yaml: is a file"]),

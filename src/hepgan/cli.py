@@ -364,6 +364,9 @@ def generate(
     metavar="MODEL",
     help="Compare in the scaled features of a model, too, as its network sees them.  [default: none]",
 )
+@click.option(
+    "--keep-bad", is_flag=True, help="Judge GENERATED events with NaN, E < |p| and the like, too; count them."
+)
 @SEED
 @OVERWRITE
 def validate(
@@ -374,6 +377,7 @@ def validate(
     recipe: str | None,
     training: str | None,
     features: Path | None,
+    keep_bad: bool,
     seed: int,
     force: bool,
 ) -> None:
@@ -394,7 +398,15 @@ def validate(
     if training == reference:
         msg = "is both the reference and the training sample; judge by events that training has not seen"
         raise InputError(msg, file=reference)
-    comparison = compare_files(reference, samples, observables, train=training, features=model, seed=seed)
+    comparison = compare_files(
+        reference,
+        samples,
+        observables,
+        train=training,
+        features=model,
+        on_bad="keep" if keep_bad else "raise",
+        seed=seed,
+    )
     comparison.save(output, force=force)
     for line in comparison.verdicts() if len(samples) == 1 else comparison.overview():
         say(line)

@@ -11,8 +11,9 @@ import uproot
 from toys import dimuons
 
 from hepgan.errors import InputError
+from hepgan.events import write_events
 from hepgan.observables import Observable
-from hepgan.validation import Comparison, Metric, classifier, compare, memorisation
+from hepgan.validation import Comparison, Metric, classifier, compare, compare_files, memorisation
 from hepgan.validation.plots import COLOURS, LINES
 from hepgan.validation.tables import best, observable_rows, overall_rows
 
@@ -231,3 +232,41 @@ def test_all_are_compared_in_what_all_have():
     for label in "ab":
         assert "npv" not in comparison.metrics[label]["classifier"]["importance"]
         assert np.isfinite(comparison.metrics[label]["classifier"]["auc"]["value"])
+
+
+# ------------------------------------------------------------------- bad events
+
+
+def _without_a_shell(n: int, bad: int) -> ak.Array:
+    """Events of single particles, of which some have less energy than momentum."""
+    rng = np.random.default_rng(n)
+    p = rng.normal(0, 10, (n, 3))
+    energy = np.sqrt((p**2).sum(axis=1) + 1)
+    energy[:bad] *= 0.5
+    fields = {"px": p[:, 0], "py": p[:, 1], "pz": p[:, 2], "energy": energy}
+    particles = ak.unflatten(ak.zip(fields, with_name="Momentum4D"), np.ones(n, dtype=int))
+    return ak.zip({"Parton": particles}, depth_limit=1)
+
+
+def test_events_that_cannot_be_are_judged_on_request_and_counted(tmp_path):
+    write_events(tmp_path / "true.root", _without_a_shell(500, 0))
+    write_events(tmp_path / "good.root", _without_a_shell(400, 0))
+    write_events(tmp_path / "bad.root", _without_a_shell(450, 30))
+    files = {"good": tmp_path / "good.root", "bad": tmp_path / "bad.root"}
+    m2 = Observable("m2", "Parton.mass2", range=(-400, 100), unit="GeV$^2$")
+    observables = {"m2": m2, "energy": "Parton.energy"}
+    with pytest.raises(InputError, match=r"below the momentum.*on_bad='keep'") as error:
+        compare_files(tmp_path / "true.root", files, observables, classifier=False)
+    assert error.value.entry == 0
+    with pytest.warns(UserWarning, match=r"bad.root: judged 30 of 450 events all the same: 30 for .*energy"):
+        comparison = compare_files(
+            tmp_path / "true.root", files, observables, classifier=False, on_bad="keep", step=200
+        )
+    ((reason, number),) = comparison.provenance["bad faults"].items()
+    assert (number, "below the momentum" in reason) == (30, True)
+    assert "good faults" not in comparison.provenance
+    assert "bad faults" not in comparison["good"].provenance
+    assert comparison.results["bad"].histograms["m2"].sum(flow=True).value == 450
+    with pytest.raises(InputError, match="below the momentum") as error:
+        compare_files(tmp_path / "bad.root", tmp_path / "good.root", observables, on_bad="keep")
+    assert "keep" not in str(error.value)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import awkward as ak
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hepgan.errors import InputError, RecipeError
-from hepgan.events import iterate_events, schema_of, select
+from hepgan.events import schema_of, select
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, ObservableConfig, default_observables
 from hepgan.validation.comparison import Comparison
@@ -23,6 +24,7 @@ from hepgan.validation.features import FeatureComparison, FeatureSample, Feature
 from hepgan.validation.labels import check_labels
 from hepgan.validation.results import evaluate
 from hepgan.validation.samples import Sample, SampleBuilder, event_weights, with_ranges
+from hepgan.validation.streams import Paths, Stream, names_of
 from hepgan.validation.table import Table
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ PLANE_EVENTS = 200_000
 """Events of each sample that are kept for 2-D views."""
 
 Chunks = Iterable[tuple[ak.Array, ArrayLike | None]]
-Paths = str | Path | Sequence[str | Path]
 
 
 def compare(
@@ -120,6 +121,7 @@ def compare_files(
     features: EventGenerator | str | Path | None = None,
     classifier: bool = True,
     seed: int = 0,
+    on_bad: Literal["raise", "keep"] = "raise",
     step: int = 100_000,
     max_events: int = 1_000_000,
     classifier_events: int = 50_000,
@@ -139,6 +141,8 @@ def compare_files(
         features: As for :func:`compare`.
         classifier: Whether to train a classifier.
         seed: Seed of all that is random.
+        on_bad: Whether generated events with NaN, E < abs(p) and the like are an error, or are judged like
+            others, and counted in a warning and in the report.
         step: Events read at a time.
         max_events: Events of each sample that are kept.
         classifier_events: Events of each class for the classifier.
@@ -154,15 +158,18 @@ def compare_files(
         dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
     )
     check_labels(samples)
-    streams = {"reference": _Stream(reference, step, schema)}
-    streams |= {label: _Stream(paths, step, schema) for label, paths in samples.items()}
+    streams = {"reference": Stream(reference, step, schema)}
+    hint = "--keep-bad (on_bad='keep') judges such events, too"
+    streams |= {
+        label: Stream(paths, step, schema, on_bad=on_bad, hint=hint) for label, paths in samples.items()
+    }
     known = schema or streams["reference"].schema
     schemas = {label: streams[label].schema for label in samples}
-    sources = {label: ", ".join(_names(paths)) for label, paths in samples.items()}
-    return _compare(
+    sources = {label: ", ".join(names_of(paths)) for label, paths in samples.items()}
+    found = _compare(
         streams["reference"],
         {label: streams[label] for label in samples},
-        None if train is None else _Stream(train, step, schema),
+        None if train is None else Stream(train, step, schema),
         with_ranges(
             observables or default_observables(_shared(known, schemas, sources)), streams["reference"].first
         ),
@@ -174,29 +181,13 @@ def compare_files(
         max_events=max_events,
         classifier_events=classifier_events,
         n_jobs=n_jobs,
-        provenance={"reference": _names(reference)}
-        | {label: _names(paths) for label, paths in samples.items()}
-        | ({} if train is None else {"train": _names(train)})
+        provenance={"reference": names_of(reference)}
+        | {label: names_of(paths) for label, paths in samples.items()}
+        | ({} if train is None else {"train": names_of(train)})
         | dict(provenance or {}),
     )
-
-
-class _Stream:
-    """The chunks of some files, with the schema of the first."""
-
-    def __init__(self, paths: Paths, step: int, schema: EventSchema | None) -> None:
-        self._chunks = iter(iterate_events(paths, step=step, schema=schema))
-        first = next(self._chunks, None)
-        if first is None:
-            msg = "there are no events to compare"
-            raise InputError(msg, file=", ".join(_names(paths)))
-        self.first: ak.Array = first
-        self.schema = schema_of(first)
-
-    def __iter__(self) -> Iterator[tuple[ak.Array, None]]:
-        yield self.first, None
-        for chunk in self._chunks:
-            yield chunk, None
+    faults = {f"{label} faults": streams[label].faults for label in samples if streams[label].faults}
+    return replace(found, provenance={**found.provenance, **faults}) if faults else found
 
 
 def _compare(
@@ -336,7 +327,3 @@ def _provenance(given: Mapping[str, Any], samples: Mapping[str, Sample], seed: i
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {p: version(p) for p in packages},
     }
-
-
-def _names(paths: Paths) -> list[str]:
-    return [str(paths)] if isinstance(paths, str | Path) else [str(p) for p in paths]

@@ -131,7 +131,8 @@ class Comparison:
         result = self._result(label)
         tables = {n: t for n, t in self.tables.items() if n in ("reference", label)}
         others = [other for other in self.labels if other != label]
-        taken = {part for other in others for part in (f"{other} file", f"{other} sample", other)}
+        kinds = ("file", "sample", "faults")
+        taken = {part for other in others for part in (other, *(f"{other} {kind}" for kind in kinds))}
         provenance = {k: v for k, v in self.provenance.items() if k not in taken}
         features = None if self.features is None else self.features.only(label)
         return replace(self, results={label: result}, tables=tables, provenance=provenance, features=features)

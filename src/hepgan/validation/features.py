@@ -42,7 +42,7 @@ class FeatureComparison:
     Attributes:
         model: The model's name.
         scaled: The features as the network sees them.
-        physical: Histograms of the same columns before their transforms, in GeV and radians.
+        physical: Histograms of the same columns before their transforms.
         lost: By sample, the number of events that have no features, and why the first has none.
     """
 
@@ -220,7 +220,9 @@ def _optional(values: Floats, present: NDArray[np.bool_]) -> ak.Array:
 
 def _unit(name: str) -> str:
     """The unit of a column, where its name tells."""
-    last = name.rpartition(".")[2]
+    owner, _, last = name.rpartition(".")
+    if "." in owner:  # parts of a system, which may be logarithms
+        return ""
     if last in ("pt", "px", "py", "pz", "mass", "energy", "p"):
         return "GeV"
     return "rad" if last in ("phi", "theta", "phi_star") else ""
