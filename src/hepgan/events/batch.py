@@ -180,6 +180,13 @@ class EventBatch:
         return cls(first.schema, collections, scalars, size=sum(map(len, batches)))
 
     @property
+    def device(self) -> torch.device:
+        """Where the events are; the CPU if there is nothing in them."""
+        first = next(iter(self.collections.values()), None)
+        tensors = self.scalars if first is None else first.fields
+        return next((t.device for t in tensors.values()), torch.device("cpu"))
+
+    @property
     def weight(self) -> Tensor | None:
         """The event weights (N,), or None if all events weigh 1."""
         return None if self.schema.weight is None else self.scalars.get(self.schema.weight)

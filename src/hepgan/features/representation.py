@@ -13,14 +13,15 @@ from hepgan.events.batch import EventBatch
 from hepgan.events.schema import EventSchema
 from hepgan.features._variables import DiscreteVariable
 from hepgan.features.batch import FeatureBatch
-from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock, TreeBlock
-from hepgan.features.config import FeaturesConfig, Reference, TransformSpec
+from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock
+from hepgan.features.bounds import within
+from hepgan.features.config import FeaturesConfig, TransformSpec
 from hepgan.features.context import Conditions, ContextEncoder
 from hepgan.features.layout import Column, Layout, count_name
 from hepgan.features.plan import check_references, plan
 from hepgan.features.standard import StandardColumns
 from hepgan.features.survey import survey
-from hepgan.features.view import Builder, View, azimuth_of, presence, raw_kinematics
+from hepgan.features.view import Builder, View, azimuth_of
 
 __all__ = ["Representation"]
 
@@ -119,7 +120,7 @@ class Representation(nn.Module):
     def _weight(events: EventBatch) -> Tensor:
         weight = events.weight
         if weight is None:
-            return torch.ones(len(events), dtype=torch.float64, device=_device(events))
+            return torch.ones(len(events), dtype=torch.float64, device=events.device)
         weight = weight.to(torch.float64)
         mean = float(weight.mean())
         if not mean > 0:
@@ -186,7 +187,7 @@ class Representation(nn.Module):
         gates: Tensor = self._raw_gates[self._standard.kept.to(self._raw_gates.device)]
         self.register_buffer("_gates", gates, persistent=False)
         self._hint_count = sum(b.hint_count for b in self._parts)
-        self._any_gate = bool((gates[:, 1] > -2).any()) or any(isinstance(b, TreeBlock) for b in self._parts)
+        self._any_gate = bool((gates[:, 1] > -2).any()) or any(b.structured for b in self._parts)
 
     # ------------------------------------------------------------------ what there is
 
@@ -369,17 +370,7 @@ class Representation(nn.Module):
 
     def valid(self, events: EventBatch) -> Tensor:
         """Which events (N,) are within the recipe's bounds with all their objects."""
-        valid = torch.ones(len(events), dtype=torch.bool, device=_device(events))
-        for text, (low, high) in self.config.bounds.items():
-            reference = Reference.parse(text)
-            if reference.field is None:
-                values, mask = events.scalars[reference.name].unsqueeze(1), None
-            else:
-                values, mask = self._bounded(events, reference)
-            inside = torch.ones_like(values, dtype=torch.bool)
-            inside = inside if low is None else inside & (values >= low)
-            inside = inside if high is None else inside & (values <= high)
-            valid = valid & (inside if mask is None else inside | ~mask).all(1)
+        valid = within(events, self.config.bounds)
         for block in getattr(self, "_parts", ()):
             possible = block.valid(events)
             valid = valid if possible is None else valid & possible
@@ -388,19 +379,7 @@ class Representation(nn.Module):
     @property
     def restricted(self) -> bool:
         """Whether ``valid`` can find events invalid."""
-        return bool(self.config.bounds) or any(isinstance(b, TreeBlock) for b in self._parts)
-
-    @staticmethod
-    def _bounded(events: EventBatch, reference: Reference) -> tuple[Tensor, Tensor | None]:
-        fields = events.collections[reference.name].fields
-        field = str(reference.field)
-        values = fields[field] if field in fields else raw_kinematics(events, reference.name)[field]
-        values = values.unsqueeze(1) if values.ndim == 1 else values
-        mask = presence(events, reference.name)
-        if reference.slot is None:
-            return values, mask
-        slot = slice(reference.slot, reference.slot + 1)
-        return values[:, slot], None if mask is None else mask[:, slot]
+        return bool(self.config.bounds) or any(b.structured for b in self._parts)
 
     # ------------------------------------------------------------------ keeping
 
@@ -443,9 +422,3 @@ class Representation(nn.Module):
         made._learned = learned
         made._finish(learned)
         return made
-
-
-def _device(events: EventBatch) -> torch.device | None:
-    objects = next(iter(events.collections.values()), None)
-    tensors = events.scalars if objects is None else objects.fields
-    return next((t.device for t in tensors.values()), None)

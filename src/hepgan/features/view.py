@@ -85,11 +85,7 @@ class View:
     @property
     def device(self) -> torch.device:
         """Where the events are."""
-        first = next(iter(self.events.collections.values()), None)
-        tensor = (
-            next(iter(self.events.scalars.values())) if first is None else next(iter(first.fields.values()))
-        )
-        return tensor.device
+        return self.events.device
 
     def with_events(self, events: EventBatch, trees: Mapping[str, Tensor]) -> View:
         """The same events with objects in another order, that of trees' leaves."""

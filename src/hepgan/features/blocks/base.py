@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,7 +46,13 @@ class Block(PreciseModule):
         layout: What is known of the collections.
         transforms: The recipe's transforms, by column.
         pca: Whether to decorrelate the columns.
+
+    Attributes:
+        structured: Whether classes decide which columns exist beyond their gates (``present``), and some
+            events can be impossible (``valid``).
     """
+
+    structured: ClassVar[bool] = False
 
     def __init__(self, layout: Layout, transforms: dict[str, TransformSpec], pca: bool = False) -> None:
         super().__init__()

@@ -38,6 +38,8 @@ class TreeBlock(Block):
         RecipeError: If the collection has no momentum or mass, or too few or too many objects.
     """
 
+    structured = True
+
     def __init__(self, layout: Layout, config: TreeConfig) -> None:
         super().__init__(layout, config.transforms)
         self.config, self.collection = config, config.collection
