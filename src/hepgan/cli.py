@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from importlib import resources
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hepgan import __version__
-from hepgan._console import Count, Duration, FilePath, Group, Interrupted, progress, run, say
+from hepgan._commands import beside, read_conditions, say_next, stopped, write_history
+from hepgan._console import Count, Duration, FilePath, Group, progress, run, say
 from hepgan.errors import InputError, OutputError, RecipeError
 
 if TYPE_CHECKING:
-    from hepgan.generator import EventGenerator
+    pass
 
 __all__ = ["main"]
 
@@ -103,9 +103,9 @@ def dataset(name: str, events: int, seed: int, output: Path, force: bool) -> Non
         make_dataset(name, events, output, seed=seed, force=force, on_progress=advance)
     say(f"{events:,} events of {name} in {output}")
     if resources.files("hepgan").joinpath("recipes", f"{name}.yaml").is_file():
-        _next("train", name, output, "-o", output.with_suffix(".safetensors"))
+        say_next("train", name, output, "-o", output.with_suffix(".safetensors"))
     else:
-        _next("init", output, "-o", output.with_suffix(".yaml"))
+        say_next("init", output, "-o", output.with_suffix(".yaml"))
 
 
 @cli.command(short_help="List the recipes, or print one.", example="hepgan recipes zmumu > my.yaml")
@@ -152,7 +152,7 @@ def init(file: str, output: Path, select: tuple[str, ...], force: bool) -> None:
     with replacing(output, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
     say(f"recipe in {output}; read its comments")
-    _next("train", output, file, "-o", output.with_suffix(".safetensors"))
+    say_next("train", output, file, "-o", output.with_suffix(".safetensors"))
 
 
 @cli.command(
@@ -200,6 +200,7 @@ def train(
     history stands beside the model as a table (.history.csv) and a plot (.history.png), the terms of a GAN
     with their floors as another table (.diagnostics.csv).
     """
+    from hepgan._describe import outcome
     from hepgan._files import claim
     from hepgan.events import read_events
     from hepgan.generator import EventGenerator, choose_device
@@ -210,7 +211,7 @@ def train(
         msg = "a model file is called *.safetensors"
         raise OutputError(msg, file=output)
     claim(output, force=force, make=False)
-    checkpoint = _beside(output, ".checkpoint.safetensors")
+    checkpoint = beside(output, ".checkpoint.safetensors")
     if checkpoint.exists() and not (resume or force):
         msg = "a training was stopped here; --resume goes on with it, --force begins anew"
         raise OutputError(msg, file=checkpoint)
@@ -242,16 +243,16 @@ def train(
     except RecipeError as error:
         raise error if error.file else RecipeError(error.message, file=recipe) from error
     except KeyboardInterrupt:
-        _stopped(given, checkpoint)
+        stopped(given, checkpoint)
     if generator.history is not None and generator.history.status == "interrupted":
-        _stopped(given, checkpoint)
+        stopped(given, checkpoint)
     generator.save(output, force=force)
-    _write_history(generator, output)
+    write_history(generator, output)
     checkpoint.unlink(missing_ok=True)
-    for line in _learned(generator):
+    for line in outcome(generator.summary):
         say(line)
     say(f"model in {output} ({output.stat().st_size / 1e6:.1f} MB)")
-    _next("generate", output, "-n", 100_000, "-o", "generated.root")
+    say_next("generate", output, "-n", 100_000, "-o", "generated.root")
 
 
 @cli.command(
@@ -310,7 +311,7 @@ def generate(
 
     generator = EventGenerator.load(model, device=device)
     named: Any = "parquet" if output.suffix.lower() in (".parquet", ".pq") else "ttree"
-    given = _conditions(conditions, generator, events)
+    given = read_conditions(conditions, generator, events)
     with progress("generating", events) as advance:
         production = produce(
             generator,
@@ -330,7 +331,7 @@ def generate(
     if production.fileset is not None:
         say(f"fileset for coffea in {production.fileset}")
     made = output if production.files == (output,) else output / f"*{production.files[0].suffix}"
-    _next("validate", "REFERENCE.root", made, "-o", "report")
+    say_next("validate", "REFERENCE.root", made, "-o", "report")
 
 
 @cli.command(
@@ -423,77 +424,6 @@ def info(model: Path) -> None:
     say(f"{model} ({model.stat().st_size / 1e6:.1f} MB)")
     for line in generator.describe():
         say(line)
-
-
-def _conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:
-    from hepgan.events import read_events
-
-    names = generator.recipe.conditions
-    values: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name or not value:
-            msg = f"--condition {text!r}: expected NAME=VALUE"
-            raise InputError(msg)
-        if name not in names:
-            msg = f"--condition {text!r}: the model has {', '.join(names) or 'none'}"
-            raise InputError(msg)
-        try:
-            values[name] = float(value)
-        except ValueError:
-            column = read_events(value, branches=[name])[name].to_numpy()
-            if len(column) < events:
-                msg = f"{len(column):,} events cannot give the condition of {events:,}"
-                raise InputError(msg, file=value, branch=name) from None
-            values[name] = column[:events]
-    return values
-
-
-def _stopped(given: Sequence[str], checkpoint: Path) -> None:
-    """Tells how to go on with a training, and ends."""
-    if not checkpoint.exists():
-        raise Interrupted
-    again = shlex.join(["hepgan", *given, *([] if "--resume" in given else ["--resume"])])
-    msg = f"{checkpoint} holds what was learned; to go on: {again}"
-    raise Interrupted(msg)
-
-
-def _write_history(generator: EventGenerator, output: Path) -> None:
-    from hepgan._files import replacing
-    from hepgan.training import plot_history
-
-    history = generator.history
-    if history is None:
-        return
-    with replacing(_beside(output, ".history.csv"), force=True) as temporary:
-        history.losses.to_csv(temporary)
-    if len(history.diagnostics):
-        with replacing(_beside(output, ".diagnostics.csv"), force=True) as temporary:
-            history.diagnostics.to_csv(temporary)
-    with replacing(_beside(output, ".history.png"), force=True) as temporary:
-        plot_history(history).savefig(temporary, dpi=120)
-
-
-def _learned(generator: EventGenerator) -> list[str]:
-    """What the training came to."""
-    found = generator.summary
-    why = {"time": ", out of time", "patience": ", no better model for long"}.get(found["status"], "")
-    lines = [f"{found['steps']:,} steps in {found['seconds']:,.0f} s{why}"]
-    metrics = {k: v for k, v in found["metrics"].items() if k != "step"}
-    if metrics:
-        kept = (
-            "at the end" if found["best_step"] is None else f"at step {found['best_step']:,}, which is kept"
-        )
-        lines.append(f"{kept}: " + ", ".join(f"{k} {v:.3g}" for k, v in metrics.items()))
-    return lines
-
-
-def _beside(output: Path, ending: str) -> Path:
-    return output.with_name(output.name.removesuffix(".safetensors") + ending)
-
-
-def _next(*words: object) -> None:
-    say("next: " + shlex.join(["hepgan", *map(str, words)]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import awkward as ak
 import torch
 from torch import Tensor
 
+from hepgan._describe import describe
 from hepgan._learned import Learned, installed_versions
 from hepgan._selection import evaluate, metric_names
 from hepgan._threads import threads
@@ -345,29 +346,7 @@ class EventGenerator:
 
     def describe(self) -> list[str]:
         """What the generator is, in lines for people."""
-        parts, summary = self._fitted, self.summary
-        networks = sum(p.numel() for p in parts.model.parameters())
-        lines = [
-            f"recipe      {self.recipe.name}: {' '.join(self.recipe.description.split())}",
-            f"model       {self.recipe.model.kind}, {networks:,} parameters",
-            f"features    {parts.representation.size} continuous, "
-            f"{len(parts.representation.variables)} discrete",
-            f"conditions  {', '.join(self.recipe.conditions) or 'none'}",
-            "events      " + "; ".join(_contents(parts.schema)),
-        ]
-        derived = self.recipe.events.derived.items()
-        lines += [f"derived     {name} = {expression}" for name, expression in derived]
-        if summary:
-            lines.append(
-                f"training    {summary['training_events']:,} events, {summary['steps']:,} steps in "
-                f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, "
-                f"{summary['status']}"
-            )
-            lines += [f"term        {line}" for line in _terms(summary.get("diagnostics", {}))]
-            lines.append(f"data hash   {summary['data_hash']}")
-        found = ", ".join(f"{package} {number}" for package, number in self.versions.items())
-        lines.append(f"written by  {found}")
-        return lines
+        return describe(self.recipe, self._fitted, self.summary, self.versions)
 
 
 def choose_device(device: torch.device | str | None) -> torch.device:
@@ -445,22 +424,3 @@ def _outcome(history: History) -> dict[str, Any]:
         "metrics": kept[-1] if kept else {},
         "diagnostics": history.diagnostics.rows()[-1] if len(history.diagnostics) else {},
     }
-
-
-def _terms(diagnostics: Mapping[str, float]) -> Iterator[str]:
-    """The last diagnosis of a training, one line for each term of the generator's loss."""
-    for name in diagnostics:
-        if name.endswith("/value"):
-            term = name.removesuffix("/value")
-            value, floor, gradient = (
-                diagnostics[f"{term}/{part}"] for part in ("value", "floor", "gradient")
-            )
-            yield f"{term} {value:.3g} (between true events {floor:.3g}), gradient {gradient:.3g}"
-
-
-def _contents(schema: EventSchema) -> Iterator[str]:
-    for c in schema.collections:
-        count = f"{c.min_count}" if c.fixed else f"{c.min_count}..{c.max_count}"
-        yield f"{count} {c.name} ({', '.join(c.field_names)})"
-    if schema.scalars:
-        yield ", ".join(schema.scalar_names)

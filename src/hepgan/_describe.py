@@ -1,0 +1,77 @@
+"""What a generator is and what its training came to, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hepgan._learned import Learned
+from hepgan.events import EventSchema
+from hepgan.recipes import Recipe
+
+__all__ = ["describe", "outcome"]
+
+
+def describe(
+    recipe: Recipe, learned: Learned, summary: Mapping[str, Any], versions: Mapping[str, str]
+) -> list[str]:
+    """What a generator is.
+
+    Args:
+        recipe: Its recipe.
+        learned: Its parts.
+        summary: What was noted of its training; empty if there was none.
+        versions: Packages that wrote it, with their versions.
+    """
+    networks = sum(p.numel() for p in learned.model.parameters())
+    lines = [
+        f"recipe      {recipe.name}: {' '.join(recipe.description.split())}",
+        f"model       {recipe.model.kind}, {networks:,} parameters",
+        f"features    {learned.representation.size} continuous, "
+        f"{len(learned.representation.variables)} discrete",
+        f"conditions  {', '.join(recipe.conditions) or 'none'}",
+        "events      " + "; ".join(_contents(learned.schema)),
+    ]
+    lines += [f"derived     {name} = {expression}" for name, expression in recipe.events.derived.items()]
+    if summary:
+        lines.append(
+            f"training    {summary['training_events']:,} events, {summary['steps']:,} steps in "
+            f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, "
+            f"{summary['status']}"
+        )
+        lines += [f"term        {line}" for line in _terms(summary.get("diagnostics", {}))]
+        lines.append(f"data hash   {summary['data_hash']}")
+    found = ", ".join(f"{package} {number}" for package, number in versions.items())
+    lines.append(f"written by  {found}")
+    return lines
+
+
+def outcome(summary: Mapping[str, Any]) -> list[str]:
+    """What a training came to."""
+    why = {"time": ", out of time", "patience": ", no better model for long"}.get(summary["status"], "")
+    lines = [f"{summary['steps']:,} steps in {summary['seconds']:,.0f} s{why}"]
+    metrics = {k: v for k, v in summary["metrics"].items() if k != "step"}
+    if metrics:
+        best = summary["best_step"]
+        kept = "at the end" if best is None else f"at step {best:,}, which is kept"
+        lines.append(f"{kept}: " + ", ".join(f"{k} {v:.3g}" for k, v in metrics.items()))
+    return lines
+
+
+def _terms(diagnostics: Mapping[str, float]) -> Iterator[str]:
+    """The last diagnosis of a training, one line for each term of the generator's loss."""
+    for name in diagnostics:
+        if name.endswith("/value"):
+            term = name.removesuffix("/value")
+            value, floor, gradient = (
+                diagnostics[f"{term}/{part}"] for part in ("value", "floor", "gradient")
+            )
+            yield f"{term} {value:.3g} (between true events {floor:.3g}), gradient {gradient:.3g}"
+
+
+def _contents(schema: EventSchema) -> Iterator[str]:
+    for c in schema.collections:
+        count = f"{c.min_count}" if c.fixed else f"{c.min_count}..{c.max_count}"
+        yield f"{count} {c.name} ({', '.join(c.field_names)})"
+    if schema.scalars:
+        yield ", ".join(schema.scalar_names)
