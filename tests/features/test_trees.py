@@ -8,6 +8,7 @@ from feature_samples import fields, rng, uniform
 from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema, Kind
+from hepgan.features import DiscreteModel
 from hepgan.features.config import FeaturesConfig
 from hepgan.features.frames import axes, boosted, invariant_mass
 from hepgan.features.representation import Representation
@@ -283,6 +284,32 @@ def test_a_rest_of_one_object_must_be_softer_than_those_that_were_kept():
 def test_a_tree_needs_two_objects_in_every_event():
     with pytest.raises(RecipeError, match="needs 2 to 16 objects in every event; there are 1 to 5"):
         represent(partons(least=1), total_energy=Q)
+
+
+def test_a_number_of_objects_that_no_training_event_has_is_no_obstacle():
+    events = partons()
+    few = events[events.Parton.mask.sum(1) < 4]
+    representation = represent(few, total_energy=Q)
+    made = representation.decode(representation.encode(few))
+    torch.testing.assert_close(four(made), four(few), atol=1e-6, rtol=0)
+    features = representation.encode(few)
+    model = DiscreteModel(representation.variables, representation.condition_size)
+    model.fit(features.discrete, features.condition, features.weight, generator=rng(1))
+    drawn = model.sample(torch.rand(50, len(representation.variables), generator=rng(2)), torch.zeros(50, 0))
+    assert (drawn[:, 0] <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("energy", "boost", "reason"),
+    [(80.0, 0.0, "is 80 GeV, but the objects"), (100.0, 0.3, "a momentum of")],
+)
+def test_a_total_that_the_objects_exceed_is_refused(energy, boost, reason):
+    events = partons(50, made=MOST)
+    moved = boosted(four(events), torch.tensor([0.0, 0.0, boost], dtype=torch.float64))
+    fields = dict(zip(("px", "py", "pz", "energy"), moved.unbind(2), strict=True))
+    parton = Objects({**events.Parton.fields, **fields}, events.Parton.mask)
+    with pytest.raises(RecipeError, match=reason):
+        represent(EventBatch(events.schema, {"Parton": parton}), total_energy=energy)
 
 
 def test_momenta_belong_to_one_block():

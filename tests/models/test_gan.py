@@ -8,6 +8,7 @@ from hepgan.errors import RecipeError
 from hepgan.features.batch import FeatureBatch
 from hepgan.models import CriticConfig, GANConfig, OptimiserConfig, SetConfig, build_model
 from hepgan.models.config import ModelConfig
+from hepgan.models.view import View
 from hepgan.networks import MLPConfig
 from hepgan.objectives import (
     MMD,
@@ -327,6 +328,22 @@ def test_a_critic_of_a_set_does_not_see_the_order_of_objects_or_places_without_o
     there = elements[..., 2] == 1
     torch.testing.assert_close(elements[there][:, :2].mean(0), torch.zeros(2), atol=1e-4, rtol=0)
     torch.testing.assert_close(elements[there][:, :2].std(0), torch.ones(2), atol=2e-2, rtol=0)
+
+
+class Whole(Objects):
+    """The same in whole numbers, such as charges."""
+
+    def __call__(self, events):
+        data, mask = super().__call__(events)
+        return data.round().long(), mask
+
+
+def test_a_set_of_whole_numbers_and_others_keeps_the_digits_of_the_others(feature_batch):
+    batch = feature_batch(torch.randn(16, 3))
+    seen = View(batch, None, lambda b: b, {"charge": Whole(1.0), "mass": Objects(10.0)})
+    elements = seen.elements(("charge", "mass"))
+    torch.testing.assert_close(elements[..., 1], Objects(10.0)(batch)[0])
+    assert torch.equal(elements[..., 0], elements[..., 0].round())
 
 
 # ------------------------------------------------------------------ samples of penalties

@@ -223,7 +223,13 @@ SMOOTH = {k: p for k, p in SINGLE.items() if k not in ("mmd_generated", "mmd_med
 """Without those whose widths follow the generated values, through which no gradient goes."""
 
 
-@each({**SMOOTH, "paired": Paired(**ONE), "linear": MMD(**ONE, estimator="linear")})
+LINEAR = {
+    f"linear_{kernel}": MMD(**ONE, estimator="linear", kernel=kernel)
+    for kernel in ("gaussian", "breit_wigner", "rational_quadratic")
+}
+
+
+@each({**SMOOTH, "paired": Paired(**ONE), **LINEAR})
 def test_gradients_agree_with_finite_differences(penalty):
     real, made = small()
     values, weight = made.values.requires_grad_(), made.weight.requires_grad_()

@@ -65,6 +65,20 @@ def test_thrust_is_the_largest_sum_over_all_directions(number):
     np.testing.assert_allclose(found, scan.max(1), atol=2e-3)
 
 
+@pytest.mark.parametrize("number", [0, 1, 2, 8, 12])
+def test_no_events_have_no_thrust(number):
+    assert shapes.thrust(torch.zeros(0, number, 3)).shape == (0,)
+
+
+def test_thrust_of_momenta_in_a_line_is_not_above_one():
+    generator = torch.Generator().manual_seed(1)
+    p = torch.randn(2000, 1, 3, generator=generator, dtype=torch.float64)
+    bent = p * (1 + 1e-8 * torch.randn(2000, 1, 3, generator=generator, dtype=torch.float64))
+    found = shapes.thrust(torch.cat([p, -bent], dim=1))
+    assert found.max() == 1
+    assert found.min() > 1 - 1e-12
+
+
 @pytest.mark.parametrize("kind", ["space", "plane", "line", "few"])
 def test_thrust_by_planes_is_that_by_all_halvings(kind):
     p = torch.from_numpy(np.random.default_rng(5).normal(0, 1, (200, 10, 3)))

@@ -81,12 +81,11 @@ class View:
         if len(shapes) != 1 or found[0][0].ndim != 2:
             msg = f"a set needs observables of the same objects, which {', '.join(names)} are not"
             raise RecipeError(msg)
-        first = found[0][0]
-        there = torch.ones_like(first, dtype=torch.bool)
+        there = torch.ones_like(found[0][0], dtype=torch.bool)
         for _, mask in found:
             there = there if mask is None else there & mask
-        columns = [torch.where(there, data.to(first.dtype), torch.zeros_like(first)) for data, _ in found]
-        return torch.stack([*columns, there.to(first.dtype)], dim=2)
+        columns = [torch.where(there, data.double(), 0.0) for data, _ in found]
+        return torch.stack([*columns, there.double()], dim=2)
 
     def sample(self, names: Sequence[str], *, features: bool = False) -> Sample:
         """The values of one or several observables, and of the features; one row for each set of values.

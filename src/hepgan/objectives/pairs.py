@@ -34,7 +34,7 @@ class Kernel(ABC):
         """Add the kernel of squared distances to ``value``, and its derivative in them to ``slope``."""
 
     def __call__(self, squared: Tensor) -> Tensor:
-        """The kernel of squared distances, without gradient."""
+        """The kernel of squared distances."""
         value = torch.zeros_like(squared)
         self.add(squared, value, None)
         return value
@@ -63,7 +63,7 @@ class BreitWigner(Kernel):
 
     def add(self, squared: Tensor, value: Tensor, slope: Tensor | None) -> None:
         """Slope -k^2 / width^2."""
-        k = (squared + self.width**2).reciprocal_().mul_(self.width**2)
+        k = (squared + self.width**2).reciprocal_() * self.width**2
         value += k
         if slope is not None:
             slope.addcmul_(k, k, value=-1.0 / self.width**2)

@@ -50,7 +50,9 @@ def thrust(momenta: Tensor) -> Tensor:
     total = norms(momenta).sum(1)
     empty = total <= 0
     along = norms((signs.unsqueeze(-1) * momenta).sum(1, keepdim=True)).squeeze(1)
-    return torch.where(empty, torch.zeros_like(total), along / torch.where(empty, 1.0, total))
+    # Of momenta in a line rounding can make it more than 1.
+    share = (along / torch.where(empty, 1.0, total)).clamp(max=1.0)
+    return torch.where(empty, torch.zeros_like(total), share)
 
 
 def _halves(p: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ def _halves(p: Tensor) -> Tensor:
     size, number, _ = p.shape
     options = torch.tensor([(1.0, *s) for s in product((1.0, -1.0), repeat=number - 1)]).to(p)
     sums = p.transpose(1, 2).reshape(-1, number) @ options.T
-    return options[sums.square_().view(size, 3, -1).sum(1).argmax(1)]
+    return options[sums.square_().view(size, 3, len(options)).sum(1).argmax(1)]
 
 
 def _plane_halves(p: Tensor) -> Tensor:

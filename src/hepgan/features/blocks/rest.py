@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from hepgan.errors import RecipeError
 from hepgan.features.blocks.base import Variable
 from hepgan.features.frames import direction, invariant_mass
 from hepgan.features.kinematics import safe_sqrt
@@ -17,6 +18,9 @@ __all__ = ["Rest", "RestMomentum"]
 
 ROUNDING = 2.0**-21
 """Share of the total within which energies and momenta from float32 balance."""
+
+SLACK = 1e-3
+"""Share of the total by which a training event may exceed what leaves a rest."""
 
 MOST_MASSES = 8
 _TINY = 1e-9
@@ -75,8 +79,13 @@ class Rest:
         return len(self.masses) + 1
 
     def learn(self, momenta: Tensor, count: Tensor) -> dict[str, Any]:
-        """The classes that occur, and the numbers of objects with which there is a rest."""
+        """The classes that occur, and the numbers of objects with which there is a rest.
+
+        Raises:
+            RecipeError: If what an event lacks has less than no energy, or more momentum than energy.
+        """
         total = momenta.sum(1)
+        self._check(total)
         return {
             "classes": torch.unique(self._number(total)).tolist(),
             "counts": torch.unique(count[self.there(total)]).tolist(),
@@ -103,6 +112,18 @@ class Rest:
                 ("phi", math.pi, some),
             )
         ]
+
+    def _check(self, total: Tensor) -> None:
+        momentum = total[:, :3].norm(dim=1)
+        wrong = total[:, 3] + momentum > (1 + SLACK) * self.total
+        if bool(wrong.any()):
+            event = int(wrong.nonzero()[0])
+            msg = (
+                f"{self.collection}: total_energy is {self.total:g} GeV, but the objects have together "
+                f"{float(total[event, 3]):g} GeV and a momentum of {float(momentum[event]):g} GeV, which "
+                f"leaves nothing that could be missing ({int(wrong.sum())} of {len(wrong)} events)"
+            )
+            raise RecipeError(msg, entry=event)
 
     def there(self, total: Tensor) -> Tensor:
         """Where (N,) the objects' total (N, 4) lacks something."""

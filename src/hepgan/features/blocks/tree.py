@@ -64,7 +64,8 @@ class TreeBlock(Block):
     def learn(self, view: View) -> dict[str, Any]:
         """Which numbers of objects the nodes' first children have, and what is missing in the total."""
         tree, momenta = self._tree(view), self._momenta(view)
-        tables = [torch.unique(f[f > 0]).tolist() for f in tree.first.unbind(1)]
+        # A node that no event has is a variable all the same, of one class.
+        tables = [torch.unique(f[f > 0]).tolist() or [1] for f in tree.first.unbind(1)]
         learned: dict[str, Any] = {"first": tables, "rest": None}
         if self.rest is not None:
             learned["rest"] = self.rest.learn(momenta, view.count(self.collection))
