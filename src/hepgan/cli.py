@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,9 +14,6 @@ from hepgan import __version__
 from hepgan._commands import beside, read_conditions, say_next, stopped, write_history
 from hepgan._console import Count, Duration, FilePath, Group, progress, run, say
 from hepgan.errors import InputError, OutputError, RecipeError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["main"]
 

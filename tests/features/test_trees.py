@@ -5,7 +5,7 @@ import pytest
 import torch
 from feature_samples import fields, rng, uniform
 
-from hepgan.errors import RecipeError
+from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema, Kind
 from hepgan.features import DiscreteModel
@@ -13,6 +13,7 @@ from hepgan.features.config import FeaturesConfig
 from hepgan.features.frames import axes, boosted, invariant_mass
 from hepgan.features.representation import Representation
 from hepgan.features.trees import cluster, depth_first, grow
+from hepgan.features.view import View
 
 N = 400
 Q = 91.188
@@ -297,6 +298,24 @@ def test_a_number_of_objects_that_no_training_event_has_is_no_obstacle():
     model.fit(features.discrete, features.condition, features.weight, generator=rng(1))
     drawn = model.sample(torch.rand(50, len(representation.variables), generator=rng(2)), torch.zeros(50, 0))
     assert (drawn[:, 0] <= 1).all()
+
+
+def test_trees_and_rests_that_no_training_event_has_are_refused():
+    events = partons()
+    count = events.Parton.mask.sum(1)
+    balanced = (Q - total(events)[:, 3]).abs() < 1e-6
+    known = represent(events[balanced & (count < MOST)], total_energy=Q)
+    lacking = events[~balanced]
+    with pytest.raises(InputError, match=f"{MOST} Parton, but 2 to {MOST - 1}"):
+        known.encode(lacking)
+    known = represent(events[balanced], total_energy=Q)
+    with pytest.raises(InputError, match=r"missing in the total \(.* GeV\) is of a kind that did not occur"):
+        known.encode(lacking)
+    first = known.blocks[0].arranged(View(events, known.layout)).trees["Parton"][:, 0]
+    known = represent(events[first != 2], total_energy=Q)
+    with pytest.raises(InputError, match="2 objects in the first child of node 0") as raised:
+        known.encode(events)
+    assert raised.value.entry == int((first == 2).nonzero()[0])
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import re
 import awkward as ak
 import numpy as np
 import pytest
+import torch
 import uproot
 from toys import dimuons
 
 from hepgan.errors import InputError, ModelFileError
 from hepgan.events import to_batch, write_events
+from hepgan.generator import EventGenerator
 from hepgan.validation import compare, compare_files
 from hepgan.validation.features import FeatureView
 
@@ -158,6 +160,19 @@ def test_events_without_features_are_counted_and_left_out(toy_generator):
     assert comparison.features.lost["reference"] == (0, "")
     kept = comparison.features.scaled.results["generated"].histograms["MET.px"].sum(flow=True).value
     assert kept == pytest.approx(ak.sum(odd.genWeight[4:]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_generator_on_a_gpu_is_a_view_too():
+    recipe = {
+        "name": "toy",
+        "model": {"kind": "flow_matching", "network": {"kind": "residual", "width": 8, "blocks": 1}},
+        "training": {"steps": 2, "batch_size": 64},
+    }
+    generator = EventGenerator(recipe).fit(_events(300, 3), device="cuda")
+    encoded, (lost, _) = FeatureView(generator).encode(_events(50, 4), "events")
+    assert len(encoded) == 50
+    assert lost == 0
 
 
 def test_a_model_for_other_events_is_an_error_that_says_why(toy_generator, tmp_path):

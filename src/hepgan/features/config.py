@@ -209,7 +209,8 @@ class TreeConfig(Config):
     frame, where the axis is its direction of flight and phi is counted from its sibling; for the outermost
     node ``cos_theta`` and ``phi`` in the laboratory. The first child is the one that goes forward.
     Whatever a network makes of these, momentum is conserved and no mass is below its threshold, and objects
-    that are near each other (jets, collinear splittings) are so by one column.
+    that are near each other (jets, collinear splittings) are so by one column. Objects that do not descend
+    in any coordinate in the events are generated in the order of the tree's leaves.
 
     Attributes:
         collection: The collection, of 2 to 16 objects with momentum and mass.

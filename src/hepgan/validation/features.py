@@ -102,6 +102,8 @@ class FeatureView:
         generator = model if isinstance(model, EventGenerator) else EventGenerator.load(model, device="cpu")
         self.name = generator.recipe.name if isinstance(model, EventGenerator) else str(model)
         self._representation = generator.representation
+        # A generator that has just been trained on a GPU is still there.
+        self._device = next(self._representation.buffers()).device
         schema = self._representation.schema
         weight = schema.weight
         # Weights are those of the comparison; here they would only have to be there.
@@ -154,8 +156,8 @@ class FeatureView:
     ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Features, columns and presence (N, D); events that cannot be encoded are found by halving."""
         try:
-            features = self._representation.encode(to_batch(events, self._schema))
-            columns = self._representation.columns(features.x).numpy()
+            features = self._representation.encode(to_batch(events, self._schema).to(self._device))
+            columns = self._representation.columns(features.x).cpu().numpy()
         except InputError as error:
             if error.entry is None:
                 msg = f"{error.message}, which the model {self.name} needs"
@@ -173,8 +175,8 @@ class FeatureView:
                 raise InputError(msg, file=source, branch=lost[0][1].branch, entry=lost[0][0]) from error
             nothing = np.full((1, self._representation.size), np.nan)
             return nothing, nothing, np.ones(nothing.shape, dtype=np.bool_)
-        x = features.x.numpy()
-        mask = np.ones(x.shape, dtype=np.bool_) if features.mask is None else features.mask.numpy()
+        x = features.x.cpu().numpy()
+        mask = np.ones(x.shape, dtype=np.bool_) if features.mask is None else features.mask.cpu().numpy()
         return x, columns, mask
 
     def gather(self, source: str, *, seed: int, max_events: int, groups: bool) -> _Gatherer:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hepgan.errors import RecipeError
+from hepgan.errors import InputError, RecipeError
 from hepgan.features.blocks.base import Variable
 from hepgan.features.frames import direction, invariant_mass
 from hepgan.features.kinematics import safe_sqrt
@@ -135,9 +135,22 @@ class Rest:
         return torch.where(self.there(total), invariant_mass(total), exact)
 
     def classes(self, total: Tensor) -> Tensor:
-        """The classes (N,) of the variable."""
-        table = torch.tensor(self._classes, device=total.device)
-        return torch.searchsorted(table, self._number(total)).clamp(max=len(table) - 1)
+        """The classes (N,) of the variable.
+
+        Raises:
+            InputError: If one did not occur in the events that were learned from.
+        """
+        table, number = torch.tensor(self._classes, device=total.device), self._number(total)
+        found = torch.searchsorted(table, number).clamp(max=len(table) - 1)
+        unknown = table[found] != number
+        if bool(unknown.any()):
+            event = int(unknown.nonzero()[0])
+            msg = (
+                f"{self.collection}: what is missing in the total ({self.total - float(total[event, 3]):g} "
+                "GeV) is of a kind that did not occur in the events that were learned from"
+            )
+            raise InputError(msg, entry=event)
+        return found
 
     def _number(self, total: Tensor) -> Tensor:
         energy = self.total - total[:, 3]

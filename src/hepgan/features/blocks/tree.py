@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hepgan.errors import RecipeError
+from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.features.blocks.base import Block, Variable
 from hepgan.features.blocks.rest import Rest
@@ -163,7 +163,11 @@ class TreeBlock(Block):
     # ------------------------------------------------------------------ encoding
 
     def encode(self, view: View) -> tuple[Tensor, Tensor]:
-        """Columns (N, D) and classes (N, K)."""
+        """Columns (N, D) and classes (N, K).
+
+        Raises:
+            InputError: If a tree has a node or a rest such as no training event has.
+        """
         tree, momenta = self._tree(view), self._momenta(view)
         total = momenta.sum(1)
         leaves = self._in_rest_frame(momenta)
@@ -195,9 +199,19 @@ class TreeBlock(Block):
         return [k["pt"], k["phi"], torch.asinh(total[:, 2] / transverse), kinetic]
 
     def _classes(self, k: int, tree: Tree) -> Tensor:
-        table = torch.tensor(self._first[k] or [0], dtype=torch.int64, device=tree.first.device)
-        found = torch.searchsorted(table, tree.first[:, k].contiguous()).clamp(max=len(table) - 1)
-        return torch.where(tree.size[:, k] > 1, found, -1)
+        table = torch.tensor(self._first[k], dtype=torch.int64, device=tree.first.device)
+        first = tree.first[:, k].contiguous()
+        found = torch.searchsorted(table, first).clamp(max=len(table) - 1)
+        there = tree.size[:, k] > 1
+        unknown = there & (table[found] != first)
+        if bool(unknown.any()):
+            event = int(unknown.nonzero()[0])
+            msg = (
+                f"{self.collection}: {int(first[event])} objects in the first child of node {k} of the tree "
+                "did not occur in the events that were learned from"
+            )
+            raise InputError(msg, entry=event)
+        return torch.where(there, found, -1)
 
     def _decay(self, k: int, known: Tensor, kinetic: Tensor, tree: Tree) -> list[Tensor]:
         rows = torch.arange(len(known), device=known.device)
@@ -324,7 +338,7 @@ class TreeBlock(Block):
     def _grown(self, own: Tensor, count: Tensor) -> Tree:
         first = []
         for k, table in enumerate(self._first):
-            values = torch.tensor(table or [1], dtype=torch.int64, device=own.device)
+            values = torch.tensor(table, dtype=torch.int64, device=own.device)
             first.append(values[own[:, k].clamp(min=0)])
         return grow(count, torch.stack(first, 1))
 
