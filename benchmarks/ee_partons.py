@@ -84,8 +84,9 @@ def judge(true, generated) -> dict[str, str]:
 def masses(true, generated) -> dict[str, str]:
     """Whether masses are those of the flavours, in the right proportions."""
     parton = generated.Parton
-    p2 = sum(ak.values_astype(parton[c], np.float64) ** 2 for c in ("px", "py", "pz"))
-    energy = np.sqrt(p2 + ak.values_astype(parton.mass, np.float64) ** 2)
+    precise = ak.values_astype(parton[["px", "py", "pz", "mass"]], np.float64)
+    precise = ak.with_name(precise, "Momentum4D")
+    polar = ak.zip({n: getattr(precise, n) for n in ("pt", "eta", "phi", "mass")}, with_name="Momentum4D")
     known = [np.round(ak.to_numpy(ak.flatten(e.Parton.mass)).astype(float), 3) for e in (true, generated)]
     values = np.unique(known[0])
     worst = 0.0
@@ -100,7 +101,7 @@ def masses(true, generated) -> dict[str, str]:
         (p, dp), (q, dq) = shares
         worst = max(worst, abs(p - q) / np.hypot(dp, dq))
     return {
-        "partons with m2 < 0": str(int(ak.sum(energy**2 - p2 < 0))),
+        "partons with m2 < 0": str(int(ak.sum(polar.mass2 < 0))),
         "partons off the allowed masses": str(int((~np.isin(known[1], values)).sum())),
         "largest deviation of a mass's fraction [sigma]": f"{worst:.1f}",
     }

@@ -111,6 +111,21 @@ def test_bounds_that_cannot_be_met_end_with_an_error(toy_generator, monkeypatch)
         list(hopeless.iterate(10, workers=2))
 
 
+def test_what_a_poor_network_cannot_but_make_is_left_as_it_is(toy_generator, monkeypatch):
+    monkeypatch.setattr(sampling, "LENIENT", 2)
+    own = sampler(toy_generator, bounds={})
+    free = own.block(0)
+    monkeypatch.setattr(type(own.representation), "restricted", True)
+    judged = []
+    monkeypatch.setattr(
+        own.representation,
+        "valid",
+        lambda events: judged.append(len(events)) or torch.zeros(len(events), dtype=torch.bool),
+    )
+    assert torch.equal(own.block(0).Muon.pt, free.Muon.pt)
+    assert judged == [BLOCK] * 3
+
+
 def test_a_number_as_condition_holds_for_all_events(toy_generator):
     assert (sampler(toy_generator, given={"npv": 31}).block(2).npv == 31).all()
 

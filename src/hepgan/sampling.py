@@ -18,12 +18,16 @@ from torch import Tensor
 from hepgan.errors import InputError, TrainingError
 from hepgan.events import EventBatch
 from hepgan.features import DiscreteModel, FeatureBatch, Representation
+from hepgan.features.bounds import within
 from hepgan.models import BLOCK, Model, gaussian, uniform
 
 __all__ = ["Conditions", "Sampler", "check_lengths"]
 
 MAX_ATTEMPTS = 100
 """How often an event outside the recipe's bounds is drawn anew before generation gives up."""
+
+LENIENT = 16
+"""How often an event is drawn anew that is within the bounds, but which the training events rule out."""
 
 AHEAD = 8
 """Blocks for each worker that may wait to be taken, so that workers go on while a batch is written."""
@@ -185,11 +189,18 @@ class Sampler:
     def _bounded(
         self, events: EventBatch, features: FeatureBatch, noise: _Noise, azimuth: Tensor | None
     ) -> EventBatch:
-        """The events with those outside the bounds drawn anew, their discrete part and azimuth kept."""
+        """The events with those outside the bounds drawn anew, their discrete part and azimuth kept.
+
+        What a poorly trained network cannot but make against the training events' rules is left as it is.
+        """
+        bounds = self.representation.config.bounds
         missing = (~self.representation.valid(events)).nonzero()[:, 0]
         attempt = 0
         while len(missing):
             attempt += 1
+            if attempt == LENIENT + 1:
+                missing = missing[~within(events[missing], bounds)]
+                continue
             if attempt > MAX_ATTEMPTS:
                 msg = (
                     f"{len(missing)} of {BLOCK} events stay outside the recipe's bounds after "
@@ -198,7 +209,7 @@ class Sampler:
                 raise TrainingError(msg)
             turned = None if azimuth is None else azimuth[missing]
             again = self._events(features[missing], noise, attempt, turned, missing)
-            valid = self.representation.valid(again)
+            valid = self.representation.valid(again) if attempt <= LENIENT else within(again, bounds)
             events = _replace(events, missing[valid], again[valid])
             missing = missing[~valid]
         return events

@@ -65,3 +65,14 @@ def test_the_published_set_up_leaves_masses_to_the_network(partons):
     recipe = load_recipe("ee-partons-paper")
     assert [p.kind for p in recipe.model.penalties] == ["paired"]
     assert ak.all(events.Parton.energy > 0.1)
+
+
+def test_critics_on_pairs_and_a_penalty_on_the_energy_correlation_train_a_gan(partons):
+    settings = ("training.steps=4", "training.batch_size=64", "model.generator.width=32")
+    penalty = "model.penalties.0.schedule={start: 0.0, ramp: 0.0}"
+    recipe = load_recipe("ee-partons-gan").with_settings((*settings, penalty))
+    generator = EventGenerator(recipe).fit(partons, seed=1, progress=False)
+    terms = {n.split("/")[1] for n in generator.history.losses.names if n.startswith("generator/")}
+    assert {"tree_adversarial", "pairs_adversarial", "histogram_eec"} <= terms
+    made = generator.generate(500, seed=2)
+    assert set(np.unique(ak.to_numpy(ak.flatten(made.Parton.mass)))) <= set(MASSES)
