@@ -180,12 +180,17 @@ def test_wrong_recipes_are_refused_with_the_reason():
         ({"features": False}, "sees nothing"),
         ({"loss": "hinge?"}, "unknown adversarial loss"),
         ({"name": "generator"}, "can't be called"),
+        ({"name": "total"}, "can't be called"),
         ({"name": "a+b"}, "pattern"),
     ):
         with pytest.raises(ValidationError, match=message):
             adapter.validate_python({"kind": "gan", "critics": [critic]})
     with pytest.raises(ValidationError, match="called 'critic'"):
         adapter.validate_python({"kind": "gan", "critics": [{}, {}]})
+    for name in ("gradient", "critic_adversarial"):
+        penalty = {"kind": "energy", "observables": ["m"], "name": name}
+        with pytest.raises(ValidationError, match=f"a penalty can't be called '{name}'"):
+            adapter.validate_python({"kind": "gan", "penalties": [penalty]})
 
 
 def test_a_critic_has_its_own_optimiser_if_the_recipe_says_so():

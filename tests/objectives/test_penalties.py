@@ -506,6 +506,8 @@ def test_a_histogram_takes_the_observables_bins_or_says_that_there_are_none():
     torch.testing.assert_close(Histogram(**ONE)(a, b, Circumstances(edges=edges)), own)
     with pytest.raises(RecipeError, match="'histogram_m' needs a range"):
         Histogram(**ONE)(a, b)
+    with pytest.raises(RecipeError, match="'histogram_m' needs two bins or more"):
+        Histogram(**ONE)(a, b, Circumstances(edges=edges[:2]))
 
 
 # ------------------------------------------------------------------ settings

@@ -20,6 +20,10 @@ __all__ = [
 ]
 
 
+_TAKEN = ("total", "gradient")
+"""Columns that the history has beside those of a phase's terms."""
+
+
 class OptimiserConfig(Config):
     """How parameters follow their gradient.
 
@@ -100,8 +104,8 @@ class CriticConfig(Config):
         if not (self.features or self.observables or self.sets):
             msg = f"critic {self.name!r} sees nothing: give it features, observables or sets"
             raise ValueError(msg)
-        if self.name == "generator":
-            msg = "a critic can't be called 'generator'"
+        if self.name in ("generator", *_TAKEN):
+            msg = f"a critic can't be called {self.name!r}"
             raise ValueError(msg)
         if self.loss not in ADVERSARIAL:
             msg = f"unknown adversarial loss {self.loss!r}; there are {', '.join(sorted(ADVERSARIAL))}"
@@ -138,6 +142,11 @@ class GANConfig(Config):
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
                 msg = f"two critics or penalties are called {twice[0]!r}"
+                raise ValueError(msg)
+        taken = {*_TAKEN, *(f"{c.name}_adversarial" for c in self.critics)}
+        for penalty in self.penalties:
+            if penalty.name in taken:
+                msg = f"a penalty can't be called {penalty.name!r}: the history has such a column"
                 raise ValueError(msg)
         return self
 

@@ -73,6 +73,9 @@ class Histogram(Penalty):
         if at.edges is None:
             msg = f"penalty {self.name!r} needs a range, or an observable with one"
             raise RecipeError(msg)
+        if len(at.edges) < 3:
+            msg = f"penalty {self.name!r} needs two bins or more, which its observable doesn't have"
+            raise RecipeError(msg)
         return at.edges.to(like)
 
     def _contents(self, sample: Sample, edges: Tensor) -> Tensor:
