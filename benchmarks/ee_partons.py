@@ -155,7 +155,7 @@ def main() -> None:
         for line in comparison.verdicts():
             print("  " + line, flush=True)
         if options.report:
-            comparison.save(options.report / recipe)
+            comparison.save(options.report / recipe, force=True)
     columns["floor"] = judge(test, train[:EVENTS])
     print("| | " + " | ".join(columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
