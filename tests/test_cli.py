@@ -13,14 +13,17 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import awkward as ak
 import click
 import numpy as np
 import pytest
 import uproot
 import yaml
 from cli_toys import RECIPE, columns, command, execute, inside, listing, run, write
+from toys import dimuons
 
 import hepgan
+from hepgan._commands import read_conditions
 from hepgan.cli import cli
 from hepgan.errors import InputError
 
@@ -216,6 +219,18 @@ def test_the_same_seed_makes_the_same_file_of_events(do, here):
     a, b, c = (uproot.open(f"{name}.root:Events")["MET_pt"].array(library="np") for name in "abc")
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
+
+
+def test_the_condition_of_a_category_is_a_name():
+    events = dimuons(300)
+    events = ak.with_field(events, ak.Array(["ee", "mm"] * (len(events) // 2)), "channel")
+    recipe = yaml.safe_load(RECIPE) | {"name": "toy", "conditions": ["channel"]}
+    generator = hepgan.EventGenerator(recipe).fit(events, device="cpu")
+    given = read_conditions(["channel=mm"], generator, 20)
+    assert given == {"channel": "mm"}
+    assert set(generator.generate(20, condition=given).channel.to_list()) == {"mm"}
+    with pytest.raises(InputError, match="tt"):
+        read_conditions(["channel=tt"], generator, 20)
 
 
 def test_a_file_is_generated_with_its_fileset_and_the_next_step(do, here):

@@ -17,7 +17,11 @@ __all__ = ["beside", "read_conditions", "say_next", "stopped", "write_history"]
 
 
 def read_conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:
-    """What ``--condition NAME=VALUE`` and ``NAME=FILE`` give, by name."""
+    """What ``--condition NAME=VALUE`` and ``NAME=FILE`` give, by name.
+
+    Raises:
+        InputError: If there is no such condition, or a file that does not have enough of it.
+    """
     from hepgan.events import read_events
 
     names = generator.recipe.conditions
@@ -30,6 +34,9 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
         if name not in names:
             msg = f"--condition {text!r}: the model has {', '.join(names) or 'none'}"
             raise InputError(msg)
+        if value in (generator.representation.schema.scalar(name).values or ()):
+            values[name] = value
+            continue
         try:
             values[name] = float(value)
         except ValueError:
