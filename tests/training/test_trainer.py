@@ -14,7 +14,7 @@ from hepgan.errors import RecipeError, TrainingError
 from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import MMD, Energy, Histogram, Moments, Paired, TermSchedule, Wasserstein
-from hepgan.training import ScheduleConfig, SelectionConfig, Trainer, TrainingConfig, plot_history
+from hepgan.training import History, ScheduleConfig, SelectionConfig, Trainer, TrainingConfig, plot_history
 
 
 def flow(size=2, context=0, **settings):
@@ -440,6 +440,17 @@ def test_a_term_that_does_not_count_leaves_a_gap_in_the_losses(feature_batch, co
     assert counts["critic/critic"] == [True] * 6 + [False] * 4
     assert counts["generator/total"] == [True] * 8 + [False] * 2
     plot_history(history)
+
+
+def test_a_diagnosis_that_is_no_number_leaves_a_gap_in_the_plot():
+    history = History()
+    losses = {"generator/a": 1.0, "generator/total": 1.0, "generator/gradient": 1.0, "lr": 1.0}
+    history.losses.append(1, losses)
+    for step, value in ((1, math.nan), (2, 2.0)):
+        history.diagnostics.append(step, {"a/value": value, "a/floor": 0.1, "a/gradient": 0.2})
+    figure = plot_history(history)
+    figure.draw_without_rendering()
+    assert figure.axes[-2].get_yaxis().get_transform().linthresh == pytest.approx(2e-3)
 
 
 def test_parameters_are_clipped_after_each_step_of_a_critic(feature_batch):

@@ -124,6 +124,23 @@ def test_distances_use_the_full_weights():
     assert ks["tilted"] > 1.5 * ks["plain"]
 
 
+def test_weights_of_both_signs_have_a_chi2_but_no_distances():
+    signed = Observable("w", "Muon.eta", bins=12, range=(-3, 3), weight="sign(Muon.pt - 30)")
+    found = compare(dimuons(500, seed=1), dimuons(500, seed=2), {"w": signed, "pt": PT}, classifier=False)
+    metrics = found.metrics["observables"]["w"]
+    assert metrics["ks"]["value"] is None
+    assert metrics["wasserstein"]["value"] is None
+    assert 0 < metrics["chi2"]["value"] < 4
+    assert found.metrics["observables"]["pt"]["ks"]["value"] > 0
+    assert found.verdicts()
+
+
+def test_weights_of_a_sample_that_is_not_there_are_refused():
+    events = dimuons(100, seed=1)
+    with pytest.raises(ValueError, match="no sample 'b'; there are a"):
+        compare(events, {"a": events}, {"pt": PT}, generated_weights={"b": np.ones(100)}, classifier=False)
+
+
 def test_weighted_observables_are_drawn_per_event_and_are_no_columns():
     found = compare(
         dimuons(500, seed=1), dimuons(500, seed=2), {"w": WEIGHTED, "m": "(Muon[0] + Muon[1]).mass"}

@@ -59,7 +59,9 @@ def plot_history(history: History) -> Figure:
 
 def _diagnostics(history: History, terms: tuple[str, ...], values: Any, gradients: Any) -> None:
     table = history.diagnostics
-    largest = max(np.abs(table[f"{term}/{part}"]).max() for term in terms for part in ("value", "floor"))
+    sizes = np.abs([table[f"{term}/{part}"] for term in terms for part in ("value", "floor")])
+    # Terms that don't count yet may be no numbers without harm.
+    largest = sizes[np.isfinite(sizes)].max(initial=0.0)
     for term in terms:
         (line,) = values.plot(table["step"], table[f"{term}/value"], label=term, lw=1)
         values.plot(table["step"], table[f"{term}/floor"], color=line.get_color(), ls=":", lw=1)

@@ -85,11 +85,16 @@ def compare(
             one, or the events do not fit the model of ``features``.
         ModelFileError: If ``features`` is no model.
         RecipeError: If an observable does not fit the events.
+        ValueError: If there are weights of no sample, or not one for each event.
     """
     samples = dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
     check_labels(samples)
     weights: dict[str, ArrayLike | None] = dict.fromkeys(samples)
     if isinstance(generated_weights, Mapping):
+        unknown = [label for label in generated_weights if label not in samples]
+        if unknown:
+            msg = f"generated_weights: no sample {unknown[0]!r}; there are {', '.join(samples)}"
+            raise ValueError(msg)
         weights.update(generated_weights)
     else:
         weights = dict.fromkeys(samples, generated_weights)

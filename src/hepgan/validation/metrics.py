@@ -186,11 +186,13 @@ def unbinned(
         once: Keeps the true samples' distances for other generated samples.
 
     Returns:
-        ``{"ks": ..., "wasserstein": ...}``; values are NaN where a sample has no (net) entries.
+        ``{"ks": ..., "wasserstein": ...}``; values are NaN where a sample has no (net) entries, and of
+        observables whose own weights have both signs, which are no distribution (as the AEEC).
     """
     reference, generated = reference.finite(), generated.finite()
     w_r, w_g = reference.entry_weights, generated.entry_weights
-    if not (w_r.sum() > 0 and w_g.sum() > 0):
+    signed = any(v.own is not None and bool((v.own < 0).any()) for v in (reference, generated))
+    if signed or not (w_r.sum() > 0 and w_g.sum() > 0):
         return {"ks": Metric(math.nan), "wasserstein": Metric(math.nan)}
     pair = _Pooled(reference.values, generated.values)
 
