@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -368,6 +369,37 @@ def test_objects_can_be_counted_by_a_threshold(events):
     assert (made.pt[~made.mask] == 0).all()
     assert (made.mask[:, 1:] <= made.mask[:, :-1]).all()
     assert (made.pt[:, 1:] <= made.pt[:, :-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (
+            {
+                "kind": "decay",
+                "name": "Z",
+                "children": ["Muon[0]", "Muon[1]"],
+                "transforms": {"Z.mas": "log"},
+            },
+            "no column 'Z.mas'; did you mean mass",
+        ),
+        (
+            {"kind": "objects", "collection": "Jet", "transforms": {"ptt": "log"}},
+            "no column 'ptt'; did you mean pt",
+        ),
+        (
+            {"kind": "fields", "fields": ["rho"], "transforms": {"roh": "log"}},
+            "no column 'roh'; did you mean rho",
+        ),
+        (
+            {"kind": "objects", "collection": "Jet", "transforms": {"x": "log"}},
+            "no column 'x'; there are eta, eta_ratio, mass, phi, phi_ratio, pt, pt_ratio",
+        ),
+    ],
+)
+def test_transforms_of_columns_that_cannot_be_are_refused(events, block, message):
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        represent(events, {"blocks": [block]})
 
 
 def test_transforms_can_be_chosen_by_column(events):

@@ -85,6 +85,7 @@ class Representation(nn.Module):
         for block in blocks:
             constants = block.learn(view)
             block.set_up(constants)
+            block.check_transforms()
             learned["blocks"].append(constants)
         weight = self._weight(events)
         learned["conditions"] = Conditions.moments(events, self.conditions, weight)

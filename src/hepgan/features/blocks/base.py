@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch
 from hepgan.features.config import TransformSpec
 from hepgan.features.layout import Column, Layout
@@ -72,6 +74,25 @@ class Block(PreciseModule):
     @abstractmethod
     def encode(self, view: View) -> tuple[Tensor, Tensor]:
         """Columns (N, D) in float64, meaningless where they don't exist; classes (N, K)."""
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """Names of columns that the block may have for other events, so that a recipe may name them."""
+        return frozenset()
+
+    def check_transforms(self) -> None:
+        """Checks that the recipe's transforms are of columns that the block can have.
+
+        Raises:
+            RecipeError: If one is not.
+        """
+        known = {key.rsplit(".", 1)[-1] for c in self.columns for key in c.keys} | self.optional
+        for key in self.transforms:
+            if key.rsplit(".", 1)[-1] not in known:
+                close = get_close_matches(key.rsplit(".", 1)[-1], known, 1)
+                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
+                msg = f"transforms: no column {key!r}; {hint}"
+                raise RecipeError(msg)
 
     def arranged(self, view: View) -> View:
         """The events as the block wants to read them, with objects in another order."""

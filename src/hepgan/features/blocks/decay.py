@@ -66,6 +66,11 @@ class DecayBlock(Block):
         self.at_rest = False
         self._half: list[bool] = []
 
+    @property
+    def optional(self) -> frozenset[str]:
+        """What a system that is not at rest has."""
+        return frozenset({"pt", "phi"})
+
     def _tree(self, config: DecayConfig) -> _System:
         system = _System(config.name, 0, 0, config.ordered)
         self._systems.append(system)

@@ -62,6 +62,12 @@ class FieldsBlock(Block):
         self._targets = self._grouped(references)
         self._entries: list[dict[str, Any]] = []
 
+    @property
+    def optional(self) -> frozenset[str]:
+        """All fields, of which some are learned as classes; and what the momenta's block hands on."""
+        names = {name for _, name in self._targets}
+        return frozenset({*names, *(f"{n}:own" for n in names), "mass"})
+
     def _grouped(self, references: tuple[Reference, ...]) -> dict[tuple[str | None, str], list[int]]:
         """The slots of each field; a scalar has one."""
         groups: dict[tuple[str | None, str], list[int]] = {}

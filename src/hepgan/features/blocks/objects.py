@@ -75,6 +75,11 @@ class ObjectsBlock(Block):
         self.low = 0.0
         self.ranges = self._ranges()
 
+    @property
+    def optional(self) -> frozenset[str]:
+        """Ratios, which there are in ordered collections, and the mass, which may be a field."""
+        return frozenset({*(f"{c}_ratio" for c in self.coordinates), "mass"})
+
     def _default_coordinates(self) -> tuple[str, ...]:
         names = self.layout.collection(self.collection).field_names
         if self.partial:
