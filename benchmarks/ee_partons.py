@@ -1,6 +1,6 @@
 """Physics of the recipes for e+ e- partons: trains each, generates events, judges them on the test sample.
 
-    python benchmarks/ee_partons.py DATA [--recipes ee-partons ee-partons-paper] [--max-time 2400]
+    python benchmarks/ee_partons.py DATA [--recipes ee-partons ...] [--max-time 2400]
         [--models FOLDER] [--report FOLDER]
 
 DATA holds ee_partons_train.root and ee_partons_test.root (``hepgan dataset ee_partons -n 200000 --seed 11``
@@ -10,12 +10,11 @@ training events against test events. Nothing is trained for a model that FOLDER 
 
 from __future__ import annotations
 
-import argparse
-import time
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
+from physics import generated, options, print_table, trained
 from scipy import stats
 
 import hepgan
@@ -48,9 +47,9 @@ def correlation(p: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return events.mean(axis=0), events.std(axis=0) / np.sqrt(len(events))
 
 
-def judge(true, generated) -> dict[str, str]:
+def judge(true, found) -> dict[str, str]:
     """All figures, by name."""
-    a, b = momenta(true), momenta(generated)
+    a, b = momenta(true), momenta(found)
     (eec, error), (made, made_error) = correlation(a), correlation(b)
     precise = error / eec < 0.01
     chi2 = np.mean((made - eec) ** 2 / (error**2 + made_error**2))
@@ -69,8 +68,8 @@ def judge(true, generated) -> dict[str, str]:
         "fewer than 8: largest |sum - (Q, 0)| [GeV]": f"{deviation[few].max():.1e}" if few.any() else "-",
     }
     squared = b["energy"] ** 2 - b["px"] ** 2 - b["py"] ** 2 - b["pz"] ** 2
-    if "mass" in generated.Parton.fields:
-        row |= masses(true, generated)
+    if "mass" in found.Parton.fields:
+        row |= masses(true, found)
     else:
         # What float32 leaves of m2 = E^2 - p^2.
         outside = (squared < -1e-5 * b["energy"] ** 2) & b["there"]
@@ -81,18 +80,18 @@ def judge(true, generated) -> dict[str, str]:
     return row
 
 
-def masses(true, generated) -> dict[str, str]:
+def masses(true, found) -> dict[str, str]:
     """Whether masses are those of the flavours, in the right proportions."""
-    parton = generated.Parton
+    parton = found.Parton
     precise = ak.values_astype(parton[["px", "py", "pz", "mass"]], np.float64)
     precise = ak.with_name(precise, "Momentum4D")
     polar = ak.zip({n: getattr(precise, n) for n in ("pt", "eta", "phi", "mass")}, with_name="Momentum4D")
-    known = [np.round(ak.to_numpy(ak.flatten(e.Parton.mass)).astype(float), 3) for e in (true, generated)]
+    known = [np.round(ak.to_numpy(ak.flatten(e.Parton.mass)).astype(float), 3) for e in (true, found)]
     values = np.unique(known[0])
     worst = 0.0
     for value in values:
         shares = []
-        for events in (true, generated):
+        for events in (true, found):
             # Partons of one event are not independent.
             number = ak.to_numpy(ak.sum(abs(events.Parton.mass - value) < 1e-3, axis=1))
             every = ak.to_numpy(ak.num(events.Parton))
@@ -107,60 +106,35 @@ def masses(true, generated) -> dict[str, str]:
     }
 
 
-def trained(recipe: str, train, options: argparse.Namespace) -> hepgan.EventGenerator:
-    """A generator, from the folder of models if it is there."""
-    path = options.models / f"{recipe}.safetensors" if options.models else None
-    if path is not None and path.exists():
-        return hepgan.EventGenerator.load(path)
-    generator = hepgan.EventGenerator(hepgan.load_recipe(recipe))
-    generator = generator.fit(train, seed=options.seed, max_time=options.max_time)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        generator.save(path)
-    return generator
-
-
 def main() -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--recipes", nargs="+", default=["ee-partons", "ee-partons-paper"])
-    parser.add_argument("--max-time", type=float, default=2400.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--models", type=Path)
+    parser = options(__doc__, ["ee-partons", "ee-partons-gan", "ee-partons-paper"], 2400.0)
     parser.add_argument("--report", type=Path)
-    options = parser.parse_args()
-    train = hepgan.read_events(options.data / "ee_partons_train.root")
-    test = hepgan.read_events(options.data / "ee_partons_test.root")
+    chosen = parser.parse_args()
+    train = hepgan.read_events(chosen.data / "ee_partons_train.root")
+    test = hepgan.read_events(chosen.data / "ee_partons_test.root")
     # Both are judged by what the file of the published set-up holds, too.
     common = hepgan.load_recipe("ee-partons-paper").make_observables()
     columns: dict[str, dict[str, str]] = {}
-    for recipe in options.recipes:
-        generator = trained(recipe, train, options)
-        started = time.perf_counter()
-        generated = generator.generate(EVENTS, seed=1)
-        rate = EVENTS / (time.perf_counter() - started)
+    for recipe in chosen.recipes:
+        generator = trained(recipe, train, chosen)
+        made, training, rate = generated(generator, EVENTS)
         observables = {**common, **generator.recipe.make_observables()}
-        comparison = hepgan.compare(test, generated, observables, train=train)
+        comparison = hepgan.compare(test, made, observables, train=train)
         auc = comparison.metrics["classifier"]["auc"]
-        summary = generator.summary
         columns[recipe] = {
-            "seconds of training": f"{summary['seconds']:.0f}",
-            "steps": f"{summary['steps']:,}",
+            **training,
             "classifier AUC": f"{auc['value']:.3f} (floor {auc['floor']:.3f})",
-            **judge(test, generated),
-            "events/s": f"{rate:,.0f}",
+            **judge(test, made),
+            **rate,
         }
         print(recipe, columns[recipe], flush=True)
         for line in comparison.verdicts():
             print("  " + line, flush=True)
-        if options.report:
-            comparison.save(options.report / recipe, force=True)
+        if chosen.report:
+            comparison.save(chosen.report / recipe, force=True)
     columns["floor"] = judge(test, train[:EVENTS])
-    print("| | " + " | ".join(columns) + " |")
-    print("|---" * (len(columns) + 1) + "|")
-    for name in dict.fromkeys(name for column in columns.values() for name in column):
-        print(f"| {name} | " + " | ".join(column.get(name, "") for column in columns.values()) + " |")
+    print_table(columns)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,9 @@ logarithms of 1 < Q2 < 10,000 GeV^2 and 0.001 < x < 1, and others are beside the
 
 from __future__ import annotations
 
-import argparse
-import time
-from pathlib import Path
-
 import awkward as ak
 import numpy as np
+from physics import generated, options, print_table, trained
 
 import hepgan
 from hepgan.objectives.distances import ks
@@ -83,65 +80,34 @@ def expected(density: np.ndarray, size: int, times: float) -> str:
     return f"{np.mean(toys):.2f} +- {np.std(toys):.2f}"
 
 
-def judge(true: dict[str, np.ndarray], generated: dict[str, np.ndarray]) -> dict[str, str]:
+def judge(true: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, str]:
     """All figures, by name."""
-    size, many = len(true["x"]), len(generated["x"])
+    size, many = len(true["x"]), len(found["x"])
     row = {}
     for bins in BINS:
-        t, g = histogram(true, bins), histogram(generated, bins)
+        t, g = histogram(true, bins), histogram(found, bins)
         row[f"chi2 of (Q2, x), {bins} x {bins} bins"] = f"{chi2(t, g, size / many):.2f}"
-    row |= {f"KS, {name}": f"{ks(true[name], generated[name]):.4f}" for name in true}
-    row["events with E > Eb"] = f"{int((generated['E'] > BEAM).sum()):,} of {many:,}"
+    row |= {f"KS, {name}": f"{ks(true[name], found[name]):.4f}" for name in true}
+    row["events with E > Eb"] = f"{int((found['E'] > BEAM).sum()):,} of {many:,}"
     # In float32 numbers, x = 1 is good to a few 1e-4 at the smallest y.
-    outside = (generated["x"] < 0) | (generated["x"] > 1.001) | (generated["y"] < 0) | (generated["y"] > 1)
+    outside = (found["x"] < 0) | (found["x"] > 1.001) | (found["y"] < 0) | (found["y"] > 1)
     row["events with x or y outside 0 ... 1"] = f"{int(outside.sum()):,}"
     return row
 
 
-def trained(recipe: str, train, options: argparse.Namespace) -> hepgan.EventGenerator:
-    """A generator, from the folder of models if it is there."""
-    path = options.models / f"{recipe}.safetensors" if options.models else None
-    if path is not None and path.exists():
-        return hepgan.EventGenerator.load(path)
-    settings = options.set if recipe != "dis" else options.set_dis
-    chosen = hepgan.load_recipe(recipe).with_settings(settings)
-    generator = hepgan.EventGenerator(chosen).fit(train, seed=options.seed, max_time=options.max_time)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        generator.save(path)
-    return generator
-
-
 def main() -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--recipes", nargs="*", default=["dis", "fat-gan", "fat-gan-spherical", "direct-gan"])
-    parser.add_argument("--max-time", type=float, default=600.0)
-    parser.add_argument("--set", action="append", default=[], help="settings of the published recipes")
-    parser.add_argument("--set-dis", action="append", default=[], help="settings of dis")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--models", type=Path)
-    options = parser.parse_args()
-    events = hepgan.read_events(options.data / "fatgan_50gev.root")
+    chosen = options(__doc__, ["dis", "fat-gan", "fat-gan-spherical", "direct-gan"], 600.0).parse_args()
+    events = hepgan.read_events(chosen.data / "fatgan_50gev.root")
     third = np.arange(len(events)) % 3 == 2
     train, test = events[~third], events[third]
     true = kinematics(test)
     columns: dict[str, dict[str, str]] = {}
-    for recipe in options.recipes:
-        generator = trained(recipe, train, options)
-        started = time.perf_counter()
-        generated = generator.generate(TIMES * len(test), seed=1)
-        rate = TIMES * len(test) / (time.perf_counter() - started)
-        summary = generator.summary
-        made = kinematics(generated)
-        columns[recipe] = {
-            "seconds of training": f"{summary['seconds']:.0f}",
-            "steps": f"{summary['steps']:,}",
-            "batch": f"{generator.recipe.training.batch_size:,}",
-            **judge(true, made),
-            "events/s": f"{rate:,.0f}",
-        }
+    for recipe in chosen.recipes:
+        generator = trained(recipe, train, chosen)
+        events_made, training, rate = generated(generator, TIMES * len(test))
+        made = kinematics(events_made)
+        columns[recipe] = {**training, **judge(true, made), **rate}
         print(recipe, columns[recipe], flush=True)
         if recipe == "dis":
             for bins in BINS:
@@ -150,10 +116,7 @@ def main() -> None:
     columns["training events"] = judge(true, kinematics(train))
     eleventh = np.arange(len(events)) % (TIMES + 1) == 0
     columns["1/11 against 10/11"] = judge(kinematics(events[eleventh]), kinematics(events[~eleventh]))
-    print("| | " + " | ".join(columns) + " |")
-    print("|---" * (len(columns) + 1) + "|")
-    for name in dict.fromkeys(name for column in columns.values() for name in column):
-        print(f"| {name} | " + " | ".join(column.get(name, "") for column in columns.values()) + " |")
+    print_table(columns)
 
 
 if __name__ == "__main__":

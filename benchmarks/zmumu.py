@@ -9,12 +9,9 @@ training and test events. Nothing is trained for a model that FOLDER holds alrea
 
 from __future__ import annotations
 
-import argparse
-import time
-from pathlib import Path
-
 import awkward as ak
 import numpy as np
+from physics import generated, options, print_table, trained
 from scipy import stats
 
 import hepgan
@@ -52,82 +49,54 @@ def quantities(events) -> dict[str, np.ndarray]:
     return {n: ak.to_numpy(v) for n, v in found.items()}
 
 
-def judge(true, generated) -> dict[str, str]:
+def judge(true, found) -> dict[str, str]:
     """All figures, by name."""
-    a, b = quantities(true), quantities(generated)
+    a, b = quantities(true), quantities(found)
     row = {f"KS, {n}": f"{ks(a[n], b[n]):.4f}" for n in a if n in b and len(b[n])}
-    if "Jet" in generated.fields:
-        counts = [np.bincount(ak.to_numpy(ak.num(e.Jet)), minlength=6) for e in (true, generated)]
+    if "Jet" in found.fields:
+        counts = [np.bincount(ak.to_numpy(ak.num(e.Jet)), minlength=6) for e in (true, found)]
         row["chi2 p, number of jets"] = f"{stats.chi2_contingency(np.stack(counts)).pvalue:.2g}"
         worst = 0.0
         for name in ISOLATIONS:
             for k in (0, 1):
-                p, q = (ak.to_numpy(e.Muon[name][:, k] == 0).mean() for e in (true, generated))
+                p, q = (ak.to_numpy(e.Muon[name][:, k] == 0).mean() for e in (true, found))
                 if q == 1.0:  # not learned
                     continue
-                error = np.sqrt(p * (1 - p) / len(true) + q * (1 - q) / len(generated))
+                error = np.sqrt(p * (1 - p) / len(true) + q * (1 - q) / len(found))
                 worst = max(worst, abs(q - p) / error)
         row["largest deviation of a fraction at zero [sigma]"] = f"{worst:.1f}"
-    muon = generated.Muon
+    muon = found.Muon
     row["events off-shell"] = str(int(ak.sum(ak.any(muon.mass != MUON_MASS, axis=1))))
     outside = ak.any(muon.pt < 10, axis=1) | ak.any(abs(muon.eta) > 5, axis=1)
-    if "Jet" in generated.fields:
-        outside = outside | ak.any(generated.Jet.pt < 15, axis=1)
+    if "Jet" in found.fields:
+        outside = outside | ak.any(found.Jet.pt < 15, axis=1)
     row["events out of bounds"] = str(int(ak.sum(outside)))
     row["events out of order"] = str(int(ak.sum(muon.pt[:, 0] < muon.pt[:, 1])))
     return row
 
 
-def trained(recipe: str, train, options: argparse.Namespace) -> hepgan.EventGenerator:
-    """A generator, from the folder of models if it is there."""
-    path = options.models / f"{recipe}.safetensors" if options.models else None
-    if path is not None and path.exists():
-        return hepgan.EventGenerator.load(path)
-    settings = options.set if recipe == options.recipes[0] else []
-    chosen = hepgan.load_recipe(recipe).with_settings(settings)
-    generator = hepgan.EventGenerator(chosen).fit(train, seed=options.seed, max_time=options.max_time)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        generator.save(path)
-    return generator
-
-
 def main() -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--recipes", nargs="+", default=["zmumu", "dy-gan", "dy-gan-7"])
-    parser.add_argument("--max-time", type=float, default=240.0)
-    parser.add_argument("--set", action="append", default=[], help="settings of the first recipe")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--models", type=Path)
-    options = parser.parse_args()
-    train = hepgan.read_events(options.data / "zmumu_train.root")
-    test = hepgan.read_events(options.data / "zmumu_test.root")
+    chosen = options(__doc__, ["zmumu", "dy-gan", "dy-gan-7"], 240.0).parse_args()
+    train = hepgan.read_events(chosen.data / "zmumu_train.root")
+    test = hepgan.read_events(chosen.data / "zmumu_test.root")
     columns: dict[str, dict[str, str]] = {}
-    for recipe in options.recipes:
-        generator = trained(recipe, train, options)
-        started = time.perf_counter()
-        generated = generator.generate(EVENTS, seed=1)
-        rate = EVENTS / (time.perf_counter() - started)
-        comparison = hepgan.compare(test, generated, generator.recipe.make_observables(), train=train)
+    for recipe in chosen.recipes:
+        generator = trained(recipe, train, chosen)
+        made, training, rate = generated(generator, EVENTS)
+        comparison = hepgan.compare(test, made, generator.recipe.make_observables(), train=train)
         auc = comparison.metrics["classifier"]["auc"]
-        summary = generator.summary
         columns[recipe] = {
-            "seconds of training": f"{summary['seconds']:.0f}",
-            "steps": f"{summary['steps']:,}",
+            **training,
             "classifier AUC": f"{auc['value']:.3f} (floor {auc['floor']:.3f})",
-            **judge(test, generated),
-            "events/s": f"{rate:,.0f}",
+            **judge(test, made),
+            **rate,
         }
         print(recipe, columns[recipe], flush=True)
         for line in comparison.verdicts():
             print("  " + line, flush=True)
     columns["floor"] = judge(test, train)
-    print("| | " + " | ".join(columns) + " |")
-    print("|---" * (len(columns) + 1) + "|")
-    for name in dict.fromkeys(name for column in columns.values() for name in column):
-        print(f"| {name} | " + " | ".join(column.get(name, "") for column in columns.values()) + " |")
+    print_table(columns)
 
 
 if __name__ == "__main__":
