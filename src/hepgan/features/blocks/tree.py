@@ -17,6 +17,7 @@ from hepgan.features.config import TreeConfig
 from hepgan.features.frames import axes, boosted, direction, invariant_mass
 from hepgan.features.kinematics import Kinematics, safe_sqrt
 from hepgan.features.layout import Column, Gate, Layout
+from hepgan.features.tree_hints import label_hints, shape_hints
 from hepgan.features.trees import Tree, cluster, depth_first, grow
 from hepgan.features.view import Builder, View
 
@@ -303,37 +304,10 @@ class TreeBlock(Block):
             mass but the first.
         """
         tree = self._grown(own, count)
-        nodes = self.nodes
-        exists = (tree.size > 1).to(torch.float64)
-        first, second = tree.first, tree.size - tree.first
-        parts = [torch.log(s.clamp(min=1).to(torch.float64)) for s in (first, second)]
-        parts += [(s == 1).to(torch.float64) * exists for s in (first, second)]
-        numbers = torch.arange(nodes, device=discrete.device)
-        parent = tree.parent.clamp(min=0)
-        parts.append((tree.child[..., 0].gather(1, parent) == numbers).to(torch.float64) * (tree.parent >= 0))
-        i, j = torch.tril_indices(nodes, nodes, -1, device=discrete.device)
-        parts.append((tree.parent[:, i] == j).to(torch.float64))
+        told = [shape_hints(tree)]
         if self._labels:
-            parts += self._counted(discrete, tree, first)
-        return torch.cat(parts, 1)
-
-    def _counted(self, discrete: Tensor, tree: Tree, first: Tensor) -> list[Tensor]:
-        """Of each node's children the halved numbers of leaves of each mass but the first."""
-        found = []
-        for number, table in self._labels:
-            chosen = discrete[:, number]
-            label = torch.tensor(table, device=discrete.device)[chosen.clamp(min=0)]
-            found.append(torch.where(chosen >= 0, label, 0))
-        kinds = torch.arange(1, self._label_count + 1, device=discrete.device)
-        of_kind = torch.stack(found, 1).unsqueeze(2) == kinds
-        # Sums over the neighbouring leaves of a node are differences of sums over all leaves before.
-        sums = torch.nn.functional.pad(of_kind.to(torch.float64).cumsum(1), (0, 0, 1, 0))
-
-        def before(leaf: Tensor) -> Tensor:
-            return sums.gather(1, leaf.unsqueeze(2).expand(-1, -1, self._label_count))
-
-        start, middle, end = (before(tree.start + n) for n in (torch.zeros_like(first), first, tree.size))
-        return [0.5 * (middle - start).flatten(1), 0.5 * (end - middle).flatten(1)]
+            told += label_hints(tree, discrete, self._labels, self._label_count)
+        return torch.cat(told, 1)
 
     def _grown(self, own: Tensor, count: Tensor) -> Tree:
         first = []
