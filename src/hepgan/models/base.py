@@ -41,10 +41,12 @@ class Model(nn.Module, ABC):
         noise_size: Standard normal numbers per event that :meth:`sample` needs.
         default_optimiser: The optimiser where the recipe gives none.
         default_ema: The decay of the running mean of the weights where the recipe gives none; 0 for none.
+        has_likelihood: Whether it has :meth:`log_prob` and :meth:`latent`.
     """
 
     default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig()
     default_ema: ClassVar[float] = 0.0
+    has_likelihood: ClassVar[bool] = False
     noise_size: int
 
     @property
@@ -77,6 +79,32 @@ class Model(nn.Module, ABC):
         Returns:
             Features (N, D), 0 where masked.
         """
+
+    def log_prob(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """Logarithm of the density of features, of those that exist.
+
+        Args:
+            x: Features (N, D).
+            context: What the events are conditional on (N, C).
+            mask: True where a feature exists (N, D); None if all do.
+
+        Returns:
+            (N,), differentiable.
+
+        Raises:
+            TypeError: If the model has no likelihood.
+        """
+        msg = f"a {type(self).__name__} has no likelihood"
+        raise TypeError(msg)
+
+    def latent(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """The noise (N, noise_size) that :meth:`sample` would make features of; arguments as there.
+
+        Raises:
+            TypeError: If features do not tell the noise that they are made of.
+        """
+        msg = f"a {type(self).__name__} doesn't tell the noise that features are made of"
+        raise TypeError(msg)
 
     @abstractmethod
     def sampling_modules(self) -> Iterable[nn.Module]:
