@@ -93,6 +93,22 @@ def test_two_body_momenta_have_the_invariant_mass_that_was_asked_for():
     np.testing.assert_allclose(pair.mass, excess.numpy() + 11, rtol=1e-6)
 
 
+def test_a_resonance_that_decays_into_different_masses_stays_in_its_place():
+    light, heavy = masses(0.33, 0.33), masses(1.5, 4.8)
+    which = torch.arange(N) % 2 == 0
+    mass = torch.where(which[:, None], light, heavy)
+    events = particles((40 + momenta(2).abs()) * torch.tensor([[[1.0], [-1.0]]]), mass)
+    representation = represent(events, *PAIR)
+    pair = four(events, 0) + four(events, 1)
+    np.testing.assert_allclose(raw_column(representation, events, "X.mass"), pair.mass - 6.3, rtol=1e-9)
+    name, worst = difference(events, representation.decode(representation.encode(events)))
+    assert worst < 1e-9, name
+    wild = torch.randn(N, representation.size, generator=rng(4), dtype=torch.float64) * 6
+    made = representation.decode(representation.encode(events).with_x(wild))
+    pair = four(made, 0) + four(made, 1)
+    assert (pair.mass >= 6.3 * (1 - 1e-9)).all()
+
+
 def test_no_mass_falls_below_its_threshold_whatever_a_network_gives():
     events = particles(momenta(4), masses(1.0, 2.0, 3.0, 4.0))
     representation = represent(events, *NESTED)

@@ -65,6 +65,7 @@ class DecayBlock(Block):
         self._root = self._tree(config)
         self.at_rest = False
         self._half: list[bool] = []
+        self._floors: list[float] = []
 
     @property
     def optional(self) -> frozenset[str]:
@@ -119,6 +120,7 @@ class DecayBlock(Block):
         learned: dict[str, Any] = {
             "at_rest": bool((torch.hypot(torch.as_tensor(px), torch.as_tensor(py)) <= AT_REST * total).all()),
             "half": [self._is_ordered(s, leaves) for s in self._systems],
+            "floors": [self._floor(s, leaves) for s in self._systems],
             "centres": [0.0] * (1 + len(self._systems)),
             "scale": float(torch.as_tensor(total).max()),
         }
@@ -147,9 +149,22 @@ class DecayBlock(Block):
             raise RecipeError(msg)
         return ordered
 
+    def _floor(self, system: _System, leaves: list[_Vector]) -> float:
+        """The largest threshold in any event, if all masses are above it; else 0.
+
+        A resonance stays where it is, whatever it decays into, if its mass is counted from there.
+        """
+        if not isinstance(system.first, int) or not isinstance(system.second, int):
+            return 0.0
+        a, b = leaves[system.first], leaves[system.second]
+        floor = float((a.mass + b.mass).max())
+        return floor if floor < float(_mass(a, b).min()) else 0.0
+
     def set_up(self, learned: dict[str, Any]) -> None:
         """Fixes the columns: those of the outermost system, then those of each system."""
         self.at_rest, self._half = learned["at_rest"], learned["half"]
+        # Models from before there were floors count masses from the event's own threshold.
+        self._floors = learned.get("floors", [0.0] * len(self._systems))
         self.constant("centres", learned["centres"])
         n, scale = self.name, learned["scale"]
         columns = []
@@ -216,9 +231,7 @@ class DecayBlock(Block):
         px, py, pz = a.px + b.px, a.py + b.py, a.pz + b.pz
         if outermost and self.at_rest:
             px = py = torch.zeros_like(px)
-        least = a.mass + b.mass
-        m2 = a.mass**2 + b.mass**2 + 2 * (a.energy * b.energy - a.px * b.px - a.py * b.py - a.pz * b.pz)
-        mass = torch.maximum(safe_sqrt(m2), least).clamp(min=_TINY)
+        mass = _mass(a, b).clamp(min=_TINY)
         energy = a.energy + b.energy
         pt = torch.hypot(px, py)
         flat = pt == 0
@@ -229,9 +242,16 @@ class DecayBlock(Block):
         x, z = (mt * along - pt * boosted) / mass, (energy * a.pz - pz * a.energy) / mt
         length = (x**2 + across**2 + z**2).sqrt()
         cos_theta = torch.where(length > 0, z / length.clamp(min=1e-300), 0.0).clamp(-1.0, 1.0)
-        phi = wrap(torch.atan2(across, x) - self.centres[1 + self._systems.index(node)])
-        columns[place] = torch.stack([mass - least, cos_theta, phi], 1)
+        phi = wrap(torch.atan2(across, x) - self.centres[1 + self._number(node)])
+        columns[place] = torch.stack([mass - self._origin(node, a.mass + b.mass), cos_theta, phi], 1)
         return _Vector(px, py, pz, mass, energy)
+
+    def _number(self, system: _System) -> int:
+        return next(i for i, s in enumerate(self._systems) if s is system)
+
+    def _origin(self, system: _System, least: Tensor) -> Tensor:
+        """What a system's mass is counted from: its floor, or its threshold (N,) where that is higher."""
+        return least.clamp(min=self._floors[self._number(system)])
 
     # ------------------------------------------------------------------ decoding
 
@@ -272,7 +292,7 @@ class DecayBlock(Block):
         # A system precedes those in it.
         for system in reversed(self._systems):
             a, b = (leaves[x] if isinstance(x, int) else found[id(x)] for x in (system.first, system.second))
-            found[id(system)] = a + b + parts[id(system)][0].clamp(min=_TINY)
+            found[id(system)] = self._origin(system, a + b) + parts[id(system)][0].clamp(min=_TINY)
         return found
 
     def _down(
@@ -287,11 +307,12 @@ class DecayBlock(Block):
     ) -> None:
         """Shares a system's momentum out to its children."""
         excess, cos_theta, phi_star = parts[id(system)]
-        phi_star = phi_star + self.centres[1 + self._systems.index(system)]
+        phi_star = phi_star + self.centres[1 + self._number(system)]
         m1, m2 = (masses[x] if isinstance(x, int) else sums[id(x)] for x in (system.first, system.second))
         pt, cos, sin = transverse
         mass, energy, pz = total.mass, total.energy, total.pz
-        product = excess.clamp(min=_TINY) * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2)
+        above = excess.clamp(min=_TINY) + (self._origin(system, m1 + m2) - (m1 + m2))
+        product = above * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2)
         length = product.sqrt() / (2 * mass)
         side = length * safe_sqrt((1 - cos_theta) * (1 + cos_theta))
         x, across, z = side * torch.cos(phi_star), side * torch.sin(phi_star), length * cos_theta
@@ -325,3 +346,9 @@ class DecayBlock(Block):
                 for name in ("px", "py", "pz", "mass")
             }
             builder.put_momenta(collection, tuple(s for s, _ in members), Kinematics(known))
+
+
+def _mass(a: _Vector, b: _Vector) -> Tensor:
+    """The mass (N,) of a system of two, not below the sum of theirs whatever rounding does."""
+    m2 = a.mass**2 + b.mass**2 + 2 * (a.energy * b.energy - a.px * b.px - a.py * b.py - a.pz * b.pz)
+    return torch.maximum(safe_sqrt(m2), a.mass + b.mass)
