@@ -75,12 +75,13 @@ def _readable(texts: tuple[str, ...] | dict[str, Any]) -> None:
 class DecayConfig(Config):
     """A system that decays into two or more objects, of which some may be such systems themselves.
 
-    Its columns are ``mass`` (above the sum of the children's masses, or of two objects above the largest such
-    sum, if all events are above that), ``pt``, ``y`` and ``phi`` of the outermost system, and for each system ``cos_theta`` and ``phi_star`` of its first child in its rest
-    frame; so energy and momentum are conserved and no mass falls below its threshold, whatever a network
-    makes of them. The rest frame is reached by a boost along the beam and one along the system's transverse
-    momentum, which is its x axis; z is the beam. Then phi* in (-pi/2, pi/2) if and only if the first of two
-    children of equal mass has the larger pt.
+    Its columns are ``mass`` (above the sum of the children's masses, or of two objects above the largest
+    such sum, if all events are above that), ``pt``, ``y`` and ``phi`` of the outermost system, and for each
+    system ``cos_theta`` and ``phi_star`` of its first child in its rest frame; so energy and momentum are
+    conserved and no mass falls below its threshold, whatever a network makes of them. The rest frame is
+    reached by a boost along the beam and one along the system's transverse momentum, which is its x axis; z
+    is the beam. Then phi* in (-pi/2, pi/2) if and only if the first of two children of equal mass has the
+    larger pt.
 
     Attributes:
         name: The system's name.
