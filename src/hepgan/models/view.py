@@ -57,6 +57,11 @@ class View:
         self._dense: dict[str, tuple[Tensor, Tensor]] = {}
         self._flat: dict[str, Flat] = {}
 
+    @property
+    def full_weight(self) -> Tensor:
+        """The event weights (N,), 1 where there are none."""
+        return torch.ones_like(self.batch.weight) if self.weight is None else self.weight
+
     @cached_property
     def events(self) -> Any:
         """The events."""
@@ -105,7 +110,7 @@ class View:
         if features:
             x = self.batch.x.double()
             columns += list((x if not flats else x[event]).unbind(1))
-        weight = torch.ones_like(self.batch.weight) if self.weight is None else self.weight
+        weight = self.full_weight
         full = weight[event].to(columns[0].dtype)
         for f in flats:
             full = full if f.weight is None else full * f.weight

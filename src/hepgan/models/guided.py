@@ -1,0 +1,311 @@
+"""Models whose loss may have critics and penalties, each when its schedule says so."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from hepgan.errors import RecipeError
+from hepgan.features.batch import FeatureBatch
+from hepgan.models.base import Model, Phase
+from hepgan.models.config import CriticConfig, GuidedConfig, OptimiserConfig
+from hepgan.models.critic import Critic
+from hepgan.models.view import Decode, TensorObservable, View
+from hepgan.objectives import Circumstances, Penalty, Term, TermSchedule
+
+__all__ = ["GuidedModel", "Scene", "factor"]
+
+
+class GuidedModel(Model):
+    """A model that makes events, the critics of these, and penalties on observables.
+
+    Real and generated features go through the same ``decode`` on their way to observables. Generated
+    events take the contexts of the real batch, and where there is a context its event's weight too.
+
+    A subclass calls :meth:`_guide` once its own networks are there, and says by :attr:`maker` which phase
+    changes these.
+    """
+
+    maker: ClassVar[str]
+    config: GuidedConfig
+    context_size: int
+
+    def _guide(
+        self,
+        config: GuidedConfig,
+        *,
+        size: int,
+        decode: Decode,
+        observables: Mapping[str, TensorObservable],
+    ) -> None:
+        """Make the critics, and find the observables of critics and penalties.
+
+        Args:
+            config: The recipe's choice.
+            size: Number of features D.
+            decode: Events of features.
+            observables: The observables that critics and penalties name.
+
+        Raises:
+            RecipeError: If a critic or a penalty names an observable that isn't there.
+        """
+        self.critics = nn.ModuleList(
+            Critic(c, size=self.noise_size if c.latent else size, context_size=self.context_size)
+            for c in config.critics
+        )
+        used = {n: f"critic {c.name!r}" for c in config.critics for n in c.all_observables}
+        used |= {n: f"penalty {p.name!r}" for p in config.penalties for n in p.observables}
+        for name, user in used.items():
+            if name not in observables:
+                there = ", ".join(observables) or "none"
+                msg = f"{user} names the observable {name!r}, which isn't there; there are: {there}"
+                raise RecipeError(msg)
+        # Neither is a part of the network: in a dict they stay out of its state.
+        self._decode = {"decode": decode}
+        self._observables = {name: observables[name] for name in used}
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One for all critics of equal steps and optimiser, which share generated events; the maker's."""
+        phases = [
+            Phase(
+                "+".join(c.config.name for c in group),
+                tuple(p for c in group for p in c.parameters()),
+                steps,
+                optimiser,
+            )
+            for (steps, optimiser), group in self._groups().items()
+        ]
+        return (*phases, Phase(self.maker, self._makers(), 1, self.config.optimiser))
+
+    def loss(
+        self, phase: str, batch: FeatureBatch, generator: torch.Generator, share: float = 0.0
+    ) -> list[Term]:
+        """The terms that count now: for the maker its own, the critics' and the penalties.
+
+        A critic learns before its term counts, so that it knows the events by then, until its schedule
+        ends.
+        """
+        if phase == self.maker:
+            own = self._own_terms(batch, generator, share)
+            return own + self._guiding_terms(Scene(self, self._part(batch), generator), share)
+        names = phase.split("+")
+        critics = [c for c in self._critics() if c.config.name in names and _learns(c.config, share)]
+        if not critics:
+            return []
+        scene = Scene(self, self._part(batch), generator)
+        with torch.no_grad():
+            sides = [self._sides(critic, scene) for critic in critics]
+            inputs = [(c.inputs(good), c.inputs(bad)) for c, (good, bad) in zip(critics, sides, strict=True)]
+        return [
+            term
+            for critic, (good, bad), seen in zip(critics, sides, inputs, strict=True)
+            for term in critic.terms(
+                *seen, scene.real.batch.context, (good.full_weight, bad.weight), generator
+            )
+        ]
+
+    def after_step(self, phase: str) -> None:
+        """Clip the parameters of critics whose loss asks for it."""
+        for critic in self._critics():
+            if critic.config.name in phase.split("+"):
+                critic.clip_parameters()
+
+    @torch.no_grad()
+    def prepare(self, data: FeatureBatch) -> None:
+        """Standardise the critics' observables by up to 50,000 real events, spread over the sample."""
+        if not any(c.sees_events for c in self._critics()):
+            return
+        count = min(50_000, len(data))
+        rows = torch.linspace(0, len(data) - 1, count, dtype=torch.float64, device=data.x.device).long()
+        real = self._view(data[rows])
+        for critic in self._critics():
+            critic.standardise(real)
+
+    def diagnose(
+        self, batch: FeatureBatch, other: FeatureBatch, generator: torch.Generator, share: float
+    ) -> dict[str, float]:
+        """The maker's terms, all of them, whether or not they count now.
+
+        The floor of an adversarial term is its value for real events in place of generated ones; that of
+        the model's own terms is their value for generated events in place of real ones: not the least that
+        they can be, but what they are at the truth. In a model with own terms, each has an ``agreement``,
+        too: the cosine between its gradient and that of all others together.
+        """
+        if not (self.config.critics or self.config.penalties):
+            return {}
+        with torch.enable_grad():
+            scene = Scene(self, self._part(batch), generator)
+            terms = self._guiding_terms(scene, share, everything=True)
+            own = self._own_terms(batch, generator, share, everything=True)
+            with torch.no_grad():
+                true = Scene(self, scene.real.batch, generator, fake=self._view(self._part(other)))
+                floors = self._guiding_terms(true, share, everything=True) + self._own_floors(scene)
+            slopes = [self._slope(term) for term in terms + own]
+        found: dict[str, float] = {}
+        together = [torch.stack(parts).sum(dim=0) for parts in zip(*slopes, strict=True)]
+        for term, floor, slope in zip(terms + own, floors, slopes, strict=True):
+            found[f"{term.name}/value"] = float(term.value.detach())
+            found[f"{term.name}/floor"] = float(floor.value.detach())
+            found[f"{term.name}/gradient"] = float(torch.nn.utils.get_total_norm(slope))
+            if own:
+                others = [t - s for t, s in zip(together, slope, strict=True)]
+                found[f"{term.name}/agreement"] = _cosine(slope, others)
+        return found
+
+    @abstractmethod
+    def _makers(self) -> tuple[nn.Parameter, ...]:
+        """The parameters of what makes events."""
+
+    def _own_terms(
+        self, batch: FeatureBatch, generator: torch.Generator, share: float, *, everything: bool = False
+    ) -> list[Term]:
+        """The terms that need neither critics nor penalties, which count now; none for a model without."""
+        return []
+
+    def _own_floors(self, scene: Scene) -> list[Term]:
+        """The same terms for events that the model itself has made."""
+        return []
+
+    def _part(self, batch: FeatureBatch) -> FeatureBatch:
+        """The events that critics and penalties see of a batch."""
+        return batch
+
+    def _sides(self, critic: Critic, scene: Scene) -> tuple[View, View]:
+        """What a critic is to take for true, and what for generated."""
+        return scene.real, scene.fake
+
+    def _guiding_terms(self, scene: Scene, share: float, *, everything: bool = False) -> list[Term]:
+        """The terms of critics and penalties."""
+        terms = []
+        for critic in self._critics():
+            weight = factor(critic.config.schedule, share)
+            if weight or everything:
+                _, made = self._sides(critic, scene)
+                output = critic(critic.inputs(made), made.batch.context)
+                value = critic.loss.generator(output, made.weight)
+                name = f"{critic.config.name}_adversarial"
+                terms.append(Term(name, value, weight * critic.config.weight))
+        for penalty in self.config.penalties:
+            weight = factor(penalty.schedule, share)
+            if weight or everything:
+                with torch.no_grad():
+                    truth = scene.real.sample(penalty.observables, features=penalty.features)
+                values = scene.fake.sample(penalty.observables, features=penalty.features)
+                precision = scene.real.batch.x.dtype
+                at = Circumstances(share, scene.generator, self._edges(penalty), precision)
+                terms.append(Term(penalty.name, penalty(truth, values, at), weight * penalty.weight))
+        return terms
+
+    def _slope(self, term: Term) -> tuple[Tensor, ...]:
+        """The gradient of a term, with its weight, in the maker's parameters."""
+        parameters = self._makers()
+        if not (term.weight and term.value.requires_grad):
+            return tuple(torch.zeros_like(p) for p in parameters)
+        return torch.autograd.grad(
+            term.weight * term.value, parameters, retain_graph=True, materialize_grads=True
+        )
+
+    def _edges(self, penalty: Penalty) -> Tensor | None:
+        """The bin edges of the histogram of a penalty's observable; None if it has none."""
+        if not penalty.single:
+            return None
+        axis: Any = getattr(self._observables[penalty.observables[0]], "axis", None)
+        if axis is None or penalty.kind != "histogram":
+            return None
+        try:
+            return torch.as_tensor(axis().edges)
+        except ValueError:
+            return None
+
+    def _fake(self, batch: FeatureBatch, generator: torch.Generator) -> View:
+        made = batch.with_x(self.sample(self._noise(batch, generator), batch.context, batch.mask))
+        return self._view(made, own_weight=not self.context_size)
+
+    def _noise(self, batch: FeatureBatch, generator: torch.Generator) -> Tensor:
+        size = (len(batch), self.noise_size)
+        return torch.randn(size, generator=generator, device=batch.x.device, dtype=batch.x.dtype)
+
+    def _view(self, batch: FeatureBatch, *, own_weight: bool = False) -> View:
+        """Events with the weights of the batch, or with weights of their own, which are 1."""
+        return View(batch, None if own_weight else batch.weight, self._decode["decode"], self._observables)
+
+    def _critics(self) -> list[Critic]:
+        return cast("list[Critic]", list(self.critics))
+
+    def _groups(self) -> dict[tuple[int, OptimiserConfig | None], list[Critic]]:
+        groups: dict[tuple[int, OptimiserConfig | None], list[Critic]] = {}
+        for critic in self._critics():
+            groups.setdefault((critic.config.steps, critic.config.optimiser), []).append(critic)
+        return groups
+
+
+class Scene:
+    """The events that terms see in a step, each kind made when it is first asked for.
+
+    Args:
+        model: What makes events.
+        batch: Real events.
+        generator: Draws random numbers.
+        fake: What to take for generated events, whose noise is then true noise, too.
+    """
+
+    def __init__(
+        self,
+        model: GuidedModel,
+        batch: FeatureBatch,
+        generator: torch.Generator,
+        *,
+        fake: View | None = None,
+    ) -> None:
+        self.generator = generator
+        self.real = model._view(batch)
+        self._model = model
+        self._given = fake
+
+    @cached_property
+    def fake(self) -> View:
+        """Generated events."""
+        return self._model._fake(self.real.batch, self.generator) if self._given is None else self._given
+
+    @cached_property
+    def noise(self) -> View:
+        """True noise, in place of features."""
+        return self._noise()
+
+    @cached_property
+    def latent(self) -> View:
+        """The noise that the model would make the real events of, in place of their features."""
+        if self._given is not None:
+            return self._noise()
+        batch = self.real.batch
+        return self._model._view(batch.with_x(self._model.latent(batch.x, batch.context, batch.mask)))
+
+    def _noise(self) -> View:
+        batch = self.real.batch
+        noise = self._model._noise(batch, self.generator)
+        if batch.mask is not None and batch.mask.shape == noise.shape:
+            noise = noise.masked_fill(~batch.mask, 0.0)
+        return self._model._view(batch.with_x(noise), own_weight=not self._model.context_size)
+
+
+def factor(schedule: TermSchedule | None, share: float) -> float:
+    """What a term's weight is multiplied by, when this share of the training is done."""
+    return 1.0 if schedule is None else schedule.factor(share)
+
+
+def _learns(config: CriticConfig, share: float) -> bool:
+    schedule = config.schedule or TermSchedule()
+    start = 0.0 if config.warmup is None else schedule.start - config.warmup
+    return start <= share <= schedule.end
+
+
+def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    first, second = (torch.cat([t.flatten() for t in parts]) for parts in (a, b))
+    lengths = float(first.norm() * second.norm())
+    return float(first @ second) / lengths if lengths else 0.0
