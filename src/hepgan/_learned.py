@@ -102,6 +102,7 @@ class Learned:
                 recipe.model,
                 size=representation.size,
                 context_size=representation.context_size,
+                periodic=representation.periodic,
                 decode=derived.after(representation.decode),
                 # Training alone evaluates observables; here their names will do.
                 observables=cast("dict[str, Observable]", dict.fromkeys(recipe.observables)),

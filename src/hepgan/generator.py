@@ -162,6 +162,7 @@ class EventGenerator:
             self.recipe.model,
             size=representation.size,
             context_size=representation.context_size,
+            periodic=representation.periodic,
             decode=derived.after(representation.decode),
             observables=observables,
         )

@@ -208,6 +208,11 @@ class Representation(nn.Module):
         return len(self.names)
 
     @property
+    def periodic(self) -> tuple[int, ...]:
+        """The numbers of the features that are angles on the full circle (transform ``angle``)."""
+        return self._standard.periodic
+
+    @property
     def condition_size(self) -> int:
         """The number of encoded conditions, Q."""
         return self._conditions.size

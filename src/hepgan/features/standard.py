@@ -15,7 +15,7 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.features.config import TransformSpec
 from hepgan.features.layout import Column
 from hepgan.features.precise import PreciseModule
-from hepgan.features.transforms import PCA, Chain, Columns, QuantileNormal, Standardise, Transform
+from hepgan.features.transforms import PCA, Angle, Chain, Columns, QuantileNormal, Standardise, Transform
 from hepgan.features.transforms import transform_from_config as make_transform
 
 __all__ = ["StandardColumns"]
@@ -111,6 +111,16 @@ class StandardColumns(PreciseModule):
         self.transform = None if config is None else make_transform(config)
         self._straight = kept == list(range(len(constants)))
 
+    @property
+    def periodic(self) -> tuple[int, ...]:
+        """The features that are angles, as they are."""
+        if isinstance(self.transform, Angle):
+            return tuple(range(self.transform.size))
+        if not isinstance(self.transform, Columns):
+            return ()
+        groups = self.transform.indices
+        return tuple(sorted(i for n, g in groups.items() if isinstance(self.transform[n], Angle) for i in g))
+
     @staticmethod
     def _limited(x: Tensor, limits: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(x, limits[0]), limits[1])
@@ -183,6 +193,10 @@ def _build(
             indices.update(groups)
             continue
         whole = [i for group in groups.values() for i in group]
+        angles = [i for k, g in groups.items() if isinstance(made[k], Angle) for i in g]
+        if angles:
+            msg = f"transform of {columns[angles[0]].name}: an angle and pca don't go together"
+            raise RecipeError(msg)
         if not bool(present[:, whole].all()):
             msg = f"pca: {columns[whole[0]].name} and the others of its block must exist in every event"
             raise RecipeError(msg)
@@ -226,9 +240,22 @@ def _transform(
         except ValueError as error:
             msg = f"transform of {names[0]}: {error}"
             raise RecipeError(msg) from error
+    if any(isinstance(m, Angle) for m in made):
+        return _angle(made, columns)
     if not isinstance(made[-1], QuantileNormal | Standardise):
         made.append(Standardise(len(columns), names=names))
     return made[0] if len(made) == 1 else Chain(made)
+
+
+def _angle(made: Sequence[Transform], columns: Sequence[Column]) -> Transform:
+    if len(made) > 1:
+        msg = f"transform of {columns[0].name}: an angle is as it is; no other transform goes with it"
+        raise RecipeError(msg)
+    for c in columns:
+        if (c.low, c.high) not in ((-math.pi, math.pi), (None, None)):
+            msg = f"transform of {c.name}: not an angle on the full circle; it is from {c.low} to {c.high}"
+            raise RecipeError(msg)
+    return made[0]
 
 
 def _bounds(column: Column, options: Mapping[str, Any], values: Tensor) -> tuple[float | None, float | None]:

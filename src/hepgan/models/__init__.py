@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hepgan.models.base import Model, Phase
 from hepgan.models.config import (
@@ -45,6 +45,7 @@ def build_model(
     context_size: int,
     decode: Decode,
     observables: Mapping[str, TensorObservable],
+    periodic: Sequence[int] = (),
 ) -> Model:
     """The model that the recipe describes, with fresh weights from torch's global generator.
 
@@ -54,10 +55,11 @@ def build_model(
         context_size: Columns of the context C.
         decode: Events of features, differentiable in ``x`` (``Representation.decode``).
         observables: The recipe's observables by name.
+        periodic: Numbers of the features that are angles in (-pi, pi] (``Representation.periodic``).
 
     Raises:
         RecipeError: If a part of the model names an observable that isn't there.
     """
     if isinstance(config, GANConfig):
         return GAN(config, size=size, context_size=context_size, decode=decode, observables=observables)
-    return FlowMatching(config, size=size, context_size=context_size)
+    return FlowMatching(config, size=size, context_size=context_size, periodic=periodic)

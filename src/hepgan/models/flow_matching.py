@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from hepgan.features.batch import FeatureBatch
 from hepgan.models.base import Model, Phase, in_chunks
+from hepgan.models.circles import Circles
 from hepgan.models.config import FlowMatchingConfig, OptimiserConfig
 from hepgan.networks import FourierTime, build_network
 from hepgan.objectives import Term
@@ -19,6 +21,11 @@ __all__ = ["FlowMatching"]
 _CHUNK = 1024
 """Events whose activations stay in a core's cache while all steps of their paths are made."""
 
+_FINER = 4
+"""How many steps a path is followed back in for each step of sampling."""
+
+_Rate = Callable[[Tensor, Tensor], Tensor]
+
 
 class FlowMatching(Model):
     """A velocity field v(x, t) that carries noise at t = 0 to events at t = 1.
@@ -26,24 +33,36 @@ class FlowMatching(Model):
     It is the mean of x1 - x0 over all straight paths x = (1 - t) x0 + t x1 through x at t, so its
     training is a regression, weighted by the event weights (negative ones too).
 
-    Reference: Lipman et al., Flow matching for generative modeling, arXiv:2210.02747.
+    Features that are angles live on the circle: their noise is uniform, their paths go the shorter way
+    round, and the network sees their cosine and sine; so the cut at pi is nowhere to be seen.
+
+    References: Lipman et al., Flow matching for generative modeling, arXiv:2210.02747; R. Chen and Y. Lipman,
+    Flow matching on general geometries, arXiv:2302.03660; for the likelihood R. Chen et al., Neural ordinary
+    differential equations, arXiv:1806.07366.
 
     Args:
         config: The recipe's choice.
         size: Number of features D.
         context_size: Columns of the context C.
+        periodic: Numbers of the features that are angles in (-pi, pi].
     """
 
     default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig(kind="adam", lr=2e-3)
     default_ema: ClassVar[float] = 0.999
+    has_likelihood: ClassVar[bool] = True
 
-    def __init__(self, config: FlowMatchingConfig, *, size: int, context_size: int) -> None:
+    def __init__(
+        self, config: FlowMatchingConfig, *, size: int, context_size: int, periodic: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.config = config
         self.noise_size = size
         self.context_size = context_size
         self.time = FourierTime(config.time_frequencies)
-        self.velocity = build_network(config.network, size, size, context=context_size, time=self.time.size)
+        self.circles = Circles(size, periodic)
+        self.velocity = build_network(
+            config.network, self.circles.inputs, size, context=context_size, time=self.time.size
+        )
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -60,13 +79,14 @@ class FlowMatching(Model):
         """
         end = batch.x
         start = torch.randn(end.shape, generator=generator, device=end.device, dtype=end.dtype)
+        start = self.circles.start(start)
         t = self._times(len(batch), generator, end)
-        target = end - start
+        target = self.circles.between(start, end)
         x = torch.addcmul(start, t[:, None], target)
         context = batch.context if self.context_size else None
         if batch.mask is not None:
             x.masked_fill_(~batch.mask, 0.0)
-        error = self.velocity(x, context, self.time(t)) - target
+        error = self.velocity(self.circles.seen(x), context, self.time(t)) - target
         if batch.mask is not None:
             error = error * batch.mask
         squares = error.square().mean(dim=1)
@@ -76,33 +96,103 @@ class FlowMatching(Model):
         """Features (N, D) at the end of the paths that start at the noise (N, D)."""
         return in_chunks(self._paths, noise, context, mask, _CHUNK)
 
+    @torch.no_grad()
+    def latent(self, x: Tensor, context: Tensor, mask: Tensor | None, *, steps: int | None = None) -> Tensor:
+        """The noise (N, D) that features (N, D) come from, by following their paths back.
+
+        Args:
+            x: Features (N, D).
+            context: (N, C).
+            mask: True where a feature exists (N, D); None if all do. The noise of others is 0.
+            steps: Steps of a path; four times those of sampling if None.
+        """
+
+        def start(x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+            hidden = None if mask is None else ~mask
+            x = x.clone() if hidden is None else x.masked_fill(hidden, 0.0)
+            x = self._followed(self._rate(context, hidden), x, self._back(x, steps))
+            return self.circles.noise(x)
+
+        return in_chunks(start, x, context, mask, _CHUNK)
+
+    @torch.no_grad()
+    def log_prob(
+        self, x: Tensor, context: Tensor, mask: Tensor | None, *, steps: int | None = None
+    ) -> Tensor:
+        """Log of the density (N,) of features (N, D), of those that exist, through the differential equation.
+
+        It is the density of the noise at the start of the path, less the divergence of the velocity along
+        the path; this is summed exactly, one backward pass for each feature. Not differentiable. Double
+        precision, if model and arguments have it.
+
+        Args:
+            x: Features (N, D).
+            context: (N, C).
+            mask: True where a feature exists (N, D); None if all do.
+            steps: Steps of a path; four times those of sampling if None. With infinitely many, the density
+                integrates to 1; the density of what a few steps make differs by their error.
+        """
+        return in_chunks(partial(self._log_prob, steps=steps), x, context, mask, _CHUNK)
+
+    def _log_prob(self, x: Tensor, context: Tensor, mask: Tensor | None, steps: int | None) -> Tensor:
+        hidden = None if mask is None else ~mask
+        size = x.shape[1]
+        rate = self._rate(context, hidden)
+
+        def with_divergence(state: Tensor, time: Tensor) -> Tensor:
+            with torch.enable_grad():
+                x = state[:, :size].detach().requires_grad_()
+                v = rate(x, time)
+                divergence = torch.zeros_like(v[:, 0])
+                for d in range(size):
+                    (slope,) = torch.autograd.grad(v[:, d].sum(), x, retain_graph=d < size - 1)
+                    divergence = divergence + slope[:, d]
+            return torch.cat([v, divergence[:, None]], 1).detach()
+
+        x = x if hidden is None else x.masked_fill(hidden, 0.0)
+        state = torch.cat([x, torch.zeros_like(x[:, :1])], 1)
+        end = self._followed(with_divergence, state, self._back(x, steps))
+        return self.circles.log_density(end[:, :size], mask) + end[:, size]
+
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The velocity."""
         return (self.velocity,)
 
     def _paths(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         hidden = None if mask is None else ~mask
+        x = self.circles.start(noise)
+        x = x.clone() if hidden is None else x.masked_fill(hidden, 0.0)
+        x = self._followed(self._rate(context, hidden), x, self._grid(noise, self.config.steps))
+        return self.circles.wrapped(x)
+
+    def _rate(self, context: Tensor, hidden: Tensor | None) -> _Rate:
+        """The velocity (N, D) at features (N, D) and time features (1, T), 0 where hidden."""
         bound = self.velocity.bind(context if self.context_size else None)
-        times = self._grid(noise)
-        features = self.time(times)
-        middle = self.time(0.5 * (times[1:] + times[:-1]))
 
         def velocity(x: Tensor, time: Tensor) -> Tensor:
-            v = bound(x, time)
+            v = bound(self.circles.seen(x), time)
             return v if hidden is None else v.masked_fill_(hidden, 0.0)
 
-        x = noise.clone() if hidden is None else noise.masked_fill(hidden, 0.0)
+        return velocity
+
+    def _followed(self, rate: _Rate, x: Tensor, times: Tensor) -> Tensor:
+        """Where x gets to, at its rate of change, from the first of the times to the last."""
+        features = self.time(times)
+        middle = self.time(0.5 * (times[1:] + times[:-1]))
         for k, step in enumerate(times.diff()):
-            v = velocity(x, features[k : k + 1])
+            v = rate(x, features[k : k + 1])
             if self.config.solver == "midpoint":
-                v = velocity(torch.addcmul(x, v, 0.5 * step), middle[k : k + 1])
+                v = rate(torch.addcmul(x, v, 0.5 * step), middle[k : k + 1])
             elif self.config.solver == "heun":
-                v = 0.5 * (v + velocity(torch.addcmul(x, v, step), features[k + 1 : k + 2]))
+                v = 0.5 * (v + rate(torch.addcmul(x, v, step), features[k + 1 : k + 2]))
             x = torch.addcmul(x, v, step)
         return x
 
-    def _grid(self, like: Tensor) -> Tensor:
-        left = torch.linspace(1.0, 0.0, self.config.steps + 1, device=like.device, dtype=like.dtype)
+    def _back(self, like: Tensor, steps: int | None) -> Tensor:
+        return self._grid(like, _FINER * self.config.steps if steps is None else steps).flip(0)
+
+    def _grid(self, like: Tensor, steps: int) -> Tensor:
+        left = torch.linspace(1.0, 0.0, steps + 1, device=like.device, dtype=like.dtype)
         times: Tensor = 1.0 - left.pow(self.config.grid)
         return times
 

@@ -12,7 +12,7 @@ them as float64 buffers, so that they move with ``.to(device)`` and are stored i
 - A column without a single real entry keeps the state it had before ``fit``.
 """
 
-from hepgan.features.transforms.angles import Arctanh, PeriodicAngle
+from hepgan.features.transforms.angles import Angle, Arctanh, PeriodicAngle
 from hepgan.features.transforms.base import Identity, Transform, transform_from_config
 from hepgan.features.transforms.compose import Chain, Columns
 from hepgan.features.transforms.edges import LogEdge, Logit, SignedLog
@@ -21,6 +21,7 @@ from hepgan.features.transforms.quantile import QuantileNormal
 
 __all__ = [
     "PCA",
+    "Angle",
     "Arctanh",
     "Chain",
     "Columns",

@@ -11,7 +11,36 @@ from torch import Tensor
 
 from hepgan.features.transforms.base import Transform
 
-__all__ = ["Arctanh", "PeriodicAngle"]
+__all__ = ["Angle", "Arctanh", "PeriodicAngle"]
+
+
+class Angle(Transform, kind="angle"):
+    """An angle in [-pi, pi] as it is; models that know circles learn it as a point on one, without a cut.
+
+    The inverse wraps. For models that don't, prefer ``PeriodicAngle``.
+
+    Args:
+        size: Number of columns D.
+        names: Names of the columns for error messages.
+    """
+
+    domain = "an angle, from -pi to pi"
+
+    def inside(self, x: Tensor) -> Tensor:
+        """|x| <= pi, which float32 rounds up."""
+        return x.abs() <= math.pi * (1 + 1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The angle in [-pi, pi)."""
+        return _wrap(self._promoted(x))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """The angle in [-pi, pi), whatever y is."""
+        return _wrap(self._promoted(y))
+
+    def log_abs_det(self, x: Tensor) -> Tensor:
+        """Zero."""
+        return torch.zeros_like(self._promoted(x))
 
 
 class Arctanh(Transform, kind="arctanh"):
