@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hepgan.models.base import Model, Phase
 from hepgan.models.config import (
     CriticConfig,
+    DensityConfig,
     FlowMatchingConfig,
     GANConfig,
+    GuidedConfig,
+    LikelihoodConfig,
     ModelConfig,
     OptimiserConfig,
     SetConfig,
 )
 from hepgan.models.critic import Critic
+from hepgan.models.density import DensityModel
 from hepgan.models.flow_matching import FlowMatching
 from hepgan.models.gan import GAN
+from hepgan.models.guided import GuidedModel
 from hepgan.models.noise import BLOCK, gaussian, uniform
 from hepgan.models.view import Decode, TensorObservable
 
@@ -24,9 +30,14 @@ __all__ = [
     "GAN",
     "Critic",
     "CriticConfig",
+    "DensityConfig",
+    "DensityModel",
     "FlowMatching",
     "FlowMatchingConfig",
     "GANConfig",
+    "GuidedConfig",
+    "GuidedModel",
+    "LikelihoodConfig",
     "Model",
     "ModelConfig",
     "OptimiserConfig",
@@ -60,6 +71,12 @@ def build_model(
     Raises:
         RecipeError: If a part of the model names an observable that isn't there.
     """
+    common: dict[str, Any] = {
+        "size": size,
+        "context_size": context_size,
+        "decode": decode,
+        "observables": observables,
+    }
     if isinstance(config, GANConfig):
-        return GAN(config, size=size, context_size=context_size, decode=decode, observables=observables)
-    return FlowMatching(config, size=size, context_size=context_size, periodic=periodic)
+        return GAN(config, **common)
+    return FlowMatching(config, **common, periodic=periodic)

@@ -84,7 +84,7 @@ class DensityModel(GuidedModel):
         """The logarithm of the ratio of real to generated density that a critic sees at real events (N,)."""
         seen = batch
         if critic.config.latent:
-            seen = batch.with_x(self.latent(batch.x, batch.context, batch.mask))
+            seen = batch.with_x(self._pulled_back(batch.x, batch.context, batch.mask))
         output: Tensor = critic(critic.inputs(self._view(seen)), batch.context)
         # To a critic of latent space, noise is what is true, and generated events are made of noise.
         return -output if critic.config.latent else output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.features.batch import FeatureBatch
-from hepgan.models.base import Model, Phase, in_chunks
+from hepgan.models.base import in_chunks
 from hepgan.models.circles import Circles
 from hepgan.models.config import FlowMatchingConfig, OptimiserConfig
+from hepgan.models.density import DensityModel
+from hepgan.models.view import Decode, TensorObservable
 from hepgan.networks import FourierTime, build_network
 from hepgan.objectives import Term
 
@@ -27,7 +29,7 @@ _FINER = 4
 _Rate = Callable[[Tensor, Tensor], Tensor]
 
 
-class FlowMatching(Model):
+class FlowMatching(DensityModel):
     """A velocity field v(x, t) that carries noise at t = 0 to events at t = 1.
 
     It is the mean of x1 - x0 over all straight paths x = (1 - t) x0 + t x1 through x at t, so its
@@ -44,15 +46,28 @@ class FlowMatching(Model):
         config: The recipe's choice.
         size: Number of features D.
         context_size: Columns of the context C.
+        decode: Events of features.
+        observables: The observables that critics and penalties name.
         periodic: Numbers of the features that are angles in (-pi, pi].
+
+    Raises:
+        RecipeError: If a critic or a penalty names an observable that isn't there.
     """
 
+    config: FlowMatchingConfig
+    maker: ClassVar[str] = "velocity"
     default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig(kind="adam", lr=2e-3)
     default_ema: ClassVar[float] = 0.999
-    has_likelihood: ClassVar[bool] = True
 
     def __init__(
-        self, config: FlowMatchingConfig, *, size: int, context_size: int, periodic: Sequence[int] = ()
+        self,
+        config: FlowMatchingConfig,
+        *,
+        size: int,
+        context_size: int,
+        decode: Decode,
+        observables: Mapping[str, TensorObservable],
+        periodic: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.config = config
@@ -64,14 +79,9 @@ class FlowMatching(Model):
             config.network, self.circles.inputs, size, context=context_size, time=self.time.size
         )
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """One phase, of all parameters."""
-        return (Phase("velocity", tuple(self.parameters()), optimiser=self.config.optimiser),)
+        self._guide(config, size=size, decode=decode, observables=observables)
 
-    def loss(
-        self, phase: str, batch: FeatureBatch, generator: torch.Generator, share: float = 0.0
-    ) -> list[Term]:
+    def _likelihood_terms(self, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
         """The squared error of the velocity, of the features that exist.
 
         The sum over a batch is divided by its number of events and not by its sum of weights, which
@@ -106,14 +116,7 @@ class FlowMatching(Model):
             mask: True where a feature exists (N, D); None if all do. The noise of others is 0.
             steps: Steps of a path; four times those of sampling if None.
         """
-
-        def start(x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-            hidden = None if mask is None else ~mask
-            x = x.clone() if hidden is None else x.masked_fill(hidden, 0.0)
-            x = self._followed(self._rate(context, hidden), x, self._back(x, steps))
-            return self.circles.noise(x)
-
-        return in_chunks(start, x, context, mask, _CHUNK)
+        return in_chunks(partial(self._starts, steps=steps), x, context, mask, _CHUNK)
 
     @torch.no_grad()
     def log_prob(
@@ -154,9 +157,21 @@ class FlowMatching(Model):
         end = self._followed(with_divergence, state, self._back(x, steps))
         return self.circles.log_density(end[:, :size], mask) + end[:, size]
 
+    def _pulled_back(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        return self._starts(x, context, mask, self.config.steps)
+
+    def _starts(self, x: Tensor, context: Tensor, mask: Tensor | None, steps: int | None) -> Tensor:
+        hidden = None if mask is None else ~mask
+        x = x.clone() if hidden is None else x.masked_fill(hidden, 0.0)
+        x = self._followed(self._rate(context, hidden), x, self._back(x, steps))
+        return self.circles.noise(x)
+
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The velocity."""
         return (self.velocity,)
+
+    def _makers(self) -> tuple[nn.Parameter, ...]:
+        return tuple(self.velocity.parameters())
 
     def _paths(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         hidden = None if mask is None else ~mask

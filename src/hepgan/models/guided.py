@@ -180,6 +180,10 @@ class GuidedModel(Model):
         """What a critic is to take for true, and what for generated."""
         return scene.real, scene.fake
 
+    def _pulled_back(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """The noise (N, noise_size) of features (N, D), differentiable in the maker's parameters."""
+        return self.latent(x, context, mask)
+
     def _guiding_terms(self, scene: Scene, share: float, *, everything: bool = False) -> list[Term]:
         """The terms of critics and penalties."""
         terms = []
@@ -284,7 +288,8 @@ class Scene:
         if self._given is not None:
             return self._noise()
         batch = self.real.batch
-        return self._model._view(batch.with_x(self._model.latent(batch.x, batch.context, batch.mask)))
+        noise = self._model._pulled_back(batch.x, batch.context, batch.mask)
+        return self._model._view(batch.with_x(noise))
 
     def _noise(self) -> View:
         batch = self.real.batch
