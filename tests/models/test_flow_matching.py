@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
+from hepgan.features.batch import FeatureBatch
 from hepgan.models import FlowMatchingConfig, build_model
+from hepgan.models.circles import Circles
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import total
 
@@ -115,3 +121,185 @@ def test_gradients_reach_every_parameter(feature_batch):
     total(model.loss(phase.name, batch, torch.Generator().manual_seed(1))).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in phase.parameters)
     assert {id(p) for p in phase.parameters} == {id(p) for p in model.parameters()}
+
+
+def solved(size=1, periodic=(), seed=1, **settings):
+    """An untrained model in double precision, whose velocity is far from 0."""
+    torch.manual_seed(seed)
+    config = FlowMatchingConfig(**{"network": MLPConfig(widths=(16, 16)), **settings})
+    model = build_model(
+        config, size=size, context_size=0, decode=lambda f: f, observables={}, periodic=periodic
+    )
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(2.0)
+    return model.double()
+
+
+def density(model, *axes, steps=64):
+    """The density on a grid, and its integral."""
+    points = torch.cartesian_prod(*axes).reshape(-1, len(axes))
+    p = model.log_prob(points, torch.zeros(len(points), 0), None, steps=steps).exp()
+    cell = math.prod(float(a[1] - a[0]) for a in axes)
+    return p, float(p.sum()) * cell
+
+
+LINE = torch.linspace(-14, 14, 1401, dtype=torch.float64)
+COARSE = torch.linspace(-12, 12, 161, dtype=torch.float64)
+CIRCLE = -math.pi + 2 * math.pi / 160 * torch.arange(160, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("solver", ["euler", "midpoint", "heun"])
+@pytest.mark.parametrize(("std", "shift"), [(0.3, 0.0), (2.0, 0.0)])
+def test_the_likelihood_of_a_normal_distribution_is_its_density(solver, std, shift):
+    model = exact_velocity(build(size=2, solver=solver), std=std).double()
+    x = std * torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + shift
+    expected = torch.distributions.Normal(0.0, std).log_prob(x).sum(1)
+    found = model.log_prob(x, torch.zeros(50, 0), None, steps=400)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.2 if solver == "euler" else 1e-3)
+    assert not found.requires_grad
+
+
+@pytest.mark.parametrize("periodic", [(), (0,)])
+def test_the_density_integrates_to_one_in_one_dimension(periodic):
+    model = solved(periodic=periodic)
+    p, integral = density(model, CIRCLE if periodic else LINE)
+    assert integral == pytest.approx(1.0, abs=2e-4)
+    assert float(p.std() / p.mean()) > 0.05  # not just the noise's
+
+
+@pytest.mark.parametrize("periodic", [(), (1,), (0, 1)])
+def test_the_density_integrates_to_one_in_two_dimensions(periodic):
+    axes = [CIRCLE if i in periodic else COARSE for i in range(2)]
+    _, integral = density(solved(size=2, periodic=periodic), *axes, steps=24)
+    assert integral == pytest.approx(1.0, abs=1e-3)
+
+
+def test_densities_are_continuous_across_the_cut():
+    model = solved(size=2, periodic=(0,))
+    x = torch.tensor([[math.pi - 1e-9, 0.3], [-math.pi + 1e-9, 0.3]], dtype=torch.float64)
+    p = model.log_prob(x, torch.zeros(2, 0), None)
+    torch.testing.assert_close(p[0], p[1], rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("periodic", [(), (1,)])
+@pytest.mark.parametrize("solver", ["euler", "midpoint", "heun"])
+def test_the_latent_is_the_noise_that_features_were_made_of(solver, periodic):
+    model = solved(size=3, periodic=periodic, solver=solver, steps=500)
+    noise = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    mask = torch.ones(20, 3, dtype=torch.bool)
+    mask[::2, 2] = False
+    with torch.no_grad():
+        x = model.sample(noise, torch.zeros(20, 0), mask)
+    found = model.latent(x, torch.zeros(20, 0), mask, steps=500)
+    torch.testing.assert_close(found, noise * mask, rtol=0, atol=0.1 if solver == "euler" else 1e-3)
+
+
+def test_sampled_density_is_the_likelihood():
+    model = solved(size=1, periodic=(0,), steps=32)
+    n = 100_000
+    noise = torch.randn(n, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        x = model.sample(noise, torch.zeros(n, 0), None)
+    edges = torch.linspace(-math.pi, math.pi, 17, dtype=torch.float64)
+    counts = torch.histogram(x[:, 0], edges).hist
+    p, _ = density(model, CIRCLE)
+    expected = n * p.reshape(16, 10).mean(1) * (2 * math.pi / 16)
+    # The grid's bins begin at their points; the density is smooth enough for that.
+    assert float(((counts - expected) ** 2 / expected).mean()) < 3
+
+
+def test_masked_features_do_not_count():
+    model = solved(size=3, periodic=(2,))
+    x = torch.randn(6, 3, dtype=torch.float64)
+    mask = torch.tensor([True, False, True]).expand(6, 3)
+    other = x.clone()
+    other[:, 1] = 7.0
+    c = torch.zeros(6, 0)
+    torch.testing.assert_close(model.log_prob(x, c, mask), model.log_prob(other, c, mask), rtol=0, atol=0)
+    none = torch.zeros(6, 3, dtype=torch.bool)
+    assert bool((model.log_prob(x, c, none) == 0).all())
+    line = torch.zeros(len(LINE), 3, dtype=torch.float64)
+    line[:, 0] = LINE
+    p = model.log_prob(
+        line, torch.zeros(len(LINE), 0), torch.tensor([[True, False, False]]).expand(len(LINE), 3)
+    )
+    assert float(p.exp().sum() * (LINE[1] - LINE[0])) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_single_precision_and_contexts_are_taken():
+    model = build(context=2)
+    x, context = torch.randn(1500, 3), torch.randn(1500, 2)
+    p = model.log_prob(x, context, None)
+    assert p.dtype == torch.float32
+    assert p.shape == (1500,)
+    exact = model.double().log_prob(x.double(), context.double(), None)
+    torch.testing.assert_close(p.double(), exact, rtol=1e-3, atol=1e-3)
+    assert float((model.log_prob(x.double(), -context.double(), None) - exact).abs().max()) > 1e-3
+
+
+def trained(angles, periodic, steps=600):
+    torch.manual_seed(1)
+    config = FlowMatchingConfig(network=ResidualConfig(width=32, blocks=1))
+    model = build_model(config, size=1, context_size=0, decode=lambda f: f, observables={}, periodic=periodic)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
+    g = torch.Generator().manual_seed(2)
+    for _ in range(steps):
+        x = angles[torch.randint(len(angles), (512,), generator=g)][:, None]
+        batch = FeatureBatch(
+            x, None, torch.zeros(512, 0, dtype=torch.int64), *(torch.zeros(512, 0),) * 2, torch.ones(512)
+        )
+        optimiser.zero_grad()
+        total(model.loss("velocity", batch, g)).backward()
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        made = model.sample(torch.randn(20_000, 1, generator=g), torch.zeros(20_000, 0), None)[:, 0]
+    return made.numpy()
+
+
+def test_a_peak_across_the_cut_is_learned_better_on_the_circle():
+    rng = np.random.default_rng(1)
+    mixture = np.concatenate([rng.vonmises(np.pi, 4.0, 30_000), rng.vonmises(0.5, 8.0, 10_000)])
+    angles = torch.from_numpy(mixture).float()
+    on_circle, cut = trained(angles, (0,)), trained(angles, ())
+    assert np.abs(on_circle).max() <= np.float32(np.pi)
+    distances = [stats.ks_2samp(made, mixture).statistic for made in (on_circle, cut)]
+    assert distances[0] < 0.015
+    assert distances[0] < 0.6 * distances[1]
+
+
+def test_a_uniform_angle_stays_uniform():
+    model = build_model(
+        FlowMatchingConfig(network=SMALL),
+        size=1,
+        context_size=0,
+        decode=lambda f: f,
+        observables={},
+        periodic=[0],
+    )
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+        noise = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(1))
+        made = model.sample(noise, torch.zeros(20_000, 0), None)[:, 0].numpy()
+    assert stats.kstest(made, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 1e-3
+
+
+def test_paths_go_the_shorter_way_round(feature_batch):
+    circles = Circles(2, (1,))
+    way = circles.between(torch.tensor([[0.0, 3.0]]), torch.tensor([[5.0, -3.0]]))
+    torch.testing.assert_close(way, torch.tensor([[5.0, 2 * math.pi - 6.0]]))
+
+
+@pytest.mark.parametrize("periodic", [(2,), (0, 0), (-1,)])
+def test_angles_that_are_no_features_are_refused(periodic):
+    with pytest.raises(ValueError, match="periodic"):
+        Circles(2, periodic)
+
+
+def test_models_without_angles_have_the_parameters_they_always_had():
+    model = build(context=2)
+    assert {n.split(".")[0] for n in model.state_dict()} == {"velocity"}
+    assert model.velocity.enter.in_features == 3
