@@ -342,6 +342,8 @@ class _Table:
         self.before = torch.tensor(before, dtype=torch.int64, device=device)
         self._offsets, self._conditional = offsets[:, None], conditional
         self._layer = conditional.table()
+        possible = conditional.mask > IMPOSSIBLE / 2
+        self._only = torch.where(possible.sum(1) == 1, possible.int().argmax(1), -1)
         self._radix: Tensor | None = None
         self._cumulative: Tensor | None = None
 
@@ -362,10 +364,19 @@ class _Table:
 
     def draw(self, uniform: Tensor, before: Tensor, condition: Tensor) -> Tensor:
         """The block's state (N,) for uniform numbers (N,), given the states (P, N) before."""
-        if self._cumulative is None or self._radix is None:
-            rows = self._distribution(before, condition)
-        elif len(self._cumulative) == 1:
-            return torch.searchsorted(self._cumulative[0], uniform, right=True)
-        else:
-            rows = self._cumulative[(before * self._radix).sum(0)]
-        return torch.searchsorted(rows, uniform[:, None], right=True)[:, 0]
+        if self._cumulative is not None and self._radix is not None:
+            if len(self._cumulative) == 1:
+                return torch.searchsorted(self._cumulative[0], uniform, right=True)
+            return _inverted(self._cumulative[(before * self._radix).sum(0)], uniform)
+        # Where a count leaves one choice, as for the fifth jet of most events, no network is needed.
+        state = torch.full_like(uniform, -1, dtype=torch.int64)
+        for rows in before + self._offsets:
+            state = torch.maximum(state, self._only[rows])
+        free = (state < 0).nonzero()[:, 0]
+        rows = self._distribution(before[:, free], condition[free])
+        return state.index_copy(0, free, _inverted(rows, uniform[free]))
+
+
+def _inverted(cumulative: Tensor, uniform: Tensor) -> Tensor:
+    """The states (N,) at which distribution functions (N, S) pass uniform numbers (N,)."""
+    return torch.searchsorted(cumulative, uniform[:, None], right=True)[:, 0]

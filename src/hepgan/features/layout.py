@@ -40,6 +40,7 @@ class Column:
         high: A value that it never exceeds.
         gate: When it exists; None if always.
         scale: Size of the numbers that it was computed from, which sets what is rounding.
+        rounded: Whether it is an integer with noise, which decoding rounds.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Column:
     high: float | None = None
     gate: Gate | None = None
     scale: float = 0.0
+    rounded: bool = False
 
 
 @dataclass(frozen=True)

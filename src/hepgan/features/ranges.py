@@ -10,6 +10,7 @@ from torch import Tensor
 from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import Objects
 from hepgan.features.config import End
+from hepgan.features.refusal import Refusal
 from hepgan.observables.evaluate import evaluate
 from hepgan.observables.language import CONSTANTS, parse
 
@@ -52,41 +53,57 @@ class Range:
         """Whether there are two ends, so that numbers become shares."""
         return self.low is not None and self.high is not None
 
-    def forward(self, values: Tensor, known: Mapping[str, Tensor], present: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        values: Tensor,
+        known: Mapping[str, Tensor],
+        present: Tensor | None,
+        refuse: Refusal | None = None,
+    ) -> Tensor:
         """Shares or distances of numbers, 0 or more.
 
         Args:
             values: (N, M) numbers.
             known: (N,) or (N, M) numbers that the ends depend on, by name.
             present: (N, M) where there is a number; None if everywhere.
+            refuse: What becomes of events with a number outside; an error by default.
 
         Raises:
             InputError: If a number is outside its range by more than 0.1%.
         """
+        refuse = Refusal() if refuse is None else refuse
         low, high = (self._end(end, known, values) for end in (self.low, self.high))
         if low is not None and high is not None:
             width = (high - low).clamp(min=0.0)
             share = (values - low) / torch.where(width > 0, width, 1.0)
-            self._check(torch.maximum(-share, share - 1), values, low, high, present)
+            self._check(torch.maximum(-share, share - 1), values, (low, high), present, refuse)
             return share.clamp(0.0, 1.0)
         edge, distance = (low, values - low) if low is not None else (high, high - values)  # type: ignore[operator]
         size = torch.maximum(edge.abs(), values.abs()).clamp(min=1e-300)  # type: ignore[union-attr]
-        self._check(-distance / size, values, low, high, present)
+        self._check(-distance / size, values, (low, high), present, refuse)
         return distance.clamp(min=0.0)
 
     def _check(
-        self, excess: Tensor, values: Tensor, low: Tensor | None, high: Tensor | None, present: Tensor | None
+        self,
+        excess: Tensor,
+        values: Tensor,
+        ends: tuple[Tensor | None, Tensor | None],
+        present: Tensor | None,
+        refuse: Refusal,
     ) -> None:
         outside = ~(excess <= SLACK)
         outside = outside if present is None else outside & present
-        if bool(outside.any()):
-            event, slot = (int(i) for i in outside.nonzero()[0])
-            ends = ["none" if e is None else f"{float(e[event, slot]):g}" for e in (low, high)]
+
+        def error(event: int) -> InputError:
+            slot = int(outside[event].nonzero()[0])
+            low, high = ("none" if e is None else f"{float(e[event, slot]):g}" for e in ends)
             msg = (
-                f"{self.name} is {float(values[event, slot]):g}, outside its range {ends[0]} ... {ends[1]} "
+                f"{self.name} is {float(values[event, slot]):g}, outside its range {low} ... {high} "
                 f"({int(outside.any(1).sum())} of {len(values)} events)"
             )
-            raise InputError(msg, entry=event)
+            return InputError(msg, entry=event)
+
+        refuse(outside.any(1), error)
 
     def inverse(self, columns: Tensor, known: Mapping[str, Tensor]) -> Tensor:
         """The numbers (N, M) of shares or distances, which may be anything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -19,6 +20,7 @@ from hepgan.features.config import FeaturesConfig, TransformSpec
 from hepgan.features.context import Conditions, ContextEncoder
 from hepgan.features.layout import Column, Layout, count_name
 from hepgan.features.plan import check_references, plan
+from hepgan.features.refusal import Refusal
 from hepgan.features.standard import StandardColumns
 from hepgan.features.survey import survey
 from hepgan.features.view import Builder, View, azimuth_of
@@ -108,8 +110,10 @@ class Representation(nn.Module):
             msg = f"{number} of {len(events)} events are outside the recipe's features.bounds"
             raise InputError(msg, entry=entry)
 
-    def _view(self, events: EventBatch, layout: Layout, blocks: Sequence[Block]) -> View:
-        view = View(events, layout, self._reference(events))
+    def _view(
+        self, events: EventBatch, layout: Layout, blocks: Sequence[Block], refuse: Refusal | None = None
+    ) -> View:
+        view = View(events, layout, self._reference(events), refuse=refuse)
         for block in blocks:
             view = block.arranged(view)
         return view
@@ -236,11 +240,30 @@ class Representation(nn.Module):
             InputError: If a category did not occur in the training events, or a number is outside what its
                 transform can take.
         """
-        raw, discrete = self._raw(self._view(events, self.layout, self._parts))
+        return self._encoded(events, Refusal(), self._weight(events))
+
+    @torch.no_grad()
+    def encode_possible(self, events: EventBatch) -> tuple[FeatureBatch, Tensor]:
+        """Events as features, all of weight 1, and which (N,) of them ``decode`` could make.
+
+        Those that are outside the bounds or the domain of a transform, or in which a class occurs that did
+        not occur in the training events, have features without meaning.
+
+        Raises:
+            InputError: If a condition is not usable.
+        """
+        refuse = Refusal(len(events), events.device)
+        weight = torch.ones(len(events), dtype=torch.float64, device=events.device)
+        features = self._encoded(events, refuse, weight)
+        refused: Tensor = refuse.events  # type: ignore[assignment]
+        return features, self.valid(events) & ~refused
+
+    def _encoded(self, events: EventBatch, refuse: Refusal, weight: Tensor) -> FeatureBatch:
+        raw, discrete = self._raw(self._view(events, self.layout, self._parts, refuse))
         condition = self.encode_condition({n: events.scalars[n] for n in self.conditions}, len(events))
         context, mask = self.context(discrete, condition.to(raw.device))
-        x = self._standard(raw, mask)
-        return FeatureBatch(x, mask, discrete, condition.to(raw.device), context, self._weight(events))
+        x = self._standard(raw, mask, refuse)
+        return FeatureBatch(x, mask, discrete, condition.to(raw.device), context, weight)
 
     def _raw(self, view: View) -> tuple[Tensor, Tensor]:
         """Columns (N, R) before their transforms, and classes (N, K)."""
@@ -251,17 +274,19 @@ class Representation(nn.Module):
             low, high = self.layout.counts[name]
             count = view.count(name)
             wrong = (count < low) | (count > high)
-            if bool(wrong.any()):
-                event = int(wrong.nonzero()[0])
-                msg = f"{int(count[event])} {name}, but {low} to {high} in the events that were learned from"
-                raise InputError(msg, branch=self.layout.collection(name).counter, entry=event)
+            view.refuse(wrong, partial(self._miscounted, name, count))
             if number is not None:
-                classes.append((count - low).unsqueeze(1))
+                classes.append((count.clamp(low, high) - low).unsqueeze(1))
         for block in self._parts:
             columns, own = block.encode(view)
             raw.append(columns)
             classes.append(own)
         return torch.cat(raw, 1), torch.cat(classes, 1)
+
+    def _miscounted(self, name: str, count: Tensor, event: int) -> InputError:
+        low, high = self.layout.counts[name]
+        msg = f"{int(count[event])} {name}, but {low} to {high} in the events that were learned from"
+        return InputError(msg, branch=self.layout.collection(name).counter, entry=event)
 
     def _gated(self, discrete: Tensor, gates: Tensor) -> Tensor | None:
         if not len(self.variables):

@@ -15,6 +15,7 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.features.config import TransformSpec
 from hepgan.features.layout import Column
 from hepgan.features.precise import PreciseModule
+from hepgan.features.refusal import Refusal
 from hepgan.features.transforms import PCA, Angle, Chain, Columns, QuantileNormal, Standardise, Transform
 from hepgan.features.transforms import transform_from_config as make_transform
 
@@ -125,7 +126,7 @@ class StandardColumns(PreciseModule):
     def _limited(x: Tensor, limits: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(x, limits[0]), limits[1])
 
-    def forward(self, raw: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, raw: Tensor, mask: Tensor | None, refuse: Refusal | None = None) -> Tensor:
         """Features (N, D) of columns (N, R), 0 where they don't exist in ``mask`` (N, D).
 
         Raises:
@@ -138,12 +139,21 @@ class StandardColumns(PreciseModule):
         x = torch.where(torch.isinf(x), x.clamp(-FAR, FAR), x)
         x = x if mask is None else torch.where(mask, x, 0.0)
         bad = torch.isnan(x)
-        if bool(bad.any()):
-            event, column = (int(i) for i in bad.nonzero()[0])
+
+        def error(event: int) -> InputError:
+            column = int(bad[event].nonzero()[0])
             value = float(raw[event, self.kept[column]])
             msg = f"{self.names[column]} is {value:g}, which its transform cannot take"
-            raise InputError(msg, entry=event)
-        return x
+            return InputError(msg, entry=event)
+
+        (Refusal() if refuse is None else refuse)(bad.any(1), error)
+        return torch.where(bad, 0.0, x)
+
+    def log_abs_det(self, x: Tensor) -> Tensor:
+        """Log |d feature / d column| (N, D) at features (N, D), whose sum is the log-determinant."""
+        if self.transform is None:
+            return x
+        return self.transform.log_abs_det(self.transform.inverse(x))
 
     def inverse(self, x: Tensor) -> Tensor:
         """Columns (N, R) of features (N, D), in float64."""

@@ -12,6 +12,7 @@ from hepgan.events.schema import coordinates
 from hepgan.features.config import Reference
 from hepgan.features.kinematics import Kinematics
 from hepgan.features.layout import MOMENTUM, Layout, Mass
+from hepgan.features.refusal import Refusal
 
 __all__ = ["Builder", "View", "azimuth_of", "raw_kinematics"]
 
@@ -66,6 +67,7 @@ class View:
         layout: What is known of them.
         angle: The reference azimuth (N,), or None.
         trees: Of collections whose objects are the leaves of a tree, the sizes of the nodes' first children.
+        refuse: What becomes of events that cannot be; an error by default.
     """
 
     def __init__(
@@ -74,9 +76,11 @@ class View:
         layout: Layout,
         angle: Tensor | None = None,
         trees: Mapping[str, Tensor] | None = None,
+        refuse: Refusal | None = None,
     ) -> None:
         self.events, self.layout, self.angle = events, layout, angle
         self.trees = dict(trees or {})
+        self.refuse = Refusal() if refuse is None else refuse
         self._kinematics: dict[str, Kinematics] = {}
 
     def __len__(self) -> int:
@@ -89,7 +93,7 @@ class View:
 
     def with_events(self, events: EventBatch, trees: Mapping[str, Tensor]) -> View:
         """The same events with objects in another order, that of trees' leaves."""
-        return View(events, self.layout, self.angle, trees)
+        return View(events, self.layout, self.angle, trees, self.refuse)
 
     def mask(self, collection: str) -> Tensor | None:
         """Where there is an object (N, M); None if everywhere, or if absent objects count as zeros."""

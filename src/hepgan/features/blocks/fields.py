@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from hepgan.events.schema import Field, Kind
 from hepgan.features.blocks.base import Block, Variable
 from hepgan.features.config import Reference, TransformSpec
 from hepgan.features.layout import NEVER, Column, Gate, Layout
+from hepgan.features.refusal import Refusal
 from hepgan.features.view import Builder, View
 
 __all__ = ["MAX_CLASSES", "FieldsBlock"]
@@ -184,7 +186,7 @@ class FieldsBlock(Block):
         if mode in ("smear", "dequantise"):
             # The floor of the upper limit must still be the highest value.
             limits = (entry["low"], entry["high"] + 1 - 1e-6) if mode == "dequantise" else (None, None)
-            columns.append(Column(full, keys, limits[0], limits[1], gate))
+            columns.append(Column(full, keys, limits[0], limits[1], gate, rounded=True))
             return
         kinds = entry["tables"][j]
         if len(kinds) > 1:
@@ -222,7 +224,7 @@ class FieldsBlock(Block):
             mask = None if entry["collection"] is None else view.mask(entry["collection"])
             mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask[:, slots]
             if entry["mode"] == "classes":
-                classes.extend(self._classes(entry, values, mask))
+                classes.extend(self._classes(entry, values, mask, view.refuse))
                 continue
             if entry["mode"] == "continuous":
                 classes.extend(self._atoms(entry, values, mask))
@@ -231,7 +233,7 @@ class FieldsBlock(Block):
             columns.append(values)
         return torch.cat(columns, 1), torch.cat(classes, 1)
 
-    def _classes(self, entry: dict[str, Any], values: Tensor, mask: Tensor) -> list[Tensor]:
+    def _classes(self, entry: dict[str, Any], values: Tensor, mask: Tensor, refuse: Refusal) -> list[Tensor]:
         found = []
         for j, table in enumerate(entry["tables"]):
             known = torch.tensor(table, dtype=torch.float64, device=values.device)
@@ -241,15 +243,17 @@ class FieldsBlock(Block):
             right = torch.searchsorted(known, v).clamp(max=len(table) - 1)
             left = (right - 1).clamp(min=0)
             index = torch.where((v - known[left]).abs() < (known[right] - v).abs(), left, right)
-            wrong = present & (known[index] != v)
-            if not entry["ordinal"] and bool(wrong.any()):
-                event = int(wrong.nonzero()[0])
-                field = self._field(entry["collection"], entry["name"])
-                msg = f"{float(v[event]):g} did not occur in the events that were learned from"
-                raise InputError(msg, branch=field.branch, entry=event)
+            # A number that did not occur is like its neighbours, but no event that can be generated.
+            if not entry["ordinal"] or refuse.events is not None:
+                refuse(present & (known[index] != v), partial(self._unknown, entry, v))
             if len(table) > 1:
                 found.append(torch.where(present, index, -1).unsqueeze(1))
         return found
+
+    def _unknown(self, entry: dict[str, Any], values: Tensor, event: int) -> InputError:
+        field = self._field(entry["collection"], entry["name"])
+        msg = f"{float(values[event]):g} did not occur in the events that were learned from"
+        return InputError(msg, branch=field.branch, entry=event)
 
     def _atoms(self, entry: dict[str, Any], values: Tensor, mask: Tensor) -> list[Tensor]:
         atom = torch.zeros_like(values, dtype=torch.int64)

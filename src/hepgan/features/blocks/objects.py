@@ -223,7 +223,7 @@ class ObjectsBlock(Block):
                 known = {n: v.to(torch.float64) for n, v in view.events.scalars.items()}
                 known |= {c: k[c][:, slots] for c in self.coordinates}
                 present = None if mask is None else mask[:, slots]
-                values = self.ranges[coordinate].forward(values, known, present)
+                values = self.ranges[coordinate].forward(values, known, present, view.refuse)
             elif coordinate == "energy" and self.massive:
                 values = self._kinetic(values, k["mass"][:, slots])
             elif coordinate == self.order:

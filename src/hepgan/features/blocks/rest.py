@@ -13,6 +13,7 @@ from hepgan.features.blocks.base import Variable
 from hepgan.features.frames import direction, invariant_mass
 from hepgan.features.kinematics import safe_sqrt
 from hepgan.features.layout import Column, Gate, Mass
+from hepgan.features.refusal import Refusal
 
 __all__ = ["Rest", "RestMomentum"]
 
@@ -134,8 +135,8 @@ class Rest:
         exact = torch.full_like(total[:, 3], self.total)
         return torch.where(self.there(total), invariant_mass(total), exact)
 
-    def classes(self, total: Tensor) -> Tensor:
-        """The classes (N,) of the variable.
+    def classes(self, total: Tensor, refuse: Refusal) -> Tensor:
+        """The classes (N,) of the variable, of objects' totals (N, 4).
 
         Raises:
             InputError: If one did not occur in the events that were learned from.
@@ -143,13 +144,15 @@ class Rest:
         table, number = torch.tensor(self._classes, device=total.device), self._number(total)
         found = torch.searchsorted(table, number).clamp(max=len(table) - 1)
         unknown = table[found] != number
-        if bool(unknown.any()):
-            event = int(unknown.nonzero()[0])
+
+        def error(event: int) -> InputError:
             msg = (
                 f"{self.collection}: what is missing in the total ({self.total - float(total[event, 3]):g} "
                 "GeV) is of a kind that did not occur in the events that were learned from"
             )
-            raise InputError(msg, entry=event)
+            return InputError(msg, entry=event)
+
+        refuse(unknown, error)
         return found
 
     def _number(self, total: Tensor) -> Tensor:

@@ -106,14 +106,16 @@ class ScatteringBlock(Block):
         q2, y = 2 * lepton * k[against][:, 0], 1 - k[along][:, 0] / (2 * lepton)
         least = q2 / (4 * lepton * hadron)
         outside = (y < least - SLACK) | (least > 1 + SLACK)
-        if bool(outside.any()):
-            event = int(outside.nonzero()[0])
+
+        def error(event: int) -> InputError:
             msg = (
                 f"{self.collection} is outside phase space: Q2 = {float(q2[event]):g} GeV^2, "
                 f"y = {float(y[event]):g} ({int(outside.sum())} of {len(view)} events); "
                 "are the beams and the direction right?"
             )
-            raise InputError(msg, entry=event)
+            return InputError(msg, entry=event)
+
+        view.refuse(outside, error)
         x = (least / torch.maximum(y, least).clamp(min=1e-300)).clamp(max=1 - 1e-9)
         columns = torch.stack([q2, x, wrap(k["phi"][:, 0])], 1)
         return columns, torch.zeros(len(view), 0, dtype=torch.int64, device=view.device)

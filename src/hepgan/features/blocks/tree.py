@@ -17,6 +17,7 @@ from hepgan.features.config import TreeConfig
 from hepgan.features.frames import axes, boosted, direction, invariant_mass
 from hepgan.features.kinematics import Kinematics, safe_sqrt
 from hepgan.features.layout import Column, Gate, Layout
+from hepgan.features.refusal import Refusal
 from hepgan.features.tree_hints import label_hints, shape_hints
 from hepgan.features.trees import Tree, cluster, depth_first, grow
 from hepgan.features.view import Builder, View
@@ -187,9 +188,9 @@ class TreeBlock(Block):
         columns = self._outermost(total, kinetic[:, 0], known, tree)
         for k in range(self.nodes):
             columns += self._decay(k, known, kinetic, tree)
-        classes = [self._classes(k, tree) for k in range(self.nodes)]
+        classes = [self._classes(k, tree, view.refuse) for k in range(self.nodes)]
         if self.rest is not None:
-            classes.append(self.rest.classes(total))
+            classes.append(self.rest.classes(total, view.refuse))
         return torch.stack(columns, 1), torch.stack(classes, 1)
 
     def _outermost(self, total: Tensor, kinetic: Tensor, known: Tensor, tree: Tree) -> list[Tensor]:
@@ -199,19 +200,21 @@ class TreeBlock(Block):
         transverse = safe_sqrt(total[:, 3] ** 2 - total[:, 2] ** 2).clamp(min=_TINY)
         return [k["pt"], k["phi"], torch.asinh(total[:, 2] / transverse), kinetic]
 
-    def _classes(self, k: int, tree: Tree) -> Tensor:
+    def _classes(self, k: int, tree: Tree, refuse: Refusal) -> Tensor:
         table = torch.tensor(self._first[k], dtype=torch.int64, device=tree.first.device)
         first = tree.first[:, k].contiguous()
         found = torch.searchsorted(table, first).clamp(max=len(table) - 1)
         there = tree.size[:, k] > 1
         unknown = there & (table[found] != first)
-        if bool(unknown.any()):
-            event = int(unknown.nonzero()[0])
+
+        def error(event: int) -> InputError:
             msg = (
                 f"{self.collection}: {int(first[event])} objects in the first child of node {k} of the tree "
                 "did not occur in the events that were learned from"
             )
-            raise InputError(msg, entry=event)
+            return InputError(msg, entry=event)
+
+        refuse(unknown, error)
         return torch.where(there, found, -1)
 
     def _decay(self, k: int, known: Tensor, kinetic: Tensor, tree: Tree) -> list[Tensor]:

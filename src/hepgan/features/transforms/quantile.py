@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hepgan.errors import InputError
 from hepgan.features.transforms._knots import quantile_knots
 from hepgan.features.transforms.base import Transform
 
 __all__ = ["QuantileNormal"]
+
+_LANES = 64
+"""A multiple of how many numbers any CPU takes at once."""
 
 
 class QuantileNormal(Transform, kind="quantile"):
@@ -137,14 +140,24 @@ class QuantileNormal(Transform, kind="quantile"):
         (y0, y1), (x0, x1) = ((t.gather(1, left), t.gather(1, right)) for t in (self.y_knots, self.x_knots))
         x = torch.addcmul(x0, y - y0, (x1 - x0) / (y1 - y0))
         first_y, last_y = self.y_knots[:, :1], self.y_knots.gather(1, last)
-        below, above = y < first_y, y > last_y
+        outside = ((y < first_y) | (y > last_y)).flatten().nonzero()[:, 0]
+        if len(outside):
+            x = x.flatten().index_put((outside,), self._beyond(y, outside)).view_as(x)
         low, high = self.bounds.unsqueeze(2)
-        if bool((below | above).any()):
-            first_x, last_x = self.x_knots[:, :1], self.x_knots.gather(1, last)
-            under = first_x - _tail_distance(first_y - y, self.tails[0].unsqueeze(1), first_x - low)
-            over = last_x + _tail_distance(y - last_y, self.tails[1].unsqueeze(1), high - last_x)
-            x = torch.where(below, under, torch.where(above, over, x))
         return torch.minimum(torch.maximum(x, low), high).T
+
+    def _beyond(self, y: Tensor, places: Tensor) -> Tensor:
+        """The quantiles of some of the scores y (D, N), at flat places (n,), in the tails."""
+        # The last few numbers of a tensor are rounded differently, so they are padding.
+        padded = nn.functional.pad(places, (0, -len(places) % _LANES), value=int(places[0]))
+        column = torch.div(padded, y.shape[1], rounding_mode="floor")
+        score, last = y.flatten()[padded], self.last[column]
+        first_y, last_y = self.y_knots[column, 0], self.y_knots[column, last]
+        first_x, last_x = self.x_knots[column, 0], self.x_knots[column, last]
+        low, high = self.bounds[:, column]
+        under = first_x - _tail_distance(first_y - score, self.tails[0, column], first_x - low)
+        over = last_x + _tail_distance(score - last_y, self.tails[1, column], high - last_x)
+        return torch.where(score < first_y, under, over)[: len(places)]
 
     def log_abs_det(self, x: Tensor) -> Tensor:
         """Log of the slope; at a knot, that of the segment below it."""
