@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from hepgan._learned import Learned
@@ -39,7 +39,7 @@ def describe(
             f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, "
             f"{summary['status']}"
         )
-        lines += [f"term        {line}" for line in _terms(summary.get("diagnostics", {}))]
+        lines += [f"term        {line}" for line in _terms(summary.get("diagnostics", {}), recipe.model.own)]
         lines.append(f"data hash   {summary['data_hash']}")
     found = ", ".join(f"{package} {number}" for package, number in versions.items())
     lines.append(f"written by  {found}")
@@ -58,15 +58,18 @@ def outcome(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _terms(diagnostics: Mapping[str, float]) -> Iterator[str]:
-    """The last diagnosis of a training, one line for each term of the generator's loss."""
+def _terms(diagnostics: Mapping[str, float], own: Container[str]) -> Iterator[str]:
+    """The last diagnosis of a training, one line for each term of the loss of what makes events."""
     for name in diagnostics:
         if name.endswith("/value"):
             term = name.removesuffix("/value")
             value, floor, gradient = (
                 diagnostics[f"{term}/{part}"] for part in ("value", "floor", "gradient")
             )
-            yield f"{term} {value:.3g} (between true events {floor:.3g}), gradient {gradient:.3g}"
+            other = "of generated events" if term in own else "between true events"
+            line = f"{term} {value:.3g} ({other} {floor:.3g}), gradient {gradient:.3g}"
+            agreement = diagnostics.get(f"{term}/agreement")
+            yield line if agreement is None else f"{line}, agreement {agreement:+.2f}"
 
 
 def _contents(schema: EventSchema) -> Iterator[str]:

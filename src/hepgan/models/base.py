@@ -129,7 +129,8 @@ class Model(nn.Module, ABC):
 
         Returns:
             Of each term ``name/value``, ``name/floor`` (the value with real events in place of generated
-            ones) and ``name/gradient`` (the norm of the gradient of the term with its weight).
+            ones, or the other way round) and ``name/gradient`` (the norm of the gradient of the term with
+            its weight).
         """
         return {}
 

@@ -68,9 +68,10 @@ class History:
         losses: For each step: every term (``phase/term``, without its weight), ``phase/total`` (with all
             weights), ``phase/gradient`` (its norm), ``lr`` (as a share of the highest).
         metrics: For each evaluation: the metrics.
-        diagnostics: For each diagnosis, of each of the generator's terms: ``term/value`` and
-            ``term/floor`` (between two batches of real events), without its weight, and
-            ``term/gradient`` (the norm of the gradient in the generator's parameters), with its weight.
+        diagnostics: For each diagnosis, of each term of what makes events: ``term/value`` and
+            ``term/floor`` (between two batches of real events; of a likelihood, for generated events),
+            without its weight, and ``term/gradient`` (the norm of the gradient), with its weight; in a
+            likelihood model ``term/agreement``, the cosine between this gradient and the sum of the others.
         status: ``running``, ``finished`` (all steps), ``time`` (out of time), ``patience`` (no better
             model for long) or ``interrupted`` (by the user).
         best_step: The step of the model that was kept; None if it is the last.

@@ -19,17 +19,29 @@ def plot_history(history: History) -> Figure:
     """Losses, gradient norms, metrics and diagnostics against the step.
 
     Losses are means over 1/200 of the training, so that their noise doesn't hide them. Of diagnostics,
-    values are solid, floors dotted.
+    values are solid, floors dotted. Where terms of a likelihood model have an agreement with each other, that
+    has a panel, too.
     """
     from matplotlib.figure import Figure
 
     metrics = [n for n in history.metrics.names if n != "step"]
     terms = history.terms
-    panels = 2 + bool(metrics) + 2 * bool(terms)
+    shared = [t for t in terms if f"{t}/agreement" in history.diagnostics.names]
+    panels = 2 + bool(metrics) + 2 * bool(terms) + bool(shared)
     figure = Figure(figsize=(8.0, 1.5 + 2.5 * panels), layout="constrained")
     axes = figure.subplots(panels, 1, sharex=True)
     if terms:
-        _diagnostics(history, terms, *axes[-2:])
+        first = 2 + bool(metrics)
+        _diagnostics(history, terms, *axes[first : first + 2])
+    for term in shared:
+        # Of single batches it is mostly noise.
+        table = history.diagnostics
+        width = max(1, len(table) // 20)
+        agreement = _averaged(table[f"{term}/agreement"], width)
+        axes[-1].plot(_averaged(table["step"], width), agreement, label=term, lw=1)
+    if shared:
+        axes[-1].axhline(0.0, color="black", ls=":", lw=1)
+        axes[-1].set_ylabel("agreement of gradients")
     width = max(1, len(history.losses) // 200)
     step = _averaged(history.losses["step"], width) if len(history.losses) else np.empty(0)
     losses = [n for n in history.losses.names if n not in ("step", "lr")]
