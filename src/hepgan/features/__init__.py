@@ -5,6 +5,7 @@ from __future__ import annotations
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.config import DecayConfig, FeaturesConfig, FieldsConfig, ObjectsConfig
 from hepgan.features.discrete import DiscreteModel, DiscreteVariable
+from hepgan.features.measure import Measure, Volume
 from hepgan.features.mirror import mirrored
 from hepgan.features.representation import Representation
 
@@ -15,7 +16,9 @@ __all__ = [
     "FeatureBatch",
     "FeaturesConfig",
     "FieldsConfig",
+    "Measure",
     "ObjectsConfig",
     "Representation",
+    "Volume",
     "mirrored",
 ]

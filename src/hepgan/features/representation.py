@@ -217,6 +217,12 @@ class Representation(nn.Module):
         return self._standard.periodic
 
     @property
+    def rounded(self) -> tuple[int, ...]:
+        """The numbers of the features that are integers with noise, which ``decode`` rounds."""
+        columns = [c for b in self._parts for c in b.columns]
+        return tuple(i for i, k in enumerate(self._standard.kept.tolist()) if columns[k].rounded)
+
+    @property
     def condition_size(self) -> int:
         """The number of encoded conditions, Q."""
         return self._conditions.size
@@ -231,6 +237,10 @@ class Representation(nn.Module):
     def azimuth(self, events: EventBatch) -> Tensor | None:
         """The angle (N,) that ``encode`` turns events by, with which ``decode`` turns them back."""
         return self._reference(events)
+
+    def arranged(self, events: EventBatch) -> EventBatch:
+        """Events with objects in the order in which blocks read them."""
+        return self._view(events, self.layout, self._parts).events
 
     @torch.no_grad()
     def encode(self, events: EventBatch) -> FeatureBatch:
@@ -359,6 +369,11 @@ class Representation(nn.Module):
     def decode_condition(self, condition: Tensor) -> dict[str, Tensor]:
         """The conditions (N,) by name, from their encoded form (N, Q)."""
         return self._conditions.decode(condition)
+
+    def log_abs_det(self, features: FeatureBatch) -> Tensor:
+        """Log |d features / d columns| (N,) of the transforms, of those that exist; see ``columns``."""
+        each = self._standard.log_abs_det(features.x)
+        return (each if features.mask is None else torch.where(features.mask, each, 0.0)).sum(1)
 
     def columns(self, x: Tensor) -> Tensor:
         """Features (N, D) as they were before their transforms: momenta in GeV, angles in radians, ..."""
