@@ -1,0 +1,106 @@
+"""Physics of the Drell-Yan and W Z recipes: trains each, generates, and judges every bin on the test sample.
+
+    python benchmarks/bosons.py DATA [--recipes drell-yan wz] [--max-time 1800] [--events 1000000]
+        [--reweight] [--models FOLDER]
+
+DATA holds drell_yan_{train,test}.root and wz_{train,test}.root. Nothing is trained for a model that FOLDER
+holds already. A bin is good if |ratio - 1| <= 1% + 2 sigma, where the ratio is that of generated to test events
+and sigma has the statistical errors of the test, the training and the generated sample. Bins: 1 GeV of the
+resonances' masses around their peaks, 50 of pT and eta of each particle and of Delta R of each pair.
+
+With --reweight, generated events are judged a second time with weights of a classifier that sees the masses
+and all momenta. Prints a table in Markdown; the column "floor" is the training sample in place of the generated one.
+"""
+
+from __future__ import annotations
+
+import awkward as ak
+import numpy as np
+from physics import generated, options, print_table, trained
+
+import hepgan
+
+PEAKS = {"m_z": 91.2, "m_w": 80.4}
+JUDGED = ("m_z", "m_w", "pt_l", "pt_q", "eta_", "deltar_")
+
+
+def counts(observable, events) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of weights and of their squares in each bin."""
+    flat = observable.flat(events)
+    weight = np.ones(len(flat.values))
+    if "weight" in events.fields:
+        weight = ak.to_numpy(events.weight)[flat.index].astype(float)
+    edges = observable.axis().edges
+    values = np.asarray(flat.values, dtype=float)
+    return tuple(np.histogram(values, edges, weights=w)[0] for w in (weight, weight**2))
+
+
+def share_of_good_bins(observables, test, train, found) -> dict[str, float]:
+    """All bins, those of the peaks, and the largest deviation where truth is known to 1%."""
+    total = [float(np.sum(e.weight)) if "weight" in e.fields else len(e) for e in (test, train, found)]
+    good, peaks, worst, centre = [], [], 0.0, 0.0
+    for name, observable in observables.items():
+        if not name.startswith(JUDGED) or name.endswith("_tails"):
+            continue
+        (t, _), (r, _), (g, g2) = (counts(observable, e) for e in (test, train, found))
+        full = t > 0
+        t, r, g, g2 = t[full], r[full], g[full], g2[full]
+        ratio = (g / total[2]) / (t / total[0])
+        sigma = ratio * np.sqrt(1 / t + 1 / np.maximum(r, 1) + g2 / np.maximum(g, 1) ** 2)
+        fine = abs(ratio - 1) <= 0.01 + 2 * sigma
+        good += fine.tolist()
+        # Both true samples together know a bin best.
+        pooled = (g / total[2]) / ((t + r) / (total[0] + total[1]))
+        known = 1 / np.sqrt(t + r) < 0.01
+        worst = max(worst, float(abs(pooled - 1)[known].max()))
+        if name in PEAKS:
+            peaks += fine.tolist()
+            middle = observable.axis().centers[full]
+            centre = max(centre, float(abs(pooled - 1)[abs(middle - PEAKS[name]) < 2.5].max()))
+    return {"good": np.mean(good), "peaks": np.mean(peaks), "worst": worst, "centre": centre}
+
+
+def judge(observables, test, train, found) -> dict[str, str]:
+    """All figures, by name."""
+    share = share_of_good_bins(observables, test, train, found)
+    row = {
+        "good bins": f"{share['good']:.1%}",
+        "good bins of masses": f"{share['peaks']:.1%}",
+        "largest deviation of a bin known to 1%": f"{share['worst']:.1%}",
+        "largest deviation of a mass within 2.5 GeV of its peak": f"{share['centre']:.1%}",
+    }
+    particles = found[found.fields[[f in ("Lepton", "Particle") for f in found.fields].index(True)]]
+    momenta = ak.values_astype(particles[["px", "py"]], np.float64)
+    sums = [abs(ak.sum(momenta[c], axis=1)) / ak.sum(abs(momenta[c]), axis=1) for c in ("px", "py")]
+    row["largest |sum p| / sum |p| of px, py"] = f"{max(ak.max(s) for s in sums):.1e}"
+    return row
+
+
+def main() -> None:
+    """Runs it."""
+    parser = options(__doc__, ["drell-yan", "wz"], 1800.0)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    chosen = parser.parse_args()
+    columns: dict[str, dict[str, str]] = {}
+    for recipe in chosen.recipes:
+        stem = "wz" if recipe.startswith("wz") else "drell_yan"
+        train = hepgan.read_events(chosen.data / f"{stem}_train.root")
+        test = hepgan.read_events(chosen.data / f"{stem}_test.root")
+        generator = trained(recipe, train, chosen)
+        observables = generator.recipe.make_observables()
+        made, training, rate = generated(generator, chosen.events)
+        comparison = hepgan.compare(test, made, observables, train=train)
+        auc = comparison.metrics["classifier"]["auc"]
+        columns[recipe] = {
+            **training,
+            "classifier AUC": f"{auc['value']:.4f} (floor {auc['floor']:.4f})",
+            **judge(observables, test, train, made),
+            **rate,
+        }
+        columns[f"floor ({stem})"] = judge(observables, test, train, train)
+        print(recipe, columns[recipe], flush=True)
+    print_table(columns)
+
+
+if __name__ == "__main__":
+    main()
