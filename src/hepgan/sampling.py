@@ -222,9 +222,7 @@ class Sampler:
         azimuth: Tensor | None,
         rows: Tensor | None = None,
     ) -> EventBatch:
-        z = noise.gaussian(self.model.noise_size, attempt)
-        if rows is not None:
-            z = z[rows]
+        z = noise.gaussian(self.model.noise_size, attempt, rows)
         x = self.model.sample(z, features.context.to(z.dtype), features.mask)
         return self.representation.decode(features.with_x(x), azimuth)
 
@@ -322,8 +320,9 @@ class _Noise:
     def uniform(self, size: int, use: str) -> Tensor:
         return uniform(self._seed, self._block, size, stream=self.STREAMS.index(use)).to(self._device)
 
-    def gaussian(self, size: int, attempt: int) -> Tensor:
-        return gaussian(self._seed, self._block, size, stream=len(self.STREAMS) + attempt).to(self._device)
+    def gaussian(self, size: int, attempt: int, rows: Tensor | None = None) -> Tensor:
+        stream = len(self.STREAMS) + attempt
+        return gaussian(self._seed, self._block, size, stream=stream, rows=rows).to(self._device)
 
 
 def check_lengths(given: Mapping[str, Any] | None, n: int) -> None:

@@ -42,6 +42,14 @@ def test_numpys_philox_gives_the_published_words_of_philox4x64_10(counter, key, 
     assert philox.random_raw(4).tolist() == words
 
 
+@pytest.mark.parametrize("size", [1, 2, 33])
+def test_some_events_have_the_numbers_that_they_have_in_the_block(size):
+    whole = gaussian(3, 5, size, stream=2)
+    rows = torch.tensor([0, 7, BLOCK // 2, BLOCK - 1, 7])
+    assert torch.equal(gaussian(3, 5, size, stream=2, rows=rows), whole[rows])
+    assert gaussian(3, 5, 0, rows=rows).shape == (5, 0)
+
+
 def test_normal_numbers_are_normal():
     p_values = [
         stats.kstest(gaussian(seed, block, 8).numpy().ravel(), "norm").pvalue

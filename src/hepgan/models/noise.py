@@ -25,7 +25,7 @@ _GAUSSIAN, _UNIFORM = 0, 1
 _Floats = NDArray[np.float32]
 
 
-def gaussian(seed: int, block: int, size: int, *, stream: int = 0) -> Tensor:
+def gaussian(seed: int, block: int, size: int, *, stream: int = 0, rows: Tensor | None = None) -> Tensor:
     """Standard normal numbers of one block of events.
 
     Args:
@@ -33,22 +33,34 @@ def gaussian(seed: int, block: int, size: int, *, stream: int = 0) -> Tensor:
         block: The block's number, from 0.
         size: Numbers per event.
         stream: From 0 to 2^64 - 1; streams of one seed are independent.
+        rows: The events of the block that are wanted (n,); all if None.
 
     Returns:
-        (BLOCK, size), float32; |z| <= 6.7.
+        (BLOCK or n, size), float32; |z| <= 6.7.
 
     Raises:
         ValueError: If an argument is out of range.
     """
     if size == 0:
-        return torch.empty((BLOCK, 0))
+        return torch.empty((BLOCK if rows is None else len(rows), 0))
     words = _words(seed, stream, block, _GAUSSIAN, BLOCK * size // 2)
+    if rows is not None:
+        return _some(words, rows.cpu().numpy(), size)
     radius = _radius((words >> np.uint64(32)).astype(np.uint32))
     cosine, sine = _cosine_and_sine(words.astype(np.uint32))
     result = np.empty(BLOCK * size, dtype=np.float32)
     np.multiply(radius, cosine, out=result[: len(words)])
     np.multiply(radius, sine, out=result[len(words) :])
     return torch.from_numpy(result.reshape(BLOCK, size))
+
+
+def _some(words: NDArray[np.uint64], rows: NDArray[np.int64], size: int) -> Tensor:
+    """Rows of the normal numbers that a block's words make."""
+    half, word = np.divmod(rows[:, None] * size + np.arange(size), len(words))
+    chosen = words[word]
+    radius = _radius((chosen >> np.uint64(32)).astype(np.uint32))
+    cosine, sine = _cosine_and_sine(chosen.astype(np.uint32))
+    return torch.from_numpy(radius * np.where(half == 0, cosine, sine))
 
 
 def uniform(seed: int, block: int, size: int, *, stream: int = 0) -> Tensor:
