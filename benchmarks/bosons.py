@@ -1,15 +1,13 @@
 """Physics of the Drell-Yan and W Z recipes: trains each, generates, and judges every bin on the test sample.
 
-    python benchmarks/bosons.py DATA [--recipes drell-yan wz] [--max-time 1800] [--events 1000000]
-        [--reweight] [--models FOLDER]
+    python benchmarks/bosons.py DATA [--recipes drell-yan wz] [--max-time 1800] [--events 1000000] [--models FOLDER]
 
 DATA holds drell_yan_{train,test}.root and wz_{train,test}.root. Nothing is trained for a model that FOLDER
-holds already. A bin is good if |ratio - 1| <= 1% + 2 sigma, where the ratio is that of generated to test events
-and sigma has the statistical errors of the test, the training and the generated sample. Bins: 1 GeV of the
-resonances' masses around their peaks, 50 of pT and eta of each particle and of Delta R of each pair.
+holds already. A bin is good if |ratio - 1| <= 1% + 2 sigma, where the ratio is that of generated to test
+events and sigma has the statistical errors of the test, the training and the generated sample. Bins: 1 GeV
+of the resonances' masses around their peaks, 50 of pT and eta of each particle and of Delta R of each pair.
 
-With --reweight, generated events are judged a second time with weights of a classifier that sees the masses
-and all momenta. Prints a table in Markdown; the column "floor" is the training sample in place of the generated one.
+Prints a table in Markdown; the column "floor" is the training sample in place of the generated one.
 """
 
 from __future__ import annotations

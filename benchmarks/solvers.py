@@ -3,8 +3,8 @@
     python benchmarks/solvers.py MODEL TRAIN TEST [--events 100000] [--solvers euler midpoint heun]
         [--calls 2 4 8 16 32]
 
-The same trained MODEL generates with each solver and number of network calls, and is judged on TEST (the floor
-of the classifier is between TRAIN and TEST). Prints a table in Markdown.
+The same trained MODEL generates with each solver and number of network calls, and is judged on TEST (the
+floor of the classifier is between TRAIN and TEST). Prints a table in Markdown.
 """
 
 from __future__ import annotations
