@@ -17,7 +17,7 @@ from hepgan import _learned
 from hepgan._selection import evaluate
 from hepgan.errors import InputError, ModelFileError, OutputError, RecipeError, TrainingError
 from hepgan.events import read_events, schema_of, select, to_batch, write_events
-from hepgan.generator import EventGenerator
+from hepgan.generator import EventGenerator, _split
 from hepgan.observables import Observable
 from hepgan.training import Trainer
 
@@ -280,6 +280,8 @@ def test_without_named_metrics_all_observables_select(events):
     [
         ({"training__selection": {"metrics": ["ks:mass"]}}, "'ks:mass' is not a metric.*met, n_jet, jet"),
         ({"training__selection": {"metrics": ["auc:met"]}}, "'auc:met' is not a metric; write ks or wasser"),
+        ({"training__selection": {"metrics": ["ll"]}}, "'ll' is not a metric.*; or nll"),
+        ({"model": GAN, "training__selection": {"metrics": ["nll"]}}, "'nll' is not a metric; write ks or"),
         ({"training__selection": {}, "observables": {}}, "no metrics"),
         (
             {"training__selection": {"metrics": ["ks:met"]}, "training__validation_fraction": 0.0},
@@ -291,6 +293,22 @@ def test_impossible_selections_are_refused_before_any_work(events, changes, matc
     monkeypatch.setattr("hepgan.generator.Representation", None)
     with pytest.raises(RecipeError, match=match):
         small(**changes).fit(events, device="cpu")
+
+
+def test_a_training_can_be_judged_by_the_likelihood_of_events_that_were_kept_out(events):
+    generator = small(
+        events__select=["MET"],
+        observables={},
+        training__selection={"metrics": ["nll"]},
+        training__evaluate_every=15,
+        training__validation_fraction=0.3,
+    ).fit(events, seed=3, device="cpu")
+    (kept,) = [r for r in generator.history.metrics.rows() if r["step"] == generator.history.best_step]
+    held = _split(len(events), 0.3, 3)[1].numpy()
+    expected = -generator.log_prob(events[held], measure="columns")
+    features = generator.representation.encode_possible(to_batch(events[held], generator.schema))[0]
+    volume = generator.representation.log_abs_det(features).numpy()
+    assert kept["nll"] == pytest.approx(float(np.mean(expected + volume)), abs=1e-4)
 
 
 def test_metrics_are_those_of_scipy_and_survive_what_cannot_be_compared(events):

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hepgan._learned import Learned
 from hepgan.errors import RecipeError
 from hepgan.events import EventBatch
 from hepgan.objectives.distances import ks, wasserstein_scaled
 from hepgan.observables import Observable
 from hepgan.training import SelectionConfig
 
-__all__ = ["METRICS", "evaluate", "metric_names"]
+__all__ = ["METRICS", "NLL", "evaluate", "metric_names", "negative_log_likelihood"]
 
 Sample = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -26,10 +27,24 @@ METRICS: dict[str, tuple[Callable[..., float], float]] = {
 """What ``training.selection`` may ask for, as ``ks:m_mumu``, and the worst value of each."""
 
 
+NLL = "nll"
+"""The metric of models with a likelihood that needs no generated events."""
+
+
 def metric_names(
-    selection: SelectionConfig | None, observables: Mapping[str, Observable], recipe: str
+    selection: SelectionConfig | None,
+    observables: Mapping[str, Observable],
+    recipe: str,
+    *,
+    likelihood: bool = False,
 ) -> tuple[str, ...]:
     """The metrics that a recipe selects by: those that it names, or ``ks`` of every observable.
+
+    Args:
+        selection: What the recipe says.
+        observables: Its observables.
+        recipe: Its name.
+        likelihood: Whether its model has a likelihood.
 
     Raises:
         RecipeError: If one does not exist, or there is none.
@@ -42,10 +57,13 @@ def metric_names(
         raise RecipeError(msg, file=recipe)
     for metric in names:
         kind, _, name = metric.partition(":")
+        if metric == NLL and likelihood:
+            continue
         if kind not in METRICS or name not in observables:
+            there = ", ".join(observables) or "the observables (there are none)"
             msg = (
                 f"training.selection: {metric!r} is not a metric; write {' or '.join(METRICS)}, "
-                f"a colon, and one of {', '.join(observables) or 'the observables (there are none)'}"
+                f"a colon, and one of {there}" + (f"; or {NLL}" if likelihood else "")
             )
             raise RecipeError(msg, file=recipe)
     return names
@@ -59,10 +77,13 @@ def evaluate(
 ) -> dict[str, float]:
     """The metrics of generated events; the worst value where a model makes nothing to compare.
 
-    An observable that the reference events lack, or that has no positive sum of weights there, counts 0.
+    An observable that the reference events lack, or that has no positive sum of weights there, counts 0. The
+    likelihood is not among them.
     """
     values = {}
     for metric in names:
+        if metric == NLL:
+            continue
         kind, _, name = metric.partition(":")
         distance, worst = METRICS[kind]
         (a, weight_a), (b, weight_b) = (
@@ -76,6 +97,19 @@ def evaluate(
         else:
             values[metric] = distance(a, b, weight_a, weight_b)
     return values
+
+
+@torch.no_grad()
+def negative_log_likelihood(learned: Learned, reference: EventBatch) -> float:
+    """The mean of - log p of the continuous features of events, of those that the model can make."""
+    features, possible = learned.representation.encode_possible(reference.to(learned.device))
+    weight = torch.ones(len(reference)) if reference.weight is None else reference.weight
+    weight = weight.to(learned.device, torch.float64)[possible]
+    if not float(weight.sum()) > 0.0:
+        return 0.0
+    seen = features[possible].to(learned.device, torch.float32)
+    log_prob = learned.model.log_prob(seen.x, seen.context, seen.mask).double()
+    return float(-(weight * log_prob).sum() / weight.sum())
 
 
 def _sample(observable: Observable, events: EventBatch) -> Sample:

@@ -17,13 +17,13 @@ from hepgan._density import MeasureName, log_prob
 from hepgan._describe import describe
 from hepgan._learned import Learned, installed_versions
 from hepgan._outcome import data_hash, outcome
-from hepgan._selection import evaluate, metric_names
+from hepgan._selection import NLL, evaluate, metric_names, negative_log_likelihood
 from hepgan._threads import threads
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, schema_of, select, to_awkward, to_batch
 from hepgan.events import with_kinds as _with_kinds
 from hepgan.features import DiscreteModel, FeatureBatch, Representation, mirrored
-from hepgan.models import Model, build_model
+from hepgan.models import DensityConfig, Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
 from hepgan.sampling import Conditions, Sampler, check_lengths
@@ -105,7 +105,12 @@ class EventGenerator:
         observables = self.recipe.make_observables()
         for observable in observables.values():
             observable.check(schema)
-        metrics = metric_names(self.recipe.training.selection, observables, self.recipe.name)
+        metrics = metric_names(
+            self.recipe.training.selection,
+            observables,
+            self.recipe.name,
+            likelihood=isinstance(self.recipe.model, DensityConfig),
+        )
         batch = to_batch(events, schema)
         derived.check(batch)
         training, validation = _split(len(batch), self.recipe.training.validation_fraction, seed)
@@ -416,7 +421,8 @@ def _evaluation(
 
     def metrics(model: Model) -> dict[str, float]:
         generated = next(_sampler(learned, seed=0).iterate(len(reference), step=len(reference)))
-        return evaluate(names, observables, reference, generated)
+        found = evaluate(names, observables, reference, generated)
+        return found | ({NLL: negative_log_likelihood(learned, reference)} if NLL in names else {})
 
     return metrics
 
