@@ -1,6 +1,7 @@
 """Physics of the Drell-Yan and W Z recipes: trains each, generates, and judges every bin on the test sample.
 
-    python benchmarks/bosons.py DATA [--recipes drell-yan wz] [--max-time 1800] [--events 1000000] [--models FOLDER]
+    python benchmarks/bosons.py DATA [--recipes drell-yan wz] [--max-time 1800] [--events 1000000]
+        [--models FOLDER]
 
 DATA holds drell_yan_{train,test}.root and wz_{train,test}.root. Nothing is trained for a model that FOLDER
 holds already. A bin is good if |ratio - 1| <= 1% + 2 sigma, where the ratio is that of generated to test
@@ -49,8 +50,8 @@ def share_of_good_bins(observables, test, train, found) -> dict[str, float]:
         good += fine.tolist()
         # Both true samples together know a bin best.
         pooled = (g / total[2]) / ((t + r) / (total[0] + total[1]))
-        known = 1 / np.sqrt(t + r) < 0.01
-        worst = max(worst, float(abs(pooled - 1)[known].max()))
+        known = t + r > 10_000
+        worst = max(worst, float(abs(pooled - 1)[known].max(initial=0.0)))
         if name in PEAKS:
             peaks += fine.tolist()
             middle = observable.axis().centers[full]
