@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from hepgan.errors import InputError
 from hepgan.features.transforms import (
     PCA,
+    Angle,
     Arctanh,
     Chain,
     Columns,
@@ -42,6 +43,7 @@ CASES = {
     "logit given": (lambda: Logit(D, low=0.0, high=[1.1e4, 2e4, 3e4]), POSITIVE),
     "logit fitted": (lambda: Logit(D), REAL),
     "arctanh": (lambda: Arctanh(D), ANGLE),
+    "angle": (lambda: Angle(D), ANGLE),
     "periodic-angle": (lambda: PeriodicAngle(D), ANGLE),
     "periodic-angle unit": (lambda: PeriodicAngle(D, scaling="unit"), ANGLE),
     "signed-log": (lambda: SignedLog(D), REAL),

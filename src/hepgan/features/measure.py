@@ -18,8 +18,10 @@ from hepgan.features.view import presence
 
 __all__ = ["Measure", "Volume"]
 
-POINTS = 4
+POINTS = 6
 """Features drawn at random for each kind of event, to find out which coordinates are independent there."""
+
+SPREAD = 1.5
 
 DEPENDENT = 1e-9
 """Share of a gradient outside the span of others below which it is one of them."""
@@ -150,7 +152,8 @@ class Measure:
         """Which coordinates (P, M) are independent in events like these P."""
         number, size = features.x.shape
         generator = torch.Generator().manual_seed(0)
-        draws = torch.randn(POINTS, size, generator=generator, dtype=torch.float64).to(features.x.device)
+        draws = SPREAD * torch.randn(POINTS, size, generator=generator, dtype=torch.float64)
+        draws = draws.to(features.x.device)
         every = torch.arange(number, device=draws.device).repeat_interleave(POINTS)
         some = features[every]
         x = draws.repeat(number, 1)
