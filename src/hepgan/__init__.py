@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hepgan.distillation import distill
     from hepgan.errors import HepganError, InputError, ModelFileError, OutputError, RecipeError, TrainingError
     from hepgan.events import EventBatch, EventSchema, infer_schema, iterate_events, read_events, write_events
     from hepgan.generator import EventGenerator
@@ -38,6 +39,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "compare",
+    "distill",
     "infer_schema",
     "iterate_events",
     "load_recipe",
@@ -65,6 +67,7 @@ _HOME = {
     "RecipeError": "errors",
     "TrainingError": "errors",
     "compare": "validation",
+    "distill": "distillation",
     "infer_schema": "events",
     "iterate_events": "events",
     "load_recipe": "recipes",

@@ -165,15 +165,29 @@ class Sampler:
             TrainingError: If some events stay outside the recipe's bounds, however often they are drawn.
         """
         noise = _Noise(self.seed, number, self.device)
+        features = self._given(number, noise)
+        azimuth = None
+        if self.representation.has_azimuth:
+            azimuth = (2 * noise.uniform(1, "azimuth")[:, 0] - 1) * math.pi
+        events = self._events(features, noise, 0, azimuth)
+        if self.representation.restricted:
+            events = self._bounded(events, features, noise, azimuth)
+        return events if self.complete is None else self.complete(events)
+
+    @torch.no_grad()
+    def noise(self, number: int) -> tuple[Tensor, FeatureBatch]:
+        """The noise (BLOCK, noise_size) of one block's events, and all that is given of them."""
+        noise = _Noise(self.seed, number, self.device)
+        return noise.gaussian(self.model.noise_size, 0), self._given(number, noise)
+
+    def _given(self, number: int, noise: _Noise) -> FeatureBatch:
+        """The conditions and the discrete part of one block, and what follows from them; features are 0."""
         condition = self.conditions.block(number, noise.uniform(self.conditions.draws, "condition"))
         discrete = self.discrete.sample(
             noise.uniform(len(self.representation.variables), "discrete"), condition
         )
         context, mask = self.representation.context(discrete, condition)
-        azimuth = None
-        if self.representation.has_azimuth:
-            azimuth = (2 * noise.uniform(1, "azimuth")[:, 0] - 1) * math.pi
-        features = FeatureBatch(
+        return FeatureBatch(
             x=context.new_zeros((BLOCK, self.representation.size)),
             mask=mask,
             discrete=discrete,
@@ -181,10 +195,6 @@ class Sampler:
             context=context,
             weight=context.new_ones(BLOCK),
         )
-        events = self._events(features, noise, 0, azimuth)
-        if self.representation.restricted:
-            events = self._bounded(events, features, noise, azimuth)
-        return events if self.complete is None else self.complete(events)
 
     def _bounded(
         self, events: EventBatch, features: FeatureBatch, noise: _Noise, azimuth: Tensor | None
@@ -234,9 +244,9 @@ class Sampler:
             last: Number after the last block.
             workers: Threads, each with one core; by default one for each core (one on a GPU).
         """
-        return self._mapped(self.block, first, last, workers)
+        return self.mapped(self.block, first, last, workers)
 
-    def _mapped(
+    def mapped(
         self, make: Callable[[int], T], first: int, last: int, workers: int | None
     ) -> Generator[T, None, None]:
         """What ``make`` makes of the numbers ``first`` ... ``last - 1``, in order, in several threads."""
@@ -289,7 +299,7 @@ class Sampler:
                 low, high = max(start - number * BLOCK, 0), min(stop - number * BLOCK, BLOCK)
                 return convert(events if high - low == BLOCK else events[low:high])
 
-        return self._mapped(made, start // BLOCK, -(-stop // BLOCK), workers)
+        return self.mapped(made, start // BLOCK, -(-stop // BLOCK), workers)
 
     def iterate(
         self, n: int, *, first: int = 0, step: int = 100_000, workers: int | None = None

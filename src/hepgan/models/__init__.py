@@ -16,6 +16,7 @@ from hepgan.models.config import (
     ModelConfig,
     OptimiserConfig,
     SetConfig,
+    StudentConfig,
 )
 from hepgan.models.critic import Critic
 from hepgan.models.density import DensityModel
@@ -23,6 +24,7 @@ from hepgan.models.flow_matching import FlowMatching
 from hepgan.models.gan import GAN
 from hepgan.models.guided import GuidedModel
 from hepgan.models.noise import BLOCK, gaussian, uniform
+from hepgan.models.student import Student
 from hepgan.models.view import Decode, TensorObservable
 
 __all__ = [
@@ -43,6 +45,8 @@ __all__ = [
     "OptimiserConfig",
     "Phase",
     "SetConfig",
+    "Student",
+    "StudentConfig",
     "build_model",
     "gaussian",
     "uniform",
@@ -50,7 +54,7 @@ __all__ = [
 
 
 def build_model(
-    config: GANConfig | FlowMatchingConfig,
+    config: GANConfig | FlowMatchingConfig | StudentConfig,
     *,
     size: int,
     context_size: int,
@@ -79,4 +83,6 @@ def build_model(
     }
     if isinstance(config, GANConfig):
         return GAN(config, **common)
+    if isinstance(config, StudentConfig):
+        return Student(config, **common, periodic=periodic)
     return FlowMatching(config, **common, periodic=periodic)

@@ -20,6 +20,7 @@ __all__ = [
     "ModelConfig",
     "OptimiserConfig",
     "SetConfig",
+    "StudentConfig",
 ]
 
 
@@ -267,5 +268,33 @@ class FlowMatchingConfig(DensityConfig):
     optimiser: OptimiserConfig | None = None
 
 
-ModelConfig = Annotated[GANConfig | FlowMatchingConfig, Field(discriminator="kind")]
+class StudentConfig(GuidedConfig):
+    """A network that makes in one step, or a few, what a trained model makes in many (``hepgan distill``).
+
+    Attributes:
+        network: The network, which is called once in each step.
+        steps: Steps from noise to event.
+        time_frequencies: Fourier frequencies by which the network tells one of several steps from another.
+        critics: Networks that tell the teacher's events from the student's.
+        penalties: Terms of the loss on observables' distributions, next to the teacher's.
+        optimiser: The optimiser of the network; the training's if None.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("student", "path")
+
+    kind: Literal["student"] = "student"
+    network: NetworkConfig = ResidualConfig(width=192, blocks=3)
+    steps: int = Field(default=1, ge=1)
+    time_frequencies: int = Field(default=4, ge=0)
+
+    @model_validator(mode="after")
+    def _there_is_no_latent_space(self) -> StudentConfig:
+        for critic in self.critics:
+            if critic.latent:
+                msg = f"critic {critic.name!r} can't see the noise of events: a student has no likelihood"
+                raise ValueError(msg)
+        return self
+
+
+ModelConfig = Annotated[GANConfig | FlowMatchingConfig | StudentConfig, Field(discriminator="kind")]
 """Any model, told apart by ``kind``."""

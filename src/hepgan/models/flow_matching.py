@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -105,6 +106,32 @@ class FlowMatching(DensityModel):
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D) at the end of the paths that start at the noise (N, D)."""
         return in_chunks(self._paths, noise, context, mask, _CHUNK)
+
+    @torch.no_grad()
+    def path(self, noise: Tensor, context: Tensor, mask: Tensor | None, pieces: int) -> Tensor:
+        """Points (N, pieces + 1, D) on the paths that start at the noise (N, D), ends included.
+
+        They are equally many steps apart; angles are not brought back to the circle.
+
+        Raises:
+            ValueError: If there are more pieces than steps.
+        """
+        steps = self.config.steps
+        if not 1 <= pieces <= steps:
+            msg = f"a path of {steps} steps has no {pieces} pieces"
+            raise ValueError(msg)
+        cuts = [round(k * steps / pieces) for k in range(pieces + 1)]
+
+        def points(noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+            hidden = None if mask is None else ~mask
+            rate, times = self._rate(context, hidden), self._grid(noise, steps)
+            x = self.circles.start(noise)
+            found = [x if hidden is None else x.masked_fill(hidden, 0.0)]
+            for first, last in pairwise(cuts):
+                found.append(self._followed(rate, found[-1], times[first : last + 1]))
+            return torch.stack(found, 1)
+
+        return in_chunks(points, noise, context, mask, _CHUNK)
 
     @torch.no_grad()
     def latent(self, x: Tensor, context: Tensor, mask: Tensor | None, *, steps: int | None = None) -> Tensor:
