@@ -9,7 +9,7 @@ from hepgan._learned import Learned
 from hepgan.events import EventSchema
 from hepgan.recipes import Recipe
 
-__all__ = ["describe", "outcome"]
+__all__ = ["describe", "distillation", "outcome"]
 
 
 def describe(
@@ -41,6 +41,8 @@ def describe(
         )
         lines += [f"term        {line}" for line in _terms(summary.get("diagnostics", {}), recipe.model.own)]
         lines.append(f"data hash   {summary['data_hash']}")
+        if "distillation" in summary:
+            lines.append(f"distilled   {distillation(summary['distillation'])}")
     found = ", ".join(f"{package} {number}" for package, number in versions.items())
     lines.append(f"written by  {found}")
     return lines
@@ -58,6 +60,18 @@ def outcome(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def distillation(summary: Mapping[str, Any]) -> str:
+    """What a student has learned from, and how far its features are from its teacher's."""
+    teacher = summary["teacher"]
+    calls = teacher.get("steps", 1) * (1 if teacher.get("solver") == "euler" else 2)
+    of = f" of {calls} network calls" if teacher["kind"] == "flow_matching" else ""
+    return (
+        f"from {teacher['kind']}{of}, {summary['pairs']:,} pairs, {summary['steps']:,} steps in "
+        f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, {summary['status']}; "
+        f"features differ by {summary['metrics']['difference']:.3g} of their spread"
+    )
+
+
 def _terms(diagnostics: Mapping[str, float], own: Container[str]) -> Iterator[str]:
     """The last diagnosis of a training, one line for each term of the loss of what makes events."""
     for name in diagnostics:
@@ -67,9 +81,7 @@ def _terms(diagnostics: Mapping[str, float], own: Container[str]) -> Iterator[st
                 diagnostics[f"{term}/{part}"] for part in ("value", "floor", "gradient")
             )
             other = "of generated events" if term in own else "between true events"
-            line = f"{term} {value:.3g} ({other} {floor:.3g}), gradient {gradient:.3g}"
-            agreement = diagnostics.get(f"{term}/agreement")
-            yield line if agreement is None else f"{line}, agreement {agreement:+.2f}"
+            yield f"{term} {value:.3g} ({other} {floor:.3g}), gradient {gradient:.3g}"
 
 
 def _contents(schema: EventSchema) -> Iterator[str]:

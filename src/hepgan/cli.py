@@ -12,21 +12,13 @@ import click
 
 from hepgan import __version__
 from hepgan._commands import beside, read_conditions, say_next, stopped, write_history
-from hepgan._console import Count, Duration, FilePath, Group, progress, run, say
+from hepgan._console import Count, Duration, Group, progress, run, say
+from hepgan._distill_command import distill
+from hepgan._options import DEVICE, FILE, MAX_TIME, OVERWRITE, RESUME, SEED, SETTINGS
 from hepgan.errors import InputError, OutputError, RecipeError
 
 __all__ = ["main"]
 
-FILE = FilePath()
-OVERWRITE = click.option("--force", is_flag=True, help="Replace existing output.")
-DEVICE = click.option("--device", help="cpu, cuda, cuda:1, ...  [default: a GPU if there is one]")
-SEED = click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 2),
-    default=0,
-    show_default=True,
-    help="The same seed gives the same result.",
-)
 PYTHIA_SEED = click.option(
     "--seed",
     type=click.IntRange(1, 899_999_999),
@@ -159,22 +151,11 @@ def init(file: str, output: Path, select: tuple[str, ...], force: bool) -> None:
 @click.argument("recipe")
 @click.argument("files", nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Model file to write (.safetensors).")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a value of the recipe, as in training.batch_size=1024; += appends to a list, -= takes an "
-    "element out; repeat it.",
-)
+@SETTINGS
 @SEED
 @DEVICE
-@click.option(
-    "--max-time",
-    type=Duration(),
-    help="Longest time (90s, 10m, 1.5h); the learning rate follows it.  [default: the recipe's]",
-)
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint of a training that was stopped.")
+@MAX_TIME
+@RESUME
 @click.option("--drop-bad", is_flag=True, help="Drop events with NaN and the like, and say how many.")
 @OVERWRITE
 @click.pass_obj
@@ -250,6 +231,9 @@ def train(
         say(line)
     say(f"model in {output} ({output.stat().st_size / 1e6:.1f} MB)")
     say_next("generate", output, "-n", 100_000, "-o", "generated.root")
+
+
+cli.add_command(distill)
 
 
 @cli.command(

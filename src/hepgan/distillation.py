@@ -109,6 +109,7 @@ def distill(
     made._parts, made.history = replace(learned, model=student.eval()), history
     made.summary = {
         **generator.summary,
+        "diagnostics": history.diagnostics.rows()[-1] if len(history.diagnostics) else {},
         "distillation": {
             "teacher": generator.recipe.model.model_dump(mode="json"),
             "pairs": len(taught),

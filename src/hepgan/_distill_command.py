@@ -1,0 +1,98 @@
+"""The command that makes a fast generator of a slow one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from hepgan._commands import beside, say_next, stopped, write_history
+from hepgan._console import Command, Count, say
+from hepgan._options import DEVICE, FILE, MAX_TIME, OVERWRITE, RESUME, SEED, SETTINGS
+from hepgan.errors import OutputError, RecipeError
+
+__all__ = ["distill"]
+
+
+@click.command(
+    cls=Command,
+    short_help="Make a fast generator of a slow one.",
+    example="hepgan distill zmumu.safetensors -o fast.safetensors",
+)
+@click.argument("model", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="Model file to write (.safetensors).")
+@click.option(
+    "--steps", type=Count(), default=1, show_default=True, help="Network calls of the student for an event."
+)
+@click.option(
+    "--pairs",
+    type=Count(),
+    default=200_000,
+    show_default=True,
+    help="Events that MODEL makes for the student to learn from.",
+)
+@SETTINGS
+@SEED
+@DEVICE
+@MAX_TIME
+@RESUME
+@OVERWRITE
+@click.pass_obj
+def distill(
+    given: Sequence[str],
+    model: Path,
+    output: Path,
+    steps: int,
+    pairs: int,
+    settings: tuple[str, ...],
+    seed: int,
+    device: str | None,
+    max_time: float | None,
+    resume: bool,
+    force: bool,
+) -> None:
+    """Make a generator that makes in one step what MODEL makes in many.
+
+    MODEL, the teacher, is flow matching, for instance; no file of events is needed. The student is a model
+    file like any other. Ctrl-C ends cleanly; --resume goes on from there.
+    """
+    from hepgan._describe import distillation
+    from hepgan._files import claim
+    from hepgan.distillation import distill as distilled
+    from hepgan.generator import EventGenerator
+
+    if output.suffix != ".safetensors":
+        msg = "a model file is called *.safetensors"
+        raise OutputError(msg, file=output)
+    claim(output, force=force, make=False)
+    checkpoint = beside(output, ".checkpoint.safetensors")
+    if checkpoint.exists() and not (resume or force):
+        msg = "a training was stopped here; --resume goes on with it, --force begins anew"
+        raise OutputError(msg, file=checkpoint)
+    teacher = EventGenerator.load(model, device=device)
+    try:
+        student = distilled(
+            teacher,
+            steps=steps,
+            pairs=pairs,
+            settings=settings,
+            seed=seed,
+            max_time=max_time,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=sys.stderr.isatty(),
+        )
+    except RecipeError as error:
+        raise error if error.file else RecipeError(error.message, file=model) from error
+    except KeyboardInterrupt:
+        stopped(given, checkpoint)
+    if student.history is not None and student.history.status == "interrupted":
+        stopped(given, checkpoint)
+    student.save(output, force=force)
+    write_history(student, output)
+    checkpoint.unlink(missing_ok=True)
+    say("distilled " + distillation(student.summary["distillation"]))
+    say(f"model in {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    say_next("generate", output, "-n", 100_000, "-o", "generated.root")
