@@ -161,7 +161,8 @@ def test_hybrids_train_and_their_history_has_every_term_with_its_value_at_the_tr
     for name in names:
         assert np.isfinite(history.losses[f"{model.maker}/{name}"]).all()
         assert np.isfinite(history.diagnostics[f"{name}/floor"]).all()
-        assert bool((np.abs(history.diagnostics[f"{name}/agreement"]) <= 1).all())
+    for name in (f"{model.maker}/coherence", "guides/coherence", "guides/agreement"):
+        assert bool((np.abs(history.diagnostics[name]) <= 1 + 1e-6).all())
     plot_history(history).draw_without_rendering()
 
 
@@ -350,20 +351,42 @@ def test_a_reweighted_likelihood_finds_a_distribution_that_the_model_can_be(feat
 # ------------------------------------------------------------------ the equilibrium
 
 
-def test_terms_that_pull_against_each_other_have_opposite_gradients_in_the_diagnosis(feature_batch, column):
-    model = normal(
-        mean=0.5, observables={"m": column(0, -1.0)}, penalties=(Energy(observables="m", weight=1.0),)
-    )
+def test_gradients_of_likelihood_and_guides_that_agree_and_that_fight(feature_batch, column):
     x = torch.randn(4000, 1)
-    found = model.diagnose(feature_batch(x[:2000]), feature_batch(x[2000:]), rng(), 0.0)
-    assert found["energy_m/agreement"] == pytest.approx(found["likelihood/agreement"])
-    assert found["energy_m/agreement"] > 0.8
-    target = {"penalties": ({"kind": "moments", "observables": "m", "target_mean": 2.0, "std_weight": 0.0},)}
-    fighting = normal(mean=1.0, observables={"m": column(0)}, **target)
+    halves = feature_batch(x[:2000]), feature_batch(x[2000:])
+    observables = {"m": column(0)}
+    alike = normal(mean=1.0, observables=observables, penalties=(Energy(observables="m"),))
+    found = alike.diagnose(*halves, rng(), 0.0)
+    assert found["guides/agreement"] > 0.8
+    assert found["guides/coherence"] > 0.8
+    assert found["normal/coherence"] > 0.8
+    target = {"kind": "moments", "observables": "m", "target_mean": 2.0, "std_weight": 0.0}
+    fighting = normal(mean=1.0, observables=observables, penalties=(target,))
     with torch.no_grad():
         fighting.log_scale.fill_(np.log(np.sqrt(2.0)))
-    found = fighting.diagnose(feature_batch(x[:2000]), feature_batch(x[2000:]), rng(), 0.0)
-    assert found["moments_m/agreement"] < -0.9
+    assert fighting.diagnose(*halves, rng(), 0.0)["guides/agreement"] < -0.9
+
+
+def test_an_equilibrium_shows_as_agreement_of_minus_one_and_a_joint_minimum_does_not(feature_batch, column):
+    data = feature_batch(torch.randn(4000, 1))
+
+    def ended(target, weight):
+        penalty = {"kind": "moments", "observables": "m", "target_mean": target, "std_weight": 0.0}
+        model = normal(observables={"m": column(0)}, penalties=(penalty | {"weight": weight},))
+        config = TrainingConfig(steps=900, batch_size=64, diagnose_every=2)
+        history = Trainer(model, data, config, seed=1).run()
+        return model, history
+
+    model, history = ended(target=1.0, weight=0.5)
+    # Minimum of m^2 / 2 (log-likelihood, with the variance that fits) and (m - 1)^2 / 2.
+    assert 0.3 < float(model.mean.detach()) < 0.7
+    step, agreement = history.agreement(150)
+    assert step.tolist() == [151.0, 451.0, 751.0]
+    assert agreement[-1] < -0.9
+    assert history.diagnostics["normal/coherence"][-150:].mean() > 0.3
+    model, history = ended(target=0.0, weight=0.5)
+    assert abs(float(model.mean.detach())) < 0.1
+    assert history.diagnostics["normal/coherence"][-150:].mean() < 0.2
 
 
 def test_the_floor_of_the_likelihood_is_that_of_the_models_own_events(feature_batch, column):

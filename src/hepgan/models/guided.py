@@ -134,28 +134,35 @@ class GuidedModel(Model):
 
         The floor of an adversarial term is its value for real events in place of generated ones; that of
         the model's own terms is their value for generated events in place of real ones: not the least that
-        they can be, but what they are at the truth. In a model with own terms, each has an ``agreement``,
-        too: the cosine between its gradient and that of all others together.
+        they can be, but what they are at the truth.
+
+        Where a model has own terms and guides (critics and penalties), both have a ``coherence``, the cosine
+        between the gradients of two batches, which is the share of the squared gradient that is no noise; and
+        ``guides/agreement`` is the cosine between the gradients of the one and of the other, again of
+        different batches, so that their noise has no part in its mean.
         """
         if not (self.config.critics or self.config.penalties):
             return {}
         with torch.enable_grad():
             scene = Scene(self, self._part(batch), generator)
-            terms = self._guiding_terms(scene, share, everything=True)
+            guides = self._guiding_terms(scene, share, everything=True)
             own = self._own_terms(batch, generator, share, everything=True)
             with torch.no_grad():
                 true = Scene(self, scene.real.batch, generator, fake=self._view(self._part(other)))
                 floors = self._guiding_terms(true, share, everything=True) + self._own_floors(scene)
-            slopes = [self._slope(term) for term in terms + own]
-        found: dict[str, float] = {}
-        together = [torch.stack(parts).sum(dim=0) for parts in zip(*slopes, strict=True)]
-        for term, floor, slope in zip(terms + own, floors, slopes, strict=True):
-            found[f"{term.name}/value"] = float(term.value.detach())
-            found[f"{term.name}/floor"] = float(floor.value.detach())
-            found[f"{term.name}/gradient"] = float(torch.nn.utils.get_total_norm(slope))
+            found: dict[str, float] = {}
+            for term, floor in zip(guides + own, floors, strict=True):
+                found[f"{term.name}/value"] = float(term.value.detach())
+                found[f"{term.name}/floor"] = float(floor.value.detach())
+                found[f"{term.name}/gradient"] = float(torch.nn.utils.get_total_norm(self._slope([term])))
             if own:
-                others = [t - s for t, s in zip(together, slope, strict=True)]
-                found[f"{term.name}/agreement"] = _cosine(slope, others)
+                again = self._guiding_terms(Scene(self, self._part(other), generator), share, everything=True)
+                own_again = self._own_terms(other, generator, share, everything=True)
+                first, second = self._slope(guides), self._slope(again)
+                own_first, own_second = self._slope(own), self._slope(own_again)
+                found[f"{self.maker}/coherence"] = _cosine(own_first, own_second)
+                found["guides/coherence"] = _cosine(first, second)
+                found["guides/agreement"] = 0.5 * (_cosine(own_first, second) + _cosine(own_second, first))
         return found
 
     @abstractmethod
@@ -206,14 +213,13 @@ class GuidedModel(Model):
                 terms.append(Term(penalty.name, penalty(truth, values, at), weight * penalty.weight))
         return terms
 
-    def _slope(self, term: Term) -> tuple[Tensor, ...]:
-        """The gradient of a term, with its weight, in the maker's parameters."""
+    def _slope(self, terms: Sequence[Term]) -> tuple[Tensor, ...]:
+        """The gradient of terms, with their weights, in the maker's parameters."""
         parameters = self._makers()
-        if not (term.weight and term.value.requires_grad):
+        counting = [t.weight * t.value for t in terms if t.weight and t.value.requires_grad]
+        if not counting:
             return tuple(torch.zeros_like(p) for p in parameters)
-        return torch.autograd.grad(
-            term.weight * term.value, parameters, retain_graph=True, materialize_grads=True
-        )
+        return torch.autograd.grad(counting, parameters, retain_graph=True, materialize_grads=True)
 
     def _edges(self, penalty: Penalty) -> Tensor | None:
         """The bin edges of the histogram of a penalty's observable; None if it has none."""

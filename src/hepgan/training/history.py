@@ -70,8 +70,9 @@ class History:
         metrics: For each evaluation: the metrics.
         diagnostics: For each diagnosis, of each term of what makes events: ``term/value`` and
             ``term/floor`` (between two batches of real events; of a likelihood, for generated events),
-            without its weight, and ``term/gradient`` (the norm of the gradient), with its weight; in a
-            likelihood model ``term/agreement``, the cosine between this gradient and the sum of the others.
+            without its weight, and ``term/gradient`` (the norm of the gradient), with its weight. In a
+            hybrid also ``MODEL/coherence`` and ``guides/coherence``, cosines between the gradients of two
+            batches, and ``guides/agreement``, that between likelihood and guides.
         status: ``running``, ``finished`` (all steps), ``time`` (out of time), ``patience`` (no better
             model for long) or ``interrupted`` (by the user).
         best_step: The step of the model that was kept; None if it is the last.
@@ -92,6 +93,33 @@ class History:
     def terms(self) -> tuple[str, ...]:
         """The names of the terms that were diagnosed."""
         return tuple(n.removesuffix("/value") for n in self.diagnostics.names if n.endswith("/value"))
+
+    def agreement(self, rows: int = 20) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The cosine between the mean gradients of a hybrid's own term and of its guides, less their noise.
+
+        It is the mean of ``guides/agreement`` over the root of the product of the mean coherences. At -1 the
+        one undoes what the other does. Where the gradients are all noise it is not a number.
+
+        Args:
+            rows: How many diagnoses are averaged for each value.
+
+        Returns:
+            Steps and values; empty if the model is no hybrid, or not diagnosed often enough.
+        """
+        table = self.diagnostics
+        names = [n for n in table.names if n.endswith("/coherence")]
+        if "guides/agreement" not in table.names or len(table) < rows:
+            return np.empty(0), np.empty(0)
+        usable = len(table) // rows * rows
+
+        def mean(name: str) -> NDArray[np.float64]:
+            means: NDArray[np.float64] = table[name][-usable:].reshape(-1, rows).mean(axis=1)
+            return means
+
+        signal = np.prod([mean(n).clip(0.0) for n in names], axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.where(signal > 0, mean("guides/agreement") / np.sqrt(signal), np.nan)
+        return mean("step"), values.clip(-1.0, 1.0)
 
     def __repr__(self) -> str:
         return (

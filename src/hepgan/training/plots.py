@@ -19,29 +19,21 @@ def plot_history(history: History) -> Figure:
     """Losses, gradient norms, metrics and diagnostics against the step.
 
     Losses are means over 1/200 of the training, so that their noise doesn't hide them. Of diagnostics,
-    values are solid, floors dotted. Where terms of a likelihood model have an agreement with each other, that
-    has a panel, too.
+    values are solid, floors dotted. A hybrid has a panel for how its likelihood and its guides agree.
     """
     from matplotlib.figure import Figure
 
     metrics = [n for n in history.metrics.names if n != "step"]
     terms = history.terms
-    shared = [t for t in terms if f"{t}/agreement" in history.diagnostics.names]
-    panels = 2 + bool(metrics) + 2 * bool(terms) + bool(shared)
+    hybrid = "guides/agreement" in history.diagnostics.names
+    panels = 2 + bool(metrics) + 2 * bool(terms) + hybrid
     figure = Figure(figsize=(8.0, 1.5 + 2.5 * panels), layout="constrained")
     axes = figure.subplots(panels, 1, sharex=True)
     if terms:
         first = 2 + bool(metrics)
         _diagnostics(history, terms, *axes[first : first + 2])
-    for term in shared:
-        # Of single batches it is mostly noise.
-        table = history.diagnostics
-        width = max(1, len(table) // 20)
-        agreement = _averaged(table[f"{term}/agreement"], width)
-        axes[-1].plot(_averaged(table["step"], width), agreement, label=term, lw=1)
-    if shared:
-        axes[-1].axhline(0.0, color="black", ls=":", lw=1)
-        axes[-1].set_ylabel("agreement of gradients")
+    if hybrid:
+        _agreement(history, axes[-1])
     width = max(1, len(history.losses) // 200)
     step = _averaged(history.losses["step"], width) if len(history.losses) else np.empty(0)
     losses = [n for n in history.losses.names if n not in ("step", "lr")]
@@ -84,6 +76,19 @@ def _diagnostics(history: History, terms: tuple[str, ...], values: Any, gradient
     gradients.set_ylabel("gradient norm of terms")
     if any((table[f"{term}/gradient"] > 0).any() for term in terms):
         gradients.set_yscale("log")
+
+
+def _agreement(history: History, axis: Any) -> None:
+    """How likelihood and guides agree, with the shares of their gradients that are no noise (dotted)."""
+    table = history.diagnostics
+    width = max(1, len(table) // 20)
+    step = _averaged(table["step"], width)
+    for name in (n for n in table.names if n.endswith("/coherence")):
+        axis.plot(step, _averaged(table[name], width), ls=":", label=name, lw=1)
+    axis.plot(*history.agreement(width), label="agreement of likelihood and guides", lw=1)
+    axis.axhline(0.0, color="black", lw=0.5)
+    axis.set_ylim(-1.05, 1.05)
+    axis.set_ylabel("cosines of gradients")
 
 
 def _averaged(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
