@@ -9,6 +9,7 @@ from hepgan.models.base import Model, Phase
 from hepgan.models.config import (
     CriticConfig,
     DensityConfig,
+    FlowConfig,
     FlowMatchingConfig,
     GANConfig,
     GuidedConfig,
@@ -20,6 +21,7 @@ from hepgan.models.config import (
 )
 from hepgan.models.critic import Critic
 from hepgan.models.density import DensityModel
+from hepgan.models.flow import Flow
 from hepgan.models.flow_matching import FlowMatching
 from hepgan.models.gan import GAN
 from hepgan.models.guided import GuidedModel
@@ -34,6 +36,8 @@ __all__ = [
     "CriticConfig",
     "DensityConfig",
     "DensityModel",
+    "Flow",
+    "FlowConfig",
     "FlowMatching",
     "FlowMatchingConfig",
     "GANConfig",
@@ -54,7 +58,7 @@ __all__ = [
 
 
 def build_model(
-    config: GANConfig | FlowMatchingConfig | StudentConfig,
+    config: GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig,
     *,
     size: int,
     context_size: int,
@@ -85,4 +89,6 @@ def build_model(
         return GAN(config, **common)
     if isinstance(config, StudentConfig):
         return Student(config, **common, periodic=periodic)
+    if isinstance(config, FlowConfig):
+        return Flow(config, **common, periodic=periodic)
     return FlowMatching(config, **common, periodic=periodic)

@@ -13,6 +13,7 @@ from hepgan.objectives import ADVERSARIAL, PenaltyConfig, TermSchedule
 __all__ = [
     "CriticConfig",
     "DensityConfig",
+    "FlowConfig",
     "FlowMatchingConfig",
     "GANConfig",
     "GuidedConfig",
@@ -296,5 +297,47 @@ class StudentConfig(GuidedConfig):
         return self
 
 
-ModelConfig = Annotated[GANConfig | FlowMatchingConfig | StudentConfig, Field(discriminator="kind")]
+class FlowConfig(DensityConfig):
+    """Invertible layers that carry events to normal noise, and noise to events.
+
+    Attributes:
+        blocks: Number of layers.
+        layer: ``coupling``: half of the features decide how the others are transformed; or
+            ``autoregressive``: each feature is transformed as those before it decide, and sampling takes a
+            call of the network for each.
+        transform: ``spline`` (rational-quadratic), or ``affine``. Angles on the full circle always have
+            splines.
+        bins: Bins of a spline.
+        bound: Splines are the identity beyond this (in units of the features, whose spread is about 1).
+        clamp: The largest logarithm of an affine transform's scale, approached gradually.
+        rotations: What is between layers: ``learned``, ``random`` or no rotations (``none``) of the features.
+        network: The network of each layer; for autoregressive layers a plain one (``mlp``).
+        optimiser: The optimiser; the training's if None.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("flow", "likelihood")
+
+    kind: Literal["flow"] = "flow"
+    blocks: int = Field(default=8, ge=1)
+    layer: Literal["coupling", "autoregressive"] = "coupling"
+    transform: Literal["spline", "affine"] = "spline"
+    bins: int = Field(default=10, ge=2, le=500)
+    bound: float = Field(default=5.0, gt=0.0)
+    clamp: float = Field(default=5.0, gt=0.0)
+    rotations: Literal["learned", "random", "none"] = "learned"
+    network: NetworkConfig = MLPConfig(widths=(128, 128, 128), activation="silu")
+    optimiser: OptimiserConfig | None = None
+
+    @model_validator(mode="after")
+    def _network_can_be_masked(self) -> FlowConfig:
+        network = self.network
+        if self.layer == "autoregressive" and (not isinstance(network, MLPConfig) or network.layer_norm):
+            msg = "autoregressive layers need a network of kind mlp without layer_norm"
+            raise ValueError(msg)
+        return self
+
+
+ModelConfig = Annotated[
+    GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig, Field(discriminator="kind")
+]
 """Any model, told apart by ``kind``."""

@@ -26,6 +26,7 @@ class MLPConfig(Config):
         slope: Slope of ``leaky_relu`` below 0.
         dropout: Share of each hidden layer's outputs set to 0 in training.
         layer_norm: Whether to normalise each hidden layer.
+        spectral_norm: Whether to divide the weights of each hidden layer by their largest singular value.
     """
 
     kind: Literal["mlp"] = "mlp"
@@ -34,6 +35,7 @@ class MLPConfig(Config):
     slope: float = 0.2
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     layer_norm: bool = False
+    spectral_norm: bool = False
 
 
 class ResidualConfig(Config):
@@ -79,6 +81,7 @@ def build_network(
             slope=config.slope,
             dropout=config.dropout,
             layer_norm=config.layer_norm,
+            spectral_norm=config.spectral_norm,
         )
     return ResidualMLP(
         inputs,

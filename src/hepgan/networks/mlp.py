@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from hepgan.networks.base import Bound, Network
 from hepgan.networks.layers import Activation, ActivationName
@@ -25,6 +26,7 @@ class MLP(Network):
         slope: Slope of ``leaky_relu`` below 0.
         dropout: Share of each hidden layer's outputs set to 0 in training.
         layer_norm: Whether to normalise each hidden layer before its activation.
+        spectral_norm: Whether to divide the weights of each hidden layer by their largest singular value.
 
     Raises:
         ValueError: If there are fewer than two sizes, or one below 1.
@@ -38,6 +40,7 @@ class MLP(Network):
         slope: float = 0.2,
         dropout: float = 0.0,
         layer_norm: bool = False,
+        spectral_norm: bool = False,
     ) -> None:
         super().__init__()
         if len(sizes) < 2 or min(sizes) < 1:
@@ -54,6 +57,19 @@ class MLP(Network):
                 layers.append(nn.Dropout(dropout))
         layers.append(nn.Linear(sizes[-2], sizes[-1]))
         self.layers = nn.Sequential(*layers)
+        if spectral_norm:
+            self.normalise_spectrum()
+
+    def normalise_spectrum(self) -> None:
+        """Divide the weights of each hidden layer by their largest singular value, whatever they become.
+
+        The last layer's are free, so that the output has a scale.
+
+        Reference: T. Miyato et al., Spectral normalization, arXiv:1802.05957.
+        """
+        for layer in list(self.layers)[:-1]:
+            if isinstance(layer, nn.Linear):
+                parametrizations.spectral_norm(layer)
 
     def bind(self, context: Tensor | None) -> Bound:
         """The network with this context (N, C) joined to its inputs."""
