@@ -17,7 +17,7 @@ from hepgan._config import Config
 from hepgan.errors import RecipeError
 from hepgan.events.schema import EventSchema, Kind
 from hepgan.features.config import FeaturesConfig
-from hepgan.models.config import FlowMatchingConfig, GANConfig, StudentConfig
+from hepgan.models.config import FlowConfig, FlowMatchingConfig, GANConfig, StudentConfig
 from hepgan.observables import Observable, ObservableConfig
 from hepgan.observables import from_config as observable_from_config
 from hepgan.observables.language import parse
@@ -77,7 +77,9 @@ class Recipe(Config):
     events: EventsConfig = EventsConfig()
     conditions: tuple[str, ...] = ()
     features: FeaturesConfig = FeaturesConfig()
-    model: Annotated[GANConfig | FlowMatchingConfig | StudentConfig, Setting(discriminator="kind")]
+    model: Annotated[
+        GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig, Setting(discriminator="kind")
+    ]
     observables: dict[str, ObservableConfig] = Setting(default_factory=dict)
     training: TrainingConfig = TrainingConfig()
 
