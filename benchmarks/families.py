@@ -87,7 +87,7 @@ def events_from(momenta: np.ndarray, kinds: np.ndarray, like) -> ak.Array:
     columns = {c: p[:, :, i] for i, c in enumerate(("px", "py", "pz"))}
     columns |= {"energy": np.sqrt((p**2).sum(2) + mass**2), "mass": mass}
     columns = {n: ak.from_regular(v.astype(np.float32)) for n, v in columns.items()}
-    particles = ak.zip({**columns, "pdgId": ak.from_regular(kinds)}, with_name="Momentum4D")
+    particles = ak.zip({**columns, "pdgId": ak.from_regular(kinds)}, with_name="RedundantMomentum4D")
     return ak.zip({"Particle": particles}, depth_limit=1)
 
 
@@ -199,7 +199,8 @@ def judge(observables, train, test, made) -> dict[str, float]:
     for name in ("m_z", "m_w"):
         values = [np.asarray(observables[name].flat(e).values, dtype=float) for e in (test, made)]
         masses[f"W1 of {name}"] = float(wasserstein_distance(*values))
-    return {"AUC": auc["value"], "AUC floor": auc["floor"], **masses, **share}
+    found = {"AUC": auc["value"], "AUC floor": auc["floor"], **masses, **share}
+    return {n: float(v) for n, v in found.items()}
 
 
 def main() -> None:
