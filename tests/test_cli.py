@@ -81,7 +81,17 @@ def test_help_lists_the_commands_in_the_order_of_work_without_waiting_for_torch(
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         best = min(best, time.perf_counter() - start)
     commands = re.findall(r"^  (\w+)  ", done.stdout.partition("Commands:")[2], re.MULTILINE)
-    assert commands == ["quickstart", "dataset", "recipes", "init", "train", "generate", "validate", "info"]
+    assert commands == [
+        "quickstart",
+        "dataset",
+        "recipes",
+        "init",
+        "train",
+        "distill",
+        "generate",
+        "validate",
+        "info",
+    ]
     assert done.stdout.endswith("set()\n")
     assert best < 1.0
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hepgan._console import progress as progress_bar
 from hepgan._learned import Learned
+from hepgan._outcome import outcome
 from hepgan.errors import RecipeError
 from hepgan.features import FeatureBatch
 from hepgan.generator import EventGenerator
@@ -109,17 +110,14 @@ def distill(
     made._parts, made.history = replace(learned, model=student.eval()), history
     made.summary = {
         **generator.summary,
-        "diagnostics": history.diagnostics.rows()[-1] if len(history.diagnostics) else {},
+        "diagnostics": outcome(history)["diagnostics"],
         "distillation": {
             "teacher": generator.recipe.model.model_dump(mode="json"),
             "pairs": len(taught),
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
             "device": str(learned.device),
-            "status": history.status,
-            "steps": len(history.losses),
-            "best_step": history.best_step,
-            "metrics": history.metrics.rows()[-1] if len(history.metrics) else {},
+            **outcome(history),
         },
     }
     return made
