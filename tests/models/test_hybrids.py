@@ -86,6 +86,7 @@ def hybrid(kind, column, size=3, context=0, **settings):
         "likelihood": LikelihoodConfig(reweighted_by="mass"),
     }
     own = {
+        "flow": {"network": SMALL, "blocks": 2, "bins": 4},
         "flow_matching": {
             "network": ResidualConfig(width=16, blocks=1),
             "steps": 2,
@@ -101,8 +102,8 @@ def hybrid(kind, column, size=3, context=0, **settings):
     )
 
 
-KINDS = ("flow_matching",)
-OWN = {"flow_matching": "velocity"}
+KINDS = ("flow", "flow_matching")
+OWN = {"flow": "likelihood", "flow_matching": "velocity"}
 
 
 def rng():

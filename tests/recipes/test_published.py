@@ -13,6 +13,7 @@ from scipy.stats import kstest
 from hepgan.events import read_events, schema_of, select, to_batch
 from hepgan.features import Representation
 from hepgan.generator import EventGenerator
+from hepgan.models import build_model
 from hepgan.recipes import load_recipe
 
 MUONS = [  # without the first muon's py, which is 0 as events are turned
@@ -100,3 +101,85 @@ def test_generated_events_are_uniform_in_azimuth(zmumu, name):
     phi = ak.to_numpy(made.Muon.phi[:, 0])
     assert kstest(phi, "uniform", args=(-math.pi, 2 * math.pi)).pvalue > 1e-3
     assert np.all(np.abs(phi) <= np.float32(math.pi))
+
+
+# ------------------------------------------------------------------ hybrid flows
+
+FLOWS = {
+    "drell-yan-paper": ["Lepton[0].px", "Lepton[0].py", "Lepton[0].pz", "Lepton[1].pz"],
+    "wz-paper": [f"Particle[{i}].{c}" for c in ("pt", "eta", "phi") for i in range(4)],
+}
+SHORT = ["training.steps=3", "training.batch_size=256", "model.blocks=2", "model.network.widths=[16]"]
+GUIDES = [
+    "model.critics=[{name: mass, features: false, observables: [m_z], loss: bce_saturating}, "
+    "{name: latent, latent: true}]",
+    "model.penalties=[{kind: mmd, observables: m_z, widths: [5, 2, 1], standardised: false}]",
+    "model.likelihood={reweighted_by: mass}",
+    "model.fakes=128",
+]
+
+
+@pytest.fixture(scope="module", params=FLOWS)
+def flow(request, shared_data):
+    name = request.param
+    path = shared_data / f"{name.removesuffix('-paper').replace('-', '_')}_train.root"
+    return name, read_events(f"{path}:Events", entry_stop=4000)
+
+
+def test_features_of_flows_are_those_of_the_thesis_decorrelated(flow):
+    name, events = flow
+    batch, representation = represented(name, events)
+    assert list(representation.names) == FLOWS[name]
+    assert representation.context_size == 0
+    x = representation.encode(batch).x
+    torch.testing.assert_close(x.T.cov(correction=0), torch.eye(x.shape[1], dtype=x.dtype), atol=1e-6, rtol=0)
+
+
+def test_transforms_of_wz_are_those_of_the_thesis(shared_data):
+    events = read_events(f"{shared_data}/wz_train.root:Events", entry_stop=4000)
+    recipe = load_recipe("wz-paper").with_settings(["features.blocks.Particle.pca=false"])
+    batch = to_batch(events, select(schema_of(events), recipe.events.select))
+    representation = Representation(recipe.features, batch.schema, ()).fit(batch)
+    x = representation.encode(batch).x
+    # Each column is a straight line in what the thesis gives it as.
+    expected = {"pt": torch.log(batch.Particle.pt.double()[:, 0] - 0.99 * batch.Particle.pt[:, 0].min())}
+    expected["phi"] = torch.atanh(batch.Particle.phi.double()[:, 0] / (math.pi * (1 + 1e-6)))
+    expected["eta"] = batch.Particle.eta.double()[:, 0]
+    for c, values in expected.items():
+        column = x[:, representation.names.index(f"Particle[0].{c}")]
+        assert float(torch.corrcoef(torch.stack([column, values]))[0, 1]) > (0.99 if c == "pt" else 1 - 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "parameters"), [("drell-yan-paper", 20, 1.4e6), ("wz-paper", 24, 2.7e6)]
+)
+def test_flows_have_as_many_parameters_as_the_thesis_says(name, blocks, parameters):
+    config = load_recipe(name).model
+    model = build_model(config, size=len(FLOWS[name]), context_size=0, decode=lambda f: f, observables={})
+    assert config.blocks == blocks
+    assert round(sum(p.numel() for p in model.parameters()), -5) == parameters
+
+
+def test_flows_train_with_every_guide_and_keep_what_the_features_promise(flow):
+    name, events = flow
+    recipe = load_recipe(name).with_settings([*SHORT, *GUIDES])
+    generator = EventGenerator(recipe).fit(events, seed=1, progress=False)
+    losses = generator.history.losses
+    for term in ("likelihood", "mass_adversarial", "latent_adversarial", "mmd_m_z"):
+        assert np.isfinite(losses[f"flow/{term}"]).all()
+    made = generator.generate(500, seed=2)
+    momenta = made.Lepton if name == "drell-yan-paper" else made.Particle
+    if name == "drell-yan-paper":
+        for c in ("px", "py"):
+            p = ak.to_numpy(momenta[c])
+            np.testing.assert_array_equal(p[:, 0], -p[:, 1])
+    energy = np.sqrt(sum(ak.to_numpy(momenta[c]).astype(np.float64) ** 2 for c in ("px", "py", "pz")))
+    np.testing.assert_allclose(ak.to_numpy(momenta.energy), energy, rtol=1e-6)
+
+
+def test_published_flows_end_when_their_time_is_over(flow):
+    name, events = flow
+    recipe = load_recipe(name).with_settings(SHORT[2:])
+    generator = EventGenerator(recipe).fit(events, seed=1, progress=False, max_time=1.5)
+    assert generator.summary["status"] == "time"
+    assert generator.history.losses["lr"][-1] < 0.1
