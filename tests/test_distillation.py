@@ -118,8 +118,8 @@ def test_a_student_is_a_model_file_like_any_other(toy_generator, student, tmp_pa
 @pytest.mark.parametrize("steps", [1, 2])
 def test_several_steps_are_learned_too(toy_generator, steps):
     made = distill(toy_generator, steps=steps, pairs=4000, settings=(*QUICK, "training.steps=100"))
-    calls = []
-    made._fitted.model.network.enter.register_forward_pre_hook(lambda *_: calls.append(1))
+    calls, network = [], made._fitted.model.network
+    network.leave.register_forward_pre_hook(lambda *_: calls.append(1))
     features(made)
     assert len(calls) == 4 * steps  # a block is made in four chunks
     assert made.recipe.model.steps == steps

@@ -32,6 +32,7 @@ TRAINING = TrainingConfig(
     batch_size=1024,
     schedule=ScheduleConfig(kind="cosine", warmup=100),
     gradient_clip=1.0,
+    max_time=270.0,
 )
 
 APART = 1 << 63
