@@ -9,7 +9,7 @@ Markdown: how well the events came out, and what the diagnoses of the last quart
 terms. Histories are drawn into the folder --figures.
 
 "value / truth" of a term is its value, and what it is when generated and real events are exchanged, which is
-the same for a perfect model; "signal" the norm of the mean of its gradient, with its weight, without the noise
+the same for a perfect model; "signal" the norm of the mean of its gradient, with its weight, less the noise
 of single batches; "agreement" the cosine between the mean gradients of likelihood and guide. At a joint
 minimum there is no signal; in an equilibrium the signals are equal and their agreement is -1.
 """
