@@ -126,6 +126,15 @@ def test_commands_have_the_options_that_the_pages_use(page):
             cli.commands[name].make_context(name, list(arguments), parent=parent)
 
 
+def test_the_published_hybrids_are_recipes_with_the_guides_that_the_page_says():
+    guides = []
+    for _, recipe, *arguments in commands(DOCS / "hybrids.md"):
+        settings = [b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--set"]
+        model = load_recipe(recipe).with_settings(settings).model
+        guides += [g.name for g in (*model.critics, *model.penalties)]
+    assert guides == ["mmd_m_z", "mass", "momenta"]
+
+
 def test_the_commands_of_the_ablation_page_make_its_report(here, monkeypatch, capsys):
     """Each as it stands, on small samples; trainings are short, pictures left out."""
     monkeypatch.setattr("hepgan.validation.report._image", lambda *_, **__: "data:,")
