@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -17,6 +18,7 @@ from toys import dimuons
 import hepgan
 from hepgan.cli import cli
 from hepgan.cli import main as cli_main
+from hepgan.distillation import distill
 from hepgan.observables.language import FUNCTIONS, METHODS, PAIR_PROPERTIES, PROPERTIES
 from hepgan.recipes import load_recipe
 from hepgan.recipes.recipe import parse_yaml
@@ -66,8 +68,12 @@ def _short_and_silent():
             self.recipe = self.recipe.with_settings(small)
         return fit(self, events, **options | {"max_time": 1.0, "progress": False})
 
+    def quick(generator, **options):
+        return distill(generator, **options | {"pairs": 500, "max_time": 1.0})
+
     patch = pytest.MonkeyPatch()
     patch.setattr(hepgan.EventGenerator, "fit", short)
+    patch.setattr(hepgan, "distill", quick, raising=False)
     patch.setattr(mpl, "use", lambda *_: None)
     with mpl.rc_context({"backend": "agg"}):
         yield
@@ -129,7 +135,7 @@ def test_commands_have_the_options_that_the_pages_use(page):
 def test_the_published_hybrids_are_recipes_with_the_guides_that_the_page_says():
     guides = []
     for _, recipe, *arguments in commands(DOCS / "hybrids.md"):
-        settings = [b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--set"]
+        settings = [b for a, b in itertools.pairwise(arguments) if a == "--set"]
         model = load_recipe(recipe).with_settings(settings).model
         guides += [g.name for g in (*model.critics, *model.penalties)]
     assert guides == ["mmd_m_z", "mass", "momenta"]
