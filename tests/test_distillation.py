@@ -141,6 +141,23 @@ def test_critics_may_sharpen_a_student(toy_generator):
     assert np.isfinite(made.history.losses["student/total"]).all()
 
 
+@pytest.mark.parametrize("layer", ["coupling", "autoregressive"])
+def test_a_flow_is_distilled_into_one_step(layer):
+    recipe = {
+        "name": "flow",
+        "events": {"select": ["MET", "Jet"]},
+        "model": {"kind": "flow", "layer": layer, "blocks": 2, "network": {"kind": "mlp", "widths": [16]}},
+        "training": {"steps": 30, "batch_size": 256},
+    }
+    teacher = EventGenerator(recipe).fit(dimuons(1000), device="cpu")
+    made = distill(teacher, pairs=8000, settings=QUICK)
+    (ours, mask), (theirs, _) = features(made), features(teacher)
+    assert (ours - theirs)[mask].square().mean().sqrt() < 0.35
+    assert made.summary["distillation"]["teacher"]["kind"] == "flow"
+    with pytest.raises(RecipeError, match="makes its events in 1"):
+        distill(teacher, steps=2)
+
+
 def test_a_gan_has_nothing_to_distil():
     recipe = {
         "name": "gan",

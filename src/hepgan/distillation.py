@@ -199,8 +199,7 @@ def _points(teacher: Model, student: Student, noise: Tensor, features: FeatureBa
     if isinstance(teacher, FlowMatching):
         return teacher.path(noise, context, mask, student.config.steps)
     start = student.circles.start(noise)
-    way = student.circles.between(start, teacher.sample(noise, context, mask))
-    points = torch.stack([start, start + way], 1)
+    points = torch.stack([start, teacher.sample(noise, context, mask)], 1)
     return points if mask is None else points.masked_fill(~mask[:, None], 0.0)
 
 

@@ -50,8 +50,8 @@ def turning(angle):
     return teacher
 
 
-def taught(teacher, steps, training_steps=400, **settings):
-    """A student of a teacher without context."""
+def taught(teacher, steps, training_steps=400, *, wrapped=False, **settings):
+    """A student of a teacher without context, whose angles may be known on the circle alone."""
     z = torch.randn(4096, teacher.noise_size, generator=torch.Generator().manual_seed(3))
     none = torch.zeros(len(z), 0)
     student = build(
@@ -62,7 +62,10 @@ def taught(teacher, steps, training_steps=400, **settings):
         steps=steps,
         **settings,
     )
-    paths = batch(teacher.path(z, none, None, steps).flatten(1), none)
+    points = teacher.path(z, none, None, steps)
+    if wrapped:
+        points = torch.stack([teacher.circles.wrapped(p) for p in points.unbind(1)], 1)
+    paths = batch(points.flatten(1), none)
     Trainer(student, paths, TrainingConfig(steps=training_steps, batch_size=256), seed=1).run()
     return student
 
@@ -86,9 +89,9 @@ def test_a_path_has_no_more_pieces_than_steps():
         build(FlowMatchingConfig).path(z, context, mask, 5)
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_a_student_turns_angles_as_its_teacher_does_through_the_cut_too(steps):
-    student = taught(turning(2.0), steps)
+@pytest.mark.parametrize(("steps", "wrapped"), [(1, False), (1, True), (2, False)])
+def test_a_student_turns_angles_as_its_teacher_does_through_the_cut_too(steps, wrapped):
+    student = taught(turning(2.0), steps, wrapped=wrapped)
     z = torch.randn(2000, 2, generator=torch.Generator().manual_seed(9))
     start = math.pi * torch.erf(z[:, 1] / math.sqrt(2))
     with torch.no_grad():

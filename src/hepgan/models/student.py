@@ -32,8 +32,8 @@ class Student(GuidedModel):
     number. With several steps, each leads to the next of as many points on the path.
 
     It learns from batches whose ``x`` holds whole paths, (N, (steps + 1) D): their start, the points
-    between and their end, angles unwrapped. Critics and penalties, if there are any, compare with the
-    teacher's events, the paths' ends.
+    between and their end. Critics and penalties, if there are any, compare with the teacher's events, the
+    paths' ends.
 
     Reference: Luhman and Luhman, Knowledge distillation in iterative generative models, arXiv:2101.02388.
 
@@ -130,9 +130,11 @@ class Student(GuidedModel):
         # Equally many events make each step.
         first = torch.randint(self.config.steps, (), generator=generator, device=rows.device)
         k = (rows + first) % self.config.steps
-        start, target = points[rows, k], (points[rows, k + 1] - points[rows, k]) / self._length
+        start, end = points[rows, k], points[rows, k + 1]
         context = batch.context if self.context_size else None
-        error = self.network(self.circles.seen(start), context, self._times(k, start)) - target
+        way = self.network(self.circles.seen(start), context, self._times(k, start))
+        # On a circle any number of turns will do, so that the way may be smooth where its end is cut.
+        error = self.circles.between(end, torch.add(start, way, alpha=self._length)) / self._length
         if batch.mask is not None:
             error = error * batch.mask
         return [Term("path", (batch.weight * error.square().mean(dim=1)).mean())]
