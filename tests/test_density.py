@@ -65,8 +65,10 @@ def recipe(steps=1, **features):
     }
 
 
-def trained(events, steps=200, **features):
-    return EventGenerator(recipe(steps, **features)).fit(events, seed=1, device="cpu")
+def trained(events, steps=200, model=None, **features):
+    document = recipe(steps, **features)
+    document["model"] = model or document["model"]
+    return EventGenerator(document).fit(events, seed=1, device="cpu")
 
 
 def known(events, function=None, **features):
@@ -185,11 +187,12 @@ def test_the_azimuth_that_is_drawn_is_uniform():
 # ---------------------------------------------------------------------- integrals
 
 
-def test_the_density_of_a_number_and_a_class_sums_to_one():
+@pytest.mark.parametrize("model", [None, {"kind": "flow", "blocks": 2}], ids=["flow_matching", "flow"])
+def test_the_density_of_a_number_and_a_class_sums_to_one(model):
     rng = np.random.default_rng(5)
     kind = rng.integers(0, 3, N).astype(np.int32)
     events = scalars(x=rng.normal(kind * 2.0, 0.5 + kind), kind=kind)
-    generator = trained(events)
+    generator = trained(events, 30 if model else 200, model=model)
     grid = np.linspace(-25, 30, 1101)
     p = np.concatenate(
         [generator.log_prob(scalars(x=grid, kind=np.full(len(grid), k, np.int32))) for k in range(3)]

@@ -10,7 +10,7 @@ from feature_samples import fields, particles, rng, uniform, z_events
 from test_scattering import fitted, scattered
 from test_trees import partons
 
-from hepgan.errors import RecipeError
+from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema, Field
 from hepgan.features import FeaturesConfig, Measure, Representation
@@ -110,6 +110,10 @@ CASES = {
         linear(blocks=objects(["pt", "eta", "phi"], transforms={"phi": "angle"})),
     ),
     "pca": (lambda: massless(2), linear(blocks=objects(["px", "py", "pz"], pca=True))),
+    "ranges": (
+        lambda: massless(2),
+        linear(blocks=objects(["px", "py", "pz"], ranges={"px": [-200, 200], "pz": [None, "300 - px"]})),
+    ),
     "decay": (decay_pair, linear(blocks=[{"kind": "decay", **NESTED}])),
     "nested decay": (
         lambda: massless(3),
@@ -268,6 +272,73 @@ def test_the_measure_of_an_event_does_not_depend_on_the_others():
     part = volume(representation, events[100:130])
     torch.testing.assert_close(whole.log_abs_det[100:130], part.log_abs_det, rtol=0, atol=1e-9)
     assert [names(whole, 100 + i) for i in range(30)] == [names(part, i) for i in range(30)]
+
+
+def test_objects_that_only_pass_a_threshold_have_no_density():
+    events = z_events()
+    block = {"kind": "objects", "collection": "Jet", "count": "threshold", "threshold": {"pt": 14}}
+    representation = represent(events, blocks=[block])
+    features, _ = representation.encode_possible(events)
+    with pytest.raises(RecipeError, match="no density"):
+        Measure(representation)(events, features)
+
+
+def outside(representation, events, wrong):
+    """Whether just the wrong events (N,) are noted as such, and the others' features are as ever."""
+    features, possible = representation.encode_possible(events)
+    assert bool(torch.equal(possible, ~wrong))
+    assert 0 < int(wrong.sum()) < len(events)
+    expected = representation.encode(events[~wrong]).x
+    torch.testing.assert_close(features.x[~wrong], expected, rtol=1e-12, atol=1e-12)
+    with pytest.raises(InputError):
+        representation.encode(events)
+
+
+def test_numbers_of_objects_that_never_occurred_are_noted():
+    events = z_events()
+    many = events.Jet.mask.sum(1) > 2
+    outside(represent(events[~many]), events, many)
+
+
+def test_classes_that_never_occurred_are_noted():
+    events = z_events()
+    wrong = events.Muon.charge[:, 0] > 0
+    outside(represent(events[~wrong]), events, wrong)
+
+
+def test_numbers_outside_their_range_are_noted():
+    events = massless(2)
+    wrong = (events.Particle.px.abs() > 40).any(1)
+    blocks = objects(["px", "py", "pz"], ranges={"px": [-40, 40]})
+    outside(represent(events[~wrong], **linear(blocks=blocks)), events, wrong)
+
+
+def test_numbers_that_a_transform_cannot_take_are_noted():
+    events = massless(2)
+    wrong = (events.Particle.px < -40).any(1)
+    transforms = {"px": {"kind": "log_edge", "edge": -40}}
+    blocks = objects(["px", "py", "pz"], transforms=transforms)
+    outside(represent(events[~wrong], **linear(blocks=blocks)), events, wrong)
+
+
+def test_leptons_outside_phase_space_are_noted():
+    events, _, _ = scattered()
+    batch, representation = fitted(events)
+    wrong = torch.arange(len(batch)) < 30
+    electron = batch.collections["Electron"].fields
+    electron["pz"][wrong] = 10 * batch.beam_energy[wrong]
+    electron["energy"] = (electron["px"] ** 2 + electron["py"] ** 2 + electron["pz"] ** 2).sqrt()
+    outside(representation, batch, wrong)
+
+
+def test_trees_that_never_occurred_are_noted():
+    events = partons()
+    block = {"kind": "tree", "collection": "Parton", "total_energy": 91.188}
+    whole = represent(events, blocks=[block])
+    features = whole.encode(events)
+    number = [v.name for v in whole.variables].index("Parton.tree[0]")
+    wrong = features.discrete[:, number] == int(features.discrete[:, number].max())
+    outside(represent(events[~wrong], blocks=[block]), events, wrong)
 
 
 def single(**values):
