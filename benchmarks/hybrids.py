@@ -31,10 +31,11 @@ GENERATED = 200_000
 LAST = 0.25
 SMALLER = (
     "model.blocks=8",
-    "model.network.widths=[64, 64]",
+    "model.network={kind: mlp, widths: [64, 64], activation: elu}",
     "model.fakes=512",
     "training.batch_size=1024",
-    "training.optimiser.lr=1.0e-3",
+    "training.optimiser.lr=5.0e-4",
+    "training.gradient_clip=1.0",
     "training.steps=1500",
 )
 
