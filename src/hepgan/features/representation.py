@@ -13,12 +13,13 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import EventSchema
 from hepgan.features._variables import DiscreteVariable
+from hepgan.features.assembly import numbered, sorted_apart
 from hepgan.features.batch import FeatureBatch
-from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock
+from hepgan.features.blocks import Block, FieldsBlock
 from hepgan.features.bounds import within
 from hepgan.features.config import FeaturesConfig, TransformSpec
 from hepgan.features.context import Conditions, ContextEncoder
-from hepgan.features.layout import Column, Layout, count_name
+from hepgan.features.layout import Column, Layout
 from hepgan.features.plan import check_references, plan
 from hepgan.features.refusal import Refusal
 from hepgan.features.standard import StandardColumns
@@ -143,23 +144,10 @@ class Representation(nn.Module):
         self.layout = layout
         self.blocks = nn.ModuleList(blocks)
         self._parts = blocks
-        variables: list[DiscreteVariable] = []
-        self._counts: dict[str, int | None] = {}
-        for name, (low, high) in layout.counts.items():
-            self._counts[name] = len(variables) if high > low else None
-            if high > low:
-                values = tuple(float(v) for v in range(low, high + 1))
-                variables.append(DiscreteVariable(count_name(name), len(values), values, ordinal=True))
+        self.variables, self._counts = numbered(layout, blocks)
+        numbers = {v.name: i for i, v in enumerate(self.variables)}
         for block in blocks:
-            for v in block.variables:
-                count = self._counts.get(v.collection or "")
-                if v.collection is None or (v.slot is not None and v.slot < layout.always(v.collection)):
-                    count = None
-                variables.append(DiscreteVariable(v.name, len(v.values), v.values, count, v.slot, v.ordinal))
-        self.variables = tuple(variables)
-        numbers = {v.name: i for i, v in enumerate(variables)}
-        for block in blocks:
-            block.attach([v.name for v in variables], [v.values for v in variables])
+            block.attach([v.name for v in self.variables], [v.values for v in self.variables])
         gates = [c.gate for b in blocks for c in b.columns]
         table = [
             (0, -2, 1 << 40) if g is None else (numbers.get(g.variable, 0), g.low, g.high) for g in gates
@@ -169,23 +157,7 @@ class Representation(nn.Module):
         )
         self._standard = StandardColumns()
         self._conditions = Conditions(self.schema, self.conditions, learned["conditions"])
-        self._own_order = {n: key for n, key in layout.orders.items() if not self._kept_in_order(n, key)}
-
-    def _kept_in_order(self, collection: str, key: str) -> bool:
-        """Whether the blocks keep a collection in order by themselves."""
-        if self.layout.deviation(collection, key) is not None:
-            return False
-        width = self.layout.collection(collection).max_count
-        for block in self._parts:
-            if (
-                isinstance(block, ObjectsBlock)
-                and block.collection == collection
-                and len(block.slots) == width
-            ):
-                return block.order == key and key != "energy"
-            if isinstance(block, DecayBlock) and key == "pt" and width == 2 and block.keeps_order(collection):
-                return True
-        return False
+        self._own_order = sorted_apart(layout, blocks)
 
     def _finish(self, learned: Mapping[str, Any]) -> None:
         self._context = ContextEncoder(self.variables, learned["ordinal"])

@@ -1,0 +1,53 @@
+"""What follows from all blocks together: the numbers of discrete variables, which objects stay in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hepgan.features._variables import DiscreteVariable
+from hepgan.features.blocks import Block, DecayBlock, ObjectsBlock
+from hepgan.features.layout import Layout, count_name
+
+__all__ = ["numbered", "sorted_apart"]
+
+
+def numbered(
+    layout: Layout, blocks: Sequence[Block]
+) -> tuple[tuple[DiscreteVariable, ...], dict[str, int | None]]:
+    """All discrete variables: numbers of objects that vary first, then those of each block.
+
+    Returns:
+        The variables; and for each collection that is counted the number of its variable, None if its count
+        is always the same.
+    """
+    variables: list[DiscreteVariable] = []
+    counts: dict[str, int | None] = {}
+    for name, (low, high) in layout.counts.items():
+        counts[name] = len(variables) if high > low else None
+        if high > low:
+            values = tuple(float(v) for v in range(low, high + 1))
+            variables.append(DiscreteVariable(count_name(name), len(values), values, ordinal=True))
+    for block in blocks:
+        for v in block.variables:
+            count = counts.get(v.collection or "")
+            if v.collection is None or (v.slot is not None and v.slot < layout.always(v.collection)):
+                count = None
+            variables.append(DiscreteVariable(v.name, len(v.values), v.values, count, v.slot, v.ordinal))
+    return tuple(variables), counts
+
+
+def sorted_apart(layout: Layout, blocks: Sequence[Block]) -> dict[str, str]:
+    """By what to sort the objects of collections that blocks do not keep in order by themselves."""
+    return {n: key for n, key in layout.orders.items() if not _kept_in_order(layout, blocks, n, key)}
+
+
+def _kept_in_order(layout: Layout, blocks: Sequence[Block], collection: str, key: str) -> bool:
+    if layout.deviation(collection, key) is not None:
+        return False
+    width = layout.collection(collection).max_count
+    for block in blocks:
+        if isinstance(block, ObjectsBlock) and block.collection == collection and len(block.slots) == width:
+            return block.order == key and key != "energy"
+        if isinstance(block, DecayBlock) and key == "pt" and width == 2 and block.keeps_order(collection):
+            return True
+    return False
