@@ -65,11 +65,12 @@ def distillation(summary: Mapping[str, Any]) -> str:
     teacher = summary["teacher"]
     calls = teacher.get("steps", 1) * (1 if teacher.get("solver") == "euler" else 2)
     of = f" of {calls} network calls" if teacher["kind"] == "flow_matching" else ""
-    return (
+    line = (
         f"from {teacher['kind']}{of}, {summary['pairs']:,} pairs, {summary['steps']:,} steps in "
-        f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, {summary['status']}; "
-        f"features differ by {summary['metrics']['difference']:.3g} of their spread"
+        f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, {summary['status']}"
     )
+    difference = summary["metrics"].get("difference")
+    return line if difference is None else f"{line}; features differ by {difference:.3g} of their spread"
 
 
 def _terms(diagnostics: Mapping[str, float], own: Container[str]) -> Iterator[str]:
