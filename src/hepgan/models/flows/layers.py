@@ -68,15 +68,15 @@ class Coupling(nn.Module):
     def _transformed(
         self, x: Tensor, context: Tensor, mask: Tensor | None, *, inverse: bool
     ) -> tuple[Tensor, Tensor]:
-        x = x[:, self.index]
+        x = x.index_select(1, self.index)
         kept, changed = x[:, : self.kept], x[:, self.kept :]
         seen = self.circles.seen(kept) if self.kept else torch.ones_like(x[:, :1])
         raw = self.network(seen, context if self.context_size else None)
         y, slopes = self.univariate(changed, raw, inverse=inverse)
         if mask is not None:
-            there = mask[:, self.index[self.kept :]]
+            there = mask.index_select(1, self.index[self.kept :])
             y, slopes = torch.where(there, y, 0.0), torch.where(there, slopes, 0.0)
-        return torch.cat((kept, y), 1)[:, self.order], slopes.sum(1)
+        return torch.cat((kept, y), 1).index_select(1, self.order), slopes.sum(1)
 
 
 class Autoregressive(nn.Module):
@@ -117,24 +117,24 @@ class Autoregressive(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """The transformed features (N, D), and the logarithm of the Jacobian determinant (N,)."""
-        x = x[:, self.index]
+        x = x.index_select(1, self.index)
         y, slopes = self.univariate(x, self._raw(x, context))
         if mask is not None:
-            there = mask[:, self.index]
+            there = mask.index_select(1, self.index)
             y, slopes = torch.where(there, y, 0.0), torch.where(there, slopes, 0.0)
-        return y[:, self.order], slopes.sum(1)
+        return y.index_select(1, self.order), slopes.sum(1)
 
     def inverse(self, y: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """The features (N, D) that these (N, D) were transformed from, one after another."""
-        y = y[:, self.index]
-        there = torch.ones_like(y, dtype=torch.bool) if mask is None else mask[:, self.index]
+        y = y.index_select(1, self.index)
+        there = torch.ones_like(y, dtype=torch.bool) if mask is None else mask.index_select(1, self.index)
         numbers = torch.arange(y.shape[1], device=y.device)
         x = torch.zeros_like(y)
         with parametrize.cached():
             for k in range(y.shape[1]):
                 found, _ = self.univariate(y, self._raw(x, context), inverse=True)
                 x = torch.where((numbers == k) & there, found, x)
-        return x[:, self.order]
+        return x.index_select(1, self.order)
 
     def _raw(self, x: Tensor, context: Tensor) -> Tensor:
         raw: Tensor = self.network(self.circles.seen(x), context if self.context_size else None)

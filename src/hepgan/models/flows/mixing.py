@@ -81,12 +81,16 @@ class Mixing(nn.Module):
         """The features on the line, their mask, and the other features."""
         if self.whole:
             return x, mask, None
-        sorted_ = x[:, self.index]
+        sorted_ = x.index_select(1, self.index)
         line = self.index[: self.lines]
-        return sorted_[:, : self.lines], None if mask is None else mask[:, line], sorted_[:, self.lines :]
+        return (
+            sorted_[:, : self.lines],
+            None if mask is None else mask.index_select(1, line),
+            sorted_[:, self.lines :],
+        )
 
     def _back(self, x: Tensor, rest: Tensor | None) -> Tensor:
-        return x if rest is None else torch.cat((x, rest), 1)[:, self.order]
+        return x if rest is None else torch.cat((x, rest), 1).index_select(1, self.order)
 
     def _vectors(self) -> Tensor:
         """The axes (L, R) of the reflections, with 1 on the diagonal and 0 above."""
@@ -94,15 +98,18 @@ class Mixing(nn.Module):
         return self.axes.tril(-1) + eye
 
     def _matrix(self) -> Tensor:
-        """The product of the reflections (L, L)."""
+        """The product of the reflections (L, L).
+
+        Reference: T. Joffrain et al., Accumulating Householder transformations, ACM TOMS 32 (2006) 169.
+        """
         if not self.reflections:
             return torch.eye(self.lines, dtype=self.shift.dtype, device=self.shift.device)
         vectors = self._vectors()
-        scales = 2.0 / vectors.square().sum(0)
-        if self.reflections < self.lines:
-            vectors = functional.pad(vectors, (0, self.lines - self.reflections))
-            scales = functional.pad(scales, (0, self.lines - self.reflections))
-        matrix: Tensor = torch.linalg.householder_product(vectors, scales)
+        gram = vectors.t() @ vectors
+        # H_1 ... H_R = 1 - V T V^t, with V^t V above the diagonal of 1 / T, and half of it on the diagonal.
+        inverse = gram.triu(1) + torch.diag(0.5 * gram.diagonal())
+        within = torch.linalg.solve_triangular(inverse, vectors.t(), upper=True)
+        matrix: Tensor = torch.eye(self.lines, dtype=vectors.dtype, device=vectors.device) - vectors @ within
         return matrix
 
     def _reflected(self, x: Tensor, mask: Tensor, *, reverse: bool) -> Tensor:

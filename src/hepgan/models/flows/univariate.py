@@ -59,10 +59,10 @@ class Univariate(nn.Module):
             return self._on_circles(x, raw, inverse)
         p = self.line_parameters
         parts = (
-            self._on_lines(x[:, self.lines], raw[:, :p], inverse),
-            self._on_circles(x[:, self.angles], raw[:, p:], inverse),
+            self._on_lines(x.index_select(1, self.lines), raw[:, :p], inverse),
+            self._on_circles(x.index_select(1, self.angles), raw[:, p:], inverse),
         )
-        values, slopes = (torch.cat(both, 1)[:, self.order] for both in zip(*parts, strict=True))
+        values, slopes = (torch.cat(both, 1).index_select(1, self.order) for both in zip(*parts, strict=True))
         return values, slopes
 
     def _on_lines(self, x: Tensor, raw: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
