@@ -26,14 +26,19 @@ class Critic(nn.Module):
         config: The recipe's choice.
         size: Number of features D.
         context_size: Columns of the context C.
+        limit: Where numbers (in units of the spread) begin to be compressed to their logarithm, so that
+            events far off do not rule the gradient; None for nowhere.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: CriticConfig, *, size: int, context_size: int) -> None:
+    def __init__(
+        self, config: CriticConfig, *, size: int, context_size: int, limit: float | None = None
+    ) -> None:
         super().__init__()
         self.config = config
+        self.limit = limit
         self.loss = ADVERSARIAL[config.loss]
         self.context_size = context_size if config.context else 0
         self.penalty = (
@@ -67,7 +72,7 @@ class Critic(nn.Module):
             encoder.scaled(view.elements(config.observables)).to(x.dtype)
             for encoder, config in zip(self._encoders(), self.config.sets, strict=True)
         ]
-        return (plain, *sets)
+        return tuple(self._compressed(t) for t in (plain, *sets))
 
     def forward(self, inputs: tuple[Tensor, ...], context: Tensor) -> Tensor:
         """The outputs (N,) for what it sees and the context (N, C)."""
@@ -128,6 +133,14 @@ class Critic(nn.Module):
             self.std.copy_(std)
         for encoder, config in zip(self._encoders(), self.config.sets, strict=True):
             encoder.standardise(view.elements(config.observables), weight)
+
+    def _compressed(self, values: Tensor) -> Tensor:
+        if self.limit is None:
+            return values
+        beyond = (values.abs() - self.limit).clamp_min(0.0)
+        # Taking away what is beyond would lose all digits of it.
+        within = values.clamp(-self.limit, self.limit)
+        return within + torch.sign(values) * torch.log1p(beyond)
 
     def _encoders(self) -> list[_SetEncoder]:
         return cast("list[_SetEncoder]", list(self.sets))

@@ -34,6 +34,8 @@ class DensityModel(GuidedModel):
     """
 
     has_likelihood: ClassVar[bool] = True
+    # A likelihood hardly sees a few events at infinity, so flows do make some.
+    critics_limit: ClassVar[float | None] = 10.0
     config: DensityConfig
 
     @abstractmethod

@@ -32,6 +32,9 @@ class GuidedModel(Model):
     """
 
     maker: ClassVar[str]
+    critics_limit: ClassVar[float | None] = None
+    """Where critics begin to compress what they see; None for nowhere."""
+
     config: GuidedConfig
     context_size: int
 
@@ -55,7 +58,12 @@ class GuidedModel(Model):
             RecipeError: If a critic or a penalty names an observable that isn't there.
         """
         self.critics = nn.ModuleList(
-            Critic(c, size=self.noise_size if c.latent else size, context_size=self.context_size)
+            Critic(
+                c,
+                size=self.noise_size if c.latent else size,
+                context_size=self.context_size,
+                limit=self.critics_limit,
+            )
             for c in config.critics
         )
         used = {n: f"critic {c.name!r}" for c in config.critics for n in c.all_observables}
