@@ -31,12 +31,13 @@ GENERATED = 200_000
 LAST = 0.25
 SMALLER = (
     "model.blocks=8",
+    "model.clamp=1.5",
     "model.network={kind: mlp, widths: [64, 64], activation: elu}",
     "model.fakes=512",
     "training.batch_size=1024",
-    "training.optimiser.lr=5.0e-4",
+    "training.optimiser.lr=2.0e-3",
     "training.gradient_clip=1.0",
-    "training.steps=1500",
+    "training.steps=2000",
 )
 
 SCHEDULE = "schedule: {start: 0.5, ramp: 0.05}, warmup: 0.1"
@@ -87,15 +88,15 @@ def terms(history: History, own: tuple[str, ...]) -> dict[str, str]:
         return {}
     rows = max(1, round(LAST * len(table)))
 
-    def mean(name: str) -> float:
-        return float(np.mean(table[name][-rows:]))
+    def median(name: str) -> float:
+        return float(np.median(table[name][-rows:]))
 
     found = {}
     for term in sorted(history.terms, key=lambda t: t not in own):
         label, whose = ("likelihood", own[0]) if term in own else ("guide", "guides")
-        signal = mean(f"{term}/gradient") * np.sqrt(max(0.0, mean(f"{whose}/coherence")))
-        found[f"{label}: value / truth"] = f"{mean(f'{term}/value'):.4f} / {mean(f'{term}/floor'):.4f}"
-        found[f"{label}: gradient, signal"] = f"{mean(f'{term}/gradient'):.3f}, {signal:.3f}"
+        signal = median(f"{term}/gradient") * np.sqrt(max(0.0, median(f"{whose}/coherence")))
+        found[f"{label}: value / truth"] = f"{median(f'{term}/value'):.4f} / {median(f'{term}/floor'):.4f}"
+        found[f"{label}: gradient, signal"] = f"{median(f'{term}/gradient'):.3f}, {signal:.3f}"
     return found | {"agreement": f"{history.agreement(rows)[1][-1]:+.2f}"}
 
 
