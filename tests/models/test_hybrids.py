@@ -240,6 +240,27 @@ def test_critics_and_penalties_see_no_more_events_than_asked_for(feature_batch, 
     torch.testing.assert_close(terms[0].value, 0.5 * batch.x.square().mean(), check_dtype=False)
 
 
+def test_critics_of_likelihood_models_see_logarithms_of_what_is_far_off(feature_batch):
+    x = torch.tensor([[-1e9], [-12.0], [-10.0], [3.0], [10.0], [12.0], [1e9]])
+    flow = normal(critics=(CriticConfig(network=LINEAR),))
+    (seen,) = flow.critics[0].inputs(flow._view(feature_batch(x)))
+    far = 10.0 + float(np.log1p(1e9 - 10.0))
+    near = 10.0 + float(np.log(3.0))
+    torch.testing.assert_close(seen[:, 0], torch.tensor([-far, -near, -10.0, 3.0, 10.0, near, far]))
+    gan = TypeAdapter(ModelConfig).validate_python({"kind": "gan"})
+    model = build_model(gan, size=1, context_size=0, decode=lambda f: f, observables={})
+    assert torch.equal(model.critics[0].inputs(model._view(feature_batch(x)))[0], x)
+
+
+def test_an_event_far_off_has_a_gradient_that_brings_it_back(feature_batch):
+    flow = normal(mean=1e6, critics=(CriticConfig(network=LINEAR),))
+    noise, context = torch.zeros(4, 1), torch.zeros(4, 0)
+    made = feature_batch(torch.zeros(4, 1)).with_x(flow.sample(noise, context, None))
+    (seen,) = flow.critics[0].inputs(flow._view(made))
+    (slope,) = torch.autograd.grad(seen.mean(), flow.mean)
+    assert float(slope) == pytest.approx(1e-6, rel=1e-2)
+
+
 # ------------------------------------------------------------------ latent space
 
 
