@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from hepgan.features import DiscreteModel, FeatureBatch, Representation
 from hepgan.features.bounds import within
 from hepgan.models import BLOCK, Model, gaussian, uniform
 
-__all__ = ["Conditions", "Sampler", "check_lengths"]
+__all__ = ["Conditions", "Sampler", "Traced", "check_lengths"]
 
 MAX_ATTEMPTS = 100
 """How often an event outside the recipe's bounds is drawn anew before generation gives up."""
@@ -125,6 +125,20 @@ class Conditions:
             raise InputError(error.message, branch=error.branch, entry=entry) from error
 
 
+class Traced(NamedTuple):
+    """Events, and what each of them was made of.
+
+    Attributes:
+        events: N events.
+        noise: (N, noise_size) what the model made them of.
+        given: Their discrete part, conditions and context; the features are not kept.
+    """
+
+    events: EventBatch
+    noise: Tensor
+    given: FeatureBatch
+
+
 class Sampler:
     """Makes blocks of events; block b holds the events b*BLOCK ... (b+1)*BLOCK - 1 of a seed.
 
@@ -157,9 +171,17 @@ class Sampler:
         self.representation, self.discrete, self.model = representation, discrete, model
         self.conditions, self.seed, self.device = conditions, seed, torch.device(device)
 
-    @torch.no_grad()
     def block(self, number: int) -> EventBatch:
         """The events of one block.
+
+        Raises:
+            TrainingError: If some events stay outside the recipe's bounds, however often they are drawn.
+        """
+        return self.traced(number).events
+
+    @torch.no_grad()
+    def traced(self, number: int) -> Traced:
+        """The events of one block, and what each of them was made of.
 
         Raises:
             TrainingError: If some events stay outside the recipe's bounds, however often they are drawn.
@@ -169,10 +191,10 @@ class Sampler:
         azimuth = None
         if self.representation.has_azimuth:
             azimuth = (2 * noise.uniform(1, "azimuth")[:, 0] - 1) * math.pi
-        events = self._events(features, noise, 0, azimuth)
+        events, z = self._events(features, noise, 0, azimuth)
         if self.representation.restricted:
-            events = self._bounded(events, features, noise, azimuth)
-        return events if self.complete is None else self.complete(events)
+            events, z = self._bounded(events, z, features, noise, azimuth)
+        return Traced(events if self.complete is None else self.complete(events), z, features)
 
     @torch.no_grad()
     def noise(self, number: int) -> tuple[Tensor, FeatureBatch]:
@@ -197,9 +219,11 @@ class Sampler:
         )
 
     def _bounded(
-        self, events: EventBatch, features: FeatureBatch, noise: _Noise, azimuth: Tensor | None
-    ) -> EventBatch:
-        """The events with those outside the bounds drawn anew, their discrete part and azimuth kept.
+        self, events: EventBatch, z: Tensor, features: FeatureBatch, noise: _Noise, azimuth: Tensor | None
+    ) -> tuple[EventBatch, Tensor]:
+        """The events with those outside the bounds drawn anew, and their noise.
+
+        Their discrete part and azimuth are kept.
 
         What a poorly trained network cannot but make against the training events' rules is left as it is.
         """
@@ -218,11 +242,12 @@ class Sampler:
                 )
                 raise TrainingError(msg)
             turned = None if azimuth is None else azimuth[missing]
-            again = self._events(features[missing], noise, attempt, turned, missing)
+            again, drawn = self._events(features[missing], noise, attempt, turned, missing)
             valid = self.representation.valid(again) if attempt <= LENIENT else within(again, bounds)
             events = _replace(events, missing[valid], again[valid])
+            z = z.index_copy(0, missing[valid], drawn[valid])
             missing = missing[~valid]
-        return events
+        return events, z
 
     def _events(
         self,
@@ -231,10 +256,10 @@ class Sampler:
         attempt: int,
         azimuth: Tensor | None,
         rows: Tensor | None = None,
-    ) -> EventBatch:
+    ) -> tuple[EventBatch, Tensor]:
         z = noise.gaussian(self.model.noise_size, attempt, rows)
         x = self.model.sample(z, features.context.to(z.dtype), features.mask)
-        return self.representation.decode(features.with_x(x), azimuth)
+        return self.representation.decode(features.with_x(x), azimuth), z
 
     def blocks(self, first: int, last: int, workers: int | None = None) -> Generator[EventBatch, None, None]:
         """The blocks ``first`` ... ``last - 1`` in order, computed by several threads.

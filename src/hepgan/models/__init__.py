@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hepgan.errors import RecipeError
 from hepgan.models.base import Model, Phase
 from hepgan.models.config import (
     CriticConfig,
@@ -16,6 +17,7 @@ from hepgan.models.config import (
     LikelihoodConfig,
     ModelConfig,
     OptimiserConfig,
+    RefinedConfig,
     SetConfig,
     StudentConfig,
 )
@@ -26,6 +28,7 @@ from hepgan.models.flow_matching import FlowMatching
 from hepgan.models.gan import GAN
 from hepgan.models.guided import GuidedModel
 from hepgan.models.noise import BLOCK, gaussian, uniform
+from hepgan.models.refined import Refined
 from hepgan.models.student import Student
 from hepgan.models.view import Decode, TensorObservable
 
@@ -48,17 +51,20 @@ __all__ = [
     "ModelConfig",
     "OptimiserConfig",
     "Phase",
+    "Refined",
+    "RefinedConfig",
     "SetConfig",
     "Student",
     "StudentConfig",
     "build_model",
+    "build_prior",
     "gaussian",
     "uniform",
 ]
 
 
 def build_model(
-    config: GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig,
+    config: GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig | RefinedConfig,
     *,
     size: int,
     context_size: int,
@@ -85,6 +91,9 @@ def build_model(
         "decode": decode,
         "observables": observables,
     }
+    if isinstance(config, RefinedConfig):
+        model = build_model(config.model, **common, periodic=periodic)
+        return Refined(model, build_prior(config.prior, model.noise_size, context_size))
     if isinstance(config, GANConfig):
         return GAN(config, **common)
     if isinstance(config, StudentConfig):
@@ -92,3 +101,19 @@ def build_model(
     if isinstance(config, FlowConfig):
         return Flow(config, **common, periodic=periodic)
     return FlowMatching(config, **common, periodic=periodic)
+
+
+def build_prior(config: FlowConfig | FlowMatchingConfig, size: int, context_size: int) -> Model:
+    """A prior of a model's noise, with fresh weights from torch's global generator.
+
+    Args:
+        config: The recipe's choice.
+        size: Noise per event.
+        context_size: Columns of the context C.
+    """
+
+    def no_events(features: object) -> object:
+        msg = "a prior is of noise, which stands for no events"
+        raise RecipeError(msg)
+
+    return build_model(config, size=size, context_size=context_size, decode=no_events, observables={})

@@ -106,6 +106,10 @@ class Model(nn.Module, ABC):
         msg = f"a {type(self).__name__} doesn't tell the noise that features are made of"
         raise TypeError(msg)
 
+    def noise_mask(self, mask: Tensor | None) -> Tensor | None:
+        """Which noise counts (N, noise_size), if these features exist (N, D); None if all does."""
+        return None
+
     @abstractmethod
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The modules that :meth:`sample` uses; their weights are averaged and kept, others only trained."""

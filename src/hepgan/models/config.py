@@ -20,6 +20,7 @@ __all__ = [
     "LikelihoodConfig",
     "ModelConfig",
     "OptimiserConfig",
+    "RefinedConfig",
     "SetConfig",
     "StudentConfig",
 ]
@@ -324,8 +325,8 @@ class FlowConfig(DensityConfig):
     bins: int = Field(default=10, ge=2, le=500)
     bound: float = Field(default=5.0, gt=0.0)
     clamp: float = Field(default=5.0, gt=0.0)
-    rotations: Literal["learned", "random", "none"] = "learned"
-    network: NetworkConfig = MLPConfig(widths=(128, 128, 128), activation="silu")
+    rotations: Literal["learned", "random", "none"] = "none"
+    network: NetworkConfig = MLPConfig(widths=(128, 128, 128))
     optimiser: OptimiserConfig | None = None
 
     @model_validator(mode="after")
@@ -337,7 +338,27 @@ class FlowConfig(DensityConfig):
         return self
 
 
+class RefinedConfig(Config):
+    """A trained model, and a prior of its noise that makes its events better (``hepgan refine``).
+
+    Attributes:
+        model: What makes events of noise.
+        prior: What makes that noise, instead of a normal distribution.
+    """
+
+    kind: Literal["refined"] = "refined"
+    model: Annotated[GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig, Field(discriminator="kind")]
+    prior: Annotated[FlowConfig | FlowMatchingConfig, Field(discriminator="kind")] = FlowConfig(
+        blocks=4, network=MLPConfig(widths=(64, 64), activation="silu")
+    )
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Names of the phase and of the terms that the model has of its own."""
+        return self.model.own
+
+
 ModelConfig = Annotated[
-    GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig, Field(discriminator="kind")
+    GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig | RefinedConfig, Field(discriminator="kind")
 ]
 """Any model, told apart by ``kind``."""

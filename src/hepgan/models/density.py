@@ -38,6 +38,10 @@ class DensityModel(GuidedModel):
     critics_limit: ClassVar[float | None] = 10.0
     config: DensityConfig
 
+    def noise_mask(self, mask: Tensor | None) -> Tensor | None:
+        """Each feature has its noise."""
+        return mask
+
     @abstractmethod
     def _likelihood_terms(self, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
         """The model's own terms for these events with their weights, which need not sum to their number."""

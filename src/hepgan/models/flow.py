@@ -51,7 +51,7 @@ class Flow(DensityModel):
 
     config: FlowConfig
     maker: ClassVar[str] = "flow"
-    default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig(kind="adam", lr=1e-3)
+    default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig(kind="adam", lr=3e-3)
     default_ema: ClassVar[float] = 0.999
 
     def __init__(

@@ -89,6 +89,10 @@ class Student(GuidedModel):
         """The network of the steps."""
         return (self.network,)
 
+    def noise_mask(self, mask: Tensor | None) -> Tensor | None:
+        """Each feature has its noise."""
+        return mask
+
     def prepare(self, data: FeatureBatch) -> None:
         """Take from the teacher's events what critics need.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
 from pydantic import Field as Setting
@@ -17,7 +17,7 @@ from hepgan._config import Config
 from hepgan.errors import RecipeError
 from hepgan.events.schema import EventSchema, Kind
 from hepgan.features.config import FeaturesConfig
-from hepgan.models.config import FlowConfig, FlowMatchingConfig, GANConfig, StudentConfig
+from hepgan.models.config import ModelConfig
 from hepgan.observables import Observable, ObservableConfig
 from hepgan.observables import from_config as observable_from_config
 from hepgan.observables.language import parse
@@ -77,9 +77,7 @@ class Recipe(Config):
     events: EventsConfig = EventsConfig()
     conditions: tuple[str, ...] = ()
     features: FeaturesConfig = FeaturesConfig()
-    model: Annotated[
-        GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig, Setting(discriminator="kind")
-    ]
+    model: ModelConfig
     observables: dict[str, ObservableConfig] = Setting(default_factory=dict)
     training: TrainingConfig = TrainingConfig()
 
