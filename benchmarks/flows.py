@@ -33,7 +33,9 @@ Rates = Mapping[str, Callable[[], object]]
 def own(layer: str, transform: str, blocks: int) -> nn.Module:
     """A flow of hepgan."""
     network = MLPConfig(widths=WIDTHS, activation="relu")
-    config = FlowConfig(layer=layer, transform=transform, blocks=blocks, bins=BINS, network=network)
+    config = FlowConfig(
+        layer=layer, transform=transform, blocks=blocks, bins=BINS, network=network, rotations="learned"
+    )
     return build_model(config, size=FEATURES, context_size=0, decode=lambda f: f, observables={})
 
 

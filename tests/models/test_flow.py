@@ -27,7 +27,7 @@ KINDS = list(itertools.product(LAYERS, TRANSFORMS))
 def build(size=3, context=0, periodic=(), *, far=0.0, **settings) -> Flow:
     """A flow, with ``far`` at a random point away from the identity."""
     torch.manual_seed(1)
-    config = FlowConfig(**{"network": SMALL, "blocks": 3, "bins": 5, **settings})
+    config = FlowConfig(**{"network": SMALL, "blocks": 3, "bins": 5, "rotations": "learned", **settings})
     model = build_model(
         config, size=size, context_size=context, decode=lambda f: f, observables={}, periodic=periodic
     )
