@@ -9,7 +9,7 @@ from hepgan._learned import Learned
 from hepgan.events import EventSchema
 from hepgan.recipes import Recipe
 
-__all__ = ["describe", "distillation", "outcome"]
+__all__ = ["describe", "distillation", "outcome", "refinement"]
 
 
 def describe(
@@ -43,6 +43,8 @@ def describe(
         lines.append(f"data hash   {summary['data_hash']}")
         if "distillation" in summary:
             lines.append(f"distilled   {distillation(summary['distillation'])}")
+        if "refinement" in summary:
+            lines.append(f"refined     {refinement(summary['refinement'])}")
     found = ", ".join(f"{package} {number}" for package, number in versions.items())
     lines.append(f"written by  {found}")
     return lines
@@ -71,6 +73,15 @@ def distillation(summary: Mapping[str, Any]) -> str:
     )
     difference = summary["metrics"].get("difference")
     return line if difference is None else f"{line}; features differ by {difference:.3g} of their spread"
+
+
+def refinement(summary: Mapping[str, Any]) -> str:
+    """What a prior of a refined generator has learned from."""
+    return (
+        f"by {summary['events']:,} weighted events, as good as {summary['effective_events']:,.0f} without, "
+        f"{summary['steps']:,} steps in {summary['seconds']:,.0f} s on {summary['device']}, "
+        f"seed {summary['seed']}, {summary['status']}"
+    )
 
 
 def _terms(diagnostics: Mapping[str, float], own: Container[str]) -> Iterator[str]:
