@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from hepgan.networks import MLP, Activation, FourierTime, NetworkConfig, ResidualMLP, build_network
+from hepgan.networks import MLP, Activation, FourierTime, MLPConfig, NetworkConfig, ResidualMLP, build_network
+from hepgan.networks.masked import MaskedMLP
 
 NETWORKS = [
     {"kind": "mlp", "widths": (16, 8)},
@@ -102,3 +103,39 @@ def test_impossible_networks_are_refused():
         ResidualMLP(4, 2, context=3)(torch.zeros(1, 4))
     with pytest.raises(ValidationError):
         CONFIG.validate_python({"kind": "mlp", "widths": (0,)})
+
+
+@pytest.mark.parametrize("spectral_norm", [False, True])
+@pytest.mark.parametrize("context", [0, 2])
+def test_outputs_of_masked_networks_depend_on_the_inputs_before_them_and_on_the_context(
+    context, spectral_norm
+):
+    torch.manual_seed(4)
+    config = MLPConfig(widths=(24, 24), activation="tanh", spectral_norm=spectral_norm)
+    network = MaskedMLP(config, inputs=(0, 1, 2, 1), outputs=(2, 0, 1), context=context).eval()
+    x, c = torch.randn(1, 4), torch.randn(1, context)
+    slopes = torch.autograd.functional.jacobian(lambda v, w: network(v, w)[0], (x, c))
+    depends = slopes[0][:, 0] != 0
+    assert depends.tolist() == [[True, True, False, True], [False] * 4, [True, False, False, False]]
+    assert bool((slopes[1] != 0).all())
+
+
+def test_masked_networks_refuse_to_normalise_their_layers():
+    with pytest.raises(ValueError, match="see each other"):
+        MaskedMLP(MLPConfig(layer_norm=True), inputs=(0, 1), outputs=(0, 1))
+
+
+def test_spectral_normalisation_bounds_hidden_layers_and_adds_no_parameters():
+    torch.manual_seed(5)
+    network = build_network(MLPConfig(widths=(16, 16), spectral_norm=True), 4, 2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(20.0)
+        for _ in range(50):
+            network(torch.randn(3, 4))
+    largest = [float(torch.linalg.matrix_norm(network.layers[k].weight.detach(), 2)) for k in (0, 2, 4)]
+    assert largest[:2] == pytest.approx([1.0, 1.0], rel=1e-2)
+    assert largest[2] > 2.0
+    plain = build_network(MLPConfig(widths=(16, 16)), 4, 2)
+    assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in plain.parameters())
+    assert all("parametrizations" not in name for name in plain.state_dict())
