@@ -253,6 +253,17 @@ def test_a_saved_state_makes_the_same_flow_of_one_with_other_weights(layer, tran
         assert torch.equal(other.sample(noise, c, None), expected)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("layer", "transform"), KINDS)
+def test_everything_stays_on_the_device_of_the_model(layer, transform, masked):
+    model = build(4, 2, (1,), layer=layer, transform=transform).to("meta")
+    noise, c, mask = (None if t is None else t.to("meta") for t in events(8, 4, 2, masked=masked))
+    noise, c = noise.float(), c.float()
+    for function, shape in ((model.sample, (8, 4)), (model.latent, (8, 4)), (model.log_prob, (8,))):
+        result = function(noise, c, mask)
+        assert (result.device.type, tuple(result.shape)) == ("meta", shape)
+
+
 def test_a_new_flow_is_near_a_rotation():
     model = build(6, blocks=8, rotations="random").double()
     noise, c, _ = events(100, 6)
