@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hepgan._console import Interrupted, say
-from hepgan.errors import InputError
+from hepgan.errors import InputError, OutputError, RecipeError
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
 
-__all__ = ["beside", "read_conditions", "say_next", "stopped", "write_history"]
+__all__ = ["beside", "derived", "read_conditions", "say_next", "stopped", "write_history"]
 
 
 def read_conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
     return values
 
 
-def stopped(given: Sequence[str], checkpoint: Path) -> None:
+def stopped(given: Sequence[str], checkpoint: Path) -> NoReturn:
     """Tells how to go on with a training, and ends."""
     if not checkpoint.exists():
         raise Interrupted
@@ -82,3 +82,50 @@ def beside(output: Path, ending: str) -> Path:
 def say_next(*words: object) -> None:
     """Tells the command that comes next."""
     say("next: " + shlex.join(["hepgan", *map(str, words)]))
+
+
+def derived(
+    given: Sequence[str],
+    output: Path,
+    make: Callable[[Path], EventGenerator],
+    *,
+    source: Path,
+    resume: bool,
+    force: bool,
+) -> EventGenerator:
+    """Writes the model file of a generator that is made of another, with its history beside it.
+
+    Args:
+        given: The command's arguments.
+        output: The model file.
+        make: What makes the generator; it gets the file of its checkpoint.
+        source: The file of the other generator, which errors of its recipe name.
+        resume: Whether to go on from a checkpoint.
+        force: Whether existing files may be replaced.
+
+    Raises:
+        OutputError: If a file exists, or is not called as a model file is.
+        RecipeError: If the other generator, or a setting, cannot be used.
+    """
+    from hepgan._files import claim
+
+    if output.suffix != ".safetensors":
+        msg = "a model file is called *.safetensors"
+        raise OutputError(msg, file=output)
+    claim(output, force=force, make=False)
+    checkpoint = beside(output, ".checkpoint.safetensors")
+    if checkpoint.exists() and not (resume or force):
+        msg = "a training was stopped here; --resume goes on with it, --force begins anew"
+        raise OutputError(msg, file=checkpoint)
+    try:
+        generator = make(checkpoint)
+    except RecipeError as error:
+        raise error if error.file else RecipeError(error.message, file=source) from error
+    except KeyboardInterrupt:
+        stopped(given, checkpoint)
+    if generator.history is not None and generator.history.status == "interrupted":
+        stopped(given, checkpoint)
+    generator.save(output, force=force)
+    write_history(generator, output)
+    checkpoint.unlink(missing_ok=True)
+    return generator

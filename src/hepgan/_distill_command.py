@@ -8,10 +8,9 @@ from pathlib import Path
 
 import click
 
-from hepgan._commands import beside, say_next, stopped, write_history
+from hepgan._commands import derived, say_next
 from hepgan._console import Command, Count, say
 from hepgan._options import DEVICE, FILE, MAX_TIME, OVERWRITE, RESUME, SEED, SETTINGS
-from hepgan.errors import OutputError, RecipeError
 
 __all__ = ["distill"]
 
@@ -59,22 +58,12 @@ def distill(
     file like any other. Ctrl-C ends cleanly; --resume goes on from there.
     """
     from hepgan._describe import distillation
-    from hepgan._files import claim
     from hepgan.distillation import distill as distilled
     from hepgan.generator import EventGenerator
 
-    if output.suffix != ".safetensors":
-        msg = "a model file is called *.safetensors"
-        raise OutputError(msg, file=output)
-    claim(output, force=force, make=False)
-    checkpoint = beside(output, ".checkpoint.safetensors")
-    if checkpoint.exists() and not (resume or force):
-        msg = "a training was stopped here; --resume goes on with it, --force begins anew"
-        raise OutputError(msg, file=checkpoint)
-    teacher = EventGenerator.load(model, device=device)
-    try:
-        student = distilled(
-            teacher,
+    def make(checkpoint: Path) -> EventGenerator:
+        return distilled(
+            EventGenerator.load(model, device=device),
             steps=steps,
             pairs=pairs,
             settings=settings,
@@ -84,15 +73,8 @@ def distill(
             resume=resume,
             progress=sys.stderr.isatty(),
         )
-    except RecipeError as error:
-        raise error if error.file else RecipeError(error.message, file=model) from error
-    except KeyboardInterrupt:
-        stopped(given, checkpoint)
-    if student.history is not None and student.history.status == "interrupted":
-        stopped(given, checkpoint)
-    student.save(output, force=force)
-    write_history(student, output)
-    checkpoint.unlink(missing_ok=True)
+
+    student = derived(given, output, make, source=model, resume=resume, force=force)
     say("distilled " + distillation(student.summary["distillation"]))
     say(f"model in {output} ({output.stat().st_size / 1e6:.1f} MB)")
     say_next("generate", output, "-n", 100_000, "-o", "generated.root")
