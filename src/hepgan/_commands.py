@@ -13,7 +13,7 @@ from hepgan.errors import InputError, OutputError, RecipeError
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
 
-__all__ = ["beside", "derived", "read_conditions", "say_next", "stopped", "write_history"]
+__all__ = ["read_conditions", "say_next", "stopped", "write_model"]
 
 
 def read_conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def stopped(given: Sequence[str], checkpoint: Path) -> NoReturn:
     raise Interrupted(msg)
 
 
-def write_history(generator: EventGenerator, output: Path) -> None:
+def _write_history(generator: EventGenerator, output: Path) -> None:
     """Writes the training's history beside the model: tables and a picture."""
     from hepgan._files import replacing
     from hepgan.training import plot_history
@@ -65,16 +65,16 @@ def write_history(generator: EventGenerator, output: Path) -> None:
     history = generator.history
     if history is None:
         return
-    with replacing(beside(output, ".history.csv"), force=True) as temporary:
+    with replacing(_beside(output, ".history.csv"), force=True) as temporary:
         history.losses.to_csv(temporary)
     if len(history.diagnostics):
-        with replacing(beside(output, ".diagnostics.csv"), force=True) as temporary:
+        with replacing(_beside(output, ".diagnostics.csv"), force=True) as temporary:
             history.diagnostics.to_csv(temporary)
-    with replacing(beside(output, ".history.png"), force=True) as temporary:
+    with replacing(_beside(output, ".history.png"), force=True) as temporary:
         plot_history(history).savefig(temporary, dpi=120)
 
 
-def beside(output: Path, ending: str) -> Path:
+def _beside(output: Path, ending: str) -> Path:
     """The file of another ending beside a model."""
     return output.with_name(output.name.removesuffix(".safetensors") + ending)
 
@@ -84,28 +84,28 @@ def say_next(*words: object) -> None:
     say("next: " + shlex.join(["hepgan", *map(str, words)]))
 
 
-def derived(
+def write_model(
     given: Sequence[str],
     output: Path,
     make: Callable[[Path], EventGenerator],
     *,
-    source: Path,
+    source: str | Path,
     resume: bool,
     force: bool,
 ) -> EventGenerator:
-    """Writes the model file of a generator that is made of another, with its history beside it.
+    """Makes a generator and writes its model file, with its history beside it.
 
     Args:
         given: The command's arguments.
         output: The model file.
         make: What makes the generator; it gets the file of its checkpoint.
-        source: The file of the other generator, which errors of its recipe name.
+        source: The recipe or the other generator that it is made of, which errors name.
         resume: Whether to go on from a checkpoint.
         force: Whether existing files may be replaced.
 
     Raises:
         OutputError: If a file exists, or is not called as a model file is.
-        RecipeError: If the other generator, or a setting, cannot be used.
+        RecipeError: If the source, or a setting, cannot be used.
     """
     from hepgan._files import claim
 
@@ -113,7 +113,7 @@ def derived(
         msg = "a model file is called *.safetensors"
         raise OutputError(msg, file=output)
     claim(output, force=force, make=False)
-    checkpoint = beside(output, ".checkpoint.safetensors")
+    checkpoint = _beside(output, ".checkpoint.safetensors")
     if checkpoint.exists() and not (resume or force):
         msg = "a training was stopped here; --resume goes on with it, --force begins anew"
         raise OutputError(msg, file=checkpoint)
@@ -126,6 +126,6 @@ def derived(
     if generator.history is not None and generator.history.status == "interrupted":
         stopped(given, checkpoint)
     generator.save(output, force=force)
-    write_history(generator, output)
+    _write_history(generator, output)
     checkpoint.unlink(missing_ok=True)
     return generator

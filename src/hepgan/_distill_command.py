@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hepgan._commands import derived, say_next
+from hepgan._commands import say_next, write_model
 from hepgan._console import Command, Count, say
 from hepgan._options import DEVICE, FILE, MAX_TIME, OVERWRITE, RESUME, SEED, SETTINGS
 
@@ -74,7 +74,7 @@ def distill(
             progress=sys.stderr.isatty(),
         )
 
-    student = derived(given, output, make, source=model, resume=resume, force=force)
+    student = write_model(given, output, make, source=model, resume=resume, force=force)
     say("distilled " + distillation(student.summary["distillation"]))
     say(f"model in {output} ({output.stat().st_size / 1e6:.1f} MB)")
     say_next("generate", output, "-n", 100_000, "-o", "generated.root")

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from hepgan import __version__
-from hepgan._commands import beside, read_conditions, say_next, stopped, write_history
+from hepgan._commands import read_conditions, say_next, write_model
 from hepgan._console import Count, Duration, Group, progress, run, say
 from hepgan._distill_command import distill
 from hepgan._options import DEVICE, FILE, MAX_TIME, OVERWRITE, RESUME, SEED, SETTINGS
-from hepgan.errors import InputError, OutputError, RecipeError
+from hepgan.errors import InputError, OutputError
 
 __all__ = ["main"]
 
@@ -179,54 +179,39 @@ def train(
     with their floors as another table (.diagnostics.csv).
     """
     from hepgan._describe import outcome
-    from hepgan._files import claim
     from hepgan.events import read_events
     from hepgan.generator import EventGenerator, choose_device
     from hepgan.recipes import load_recipe
 
     chosen = load_recipe(recipe).with_settings(settings)
-    if output.suffix != ".safetensors":
-        msg = "a model file is called *.safetensors"
-        raise OutputError(msg, file=output)
-    claim(output, force=force, make=False)
-    checkpoint = beside(output, ".checkpoint.safetensors")
-    if checkpoint.exists() and not (resume or force):
-        msg = "a training was stopped here; --resume goes on with it, --force begins anew"
-        raise OutputError(msg, file=checkpoint)
-    where = choose_device(device)
-    events = read_events(
-        list(files),
-        schema=chosen.events.layout,
-        branches=chosen.branches,
-        on_bad="drop" if drop_bad else "raise",
-    )
-    begun = resume and checkpoint.exists()
-    say(f"{len(events):,} events; {'going on with' if begun else 'training'} {chosen.name} on {where}")
-    generator = EventGenerator(chosen)
-    try:
-        generator.fit(
-            events,
-            seed=seed,
-            device=where,
-            max_time=max_time,
-            checkpoint=checkpoint,
-            resume=resume,
-            progress=sys.stderr.isatty(),
+
+    def make(checkpoint: Path) -> EventGenerator:
+        where = choose_device(device)
+        events = read_events(
+            list(files),
+            schema=chosen.events.layout,
+            branches=chosen.branches,
+            on_bad="drop" if drop_bad else "raise",
         )
-    except InputError as error:
-        if error.file is not None:
-            raise
-        where_bad = ", ".join(files)
-        raise InputError(error.message, file=where_bad, branch=error.branch, entry=error.entry) from error
-    except RecipeError as error:
-        raise error if error.file else RecipeError(error.message, file=recipe) from error
-    except KeyboardInterrupt:
-        stopped(given, checkpoint)
-    if generator.history is not None and generator.history.status == "interrupted":
-        stopped(given, checkpoint)
-    generator.save(output, force=force)
-    write_history(generator, output)
-    checkpoint.unlink(missing_ok=True)
+        begun = resume and checkpoint.exists()
+        say(f"{len(events):,} events; {'going on with' if begun else 'training'} {chosen.name} on {where}")
+        try:
+            return EventGenerator(chosen).fit(
+                events,
+                seed=seed,
+                device=where,
+                max_time=max_time,
+                checkpoint=checkpoint,
+                resume=resume,
+                progress=sys.stderr.isatty(),
+            )
+        except InputError as error:
+            if error.file is not None:
+                raise
+            bad = ", ".join(files)
+            raise InputError(error.message, file=bad, branch=error.branch, entry=error.entry) from error
+
+    generator = write_model(given, output, make, source=recipe, resume=resume, force=force)
     for line in outcome(generator.summary):
         say(line)
     say(f"model in {output} ({output.stat().st_size / 1e6:.1f} MB)")
