@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from hepgan.observables.table import Table
 from hepgan.validation.classifier import two_sample_test, weighted_auc
-from hepgan.validation.table import Table
 
 
 def _table(rng: np.random.Generator, n: int, shift: float = 0.0) -> Table:

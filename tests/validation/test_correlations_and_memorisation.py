@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hepgan.observables.table import Table
 from hepgan.validation.correlations import correlations, pearson
 from hepgan.validation.memorisation import memorisation
-from hepgan.validation.table import Table
 
 
 def _correlated(rng: np.random.Generator, n: int, rho: float) -> Table:

@@ -15,9 +15,9 @@ from scipy.stats import rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
+from hepgan.observables.table import Table
 from hepgan.validation.metrics import Metric
 from hepgan.validation.once import Once
-from hepgan.validation.table import Table
 
 __all__ = ["ClassifierTest", "two_sample_test", "weighted_auc"]
 

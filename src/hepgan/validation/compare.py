@@ -19,13 +19,13 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events import schema_of, select
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, ObservableConfig, default_observables
+from hepgan.observables.table import Table
 from hepgan.validation.comparison import Comparison
 from hepgan.validation.features import FeatureComparison, FeatureSample, FeatureView
 from hepgan.validation.labels import check_labels
 from hepgan.validation.results import evaluate
 from hepgan.validation.samples import Sample, SampleBuilder, event_weights, with_ranges
 from hepgan.validation.streams import Paths, Stream, names_of
-from hepgan.validation.table import Table
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hepgan.observables import Observable
+from hepgan.observables.table import Table
 from hepgan.validation.metrics import pulls
 from hepgan.validation.results import Result, binned
 from hepgan.validation.samples import Sample
-from hepgan.validation.table import Table
 from hepgan.validation.tables import overview
 from hepgan.validation.verdicts import shapes, verdicts
 

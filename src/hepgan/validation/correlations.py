@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hepgan.observables.table import Table
 from hepgan.validation.metrics import Metric, effective_size
 from hepgan.validation.once import Once
-from hepgan.validation.table import Table
 
 __all__ = ["Correlations", "correlations", "pearson"]
 

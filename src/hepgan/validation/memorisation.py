@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from hepgan.observables.table import Table
 from hepgan.validation.metrics import Metric
 from hepgan.validation.once import Once
-from hepgan.validation.table import Table
 
 __all__ = ["Memorisation", "memorisation"]
 

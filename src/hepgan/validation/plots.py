@@ -14,12 +14,12 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from hepgan.observables import Observable
+from hepgan.observables.table import Table
 from hepgan.validation.classifier import ClassifierTest
 from hepgan.validation.correlations import Correlations
 from hepgan.validation.memorisation import Memorisation
 from hepgan.validation.metrics import Floats
 from hepgan.validation.style import COLOURS, LINES, REFERENCE, Line, StyledFigure, columns, grid, styled
-from hepgan.validation.table import Table
 
 __all__ = ["classifier", "density", "differences", "matrices", "memorisation", "plane"]
 

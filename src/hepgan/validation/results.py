@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from hepgan.observables.table import Table, event_table, object_slots
 from hepgan.validation.classifier import MIN_EVENTS, ClassifierTest, two_sample_test
 from hepgan.validation.correlations import Correlations, correlations
 from hepgan.validation.memorisation import Memorisation, memorisation
 from hepgan.validation.metrics import Metric, per_event, pulls, shape, unbinned
 from hepgan.validation.once import Once
 from hepgan.validation.samples import Sample
-from hepgan.validation.table import Table, event_table, object_slots
 
 __all__ = ["Result", "binned", "evaluate"]
 
