@@ -1,0 +1,18 @@
+"""Weights that make generated events follow the distribution of true ones."""
+
+from __future__ import annotations
+
+from hepgan.reweighting.apply import reweight
+from hepgan.reweighting.calibration import Reliability
+from hepgan.reweighting.reweighter import Reweighter
+from hepgan.reweighting.weights import Unweighted, Weights, effective_sample_size, unweight
+
+__all__ = [
+    "Reliability",
+    "Reweighter",
+    "Unweighted",
+    "Weights",
+    "effective_sample_size",
+    "reweight",
+    "unweight",
+]

@@ -1,0 +1,206 @@
+"""Ratios of true to generated density, learned by classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Self
+
+import awkward as ak
+import numpy as np
+from numpy.typing import NDArray
+
+from hepgan.errors import InputError
+from hepgan.events import EventSchema, schema_of
+from hepgan.observables import Observable
+from hepgan.observables.table import Table, event_table, object_slots
+from hepgan.reweighting.calibration import CALIBRATIONS, Calibration, Reliability, calibrated, reliability
+from hepgan.reweighting.classifiers import CLASSIFIERS, ClassifierName, Score, learned
+from hepgan.reweighting.weights import Weights
+
+__all__ = ["Reweighter"]
+
+Floats = NDArray[np.float64]
+
+LEAST = 200
+"""Fewer events of either kind are not worth a classifier."""
+
+
+class Reweighter:
+    """Weights w = D / (1 - D) of generated events, by an ensemble of classifiers D of true against generated.
+
+    The events are divided into as many parts as there are members; each member learns from all parts but
+    its own, and what it says of that calibrates it. So no event that was learned from is weighted by a
+    member that knows it; new events get the mean of all members.
+
+    References: K. Cranmer et al., arXiv:1506.02169; A. Andreassen and B. Nachman, arXiv:1907.08209.
+
+    Args:
+        observables: What the classifiers see, by name; of these only those with one number an event.
+        fields: Whether they see the fields of all objects and the scalars, too.
+        classifier: ``trees`` or ``mlp``; see :func:`hepgan.reweighting.classifiers.learned`.
+        members: Members of the ensemble, at least 2.
+        calibration: ``temperature`` or ``isotonic``; None for none.
+        seed: The same seed gives the same weights.
+
+    Attributes:
+        reliability: How often held-out events are true, by the probability that calibrated members gave.
+        reliability_before: The same before calibration.
+
+    Raises:
+        ValueError: If there is no such classifier or calibration, there are too few members, or there is
+            nothing to see.
+    """
+
+    reliability: Reliability
+    reliability_before: Reliability
+
+    def __init__(
+        self,
+        observables: Mapping[str, Observable] | None = None,
+        *,
+        fields: bool = True,
+        classifier: ClassifierName = "trees",
+        members: int = 5,
+        calibration: Calibration | None = "temperature",
+        seed: int = 0,
+    ) -> None:
+        if classifier not in CLASSIFIERS:
+            msg = f"no classifier {classifier!r}; there are {', '.join(CLASSIFIERS)}"
+            raise ValueError(msg)
+        if calibration is not None and calibration not in CALIBRATIONS:
+            msg = f"no calibration {calibration!r}; there are {', '.join(CALIBRATIONS)}"
+            raise ValueError(msg)
+        if members < 2:
+            msg = f"an ensemble has at least 2 members, not {members}"
+            raise ValueError(msg)
+        if not (fields or observables):
+            msg = "a classifier that sees neither fields nor observables sees nothing"
+            raise ValueError(msg)
+        self.observables, self.fields = dict(observables or {}), fields
+        self.classifier, self.members, self.calibration, self.seed = classifier, members, calibration, seed
+        self._scores: list[Score] = []
+        self._corrections: list[Callable[..., Floats]] = []
+
+    def fit(self, reference: ak.Array, generated: ak.Array) -> Self:
+        """Learns to tell the samples apart.
+
+        Args:
+            reference: True events, with weights of their schema's weight, negative ones too (``mlp`` only).
+            generated: Generated events, likewise.
+
+        Returns:
+            Itself.
+
+        Raises:
+            InputError: If there are too few events, nothing that both have, weights without a positive sum,
+                or negative ones for ``trees``.
+        """
+        schemas = schema_of(reference), schema_of(generated)
+        self._slots: dict[str, int] = {}
+        for events, schema in zip((reference, generated), schemas, strict=True):
+            for name, n in object_slots([events], schema).items():
+                self._slots[name] = max(n, self._slots.get(name, 0))
+        tables = [self._table(e, s) for e, s in zip((reference, generated), schemas, strict=True)]
+        self._names = [n for n in tables[0].names if n in tables[1].names]
+        if not self._names:
+            msg = "the reference and the generated events have nothing in common to tell them apart by"
+            raise InputError(msg)
+        for table, name in zip(tables, ("reference", "generated"), strict=True):
+            self._check(table, name)
+        true, made = (t.select(self._names) for t in tables)
+        x = np.concatenate([true.values, made.values])
+        label = np.arange(len(x)) < len(true)
+        weight = np.concatenate([t.weights * (len(x) / 2 / t.weights.sum()) for t in (true, made)])
+        rng = np.random.default_rng(self.seed)
+        part = np.concatenate([rng.permutation(len(t)) % self.members for t in (true, made)])
+        raw, score = np.empty(len(x)), np.empty(len(x))
+        self._scores, self._corrections = [], []
+        for k in range(self.members):
+            held = part == k
+            member = learned(self.classifier, x[~held], label[~held], weight[~held], self.seed + k)
+            raw[held] = member(x[held])
+            correction = calibrated(self.calibration, raw[held], label[held], weight[held])
+            score[held] = correction(raw[held])
+            self._scores.append(member)
+            self._corrections.append(correction)
+        self.reliability_before = reliability(raw, label, weight)
+        self.reliability = reliability(score, label, weight)
+        ratio = np.exp(score[~label])
+        self._norm = float(np.average(ratio, weights=made.weights))
+        spread = self._members(made.values).std(axis=0)
+        self._fitted = Weights(ratio / self._norm, spread)
+        return self
+
+    @property
+    def fitted_weights(self) -> Weights:
+        """Weights of the generated events that were learned from, by the members that did not know them.
+
+        Raises:
+            RuntimeError: If nothing has been learned.
+        """
+        self._require_fit()
+        return self._fitted
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the classifiers see."""
+        self._require_fit()
+        return tuple(self._names)
+
+    def __call__(self, events: ak.Array) -> Weights:
+        """Weights (N,) of other generated events, the means over all members.
+
+        Raises:
+            InputError: If the events lack something that the classifiers see.
+            RuntimeError: If nothing has been learned.
+        """
+        self._require_fit()
+        table = self._table(events, schema_of(events))
+        missing = [n for n in self._names if n not in table.names]
+        if missing:
+            msg = (
+                f"the events lack {', '.join(missing[:3])}, by which true and generated ones were told apart"
+            )
+            raise InputError(msg)
+        found = self._members(table.select(self._names).values)
+        return Weights(found.mean(axis=0), found.std(axis=0))
+
+    def _members(self, x: Floats) -> Floats:
+        """Each member's weights (K, N)."""
+        pairs = zip(self._scores, self._corrections, strict=True)
+        return np.stack([np.exp(correction(score(x))) for score, correction in pairs]) / self._norm
+
+    def _table(self, events: ak.Array, schema: EventSchema) -> Table:
+        weights = np.ones(len(events))
+        if schema.weight is not None:
+            weights = ak.to_numpy(events[schema.weight]).astype(np.float64)
+        columns = {}
+        for name, observable in self.observables.items():
+            if observable.weight is None and (not len(events) or observable(events[:1]).ndim == 1):
+                flat = observable.flat(events)
+                columns[name] = np.full(len(events), np.nan)
+                columns[name][np.asarray(flat.index)] = np.asarray(flat.values, dtype=np.float64)
+        table = event_table(events, schema, weights, columns, self._slots)
+        return table if self.fields else table.select([n for n in table.names if n in columns])
+
+    def _check(self, table: Table, name: str) -> None:
+        if len(table) < max(LEAST, 2 * self.members):
+            msg = f"{len(table)} {name} events are too few to learn weights from: at least {LEAST}"
+            raise InputError(msg)
+        if not (np.isfinite(table.weights).all() and table.weights.sum() > 0):
+            msg = f"the weights of the {name} events must be finite, with a positive sum"
+            raise InputError(msg)
+        if not (table.weights < 0).any():
+            return
+        for setting, cannot, instead in (
+            (self.classifier, "trees", "mlp"),
+            (self.calibration, "isotonic", "temperature"),
+        ):
+            if setting == cannot:
+                msg = f"{name} events have negative weights, which are not for {cannot}: use {instead}"
+                raise InputError(msg)
+
+    def _require_fit(self) -> None:
+        if not self._scores:
+            msg = "this reweighter has not learned anything yet: call fit"
+            raise RuntimeError(msg)
