@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hepgan.observables import Observable
     from hepgan.production.produce import produce
     from hepgan.recipes import Recipe, load_recipe
+    from hepgan.refinement import refine
+    from hepgan.reweighting import reweight
     from hepgan.validation.compare import compare
     from hepgan.validation.comparison import Comparison
 
@@ -45,6 +47,8 @@ __all__ = [
     "load_recipe",
     "produce",
     "read_events",
+    "refine",
+    "reweight",
     "write_events",
 ]
 
@@ -73,6 +77,8 @@ _HOME = {
     "load_recipe": "recipes",
     "produce": "production",
     "read_events": "events",
+    "refine": "refinement",
+    "reweight": "reweighting",
     "write_events": "events",
 }
 

@@ -15,6 +15,8 @@ from hepgan._commands import read_conditions, say_next, write_model
 from hepgan._console import Count, Duration, Group, progress, run, say
 from hepgan._distill_command import distill
 from hepgan._options import DEVICE, FILE, MAX_TIME, OVERWRITE, RESUME, SEED, SETTINGS
+from hepgan._refine_command import refine
+from hepgan._reweight_command import reweight
 from hepgan.errors import InputError, OutputError
 
 __all__ = ["main"]
@@ -218,7 +220,8 @@ def train(
     say_next("generate", output, "-n", 100_000, "-o", "generated.root")
 
 
-cli.add_command(distill)
+for command in (distill, reweight, refine):
+    cli.add_command(command)
 
 
 @cli.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -24,8 +25,11 @@ CLASSIFIERS = ("trees", "mlp")
 Score = Callable[[Floats], Floats]
 """Logarithms of D / (1 - D) (N,) of rows (N, D)."""
 
-EPOCHS, STEPS, BATCH, RATE = 25, (300, 2500), 2048, 2e-3
+EPOCHS, STEPS, BATCH, RATE, DECAY = 15, (300, 2500), 2048, 2e-3, 0.05
 """Training of the network: passes over the events, within these numbers of steps."""
+
+HELD, CHECKS = 0.1, 30
+"""Share of the events by which the best of so many states of the network is chosen."""
 
 PART = 100_000
 """Events that the network scores at a time."""
@@ -78,21 +82,31 @@ def _network(x: Floats, label: Any, weight: Floats, seed: int) -> Score:
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         network = MLP((2 * x.shape[1], 128, 128, 128, 1), activation="silu")
+    # Kept as it is where events that are not learned from are told best.
+    rng = np.random.default_rng(seed)
+    held = torch.from_numpy(rng.permutation(len(x)) < HELD * len(x))
     steps = min(max(EPOCHS * len(x) // BATCH, STEPS[0]), STEPS[1])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-2)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps)
-    seen, sign = inputs(x), torch.from_numpy(np.where(label, -1.0, 1.0)).float()
+    rows_in, sign = inputs(x), torch.from_numpy(np.where(label, -1.0, 1.0)).float()
     weights = torch.from_numpy(weight / np.abs(weight).mean()).float()
+    train, test = (tuple(t[part] for t in (rows_in, sign, weights)) for part in (~held, held))
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        chosen = torch.randint(len(seen), (min(BATCH, len(seen)),), generator=generator)
-        score = network(seen[chosen])[:, 0]
-        loss = (weights[chosen] * functional.softplus(sign[chosen] * score)).mean()
+    best, state = math.inf, network.state_dict()
+    for step in range(1, steps + 1):
+        chosen = torch.randint(len(train[0]), (min(BATCH, len(train[0])),), generator=generator)
+        loss = _loss(network, *(t[chosen] for t in train))
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
+        if step % max(steps // CHECKS, 1) == 0:
+            with torch.no_grad():
+                value = float(_loss(network, *test))
+            if value < best:
+                best, state = value, {n: t.clone() for n, t in network.state_dict().items()}
+    network.load_state_dict(state)
     network.eval()
 
     @torch.no_grad()
@@ -101,3 +115,7 @@ def _network(x: Floats, label: Any, weight: Floats, seed: int) -> Score:
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float64) if parts else np.empty(0)
 
     return score_of
+
+
+def _loss(network: MLP, x: Tensor, sign: Tensor, weight: Tensor) -> Tensor:
+    return (weight * functional.softplus(sign * network(x)[:, 0])).mean()

@@ -37,7 +37,7 @@ class Reweighter:
     Args:
         observables: What the classifiers see, by name; of these only those with one number an event.
         fields: Whether they see the fields of all objects and the scalars, too.
-        classifier: ``trees`` or ``mlp``; see :func:`hepgan.reweighting.classifiers.learned`.
+        classifier: ``mlp`` or ``trees``; see :func:`hepgan.reweighting.classifiers.learned`.
         members: Members of the ensemble, at least 2.
         calibration: ``temperature`` or ``isotonic``; None for none.
         seed: The same seed gives the same weights.
@@ -59,7 +59,7 @@ class Reweighter:
         observables: Mapping[str, Observable] | None = None,
         *,
         fields: bool = True,
-        classifier: ClassifierName = "trees",
+        classifier: ClassifierName = "mlp",
         members: int = 5,
         calibration: Calibration | None = "temperature",
         seed: int = 0,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Unweighted", "Weights", "effective_sample_size", "unweight"]
+__all__ = ["Unweighted", "Weights", "accepted", "effective_sample_size", "unweight"]
 
 Floats = NDArray[np.float64]
 
@@ -72,6 +72,11 @@ def unweight(weights: Any, *, seed: int = 0, quantile: float = 0.999) -> Unweigh
         msg = "only weights that are finite and not negative, and not all 0, can be done without"
         raise ValueError(msg)
     top = float(np.quantile(w, quantile)) or float(w.max())
-    share = np.minimum(w / top, 1.0)
-    kept = np.flatnonzero(np.random.default_rng(seed).random(len(w)) < share)
-    return Unweighted(kept, len(kept) / len(w), 1.0 - float(share.sum()) * top / float(w.sum()))
+    kept = accepted(w, top, np.random.default_rng(seed))
+    lost = 1.0 - float(np.minimum(w, top).sum()) / float(w.sum())
+    return Unweighted(kept, len(kept) / len(w), lost)
+
+
+def accepted(weights: Floats, top: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Numbers of the events that are kept, each with the probability weight / top, 1 at most."""
+    return np.flatnonzero(rng.random(len(weights)) * top < weights).astype(np.int64)

@@ -1,0 +1,230 @@
+"""The command that gives generated events weights."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hepgan._console import Command, Count, progress, say
+from hepgan._options import FILE, OVERWRITE, SEED
+from hepgan.errors import InputError
+
+if TYPE_CHECKING:
+    from hepgan.reweighting import Reweighter
+
+__all__ = ["reweight"]
+
+CHUNK = 100_000
+
+
+@click.command(
+    cls=Command,
+    short_help="Give generated events weights.",
+    example="hepgan reweight zmumu_train.root:Events generated.root:Events -o reweighted.root",
+)
+@click.argument("reference")
+@click.argument("generated")
+@click.option("-o", "--output", type=FILE, required=True, help="File to write.")
+@click.option(
+    "--recipe",
+    help="Recipe whose observables the classifiers see, too, and that are compared.  [default: none]",
+)
+@click.option(
+    "--classifier", type=click.Choice(["mlp", "trees"]), default="mlp", show_default=True, help="What learns."
+)
+@click.option("--members", type=click.IntRange(2), default=5, show_default=True, help="Size of the ensemble.")
+@click.option(
+    "--calibration",
+    type=click.Choice(["temperature", "isotonic", "none"]),
+    default="temperature",
+    show_default=True,
+    help="How outputs become probabilities.",
+)
+@click.option(
+    "--events", type=Count(), default=500_000, show_default=True, help="Generated events to learn from."
+)
+@click.option("--name", default="weight", show_default=True, help="Branch of the weights.")
+@click.option("--unweight", is_flag=True, help="Keep events by their weights, and write none.")
+@click.option(
+    "--quantile",
+    type=click.FloatRange(0.5, 1.0),
+    default=0.999,
+    show_default=True,
+    help="The largest weight of --unweight, as a quantile of all.",
+)
+@click.option("--report", type=FILE, help="Folder for a comparison before and after; needs --test.")
+@click.option("--test", "testing", help="True events (FILE.root:Tree) that the classifiers have not seen.")
+@SEED
+@OVERWRITE
+def reweight(
+    reference: str,
+    generated: str,
+    output: Path,
+    recipe: str | None,
+    classifier: Any,
+    members: int,
+    calibration: Any,
+    events: int,
+    name: str,
+    unweight: bool,
+    quantile: float,
+    report: Path | None,
+    testing: str | None,
+    seed: int,
+    force: bool,
+) -> None:
+    """Give GENERATED events weights by which they follow the distribution of REFERENCE events.
+
+    Each is FILE.root:Tree. An ensemble of classifiers learns to tell them apart, and D/(1-D) is the weight.
+    What is written has the branches weight and weight_error besides those of GENERATED; or with --unweight,
+    fewer events and no weights.
+    """
+    from hepgan._files import claim
+    from hepgan.events import read_events
+    from hepgan.recipes import load_recipe
+    from hepgan.reweighting import Reweighter, effective_sample_size
+    from hepgan.validation import claim_report
+
+    if (report is None) != (testing is None):
+        msg = "--report and --test go together: weights are judged by events that made none of them"
+        raise InputError(msg)
+    if testing == reference:
+        msg = "is both the reference and the test sample; judge by events that the classifiers have not seen"
+        raise InputError(msg, file=reference)
+    claim(output, force=force, make=False)
+    if report is not None:
+        claim_report(report, force=force)
+    observables = {} if recipe is None else load_recipe(recipe).make_observables()
+    true = read_events(reference)
+    made = read_events(generated, entry_stop=events)
+    say(f"{len(made):,} generated and {len(true):,} true events to learn from")
+    reweighter = Reweighter(
+        observables,
+        classifier=classifier,
+        members=members,
+        calibration=None if calibration == "none" else calibration,
+        seed=seed,
+    ).fit(true, made)
+    summary = _summary(reweighter)
+    written, kept = _write(reweighter, generated, output, len(made), name, unweight, quantile, seed, force)
+    if unweight:
+        summary["efficiency"] = kept / written
+    w = reweighter.fitted_weights.weight
+    say(f"effective sample size {effective_sample_size(w) / len(w):.1%} of the events")
+    say(f"1% of the weights below {summary['low']:.3g}, 1% above {summary['high']:.3g}")
+    if unweight:
+        say(f"{kept:,} of {written:,} events kept, which need no weights")
+    say(f"events in {output}")
+    if report is not None and testing is not None:
+        _report(
+            reweighter, observables, reference, testing, generated, output, report, summary, unweight, seed
+        )
+
+
+def _summary(reweighter: Reweighter) -> dict[str, Any]:
+    """Figures of the weights."""
+    import numpy as np
+
+    from hepgan.reweighting import effective_sample_size
+
+    w = reweighter.fitted_weights.weight
+    return {
+        "events": len(w),
+        "effective_sample_size": effective_sample_size(w),
+        "low": float(np.quantile(w, 0.01)),
+        "high": float(np.quantile(w, 0.99)),
+        "reliability_chi2": {
+            "before": reweighter.reliability_before.chi2,
+            "after": reweighter.reliability.chi2,
+        },
+    }
+
+
+def _write(
+    reweighter: Reweighter,
+    generated: str,
+    output: Path,
+    known: int,
+    name: str,
+    unweight: bool,
+    quantile: float,
+    seed: int,
+    force: bool,
+) -> tuple[int, int]:
+    """Writes all generated events, those that were learned from with weights of members that knew them not.
+
+    Returns:
+        The numbers of events read and written.
+    """
+    import numpy as np
+
+    from hepgan.events import EventWriter, infer_schema, iterate_events, schema_of
+    from hepgan.reweighting import Weights
+    from hepgan.reweighting.apply import weighted
+    from hepgan.reweighting.weights import accepted
+
+    fitted = reweighter.fitted_weights
+    top = float(np.quantile(fitted.weight, quantile))
+    schema = infer_schema(generated)
+    if unweight and schema.weight is not None:
+        msg = f"the events have weights ({schema.weight}) already, which --unweight would not do without"
+        raise InputError(msg, file=generated)
+    done = kept = 0
+    with ExitStack() as stack:
+        writer: EventWriter | None = None
+        for chunk in iterate_events(generated, step=CHUNK, schema=schema):
+            old = max(0, min(known - done, len(chunk)))
+            parts = [fitted.weight[done : done + old]], [fitted.error[done : done + old]]
+            if old < len(chunk):
+                new = reweighter(chunk[old:])
+                parts[0].append(new.weight)
+                parts[1].append(new.error)
+            found = Weights(*(np.concatenate(p) for p in parts))
+            if unweight:
+                rng = np.random.default_rng([seed, done])
+                events = chunk[accepted(found.weight, top, rng)]
+            else:
+                events = weighted(chunk, found, name)
+            if writer is None:
+                writer = stack.enter_context(EventWriter(output, schema_of(events), force=force))
+            writer.extend(events)
+            done, kept = done + len(chunk), kept + len(events)
+    return done, kept
+
+
+def _report(
+    reweighter: Reweighter,
+    observables: Any,
+    reference: str,
+    testing: str,
+    generated: str,
+    output: Path,
+    report: Path,
+    summary: dict[str, Any],
+    unweighted: bool,
+    seed: int,
+) -> None:
+    """Writes a comparison of events before and after, and what is to be known of the weights."""
+    from hepgan.validation import compare_files
+    from hepgan.validation.weighting import plot_weights
+
+    label = "unweighted" if unweighted else "reweighted"
+    with progress("comparing", 1) as advance:
+        comparison = compare_files(
+            testing,
+            {"generated": generated, label: str(output)},
+            observables or None,
+            train=reference,
+            seed=seed,
+        )
+        advance(1)
+    comparison.save(report, force=True)
+    plot_weights(reweighter).savefig(report / "weights.png", dpi=120)
+    (report / "weights.json").write_text(json.dumps(summary, indent=1))
+    for line in comparison.overview():
+        say(line)
+    say(f"report in {report / 'report.html'}, weights in weights.png and weights.json")

@@ -1,0 +1,121 @@
+"""Pictures of weights: their distribution, where in phase space they are, how reliable the classifier is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hepgan.observables import Observable
+from hepgan.reweighting import Reweighter, effective_sample_size
+from hepgan.validation.style import COLOURS, REFERENCE, StyledFigure, styled
+
+__all__ = ["mean_weights", "plot_weight_map", "plot_weights"]
+
+Floats = NDArray[np.float64]
+
+TAIL = 0.01
+"""The tails of the weights are told by this quantile and by one less it."""
+
+
+@styled
+def plot_weights(reweighter: Reweighter) -> Figure:
+    """The weights of the generated events that a reweighter has learned from, and its reliability.
+
+    On the left the weights of events by members that did not know them, with both tails and the effective
+    sample size; on the right how often events are true, by the probability that the classifier gives,
+    before and after calibration.
+    """
+    figure = StyledFigure(figsize=(11, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    weight = reweighter.fitted_weights.weight
+    log = np.log10(weight)
+    reach = max(1.05 * float(np.abs(log).max()), 0.05)
+    left.hist(log, np.linspace(-reach, reach, 61), histtype="step", color=COLOURS[0], lw=1.5)
+    for quantile in (TAIL, 1 - TAIL):
+        left.axvline(float(np.quantile(log, quantile)), color=REFERENCE, ls="--", lw=1.2)
+    left.set(yscale="log", xlabel=r"$\log_{10}\,w$", ylabel="events")
+    share = effective_sample_size(weight) / len(weight)
+    left.set_title(f"effective sample size {share:.1%}, 1% tails dashed", fontsize=12)
+    for found, label, colour, marker in (
+        (reweighter.reliability_before, "before calibration", COLOURS[1], "s"),
+        (reweighter.reliability, "after calibration", COLOURS[0], "o"),
+    ):
+        right.errorbar(
+            found.predicted,
+            found.observed - found.predicted,
+            found.error,
+            fmt=marker,
+            color=colour,
+            ms=4,
+            lw=1.2,
+            label=rf"{label}, $\chi^2$/bin {found.chi2:.2f}",
+        )
+    right.axhline(0.0, color=REFERENCE, lw=1.2)
+    right.set(xlabel="predicted probability that an event is true", ylabel="observed minus predicted")
+    right.legend()
+    return figure
+
+
+@styled
+def plot_weight_map(events: ak.Array, x: Observable, y: Observable, weights: Any = None) -> Figure:
+    """The mean weight of events in bins of two observables with one number an event.
+
+    Args:
+        events: N events.
+        x: Observable of the horizontal axis, with bins and range.
+        y: Observable of the vertical axis, likewise.
+        weights: (N,); the field ``weight`` of the events if None.
+
+    Raises:
+        ValueError: If there is not one weight for each event.
+    """
+    mean, edges = mean_weights(events, x, y, weights)
+    figure = StyledFigure(figsize=(6.6, 5.2), layout="constrained")
+    panel = figure.subplots()
+    known = mean[np.isfinite(mean) & (mean > 0)]
+    reach = max(float(np.abs(np.log(known)).max(initial=0.0)), np.log(1.05))
+    norm = LogNorm(float(np.exp(-reach)), float(np.exp(reach)))
+    image = panel.pcolormesh(*edges, np.ma.masked_invalid(mean.T), cmap="RdBu_r", norm=norm, rasterized=True)
+    panel.set(xlabel=_label(x), ylabel=_label(y))
+    bar = figure.colorbar(image, ax=panel, label="mean weight")
+    ticks = [t for t in (0.1, 0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 2.0, 5.0, 10.0) if abs(np.log(t)) <= reach]
+    bar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks])
+    bar.ax.minorticks_off()
+    return figure
+
+
+def mean_weights(
+    events: ak.Array, x: Observable, y: Observable, weights: Any = None
+) -> tuple[Floats, tuple[Floats, Floats]]:
+    """The mean weight in bins (X, Y) of two observables, NaN where there are no events; and the bins' edges.
+
+    Raises:
+        ValueError: If there is not one weight for each event.
+    """
+    w = np.asarray(ak.to_numpy(events["weight"]) if weights is None else weights, dtype=np.float64)
+    if w.shape != (len(events),):
+        msg = f"weights of the shape {w.shape} for {len(events)} events"
+        raise ValueError(msg)
+    values, there = [], np.ones(len(events), dtype=bool)
+    for observable in (x, y):
+        flat = observable.flat(events)
+        column = np.full(len(events), np.nan)
+        column[np.asarray(flat.index)] = np.asarray(flat.values, dtype=np.float64)
+        there &= np.isfinite(column)
+        values.append(column)
+    edges = tuple(np.asarray(o.axis().edges, dtype=np.float64) for o in (x, y))
+    a, b = (v[there] for v in values)
+    total, _, _ = np.histogram2d(a, b, edges, weights=w[there])
+    count, _, _ = np.histogram2d(a, b, edges)
+    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return mean, (edges[0], edges[1])
+
+
+def _label(observable: Observable) -> str:
+    label = observable.label or observable.name
+    return f"{label} [{observable.unit}]" if observable.unit else label
