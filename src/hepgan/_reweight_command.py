@@ -34,7 +34,11 @@ CHUNK = 100_000
     help="Recipe whose observables the classifiers see, too, and that are compared.  [default: none]",
 )
 @click.option(
-    "--classifier", type=click.Choice(["mlp", "trees"]), default="mlp", show_default=True, help="What learns."
+    "--classifier",
+    type=click.Choice(["trees", "mlp"]),
+    default="trees",
+    show_default=True,
+    help="What learns.",
 )
 @click.option("--members", type=click.IntRange(2), default=5, show_default=True, help="Size of the ensemble.")
 @click.option(

@@ -74,7 +74,7 @@ def test_held_out_probabilities_are_reliable(fitted):
 
 
 def test_samples_of_one_distribution_have_weights_of_1():
-    found = Reweighter(members=3).fit(normal(N, seed=1), normal(N, seed=2)).fitted_weights
+    found = Reweighter(classifier="trees", members=3).fit(normal(N, seed=1), normal(N, seed=2)).fitted_weights
     assert np.abs(found.weight - 1).mean() < 0.1
     assert effective_sample_size(found.weight) > 0.97 * N
 
@@ -108,7 +108,7 @@ def test_true_events_of_both_signs_are_learned_from():
     ratio = found.weight[bulk] / (expected / expected.mean())[bulk]
     assert abs(ratio.mean() - 1) < 0.04
     with pytest.raises(InputError, match="use mlp"):
-        Reweighter(members=2).fit(true, generated)
+        Reweighter(classifier="trees", members=2).fit(true, generated)
     with pytest.raises(InputError, match="use temperature"):
         Reweighter(classifier="mlp", members=2, calibration="isotonic").fit(true, generated)
 
@@ -116,22 +116,30 @@ def test_true_events_of_both_signs_are_learned_from():
 def test_weights_of_generated_events_are_factors():
     generated = normal(N, seed=2)
     own = 0.5 + np.random.default_rng(6).random(N)
-    made = reweight(normal(N, 0.4, seed=1), ak.with_field(generated, own, "weight"), members=2)
-    plain = Reweighter(members=2).fit(normal(N, 0.4, seed=1), ak.with_field(generated, own, "weight"))
+    made = reweight(
+        normal(N, 0.4, seed=1), ak.with_field(generated, own, "weight"), classifier="trees", members=2
+    )
+    plain = Reweighter(classifier="trees", members=2).fit(
+        normal(N, 0.4, seed=1), ak.with_field(generated, own, "weight")
+    )
     np.testing.assert_allclose(made.weight, plain.fitted_weights.weight * own, rtol=1e-6)
     assert np.average(plain.fitted_weights.weight, weights=own) == pytest.approx(1)
 
 
 def test_the_same_seed_gives_the_same_weights_and_other_seeds_others():
     samples = normal(2000, 0.4, seed=1), normal(2000, seed=2)
-    one, same, other = (Reweighter(members=2, seed=s).fit(*samples).fitted_weights for s in (1, 1, 2))
+    one, same, other = (
+        Reweighter(classifier="trees", members=2, seed=s).fit(*samples).fitted_weights for s in (1, 1, 2)
+    )
     np.testing.assert_array_equal(one.weight, same.weight)
     assert not np.array_equal(one.weight, other.weight)
 
 
 def test_chosen_observables_alone_can_be_seen():
     chosen = {"square": Observable("square", "x * x")}
-    found = Reweighter(chosen, fields=False, members=2).fit(normal(2000, 0.4, seed=1), normal(2000, seed=2))
+    found = Reweighter(chosen, fields=False, classifier="trees", members=2).fit(
+        normal(2000, 0.4, seed=1), normal(2000, seed=2)
+    )
     assert found.columns == ("square",)
     weight = found.fitted_weights.weight
     x = ak.to_numpy(normal(2000, seed=2).x)
@@ -171,7 +179,7 @@ def test_what_is_no_probability_is_not_unweighted(wrong):
 
 
 def test_weights_are_written_read_and_known_to_be_weights(tmp_path):
-    made = reweight(normal(2000, 0.4, seed=1), normal(2000, seed=2), members=2)
+    made = reweight(normal(2000, 0.4, seed=1), normal(2000, seed=2), classifier="trees", members=2)
     assert schema_of(made).weight == "weight"
     write_events(tmp_path / "w.root", made)
     back = read_events(f"{tmp_path}/w.root")
@@ -182,7 +190,7 @@ def test_weights_are_written_read_and_known_to_be_weights(tmp_path):
 
 def test_a_name_that_is_taken_is_not_overwritten():
     with pytest.raises(InputError, match="'y' already"):
-        reweight(normal(500, 0.4, seed=1), normal(500, seed=2), members=2, name="y")
+        reweight(normal(500, 0.4, seed=1), normal(500, seed=2), classifier="trees", members=2, name="y")
 
 
 def test_what_cannot_be_learned_from_is_an_error_that_says_why():
@@ -199,4 +207,4 @@ def test_what_cannot_be_learned_from_is_an_error_that_says_why():
     with pytest.raises(RuntimeError, match="call fit"):
         Reweighter()(good)
     with pytest.raises(InputError, match="lack y"):
-        Reweighter(members=2).fit(good, normal(500, seed=2))(good[["x"]])
+        Reweighter(classifier="trees", members=2).fit(good, normal(500, seed=2))(good[["x"]])
