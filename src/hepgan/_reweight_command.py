@@ -35,8 +35,8 @@ CHUNK = 100_000
 )
 @click.option(
     "--classifier",
-    type=click.Choice(["trees", "mlp"]),
-    default="trees",
+    type=click.Choice(["mlp", "trees"]),
+    default="mlp",
     show_default=True,
     help="What learns.",
 )
