@@ -30,7 +30,7 @@ import hepgan
 
 MLP = "{kind: mlp, widths: [256, 256, 256, 256]}"
 CRITIC = "network: {kind: mlp, widths: [256, 256, 256]}"
-LIKELIHOOD = ["training.optimiser={kind: adam, lr: 1.0e-3}"]
+LIKELIHOOD = ["training.optimiser=null", "training.batch_size=512"]
 
 FAMILIES = {
     "flow matching": [],
@@ -64,7 +64,7 @@ FAMILIES = {
     ],
 }
 PEERS = ("zuko NSF, momenta", "zuko NSF, hepgan's features", "CTGAN")
-BATCH = 2048
+BATCH = 512
 
 
 def kinds_of(events) -> np.ndarray:
