@@ -88,7 +88,9 @@ def test_help_lists_the_commands_in_the_order_of_work_without_waiting_for_torch(
         "init",
         "train",
         "distill",
+        "refine",
         "generate",
+        "reweight",
         "validate",
         "info",
     ]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hepgan import EventGenerator
+from hepgan.distillation import distill
 from hepgan.errors import InputError, RecipeError
 from hepgan.models import FlowConfig, Refined, build_model, build_prior
 from hepgan.refinement import refine
@@ -101,6 +102,13 @@ def test_weights_that_are_no_weights_are_refused(toy_generator, wrong):
 def test_what_is_refined_once_is_not_refined_again(refined):
     with pytest.raises(RecipeError, match="refined already"):
         refine(refined, softer)
+
+
+def test_a_refined_generator_is_distilled_into_one_call(refined):
+    student = distill(refined, pairs=20_000, settings=["training.steps=300"], max_time=30.0, seed=1)
+    slow, fast = refined.generate(5000, seed=2), student.generate(5000, seed=2)
+    assert fast.Muon.charge.to_list() == slow.Muon.charge.to_list()
+    assert np.corrcoef(leading(slow), leading(fast))[0, 1] > 0.97
 
 
 def test_settings_do_not_change_the_model_that_was_trained(toy_generator):

@@ -60,8 +60,16 @@ CHUNK = 100_000
     show_default=True,
     help="The largest weight of --unweight, as a quantile of all.",
 )
-@click.option("--report", type=FILE, help="Folder for a comparison before and after; needs --test.")
-@click.option("--test", "testing", help="True events (FILE.root:Tree) that the classifiers have not seen.")
+@click.option(
+    "--report",
+    type=FILE,
+    help="Folder for a comparison before and after; needs --test.  [default: none]",
+)
+@click.option(
+    "--test",
+    "testing",
+    help="True events (FILE.root:Tree) that the classifiers have not seen.  [default: none]",
+)
 @SEED
 @OVERWRITE
 def reweight(

@@ -220,7 +220,7 @@ def train(
     say_next("generate", output, "-n", 100_000, "-o", "generated.root")
 
 
-for command in (distill, reweight, refine):
+for command in (distill, refine):
     cli.add_command(command)
 
 
@@ -301,6 +301,9 @@ def generate(
         say(f"fileset for coffea in {production.fileset}")
     made = output if production.files == (output,) else output / f"*{production.files[0].suffix}"
     say_next("validate", "REFERENCE.root", made, "-o", "report")
+
+
+cli.add_command(reweight)
 
 
 @cli.command(

@@ -17,7 +17,7 @@ from hepgan._outcome import outcome
 from hepgan.errors import RecipeError
 from hepgan.features import FeatureBatch
 from hepgan.generator import EventGenerator
-from hepgan.models import BLOCK, DensityModel, FlowMatching, Model, Student, StudentConfig, build_model
+from hepgan.models import BLOCK, FlowMatching, Model, Refined, Student, StudentConfig, build_model
 from hepgan.recipes import Recipe
 from hepgan.sampling import Conditions, Sampler
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
@@ -138,8 +138,10 @@ def _check(teacher: Model, steps: int) -> None:
     if isinstance(teacher, Student):
         msg = "this generator is a student already: distil its teacher"
         raise RecipeError(msg)
-    if not isinstance(teacher, DensityModel):
+    if not teacher.has_likelihood:
         msg = "a GAN makes its events in one step already, so there is nothing to distil"
+        if isinstance(teacher, Refined):
+            msg = "a refined GAN is not distilled: its noise has other dimensions than its events"
         raise RecipeError(msg)
     most = teacher.config.steps if isinstance(teacher, FlowMatching) else 1
     if steps > most:
