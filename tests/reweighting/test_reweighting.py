@@ -73,6 +73,22 @@ def test_held_out_probabilities_are_reliable(fitted):
     assert len(fitted.reliability.predicted) > 10
 
 
+def test_members_together_are_neither_too_sure_nor_not_sure_enough_on_new_events():
+    # Few events in which little is to be seen: each member has large errors of its own.
+    def events(n, mean, seed):
+        x = np.random.default_rng(seed).normal(size=(n, 6)) + mean
+        return ak.zip({f"x{i}": x[:, i] for i in range(6)})
+
+    fitted = Reweighter(classifier="trees", seed=1).fit(events(6000, 0.08, 1), events(6000, 0.0, 2))
+    n = 100_000
+    score = np.log(np.concatenate([fitted(events(n, 0.08, 3)).weight, fitted(events(n, 0.0, 4)).weight]))
+    spread = score.std()
+    assert spread > 0.08
+    best = calibrated("temperature", score, np.arange(2 * n) < n, np.ones(2 * n))
+    factor = float(best(np.array([1.0]))[0] - best(np.array([0.0]))[0])
+    assert 0.7 < factor < 1.6
+
+
 def test_samples_of_one_distribution_have_weights_of_1():
     found = Reweighter(classifier="trees", members=3).fit(normal(N, seed=1), normal(N, seed=2)).fitted_weights
     assert np.abs(found.weight - 1).mean() < 0.1

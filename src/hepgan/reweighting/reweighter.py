@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import Any, Self
 
 import awkward as ak
 import numpy as np
@@ -127,8 +127,9 @@ class Reweighter:
         self.reliability = reliability(score, label, weight)
         ratio = np.exp(score[~label])
         self._norm = float(np.average(ratio, weights=made.weights))
-        spread = self._members(made.values).std(axis=0)
-        self._fitted = Weights(ratio / self._norm, spread)
+        scores = self._members(made.values)
+        self._sharpness = _sharpness(scores, part[~label]) if self.calibration else 1.0
+        self._fitted = Weights(ratio / self._norm, (np.exp(scores) / self._norm).std(axis=0))
         return self
 
     @property
@@ -148,7 +149,10 @@ class Reweighter:
         return tuple(self._names)
 
     def __call__(self, events: ak.Array) -> Weights:
-        """Weights (N,) of other generated events, the means over all members.
+        """Weights (N,) of other generated events, by all members together.
+
+        Their mean logarithm is made sharper: the mean of calibrated members, each with errors of its own, is
+        less sure of itself than it might be.
 
         Raises:
             InputError: If the events lack something that the classifiers see.
@@ -162,13 +166,14 @@ class Reweighter:
                 f"the events lack {', '.join(missing[:3])}, by which true and generated ones were told apart"
             )
             raise InputError(msg)
-        found = self._members(table.select(self._names).values)
-        return Weights(found.mean(axis=0), found.std(axis=0))
+        scores = self._members(table.select(self._names).values)
+        weight = np.exp(self._sharpness * scores.mean(axis=0)) / self._norm
+        return Weights(weight, (np.exp(scores) / self._norm).std(axis=0))
 
     def _members(self, x: Floats) -> Floats:
-        """Each member's weights (K, N)."""
+        """Each member's calibrated scores (K, N)."""
         pairs = zip(self._scores, self._corrections, strict=True)
-        return np.stack([np.exp(correction(score(x))) for score, correction in pairs]) / self._norm
+        return np.stack([correction(score(x)) for score, correction in pairs])
 
     def _table(self, events: ak.Array, schema: EventSchema) -> Table:
         weights = np.ones(len(events))
@@ -204,3 +209,19 @@ class Reweighter:
         if not self._scores:
             msg = "this reweighter has not learned anything yet: call fit"
             raise RuntimeError(msg)
+
+
+def _sharpness(scores: Floats, part: Any) -> float:
+    """What to multiply the mean of members' scores by, so that it is calibrated as they are.
+
+    A calibrated score has the same covariance with the truth as with itself; so has the mean of K such ones
+    with the truth, but its own variance is smaller, as far as the members' errors are independent.
+
+    Args:
+        scores: Each member's scores (K, N).
+        part: (N,) number of the member that did not learn from the event. Only that one's score is free of
+            what was learned by heart, so one of each pair is taken there.
+    """
+    covariance = np.stack([np.cov(scores[:, part == k])[k] for k in range(len(scores))])
+    mean = float(covariance.mean())
+    return float(np.clip(np.trace(covariance) / len(scores) / mean, 1.0, len(scores))) if mean > 0 else 1.0
