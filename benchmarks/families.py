@@ -30,37 +30,28 @@ import hepgan
 
 MLP = "{kind: mlp, widths: [256, 256, 256, 256]}"
 CRITIC = "network: {kind: mlp, widths: [256, 256, 256]}"
-LIKELIHOOD = ["training.optimiser=null", "training.batch_size=512"]
 
 FAMILIES = {
-    "flow matching": [],
+    "flow matching": [
+        "model={kind: flow_matching, network: {kind: residual, width: 256, blocks: 4, layer_norm: true}, "
+        "time: logit_normal, solver: midpoint, steps: 8}",
+        "training.optimiser={kind: adamw, lr: 2.0e-3, betas: [0.9, 0.99], weight_decay: 1.0e-3}",
+        "training.batch_size=2048",
+    ],
     "GAN": [
         f"model={{kind: gan, generator: {MLP}, critics: [{{loss: bce, r1: 0.1, {CRITIC}}}]}}",
-        "training.optimiser=null",
-        "training.steps=1000000",
+        "training.batch_size=2048",
     ],
-    "flow, affine": [
-        "model={kind: flow, layer: coupling, transform: affine, blocks: 10}",
-        "training.steps=1000000",
-        *LIKELIHOOD,
-    ],
-    "flow, spline": [
-        "model={kind: flow, layer: coupling, transform: spline, blocks: 8}",
-        "training.steps=1000000",
-        *LIKELIHOOD,
-    ],
+    "flow, affine": ["model={kind: flow, layer: coupling, transform: affine, blocks: 10}"],
+    "flow, spline": [],
     "flow, spline + MMD of masses": [
         "model={kind: flow, layer: coupling, transform: spline, blocks: 8, penalties: "
         "[{name: mmd_z, kind: mmd, observables: m_z, weight: 0.2}, "
         "{name: mmd_w, kind: mmd, observables: m_w, weight: 0.2}]}",
-        "training.steps=1000000",
-        *LIKELIHOOD,
     ],
     "flow, spline + critic": [
         "model={kind: flow, layer: coupling, transform: spline, blocks: 8, critics: "
         f"[{{loss: bce, r1: 0.1, weight: 0.1, {CRITIC}}}]}}",
-        "training.steps=1000000",
-        *LIKELIHOOD,
     ],
 }
 PEERS = ("zuko NSF, momenta", "zuko NSF, hepgan's features", "CTGAN")

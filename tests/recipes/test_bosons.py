@@ -10,7 +10,7 @@ from hepgan.events import read_events
 from hepgan.generator import EventGenerator
 from hepgan.recipes import load_recipe
 
-SHORT = ("training.steps=3", "model.network.width=32", "model.steps=4")
+SHORT = ("training.steps=3", "model.network.widths=[32, 32]")
 
 
 def made(name, path, columns):
