@@ -103,6 +103,7 @@ class Learned:
                 size=representation.size,
                 context_size=representation.context_size,
                 periodic=representation.periodic,
+                tokens=representation.tokens,
                 decode=derived.after(representation.decode),
                 # Training alone evaluates observables; here their names will do.
                 observables=cast("dict[str, Observable]", dict.fromkeys(recipe.observables)),

@@ -161,6 +161,7 @@ def _student(recipe: Recipe, config: StudentConfig, learned: Learned, seed: int)
             decode=learned.derived.after(representation.decode),
             observables=recipe.make_observables(),
             periodic=representation.periodic,
+            tokens=representation.tokens,
         )
     if not isinstance(student, Student):
         raise TypeError(type(student))

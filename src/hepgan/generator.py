@@ -171,6 +171,7 @@ class EventGenerator:
             size=representation.size,
             context_size=representation.context_size,
             periodic=representation.periodic,
+            tokens=representation.tokens,
             decode=derived.after(representation.decode),
             observables=observables,
         )

@@ -101,7 +101,9 @@ def refine(
     # Modules are made with torch's global random numbers, which are the caller's.
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        prior = build_prior(config.prior, learned.model.noise_size, learned.representation.context_size)
+        size, representation = learned.model.noise_size, learned.representation
+        tokens = representation.tokens if size == representation.size else None
+        prior = build_prior(config.prior, size, representation.context_size, tokens=tokens)
     noise, weight = _weighted_noise(generator, weigh, events, seed, progress=progress)
     training = recipe.training
     limits = [t for t in (max_time, training.max_time) if t is not None]

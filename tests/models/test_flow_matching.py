@@ -26,7 +26,7 @@ def exact_velocity(model, std):
     """Replace the network by the exact velocity of a normal distribution with this width, at mean 0."""
 
     class Exact(torch.nn.Module):
-        def bind(self, context):
+        def bind(self, context, mask=None):
             def run(x, time):
                 t = (time[:, :1] + 1) / 2
                 return x * (t * std**2 - (1 - t)) / ((1 - t) ** 2 + t**2 * std**2)

@@ -8,6 +8,7 @@ from hepgan.features.discrete import DiscreteModel, DiscreteVariable
 from hepgan.features.measure import Measure, Volume
 from hepgan.features.mirror import mirrored
 from hepgan.features.representation import Representation
+from hepgan.features.tokens import Tokens
 
 __all__ = [
     "DecayConfig",
@@ -19,6 +20,7 @@ __all__ = [
     "Measure",
     "ObjectsConfig",
     "Representation",
+    "Tokens",
     "Volume",
     "mirrored",
 ]

@@ -47,6 +47,13 @@ class ContextEncoder(PreciseModule):
         self.register_buffer("numbers", numbers, persistent=False)
         self.size = self.width + len(self.ordinal)
 
+    def places(self, variable: int) -> tuple[int | None, int | None]:
+        """The columns of a variable's value and of the first of its classes; None where there are none."""
+        value = self.ordinal.index(variable) if variable in self.ordinal else None
+        if variable not in self.one_hot:
+            return value, None
+        return value, len(self.ordinal) + int(self.offsets[self.one_hot.index(variable)])
+
     @staticmethod
     def moments(variables: Sequence[DiscreteVariable], discrete: Tensor, weight: Tensor) -> list[list[float]]:
         """Mean and standard deviation of each ordinal variable's values, of events (N, K) that have it."""

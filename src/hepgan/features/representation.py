@@ -24,6 +24,7 @@ from hepgan.features.plan import check_references, plan
 from hepgan.features.refusal import Refusal
 from hepgan.features.standard import StandardColumns
 from hepgan.features.survey import survey
+from hepgan.features.tokens import Encoded, Tokens, find_tokens
 from hepgan.features.view import Builder, View, azimuth_of
 
 __all__ = ["Representation"]
@@ -187,6 +188,19 @@ class Representation(nn.Module):
     def periodic(self) -> tuple[int, ...]:
         """The numbers of the features that are angles on the full circle (transform ``angle``)."""
         return self._standard.periodic
+
+    @property
+    def tokens(self) -> tuple[Tokens, ...]:
+        """Which features, and columns of the context, belong to which object, where several are alike."""
+        every = [Encoded(c.name, self._spec(c, b), b.pca) for b in self._parts for c in b.columns]
+        features = [every[k] for k in self._standard.kept.tolist()]
+
+        def places(variable: int) -> tuple[int | None, int | None]:
+            value, first = self._context.places(variable)
+            ahead = self.condition_size
+            return None if value is None else value + ahead, None if first is None else first + ahead
+
+        return find_tokens(self.layout, features, self.variables, places)
 
     @property
     def rounded(self) -> tuple[int, ...]:

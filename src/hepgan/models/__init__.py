@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hepgan.errors import RecipeError
+from hepgan.features.tokens import Tokens
 from hepgan.models.base import Model, Phase
 from hepgan.models.config import (
     CriticConfig,
@@ -71,6 +72,7 @@ def build_model(
     decode: Decode,
     observables: Mapping[str, TensorObservable],
     periodic: Sequence[int] = (),
+    tokens: Sequence[Tokens] | None = None,
 ) -> Model:
     """The model that the recipe describes, with fresh weights from torch's global generator.
 
@@ -81,9 +83,11 @@ def build_model(
         decode: Events of features, differentiable in ``x`` (``Representation.decode``).
         observables: The recipe's observables by name.
         periodic: Numbers of the features that are angles in (-pi, pi] (``Representation.periodic``).
+        tokens: Which features belong to which object (``Representation.tokens``), for networks of sets.
 
     Raises:
-        RecipeError: If a part of the model names an observable that isn't there.
+        RecipeError: If a part of the model names an observable that isn't there, or a network of sets is
+            chosen where there are no objects for it.
     """
     common: dict[str, Any] = {
         "size": size,
@@ -92,28 +96,38 @@ def build_model(
         "observables": observables,
     }
     if isinstance(config, RefinedConfig):
-        model = build_model(config.model, **common, periodic=periodic)
-        return Refined(model, build_prior(config.prior, model.noise_size, context_size))
+        model = build_model(config.model, **common, periodic=periodic, tokens=tokens)
+        own = tokens if model.noise_size == size else None
+        return Refined(model, build_prior(config.prior, model.noise_size, context_size, tokens=own))
     if isinstance(config, GANConfig):
-        return GAN(config, **common)
+        return GAN(config, **common, tokens=tokens)
     if isinstance(config, StudentConfig):
-        return Student(config, **common, periodic=periodic)
+        return Student(config, **common, periodic=periodic, tokens=tokens)
     if isinstance(config, FlowConfig):
         return Flow(config, **common, periodic=periodic)
-    return FlowMatching(config, **common, periodic=periodic)
+    return FlowMatching(config, **common, periodic=periodic, tokens=tokens)
 
 
-def build_prior(config: FlowConfig | FlowMatchingConfig, size: int, context_size: int) -> Model:
+def build_prior(
+    config: FlowConfig | FlowMatchingConfig,
+    size: int,
+    context_size: int,
+    *,
+    tokens: Sequence[Tokens] | None = None,
+) -> Model:
     """A prior of a model's noise, with fresh weights from torch's global generator.
 
     Args:
         config: The recipe's choice.
         size: Noise per event.
         context_size: Columns of the context C.
+        tokens: Which numbers of the noise belong to which object, where each feature has its noise.
     """
 
     def no_events(features: object) -> object:
         msg = "a prior is of noise, which stands for no events"
         raise RecipeError(msg)
 
-    return build_model(config, size=size, context_size=context_size, decode=no_events, observables={})
+    return build_model(
+        config, size=size, context_size=context_size, decode=no_events, observables={}, tokens=tokens
+    )

@@ -24,6 +24,10 @@ class Circles(nn.Module):
         size: Number of features D.
         periodic: Numbers of those that are angles.
 
+    Attributes:
+        inputs: How many columns networks see.
+        owners: The feature that each of these belongs to.
+
     Raises:
         ValueError: If a number is out of range, or there twice.
     """
@@ -38,6 +42,7 @@ class Circles(nn.Module):
             msg = f"periodic features must be different numbers from 0 to {size - 1}, got {self.periodic}"
             raise ValueError(msg)
         self.inputs = size + len(self.periodic)
+        self.owners = (*range(size), *self.periodic)
         angular = torch.zeros(size, dtype=torch.bool)
         angular[list(self.periodic)] = True
         self.register_buffer("index", torch.tensor(self.periodic, dtype=torch.int64), persistent=False)

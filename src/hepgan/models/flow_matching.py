@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.tokens import Tokens
 from hepgan.models.base import in_chunks
 from hepgan.models.circles import Circles
 from hepgan.models.config import FlowMatchingConfig, OptimiserConfig
@@ -50,9 +51,11 @@ class FlowMatching(DensityModel):
         decode: Events of features.
         observables: The observables that critics and penalties name.
         periodic: Numbers of the features that are angles in (-pi, pi].
+        tokens: Which features belong to which object, for networks of sets.
 
     Raises:
-        RecipeError: If a critic or a penalty names an observable that isn't there.
+        RecipeError: If a critic or a penalty names an observable that isn't there, or a network of sets is
+            chosen where there are no objects for it.
     """
 
     config: FlowMatchingConfig
@@ -69,6 +72,7 @@ class FlowMatching(DensityModel):
         decode: Decode,
         observables: Mapping[str, TensorObservable],
         periodic: Sequence[int] = (),
+        tokens: Sequence[Tokens] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -77,9 +81,14 @@ class FlowMatching(DensityModel):
         self.time = FourierTime(config.time_frequencies)
         self.circles = Circles(size, periodic)
         self.velocity = build_network(
-            config.network, self.circles.inputs, size, context=context_size, time=self.time.size
+            config.network,
+            self.circles.inputs,
+            size,
+            context=context_size,
+            time=self.time.size,
+            tokens=tokens,
+            owners=self.circles.owners,
         )
-
         self._guide(config, size=size, decode=decode, observables=observables)
 
     def _likelihood_terms(self, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
@@ -97,7 +106,7 @@ class FlowMatching(DensityModel):
         context = batch.context if self.context_size else None
         if batch.mask is not None:
             x.masked_fill_(~batch.mask, 0.0)
-        error = self.velocity(self.circles.seen(x), context, self.time(t)) - target
+        error = self.velocity(self.circles.seen(x), context, self.time(t), batch.mask) - target
         if batch.mask is not None:
             error = error * batch.mask
         squares = error.square().mean(dim=1)
@@ -124,7 +133,7 @@ class FlowMatching(DensityModel):
 
         def points(noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
             hidden = None if mask is None else ~mask
-            rate, times = self._rate(context, hidden), self._grid(noise, steps)
+            rate, times = self._rate(context, mask), self._grid(noise, steps)
             x = self.circles.start(noise)
             found = [x if hidden is None else x.masked_fill(hidden, 0.0)]
             for first, last in pairwise(cuts):
@@ -167,7 +176,7 @@ class FlowMatching(DensityModel):
     def _log_prob(self, x: Tensor, context: Tensor, mask: Tensor | None, steps: int | None) -> Tensor:
         hidden = None if mask is None else ~mask
         size = x.shape[1]
-        rate = self._rate(context, hidden)
+        rate = self._rate(context, mask)
 
         def with_divergence(state: Tensor, time: Tensor) -> Tensor:
             with torch.enable_grad():
@@ -190,7 +199,7 @@ class FlowMatching(DensityModel):
     def _starts(self, x: Tensor, context: Tensor, mask: Tensor | None, steps: int | None) -> Tensor:
         hidden = None if mask is None else ~mask
         x = x.clone() if hidden is None else x.masked_fill(hidden, 0.0)
-        x = self._followed(self._rate(context, hidden), x, self._back(x, steps))
+        x = self._followed(self._rate(context, mask), x, self._back(x, steps))
         return self.circles.noise(x)
 
     def sampling_modules(self) -> Iterable[nn.Module]:
@@ -204,12 +213,13 @@ class FlowMatching(DensityModel):
         hidden = None if mask is None else ~mask
         x = self.circles.start(noise)
         x = x.clone() if hidden is None else x.masked_fill(hidden, 0.0)
-        x = self._followed(self._rate(context, hidden), x, self._grid(noise, self.config.steps))
+        x = self._followed(self._rate(context, mask), x, self._grid(noise, self.config.steps))
         return self.circles.wrapped(x)
 
-    def _rate(self, context: Tensor, hidden: Tensor | None) -> _Rate:
-        """The velocity (N, D) at features (N, D) and time features (1, T), 0 where hidden."""
-        bound = self.velocity.bind(context if self.context_size else None)
+    def _rate(self, context: Tensor, mask: Tensor | None) -> _Rate:
+        """The velocity (N, D) at features (N, D) and time features (1, T), 0 where masked."""
+        bound = self.velocity.bind(context if self.context_size else None, mask)
+        hidden = None if mask is None else ~mask
 
         def velocity(x: Tensor, time: Tensor) -> Tensor:
             v = bound(self.circles.seen(x), time)

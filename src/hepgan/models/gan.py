@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from hepgan.features.tokens import Tokens
 from hepgan.models.base import in_chunks
 from hepgan.models.config import GANConfig, OptimiserConfig
 from hepgan.models.guided import GuidedModel
@@ -30,9 +31,12 @@ class GAN(GuidedModel):
         context_size: Columns of the context C.
         decode: Events of features.
         observables: The observables that critics and penalties name.
+        tokens: Which features belong to which object, for a network of sets; its noise is then of the
+            objects, too.
 
     Raises:
-        RecipeError: If a critic or a penalty names an observable that isn't there.
+        RecipeError: If a critic or a penalty names an observable that isn't there, or a network of sets is
+            chosen where there are no objects for it.
     """
 
     config: GANConfig
@@ -47,12 +51,19 @@ class GAN(GuidedModel):
         context_size: int,
         decode: Decode,
         observables: Mapping[str, TensorObservable],
+        tokens: Sequence[Tokens] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.context_size = context_size
         self.noise_size = size if config.noise is None else config.noise
-        self.generator = build_network(config.generator, self.noise_size, size, context=context_size)
+        self.generator = build_network(
+            config.generator,
+            self.noise_size,
+            size,
+            context=context_size,
+            tokens=tokens if self.noise_size == size else None,
+        )
         self._guide(config, size=size, decode=decode, observables=observables)
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
@@ -67,5 +78,5 @@ class GAN(GuidedModel):
         return tuple(self.generator.parameters())
 
     def _generated(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        x: Tensor = self.generator(noise, context if self.context_size else None)
+        x: Tensor = self.generator(noise, context if self.context_size else None, mask=mask)
         return x if mask is None else x.masked_fill(~mask, 0.0)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hepgan.errors import RecipeError
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.tokens import Tokens
 from hepgan.models.base import in_chunks
 from hepgan.models.circles import Circles
 from hepgan.models.config import OptimiserConfig, StudentConfig
@@ -44,9 +45,11 @@ class Student(GuidedModel):
         decode: Events of features.
         observables: The observables that critics and penalties name.
         periodic: Numbers of the features that are angles in (-pi, pi].
+        tokens: Which features belong to which object, for networks of sets.
 
     Raises:
-        RecipeError: If a critic or a penalty names an observable that isn't there.
+        RecipeError: If a critic or a penalty names an observable that isn't there, or a network of sets is
+            chosen where there are no objects for it.
     """
 
     config: StudentConfig
@@ -65,6 +68,7 @@ class Student(GuidedModel):
         decode: Decode,
         observables: Mapping[str, TensorObservable],
         periodic: Sequence[int] = (),
+        tokens: Sequence[Tokens] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -78,6 +82,8 @@ class Student(GuidedModel):
             size,
             context=context_size,
             time=0 if self.time is None else self.time.size,
+            tokens=tokens,
+            owners=self.circles.owners,
         )
         self._guide(config, size=size, decode=decode, observables=observables)
 
@@ -106,7 +112,7 @@ class Student(GuidedModel):
 
     def _made(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         hidden = None if mask is None else ~mask
-        bound = self.network.bind(context if self.context_size else None)
+        bound = self.network.bind(context if self.context_size else None, mask)
         x = self.circles.start(noise)
         x = x if hidden is None else x.masked_fill(hidden, 0.0)
         for k in range(self.config.steps):
@@ -136,7 +142,7 @@ class Student(GuidedModel):
         k = (rows + first) % self.config.steps
         start, end = points[rows, k], points[rows, k + 1]
         context = batch.context if self.context_size else None
-        way = self.network(self.circles.seen(start), context, self._times(k, start))
+        way = self.network(self.circles.seen(start), context, self._times(k, start), batch.mask)
         # On a circle any number of turns will do, so that the way may be smooth where its end is cut.
         error = self.circles.between(end, torch.add(start, way, alpha=self._length)) / self._length
         if batch.mask is not None:

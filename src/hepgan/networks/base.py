@@ -21,16 +21,23 @@ class Network(nn.Module, ABC):
     """
 
     @abstractmethod
-    def bind(self, context: Tensor | None) -> Bound:
+    def bind(self, context: Tensor | None, mask: Tensor | None = None) -> Bound:
         """The network for these events' context.
 
         Args:
             context: (N, C), or None if the network has none.
+            mask: True where a feature exists (N, features), None if all do; used by networks of sets alone.
 
         Returns:
             A function of x (N, inputs) and time features (N, T), (1, T) or None that returns (N, outputs).
         """
 
-    def forward(self, x: Tensor, context: Tensor | None = None, time: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        time: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """The output (N, outputs) for x (N, inputs), context (N, C) and time features (N or 1, T)."""
-        return self.bind(context)(x, time)
+        return self.bind(context, mask)(x, time)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hepgan._config import Config
+from hepgan.errors import RecipeError
+from hepgan.features.tokens import Tokens
 from hepgan.networks.base import Network
 from hepgan.networks.layers import ActivationName
 from hepgan.networks.mlp import MLP
 from hepgan.networks.residual import ResidualMLP
+from hepgan.networks.sets import Attention, DeepSets, SetNetwork
 
-__all__ = ["MLPConfig", "NetworkConfig", "ResidualConfig", "build_network"]
+__all__ = [
+    "AttentionConfig",
+    "DeepSetsConfig",
+    "MLPConfig",
+    "NetworkConfig",
+    "ResidualConfig",
+    "build_network",
+]
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -59,11 +70,69 @@ class ResidualConfig(Config):
     layer_norm: bool = False
 
 
-NetworkConfig = Annotated[MLPConfig | ResidualConfig, Field(discriminator="kind")]
+class DeepSetsConfig(Config):
+    """A network that treats the objects of a collection alike, each knowing mean and sum of all.
+
+    Attributes:
+        width: Columns of an object inside.
+        blocks: Number of blocks.
+        activation: The activation in the blocks.
+        dropout: Share of each block's inner outputs set to 0 in training.
+        positions: Whether objects are told apart by their place in the collection; null: where they descend
+            in some coordinate.
+    """
+
+    kind: Literal["deep_sets"] = "deep_sets"
+    width: Width = 128
+    blocks: int = Field(default=4, ge=1)
+    activation: ActivationName = "silu"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    positions: bool | None = None
+
+
+class AttentionConfig(Config):
+    """A transformer: a network that treats the objects of a collection alike, each attending to all.
+
+    Attributes:
+        width: Columns of an object inside.
+        blocks: Number of blocks, of attention and a dense layer of twice the width each.
+        heads: Number of attentions side by side, which share the width.
+        activation: The activation in the dense layers.
+        dropout: Share of the dense layers' inner outputs set to 0 in training.
+        positions: Whether objects are told apart by their place in the collection; null: where they descend
+            in some coordinate.
+    """
+
+    kind: Literal["attention"] = "attention"
+    width: Width = 128
+    blocks: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    activation: ActivationName = "silu"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    positions: bool | None = None
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> AttentionConfig:
+        if self.width % self.heads:
+            msg = f"a width of {self.width} can't be divided among {self.heads} heads"
+            raise ValueError(msg)
+        return self
+
+
+NetworkConfig = Annotated[
+    MLPConfig | ResidualConfig | DeepSetsConfig | AttentionConfig, Field(discriminator="kind")
+]
 
 
 def build_network(
-    config: MLPConfig | ResidualConfig, inputs: int, outputs: int, *, context: int = 0, time: int = 0
+    config: MLPConfig | ResidualConfig | DeepSetsConfig | AttentionConfig,
+    inputs: int,
+    outputs: int,
+    *,
+    context: int = 0,
+    time: int = 0,
+    tokens: Sequence[Tokens] | None = None,
+    owners: Sequence[int] | None = None,
 ) -> Network:
     """The network that the recipe describes.
 
@@ -73,6 +142,12 @@ def build_network(
         outputs: Columns of the result.
         context: Columns of the context.
         time: Columns of the time features.
+        tokens: For networks of sets: which of the features, each of which has an output, belong to which
+            object; None if outputs are not features, or inputs are others.
+        owners: The feature that each input belongs to; the feature of its number if None.
+
+    Raises:
+        RecipeError: If a network of sets is chosen where there are no objects for it.
     """
     if isinstance(config, MLPConfig):
         return MLP(
@@ -83,15 +158,44 @@ def build_network(
             layer_norm=config.layer_norm,
             spectral_norm=config.spectral_norm,
         )
-    return ResidualMLP(
+    if isinstance(config, ResidualConfig):
+        return ResidualMLP(
+            inputs,
+            outputs,
+            width=config.width,
+            blocks=config.blocks,
+            context=context,
+            time=time,
+            activation=config.activation,
+            slope=config.slope,
+            dropout=config.dropout,
+            layer_norm=config.layer_norm,
+        )
+    if tokens is None:
+        msg = (
+            f"a network of kind {config.kind} makes features of features: of flow matching, of students, and "
+            "of GANs with as much noise as features; choose the kind mlp or residual here"
+        )
+        raise RecipeError(msg)
+    if not tokens:
+        msg = (
+            f"a network of kind {config.kind} needs a collection of objects that are encoded alike, and here "
+            "is none with two such objects; choose the kind mlp or residual"
+        )
+        raise RecipeError(msg)
+    activation, dropout = config.activation, config.dropout
+    body: DeepSets | Attention
+    if isinstance(config, DeepSetsConfig):
+        body = DeepSets(config.width, config.blocks, activation=activation, dropout=dropout)
+    else:
+        body = Attention(config.width, config.blocks, config.heads, activation=activation, dropout=dropout)
+    return SetNetwork(
         inputs,
         outputs,
-        width=config.width,
-        blocks=config.blocks,
+        body,
+        tokens=tokens,
+        owners=owners,
+        positions=config.positions,
         context=context,
         time=time,
-        activation=config.activation,
-        slope=config.slope,
-        dropout=config.dropout,
-        layer_norm=config.layer_norm,
     )

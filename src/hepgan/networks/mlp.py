@@ -71,7 +71,7 @@ class MLP(Network):
             if isinstance(layer, nn.Linear):
                 parametrizations.spectral_norm(layer)
 
-    def bind(self, context: Tensor | None) -> Bound:
+    def bind(self, context: Tensor | None, mask: Tensor | None = None) -> Bound:
         """The network with this context (N, C) joined to its inputs."""
 
         def run(x: Tensor, time: Tensor | None = None) -> Tensor:

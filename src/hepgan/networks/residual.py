@@ -66,7 +66,7 @@ class ResidualMLP(Network):
         self.activation = Activation(activation, slope)
         self.dropout = nn.Dropout(dropout)
 
-    def bind(self, context: Tensor | None) -> Bound:
+    def bind(self, context: Tensor | None, mask: Tensor | None = None) -> Bound:
         """The network for this context (N, C)."""
         if self.context_size and context is None:
             msg = f"the network needs a context of {self.context_size} columns"
