@@ -356,7 +356,7 @@ def test_flow_matching_learns_how_any_two_of_twelve_objects_are_correlated(setti
     with torch.no_grad():
         made = model.sample(torch.randn(2048, 12, generator=g), torch.zeros(2048, 0), mask[:2048])
     assert bool((made[~mask[:2048]] == 0).all())
-    assert correlation(made, mask[:2048]) == pytest.approx(0.8, abs=0.1)
+    assert correlation(made, mask[:2048]) == pytest.approx(0.8, abs=0.15)
 
 
 def test_networks_of_sets_are_refused_where_there_are_no_objects():
