@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +94,8 @@ def reweight(
     What is written has the branches weight and weight_error besides those of GENERATED; or with --unweight,
     fewer events and no weights.
     """
+    import numpy as np
+
     from hepgan._files import claim
     from hepgan.events import read_events
     from hepgan.recipes import load_recipe
@@ -121,39 +122,17 @@ def reweight(
         calibration=None if calibration == "none" else calibration,
         seed=seed,
     ).fit(true, made)
-    summary = _summary(reweighter)
     written, kept = _write(reweighter, generated, output, len(made), name, unweight, quantile, seed, force)
-    if unweight:
-        summary["efficiency"] = kept / written
     w = reweighter.fitted_weights.weight
+    low, high = np.quantile(w, (0.01, 0.99))
     say(f"effective sample size {effective_sample_size(w) / len(w):.1%} of the events")
-    say(f"1% of the weights below {summary['low']:.3g}, 1% above {summary['high']:.3g}")
+    say(f"1% of the weights below {low:.3g}, 1% above {high:.3g}")
     if unweight:
         say(f"{kept:,} of {written:,} events kept, which need no weights")
     say(f"events in {output}")
     if report is not None and testing is not None:
-        _report(
-            reweighter, observables, reference, testing, generated, output, report, summary, unweight, seed
-        )
-
-
-def _summary(reweighter: Reweighter) -> dict[str, Any]:
-    """Figures of the weights."""
-    import numpy as np
-
-    from hepgan.reweighting import effective_sample_size
-
-    w = reweighter.fitted_weights.weight
-    return {
-        "events": len(w),
-        "effective_sample_size": effective_sample_size(w),
-        "low": float(np.quantile(w, 0.01)),
-        "high": float(np.quantile(w, 0.99)),
-        "reliability_chi2": {
-            "before": reweighter.reliability_before.chi2,
-            "after": reweighter.reliability.chi2,
-        },
-    }
+        found = {"efficiency": kept / written} if unweight else {}
+        _report(reweighter, observables, reference, testing, generated, output, report, found, seed)
 
 
 def _write(
@@ -216,15 +195,16 @@ def _report(
     generated: str,
     output: Path,
     report: Path,
-    summary: dict[str, Any],
-    unweighted: bool,
+    found: dict[str, Any],
     seed: int,
 ) -> None:
     """Writes a comparison of events before and after, and what is to be known of the weights."""
-    from hepgan.validation import compare_files
-    from hepgan.validation.weighting import plot_weights
+    from dataclasses import replace
 
-    label = "unweighted" if unweighted else "reweighted"
+    from hepgan.validation import compare_files
+    from hepgan.validation.weighting import weights_section
+
+    label = "unweighted" if found else "reweighted"
     with progress("comparing", 1) as advance:
         comparison = compare_files(
             testing,
@@ -234,9 +214,8 @@ def _report(
             seed=seed,
         )
         advance(1)
-    comparison.save(report, force=True)
-    plot_weights(reweighter).savefig(report / "weights.png", dpi=120)
-    (report / "weights.json").write_text(json.dumps(summary, indent=1))
+    section = weights_section(reweighter, comparison, label, found)
+    replace(comparison, sections={"weights": section}).save(report, force=True)
     for line in comparison.overview():
         say(line)
-    say(f"report in {report / 'report.html'}, weights in weights.png and weights.json")
+    say(f"report in {report / 'report.html'}")

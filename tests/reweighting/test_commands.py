@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import awkward as ak
 import numpy as np
@@ -20,6 +21,7 @@ events: {select: [Muon]}
 model: {kind: flow_matching, network: {kind: mlp, widths: [16]}, steps: 2}
 observables:
   m_mumu: {expression: "(Muon[0] + Muon[1]).mass", bins: 40, range: [50, 130], unit: GeV}
+  pt_mu1: {expression: "Muon[0].pt", bins: 20, range: [0, 100], unit: GeV}
 training: {steps: 40, batch_size: 128}
 """
 FAST = ("--members", "2")
@@ -77,11 +79,15 @@ def test_a_report_compares_before_and_after_and_tells_of_the_weights(here):
     reweighted(here, "--report @report --test @test.root --recipe @toy.yaml", output="r.root")
     metrics = json.loads((here / "report" / "metrics.json").read_text())
     assert set(metrics["samples"]) == {"generated", "reweighted"}
-    summary = json.loads((here / "report" / "weights.json").read_text())
+    summary = metrics["weights"]
     weights = ak.to_numpy(read_events(f"{here}/r.root").weight).astype(float)
     assert summary["effective_sample_size"] == pytest.approx(effective_sample_size(weights), rel=1e-4)
-    assert summary["low"] == pytest.approx(np.quantile(weights, 0.01), rel=1e-3)
-    assert (here / "report" / "weights.png").stat().st_size > 10_000
+    low = summary["quantiles_of_the_weights"]["0.01"]
+    assert low == pytest.approx(np.quantile(weights, 0.01), rel=1e-3)
+    page = (here / "report" / "report.html").read_text().partition('<h2 id="weights">')[2]
+    assert f"<td>quantiles of the weights, 0.01</td><td>{low:,.4g}</td>" in page
+    pictures = re.findall(r'<img src="data:image/png;base64,[^"]{5000,}" alt="([^"]*)"', page)
+    assert pictures == ["Weights, and reliability of the classifiers", "m_mumu and pt_mu1"]
 
 
 @pytest.mark.parametrize(

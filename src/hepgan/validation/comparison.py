@@ -12,6 +12,7 @@ from hepgan.observables.table import Table
 from hepgan.validation.metrics import pulls
 from hepgan.validation.results import Result, binned
 from hepgan.validation.samples import Sample
+from hepgan.validation.sections import Section
 from hepgan.validation.tables import overview
 from hepgan.validation.verdicts import shapes, verdicts
 
@@ -34,6 +35,7 @@ class Comparison:
         tables: Per-event observables of some events of ``reference`` and of each label, for 2-D views.
         provenance: Files, numbers of events, versions.
         features: The same samples in the features of a model, where one was given.
+        sections: What else the report tells, by the name that its numbers have in ``metrics.json``.
     """
 
     observables: Mapping[str, Observable]
@@ -42,6 +44,7 @@ class Comparison:
     tables: Mapping[str, Table] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     features: FeatureComparison | None = None
+    sections: Mapping[str, Section] = field(default_factory=dict)
 
     @classmethod
     def from_histograms(

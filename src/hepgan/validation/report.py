@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hepgan.validation.comparison import Comparison
+    from hepgan.validation.sections import Section
 
 __all__ = ["claim_report", "save"]
 
@@ -106,6 +107,7 @@ def render(comparison: Comparison) -> str:
         joint=_joint(comparison) if several else {},
         skipped={label: dict(r.skipped) for label, r in comparison.results.items()},
         features=_features(comparison),
+        more={name: _more(section) for name, section in comparison.sections.items()},
         provenance=comparison.provenance,
         **_measured(comparison),
     )
@@ -126,6 +128,11 @@ def _measured(comparison: Comparison) -> dict[str, Any]:
             if m in names and len(comparison.labels) > 1
         ],
     }
+
+
+def _more(section: Section) -> dict[str, Any]:
+    images = {caption: _image(draw) for caption, draw in section.figures.items()}
+    return {"title": section.title, "note": section.note, "rows": section.rows(), "images": images}
 
 
 def _features(comparison: Comparison) -> dict[str, Any] | None:
@@ -273,6 +280,7 @@ def _summary(comparison: Comparison) -> dict[str, Any]:
         "samples": list(comparison.labels),
         "verdicts": comparison.all_verdicts(),
         **found,
+        **{name: dict(section.metrics) for name, section in comparison.sections.items()},
         "provenance": json.loads(json.dumps(dict(comparison.provenance), default=str)),
     }
 

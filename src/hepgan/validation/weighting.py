@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import awkward as ak
@@ -12,9 +14,12 @@ from numpy.typing import NDArray
 
 from hepgan.observables import Observable
 from hepgan.reweighting import Reweighter, effective_sample_size
+from hepgan.validation.comparison import Comparison
+from hepgan.validation.report import planes
+from hepgan.validation.sections import Section
 from hepgan.validation.style import COLOURS, REFERENCE, StyledFigure, styled
 
-__all__ = ["mean_weights", "plot_weight_map", "plot_weights"]
+__all__ = ["mean_weights", "plot_weight_map", "plot_weights", "weights_section"]
 
 Floats = NDArray[np.float64]
 
@@ -57,11 +62,12 @@ def plot_weights(reweighter: Reweighter) -> Figure:
         )
     right.axhline(0.0, color=REFERENCE, lw=1.2)
     right.set(xlabel="predicted probability that an event is true", ylabel="observed minus predicted")
-    right.legend()
+    low, high = right.get_ylim()
+    right.set_ylim(low, high + 0.3 * (high - low))
+    right.legend(loc="upper left", frameon=False)
     return figure
 
 
-@styled
 def plot_weight_map(events: ak.Array, x: Observable, y: Observable, weights: Any = None) -> Figure:
     """The mean weight of events in bins of two observables with one number an event.
 
@@ -74,7 +80,11 @@ def plot_weight_map(events: ak.Array, x: Observable, y: Observable, weights: Any
     Raises:
         ValueError: If there is not one weight for each event.
     """
-    mean, edges = mean_weights(events, x, y, weights)
+    return _map(x, y, *mean_weights(events, x, y, weights))
+
+
+@styled
+def _map(x: Observable, y: Observable, mean: Floats, edges: tuple[Floats, Floats]) -> Figure:
     figure = StyledFigure(figsize=(6.6, 5.2), layout="constrained")
     panel = figure.subplots()
     known = mean[np.isfinite(mean) & (mean > 0)]
@@ -108,12 +118,59 @@ def mean_weights(
         column[np.asarray(flat.index)] = np.asarray(flat.values, dtype=np.float64)
         there &= np.isfinite(column)
         values.append(column)
+    return _means(x, y, values[0][there], values[1][there], w[there])
+
+
+def _means(
+    x: Observable, y: Observable, a: Floats, b: Floats, w: Floats
+) -> tuple[Floats, tuple[Floats, Floats]]:
     edges = tuple(np.asarray(o.axis().edges, dtype=np.float64) for o in (x, y))
-    a, b = (v[there] for v in values)
-    total, _, _ = np.histogram2d(a, b, edges, weights=w[there])
+    total, _, _ = np.histogram2d(a, b, edges, weights=w)
     count, _, _ = np.histogram2d(a, b, edges)
     mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     return mean, (edges[0], edges[1])
+
+
+def weights_section(
+    reweighter: Reweighter, comparison: Comparison, label: str, metrics: Mapping[str, Any] | None = None
+) -> Section:
+    """What a report tells of weights: both tails, effective sample size, calibration, maps.
+
+    Args:
+        reweighter: What made the weights.
+        comparison: The comparison of the weighted events.
+        label: Which sample of it has the weights.
+        metrics: More numbers.
+    """
+    weight = reweighter.fitted_weights.weight
+    size = effective_sample_size(weight)
+    tails = {f"{q:g}": float(np.quantile(weight, q)) for q in (0.001, TAIL, 1 - TAIL, 0.999)}
+    before, after = reweighter.reliability_before, reweighter.reliability
+    numbers = {
+        "events": len(weight),
+        "effective_sample_size": size,
+        "effective_share": size / len(weight),
+        "quantiles_of_the_weights": tails,
+        "chi2_of_the_reliability": {"before_calibration": before.chi2, "after_calibration": after.chi2},
+        **(metrics or {}),
+    }
+    figures: dict[str, Callable[[], Figure]] = {
+        "Weights, and reliability of the classifiers": partial(plot_weights, reweighter)
+    }
+    table = comparison.tables[label]
+    for pair in planes(comparison)[:2] if np.ptp(table.weights) > 0 else ():
+        x, y = (comparison.observables[n] for n in pair)
+        a, b = (table.column(n) for n in pair)
+        there = np.isfinite(a) & np.isfinite(b)
+        found = _means(x, y, a[there], b[there], table.weights[there])
+        figures[" and ".join(pair)] = partial(_map, x, y, *found)
+    note = (
+        "Weights that make generated events follow the reference, by members of the ensemble that did not "
+        "know the event. Left: their distribution; a tail to the left holds events that should not be there, "
+        "one to the right events that stand for many. Right: how often an event is true that the classifier "
+        "finds so. Maps: the mean weight."
+    )
+    return Section("Weights", note, numbers, figures)
 
 
 def _label(observable: Observable) -> str:
