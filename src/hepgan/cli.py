@@ -337,6 +337,7 @@ cli.add_command(reweight)
     metavar="MODEL",
     help="Compare in the scaled features of a model, too, as its network sees them.  [default: none]",
 )
+@click.option("--deviation", is_flag=True, help="Show |ratio - 1| in per cent below each ratio, too.")
 @click.option(
     "--keep-bad", is_flag=True, help="Judge GENERATED events with NaN, E < |p| and the like, too; count them."
 )
@@ -350,6 +351,7 @@ def validate(
     recipe: str | None,
     training: str | None,
     features: Path | None,
+    deviation: bool,
     keep_bad: bool,
     seed: int,
     force: bool,
@@ -380,7 +382,7 @@ def validate(
         on_bad="keep" if keep_bad else "raise",
         seed=seed,
     )
-    comparison.save(output, force=force)
+    comparison.save(output, force=force, deviation=deviation)
     for line in comparison.verdicts() if len(samples) == 1 else comparison.overview():
         say(line)
     say(f"report in {output / 'report.html'}")

@@ -193,7 +193,7 @@ def test_the_report_holds_pictures_verdicts_and_metrics(bad, tmp_path):
 
 
 def test_histograms_come_back_from_root(bad, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_module, "render", lambda _: "page")
+    monkeypatch.setattr(report_module, "render", lambda *_, **__: "page")
     bad.save(tmp_path)
     with uproot.open(tmp_path / "histograms.root") as file:
         for name in OBSERVABLES:
@@ -205,7 +205,7 @@ def test_histograms_come_back_from_root(bad, tmp_path, monkeypatch):
 
 
 def test_an_existing_folder_is_kept_without_force(good, bad, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_module, "render", lambda _: "page")
+    monkeypatch.setattr(report_module, "render", lambda *_, **__: "page")
     good.save(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     before = (tmp_path / "metrics.json").read_text()
@@ -220,7 +220,7 @@ def test_an_existing_folder_is_kept_without_force(good, bad, tmp_path, monkeypat
 
 
 def test_a_failed_save_leaves_the_old_report_whole(good, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_module, "render", lambda _: "page")
+    monkeypatch.setattr(report_module, "render", lambda *_, **__: "page")
     good.save(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 

@@ -140,17 +140,21 @@ class Comparison:
         features = None if self.features is None else self.features.only(label)
         return replace(self, results={label: result}, tables=tables, provenance=provenance, features=features)
 
-    def plot(self, name: str) -> Figure:
+    def plot(self, name: str, *, deviation: bool = False) -> Figure:
         """Densities of an observable, with their ratios to the reference below.
+
+        Args:
+            name: The observable.
+            deviation: Whether to show |ratio - 1| in per cent, too, on a logarithmic axis.
 
         Raises:
             KeyError: If there is no such observable.
         """
         self._check(name)
         made = {label: r.histograms[name] for label, r in self.results.items()}
-        from hepgan.validation import plots
+        from hepgan.validation.densities import density
 
-        return plots.density(self.observables[name], self.reference[name], made)
+        return density(self.observables[name], self.reference[name], made, deviation=deviation)
 
     def plot_2d(self, x: str, y: str) -> Figure:
         """The plane of two per-event observables, one panel a sample, with the medians of y over x.
@@ -235,12 +239,13 @@ class Comparison:
         """A line a sample, below a heading: classifier, observables at their floor, the worst of them."""
         return overview(self.results)
 
-    def save(self, folder: str | Path, force: bool = False) -> Path:
+    def save(self, folder: str | Path, force: bool = False, *, deviation: bool = False) -> Path:
         """Writes ``report.html``, ``metrics.json`` and ``histograms.root``; each appears whole or not at all.
 
         Args:
             folder: Where to; created if need be.
             force: Whether earlier files of these names may be replaced.
+            deviation: Whether its pictures show |ratio - 1| in per cent, too.
 
         Returns:
             The report's path.
@@ -250,7 +255,7 @@ class Comparison:
         """
         from hepgan.validation.report import save
 
-        return save(self, folder, force=force)
+        return save(self, folder, force=force, deviation=deviation)
 
     def _check(self, name: str) -> None:
         if name not in self.observables:

@@ -57,7 +57,7 @@ def claim_report(folder: str | Path, *, force: bool = False) -> None:
     claim_folder(folder, folder, make=False)
 
 
-def save(comparison: Comparison, folder: str | Path, *, force: bool = False) -> Path:
+def save(comparison: Comparison, folder: str | Path, *, force: bool = False, deviation: bool = False) -> Path:
     """Writes the three files aside and moves them into the folder when all are whole.
 
     Returns:
@@ -73,7 +73,7 @@ def save(comparison: Comparison, folder: str | Path, *, force: bool = False) -> 
         aside = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
         try:
             _write_histograms(comparison, aside / "histograms.root")
-            (aside / "report.html").write_text(render(comparison), encoding="utf-8")
+            (aside / "report.html").write_text(render(comparison, deviation=deviation), encoding="utf-8")
             text = json.dumps(_summary(comparison), indent=1, allow_nan=False)
             (aside / "metrics.json").write_text(text + "\n", encoding="utf-8")
             for name in FILES:
@@ -85,7 +85,7 @@ def save(comparison: Comparison, folder: str | Path, *, force: bool = False) -> 
     return folder / "report.html"
 
 
-def render(comparison: Comparison) -> str:
+def render(comparison: Comparison, *, deviation: bool = False) -> str:
     """The report as one HTML page, with its pictures inside."""
     from hepgan.validation.style import COLOURS
 
@@ -101,7 +101,11 @@ def render(comparison: Comparison) -> str:
         overall={label: _overall(comparison, label) for label in labels},
         compared=_compared(tables.overall_rows(comparison.results)) if several else [],
         uneven=several and _uneven(comparison),
-        densities={n: _image(partial(comparison.plot, n), fits=True) for n in comparison.observables},
+        densities={
+            n: _image(partial(comparison.plot, n, deviation=deviation), fits=True)
+            for n in comparison.observables
+        },
+        deviation=deviation,
         planes=[(pair, _image(partial(comparison.plot_2d, *pair))) for pair in planes(comparison)],
         sections={label: _sections(comparison, label, several) for label in labels},
         joint=_joint(comparison) if several else {},

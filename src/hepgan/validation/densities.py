@@ -1,0 +1,185 @@
+"""Histograms of one observable, with their ratios to the reference and their deviations from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import hist
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullLocator
+
+from hepgan.observables import Observable
+from hepgan.validation.metrics import Floats
+from hepgan.validation.style import COLOURS, LINES, REFERENCE, StyledFigure, styled
+
+__all__ = ["contents", "density", "edges_of", "horizontal"]
+
+MOST_IN_RATIO = 3
+"""Samples in one ratio panel; more of them hide each other."""
+
+DEVIATIONS = (0.1, 100.0)
+"""Range of the panel of deviations, in per cent."""
+
+
+@styled
+def density(
+    observable: Observable, reference: Any, generated: Mapping[str, Any], *, deviation: bool = False
+) -> Figure:
+    """Normalised histograms, and below them the ratios to the reference, and their deviations from 1.
+
+    Weighted observables are shown as sums of weights per event, whose area is not normalised.
+
+    The band is the reference's statistical error, vertical lines are the generated samples' own. The
+    vertical axis is logarithmic where the filled bins span more than a factor of 200.
+
+    Args:
+        observable: The observable.
+        reference: The reference's histogram.
+        generated: The generated samples' histograms, by label.
+        deviation: Whether to show |ratio - 1| in per cent, on a logarithmic axis; below the band it is less
+            than the reference's statistical error.
+    """
+    several = len(generated) > 1
+    parts = [list(generated)[i : i + MOST_IN_RATIO] for i in range(0, len(generated), MOST_IN_RATIO)]
+    heights = [3.0, *(1.0 for _ in parts), *(1.1 for _ in parts if deviation)]
+    across = 2 if max(map(len, generated)) > 12 else 3
+    # Above the axes a legend of many entries can hide nothing.
+    above = 0.25 + (0.25 * math.ceil((1 + len(generated)) / across) if several else 0.0)
+    height = 1.75 + above + sum(heights)
+    figure = StyledFigure(figsize=(6.4, height))
+    places = {
+        "hspace": 0.14 * len(heights) / sum(heights),
+        "top": 1 - above / height,
+        "bottom": 0.8 / height,
+        "left": 0.17,
+        "right": 0.96,
+    }
+    main, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, gridspec_kw=places)
+    ratios, deviations = below[: len(parts)], below[len(parts) :]
+    normalised = observable.weight is None
+    edges = edges_of(reference.axes[0])
+    true, error = contents(reference, normalised)
+    main.stairs(true, edges, color=REFERENCE, fill=True, alpha=0.25, label="reference")
+    main.stairs(true, edges, color=REFERENCE, lw=1.3)
+    _band(main, edges, true - error, true + error)
+    safe = np.where(true > 0, true, np.nan)
+    for ratio in ratios:
+        _band(ratio, edges, 1 - error / safe, 1 + error / safe)
+        ratio.axhline(1, color=REFERENCE, lw=1)
+    for panel in deviations:
+        _band(panel, edges, np.full_like(error, DEVIATIONS[0]), 100 * error / safe)
+        for level in (1.0, 10.0):
+            panel.axhline(level, color=REFERENCE, lw=1, ls=":")
+    shown = [true]
+    for k, (label, h) in enumerate(generated.items()):
+        colour, line = COLOURS[k % len(COLOURS)], LINES[k % len(LINES)]
+        ratio = ratios[k // MOST_IN_RATIO]
+        made, made_error = contents(h, normalised)
+        main.stairs(made, edges, color=colour, lw=1.8, ls=line, label=label)
+        if not several:
+            main.errorbar(_beside(edges, 0, 1), made, made_error, fmt="none", ecolor=colour, lw=1)
+        # A ratio that is not known even to a factor of two tells nothing, and would hide its neighbours.
+        quotient = np.where(np.hypot(error / safe, made_error / safe) < 1, made / safe, np.nan)
+        ratio.stairs(quotient, edges, color=colour, lw=1.5, ls=line, baseline=None)
+        # Side by side within the bin, so that errors don't hide each other.
+        at = _beside(edges, k % MOST_IN_RATIO, len(parts[k // MOST_IN_RATIO]))
+        alpha = 0.6 if several else 1.0
+        ratio.errorbar(at, quotient, made_error / safe, fmt="none", ecolor=colour, lw=1, alpha=alpha)
+        if deviations:
+            panel = deviations[k // MOST_IN_RATIO]
+            percent, percent_error = 100 * np.abs(quotient - 1), 100 * made_error / safe
+            # What is below the axis is as good as on it.
+            low = np.maximum(percent, DEVIATIONS[0])
+            panel.stairs(low, edges, color=colour, lw=1.5, ls=line, baseline=None)
+            down = np.minimum(percent_error, low - 0.999 * DEVIATIONS[0])
+            panel.errorbar(at, low, (down, percent_error), fmt="none", ecolor=colour, lw=1, alpha=alpha)
+        shown.append(made)
+    every = np.concatenate(shown)
+    # What has a sign, as asymmetries have, cannot be seen on a logarithmic axis.
+    most = 200.0 if normalised else 20.0 if every.min() >= 0 else math.inf
+    _vertical(main, every, 0.12 if several else 0.38, most)
+    unit = f"/{observable.unit}" if observable.unit else ""
+    density = "Density" if normalised else "Weight per event"
+    main.set_ylabel(f"{density} [1{unit}]" if unit else density)
+    reach = _ratio_range(reference, generated, normalised)
+    for ratio in ratios:
+        ratio.set_ylabel("Ratio", loc="center")
+        ratio.set_ylim(*reach)
+        ratio.yaxis.set_label_coords(-0.14, 0.5)
+    for panel in deviations:
+        panel.set(yscale="log", ylim=DEVIATIONS)
+        panel.set_ylabel("Deviation [%]", loc="center")
+        panel.yaxis.set_major_locator(FixedLocator([0.1, 1.0, 10.0, 100.0]))
+        panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        panel.yaxis.set_label_coords(-0.14, 0.5)
+    below[-1].set_xlabel(observable.title)
+    horizontal(below[-1], reference.axes[0])
+    main.yaxis.set_label_coords(-0.14, 1.0)
+    if several:
+        place = (0, 1.0, 1, 0.1)
+        main.legend(loc="lower left", bbox_to_anchor=place, mode="expand", ncols=across, frameon=False)
+    else:
+        main.legend(loc="best", frameon=False)
+    return figure
+
+
+def edges_of(axis: Any) -> Floats:
+    """Bin edges; whole numbers stand in the middle of their bins."""
+    edges = np.asarray(axis.edges, dtype=np.float64)
+    return edges - 0.5 if isinstance(axis, hist.axis.Integer) else edges
+
+
+def horizontal(panel: Any, axis: Any) -> None:
+    """Limits, scale and ticks that suit the axis."""
+    edges = edges_of(axis)
+    if isinstance(axis, hist.axis.Integer):
+        panel.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        panel.xaxis.set_minor_locator(NullLocator())
+    elif getattr(axis, "transform", None) is not None and edges[0] > 0:
+        panel.set_xscale("log")
+    panel.set_xlim(edges[0], edges[-1])
+
+
+def contents(h: Any, normalised: bool = True) -> tuple[Floats, Floats]:
+    """Contents and errors over the bin widths and the total, under- and overflow included."""
+    total = float(h.view(flow=True)["value"].sum()) if normalised else 1.0
+    width = np.diff(h.axes[0].edges)
+    scale = 1 / (total * width) if total > 0 else np.zeros_like(width)
+    return h.values() * scale, np.sqrt(h.variances()) * scale
+
+
+def _band(panel: Any, edges: Floats, low: Floats, high: Floats) -> None:
+    panel.stairs(high, edges, baseline=low, fill=True, color=REFERENCE, alpha=0.45, lw=0, hatch=None)
+
+
+def _beside(edges: Floats, number: int, of: int) -> Floats:
+    """Places in the bins for one of several error bars."""
+    return (edges[1:] + edges[:-1]) / 2 + np.diff(edges) * 0.7 * ((number + 0.5) / of - 0.5)
+
+
+def _vertical(panel: Any, values: Floats, room: float, most: float) -> None:
+    """A range with room above, logarithmic where the contents span more than a factor ``most``."""
+    filled = values[values > 0]
+    if not filled.size:
+        return
+    low, high = float(filled.min()), float(filled.max())
+    if high / low > most:
+        panel.set_yscale("log")
+        panel.set_ylim(low / 2, high * (high / low) ** (0.92 * room))
+    else:
+        panel.set_ylim(min(0.0, 1.1 * float(values.min())), (1 + room) * high)
+
+
+def _ratio_range(reference: Any, generated: Mapping[str, Any], normalised: bool) -> tuple[float, float]:
+    """Wide enough for bins that are known to 15%, at most 0 to 2."""
+    true, error = contents(reference, normalised)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        away = [
+            np.abs(contents(h, normalised)[0] / true - 1)[error < 0.15 * true] for h in generated.values()
+        ]
+    largest = max((float(a.max(initial=0.0)) for a in away), default=0.0)
+    reach = next((r for r in (0.1, 0.2, 0.5) if 1.3 * largest < r), 1.0)
+    return 1 - 0.999 * reach, 1 + 0.999 * reach

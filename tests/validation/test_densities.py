@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import hist
+import numpy as np
+import pytest
+from matplotlib.patches import StepPatch
+
+from hepgan.observables import Observable
+from hepgan.validation.densities import DEVIATIONS, density
+
+OBSERVABLE = Observable("x", "x", bins=5, range=(0.0, 5.0), unit="GeV")
+REFERENCE = [1000, 2000, 4000, 2000, 1000]
+
+
+def histogram(contents):
+    filled = hist.Hist(hist.axis.Regular(5, 0.0, 5.0), storage=hist.storage.Weight())
+    return filled.fill(np.repeat(np.arange(5) + 0.5, contents))
+
+
+def lines(panel):
+    """Values of the unfilled steps."""
+    return [p.get_data().values for p in panel.patches if isinstance(p, StepPatch) and not p.get_fill()]
+
+
+def band(panel):
+    return next(p.get_data().values for p in panel.patches if isinstance(p, StepPatch) and p.get_fill())
+
+
+def test_deviations_are_those_of_the_ratio_in_per_cent_beside_the_statistical_errors():
+    made = [1010, 1980, 4400, 2000, 610]
+    figure = density(OBSERVABLE, histogram(REFERENCE), {"a": histogram(made)}, deviation=True)
+    _, ratio, deviation = figure.axes
+    expected = np.array(made) / np.array(REFERENCE)
+    np.testing.assert_allclose(lines(ratio)[0], expected)
+    percent = 100 * abs(expected - 1)
+    assert percent[3] == 0
+    np.testing.assert_allclose(lines(deviation)[0], np.maximum(percent, DEVIATIONS[0]))
+    np.testing.assert_allclose(band(deviation), 100 / np.sqrt(REFERENCE))
+    assert deviation.get_yscale() == "log"
+    assert deviation.get_ylim() == DEVIATIONS
+    assert "%" in deviation.get_ylabel()
+    assert "GeV" in deviation.get_xlabel()
+    assert not ratio.get_xlabel()
+
+
+def test_error_bars_of_deviations_are_those_of_the_generated_events_and_end_on_the_axis():
+    figure = density(
+        OBSERVABLE, histogram(REFERENCE), {"a": histogram([1000, 1000, 6000, 1990, 10])}, deviation=True
+    )
+    (bars,) = figure.axes[2].collections
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    assert (ends > 0).all()
+    up = 100 * np.sqrt([1000, 1000, 6000, 1990, 10]) / np.array(REFERENCE)
+    low = np.maximum(100 * abs(np.array([1000, 1000, 6000, 1990, 10]) / REFERENCE - 1), DEVIATIONS[0])
+    np.testing.assert_allclose(ends[:, 1], low + up)
+    np.testing.assert_allclose(ends[2, 0], low[2] - up[2])
+
+
+@pytest.mark.parametrize(("samples", "panels"), [(1, 1), (3, 1), (4, 2)])
+def test_no_panel_holds_more_than_three_samples_and_each_sample_is_in_one(samples, panels):
+    made = {f"s{k}": histogram(REFERENCE) for k in range(samples)}
+    plain = density(OBSERVABLE, histogram(REFERENCE), made)
+    assert len(plain.axes) == 1 + panels
+    figure = density(OBSERVABLE, histogram(REFERENCE), made, deviation=True)
+    assert len(figure.axes) == 1 + 2 * panels
+    assert sum(len(lines(p)) for p in figure.axes[1 + panels :]) == samples
