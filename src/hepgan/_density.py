@@ -1,10 +1,11 @@
-"""How probable a generator finds events."""
+"""How probable a generator finds events, and the noise that it would make them of."""
 
 from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -18,12 +19,25 @@ from hepgan.events import EventBatch, EventSchema, to_batch
 from hepgan.features import FeatureBatch, Measure
 from hepgan.models import FlowMatching, Model
 
-__all__ = ["MeasureName", "log_prob"]
+__all__ = ["Latents", "MeasureName", "latents", "log_prob"]
 
 CHUNK = 4096
 """Events whose Jacobians are in memory together."""
 
 MeasureName = Literal["events", "columns"]
+
+
+class Latents(NamedTuple):
+    """The noise that events would be made of.
+
+    Attributes:
+        names: The D features.
+        values: (N, D) noise, which is normal if the model is right; NaN for features that an event does not
+            have, and for events that are never generated.
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
 
 
 def log_prob(
@@ -39,18 +53,59 @@ def log_prob(
     if measure not in ("events", "columns"):
         msg = f"measure must be 'events' or 'columns', not {measure!r}"
         raise ValueError(msg)
-    if not learned.model.has_likelihood:
-        msg = f"a {type(learned.model).__name__} has no likelihood: use a flow or flow_matching"
-        raise InputError(msg)
+    _check(learned.model)
     density = _Density(learned, measure, steps)
+    return _by_chunk(learned, events, density, np.full(len(events), -np.inf))
+
+
+def latents(learned: Learned, events: ak.Array) -> Latents:
+    """The noise (N, D) that events would be made of; see ``EventGenerator.latents``.
+
+    Raises:
+        InputError: If the model cannot be inverted, or the events are not of its kind.
+    """
+    _check(learned.model)
+    representation, model = learned.representation, learned.model
+    precision = next(model.parameters()).dtype
+
+    @torch.no_grad()
+    def noise(batch: EventBatch) -> Tensor:
+        features, possible = representation.encode_possible(batch)
+        features = features.to(dtype=precision)
+        shape = len(batch), representation.size
+        found = torch.full(shape, math.nan, dtype=torch.float64, device=batch.device)
+        rows = possible.nonzero()[:, 0]
+        if len(rows):
+            part = features[rows]
+            z = model.latent(part.x, part.context, part.mask).double()
+            found[rows] = z if part.mask is None else z.masked_fill(~part.mask, math.nan)
+        return found
+
+    values = np.full((len(events), representation.size), np.nan)
+    return Latents(tuple(representation.names), _by_chunk(learned, events, noise, values))
+
+
+def _check(model: Model) -> None:
+    """Sees to it that a model can be inverted.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    if not model.has_likelihood:
+        msg = f"a {type(model).__name__} has no likelihood: use a flow or flow_matching"
+        raise InputError(msg)
+
+
+def _by_chunk(
+    learned: Learned, events: ak.Array, compute: Callable[[EventBatch], Tensor], found: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Fills in what is computed of the events that can be batched."""
     schema = _needed(learned)
-    fitting = _fitting(events, schema)
-    found = np.full(len(events), -np.inf)
-    numbers = np.flatnonzero(fitting)
+    numbers = np.flatnonzero(_fitting(events, schema))
     for start in range(0, len(numbers), CHUNK):
         chosen = numbers[start : start + CHUNK]
         batch = to_batch(events[chosen], schema, device=learned.device)
-        found[chosen] = density(batch).cpu().numpy()
+        found[chosen] = compute(batch).cpu().numpy()
     return found
 
 

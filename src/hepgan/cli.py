@@ -335,7 +335,8 @@ cli.add_command(reweight)
     "--features",
     type=FILE,
     metavar="MODEL",
-    help="Compare in the scaled features of a model, too, as its network sees them.  [default: none]",
+    help="Compare in the scaled features of a model, too, as its network sees them, and show its latent "
+    "space if it has a likelihood.  [default: none]",
 )
 @click.option("--deviation", is_flag=True, help="Show |ratio - 1| in per cent below each ratio, too.")
 @click.option(

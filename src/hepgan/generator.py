@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgan._density import MeasureName, log_prob
+from hepgan._density import Latents, MeasureName, latents, log_prob
 from hepgan._describe import describe
 from hepgan._learned import Learned, installed_versions
 from hepgan._outcome import data_hash, outcome
@@ -29,7 +29,7 @@ from hepgan.recipes import Derived, Recipe, load_recipe
 from hepgan.sampling import Conditions, Sampler, check_lengths
 from hepgan.training import History, Trainer, TrainingConfig
 
-__all__ = ["EventGenerator", "choose_device"]
+__all__ = ["EventGenerator", "Latents", "choose_device"]
 
 MAX_POOL = 20_000
 """How many training events' conditions a model keeps, to draw from where none are given."""
@@ -323,6 +323,11 @@ class EventGenerator:
             raise ValueError(msg)
         return _sampler(self._fitted, seed=seed, condition=condition, size=first + n)
 
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether ``log_prob`` and ``latents`` are known: those of a GAN are not."""
+        return self._fitted.model.has_likelihood
+
     def log_prob(
         self, events: ak.Array, *, measure: MeasureName = "events", steps: int | None = None
     ) -> NDArray[np.float64]:
@@ -345,6 +350,23 @@ class EventGenerator:
             RecipeError: If more numbers are generated than are stored.
         """
         return log_prob(self._fitted, events, measure=measure, steps=steps)
+
+    def latents(self, events: ak.Array) -> Latents:
+        """The noise that events would be made of, given their discrete part and conditions.
+
+        If the generator is right, these are independent standard normal numbers.
+
+        Args:
+            events: N events as ``read_events`` gives them; weights are ignored.
+
+        Returns:
+            Names of the D features and their noise (N, D); NaN where an event does not have a feature, or is
+            never generated.
+
+        Raises:
+            InputError: If the model cannot be inverted (a GAN), or the events are not of its kind.
+        """
+        return latents(self._fitted, events)
 
     # ------------------------------------------------------------------ keeping
 

@@ -23,6 +23,7 @@ from hepgan.observables.table import Table
 from hepgan.validation.comparison import Comparison
 from hepgan.validation.features import FeatureComparison, FeatureSample, FeatureView
 from hepgan.validation.labels import check_labels
+from hepgan.validation.latents import latent_section
 from hepgan.validation.results import evaluate
 from hepgan.validation.samples import Sample, SampleBuilder, event_weights, with_ranges
 from hepgan.validation.streams import Paths, Stream, names_of
@@ -71,7 +72,8 @@ def compare(
         reference_weights: Weights (N,), negative ones too; by default the schema's weight, or 1.
         generated_weights: Weights of the generated events; a mapping where these are one.
         train_weights: Weights of the training events.
-        features: A model (or its file) in whose features the samples are compared, too.
+        features: A model (or its file) in whose features the samples are compared, too; one with a likelihood
+            shows its latent space.
         classifier: Whether to train a classifier to tell the samples apart.
         seed: Seed of all that is random; the same seed gives the same comparison.
         max_events: Events of each sample that enter what is not histogrammed.
@@ -224,10 +226,11 @@ def _compare(
             for events, weights in chunks:
                 builder.add(events, weights)
                 if view is not None:
+                    known = event_weights(events, held, weights, source)
                     if label == "reference" and encoded is None:
-                        view.prepare(events, source)
+                        view.prepare(events, known, source)
                     encoded = encoded or view.gather(source, **limits)
-                    encoded.add(events, event_weights(events, held, weights, source))
+                    encoded.add(events, known)
         except RecipeError as error:
             raise RecipeError(error.message, file=source) from error
         return builder.finish(), None if encoded is None else encoded.finish()
@@ -261,6 +264,7 @@ def _compare(
             trained_features,
             seed,
         ),
+        {} if view is None or view.latents is None else {"latents": latent_section(*view.latents)},
     )
 
 

@@ -18,7 +18,7 @@ from hepgan.observables import Observable
 from hepgan.validation.samples import Sample, SampleBuilder, with_ranges
 
 if TYPE_CHECKING:
-    from hepgan.generator import EventGenerator
+    from hepgan.generator import EventGenerator, Latents
     from hepgan.validation.comparison import Comparison
 
 __all__ = ["FeatureComparison", "FeatureSample", "FeatureView"]
@@ -30,6 +30,9 @@ NOTHING = EventSchema()
 
 KEPT = 200_000
 """Events of each sample that are kept for unbinned metrics: all of a table's columns are."""
+
+INVERTED = 10_000
+"""Events whose latents are found: flow matching takes many steps."""
 
 MOST_LOST = 0.02
 """Larger shares of events without features are an error: the model is for other events."""
@@ -90,6 +93,7 @@ class FeatureView:
         name: The model's name.
         scaled: An observable for each feature; ranges are known after `prepare`.
         physical: An observable for each column before its transform.
+        latents: Of the reference's first events, with their weights; None of a model that cannot be inverted.
 
     Raises:
         ModelFileError: If the file is no model.
@@ -101,7 +105,8 @@ class FeatureView:
 
         generator = model if isinstance(model, EventGenerator) else EventGenerator.load(model, device="cpu")
         self.name = generator.recipe.name if isinstance(model, EventGenerator) else str(model)
-        self._representation = generator.representation
+        self._generator, self._representation = generator, generator.representation
+        self.latents: tuple[Latents, Floats] | None = None
         # A generator that has just been trained on a GPU is still there.
         self._device = next(self._representation.buffers()).device
         schema = self._representation.schema
@@ -120,8 +125,8 @@ class FeatureView:
             for i, n in enumerate(names)
         }
 
-    def prepare(self, events: ak.Array, source: str) -> None:
-        """Finds the ranges of the histograms.
+    def prepare(self, events: ak.Array, weights: Floats, source: str) -> None:
+        """Finds the ranges of the histograms, and the latents.
 
         Raises:
             InputError: If the events do not fit the model.
@@ -129,6 +134,8 @@ class FeatureView:
         encoded, _ = self.encode(events, source)
         self.scaled = with_ranges(self.scaled, encoded)
         self.physical = {n: o for n, o in with_ranges(self.physical, encoded).items() if n in self.scaled}
+        if self._generator.has_likelihood:
+            self.latents = self._generator.latents(events[:INVERTED]), weights[:INVERTED]
 
     def encode(self, events: ak.Array, source: str) -> tuple[ak.Array, tuple[int, str]]:
         """The features of events, and how many have none.

@@ -19,7 +19,8 @@ class Section:
     Attributes:
         title: Its heading.
         note: What its pictures show.
-        metrics: Numbers by name, for the report's table and for ``metrics.json``, where they may be nested.
+        metrics: Numbers by name, for the report's table and for ``metrics.json``. They may be nested; with a
+            floor, a number is a mapping of ``value`` and ``floor``.
         figures: What draws each picture, by its caption.
     """
 
@@ -34,11 +35,20 @@ class Section:
 
 
 def _rows(metrics: Mapping[str, Any], before: str) -> list[tuple[str, str]]:
-    found = []
+    found: list[tuple[str, str]] = []
     for name, value in metrics.items():
-        title = f"{before}{name.replace('_', ' ')}"
+        title = before + (name if "." in name else name.replace("_", " "))
         if isinstance(value, Mapping):
-            found += _rows(value, f"{title}, ")
-        else:
-            found.append((title, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"))
+            found += [(title, _with_floor(value))] if "value" in value else _rows(value, f"{title}, ")
+        elif value is not None:
+            found.append((title, _number(value)))
     return found
+
+
+def _with_floor(metric: Mapping[str, Any]) -> str:
+    text = f"{_number(metric['value'])} (floor {_number(metric['floor'])})"
+    return ", ".join([text, *metric.get("features", ())])
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
