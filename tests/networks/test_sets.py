@@ -320,6 +320,17 @@ def test_paths_are_followed_back_to_where_they_started(settings):
     torch.testing.assert_close(found, z.masked_fill(~mask, 0.0), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("settings", KINDS)
+def test_events_made_in_chunks_are_those_made_at_once(settings):
+    tokens = [Tokens("Hit", [[i] for i in range(64)])]
+    model = build(FlowMatchingConfig(network={**settings, "width": 64}, steps=1), 64, tokens)
+    z, context, mask = torch.randn(200, 64), torch.zeros(200, 0), torch.rand(200, 64) < 0.5
+    assert 32 <= model.velocity.chunk < 200
+    with torch.no_grad():
+        found = model.sample(z, context, mask)
+    torch.testing.assert_close(found, model.sample(z, context, mask).detach(), rtol=1e-4, atol=1e-5)
+
+
 def common_shift(n, most=12, seed=1):
     """Up to 12 objects, all moved by the same amount: the correlation of any two is 0.8."""
     g = torch.Generator().manual_seed(seed)

@@ -22,9 +22,6 @@ from hepgan.objectives import Term
 
 __all__ = ["FlowMatching"]
 
-_CHUNK = 1024
-"""Events whose activations stay in a core's cache while all steps of their paths are made."""
-
 _FINER = 4
 """How many steps a path is followed back in for each step of sampling."""
 
@@ -89,6 +86,7 @@ class FlowMatching(DensityModel):
             tokens=tokens,
             owners=self.circles.owners,
         )
+        self._chunk = self.velocity.chunk
         self._guide(config, size=size, decode=decode, observables=observables)
 
     def _likelihood_terms(self, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
@@ -114,7 +112,7 @@ class FlowMatching(DensityModel):
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D) at the end of the paths that start at the noise (N, D)."""
-        return in_chunks(self._paths, noise, context, mask, _CHUNK)
+        return in_chunks(self._paths, noise, context, mask, self._chunk)
 
     @torch.no_grad()
     def path(self, noise: Tensor, context: Tensor, mask: Tensor | None, pieces: int) -> Tensor:
@@ -140,7 +138,7 @@ class FlowMatching(DensityModel):
                 found.append(self._followed(rate, found[-1], times[first : last + 1]))
             return torch.stack(found, 1)
 
-        return in_chunks(points, noise, context, mask, _CHUNK)
+        return in_chunks(points, noise, context, mask, self._chunk)
 
     @torch.no_grad()
     def latent(self, x: Tensor, context: Tensor, mask: Tensor | None, *, steps: int | None = None) -> Tensor:
@@ -152,7 +150,7 @@ class FlowMatching(DensityModel):
             mask: True where a feature exists (N, D); None if all do. The noise of others is 0.
             steps: Steps of a path; four times those of sampling if None.
         """
-        return in_chunks(partial(self._starts, steps=steps), x, context, mask, _CHUNK)
+        return in_chunks(partial(self._starts, steps=steps), x, context, mask, self._chunk)
 
     @torch.no_grad()
     def log_prob(
@@ -171,7 +169,7 @@ class FlowMatching(DensityModel):
             steps: Steps of a path; four times those of sampling if None. With infinitely many, the density
                 integrates to 1; the density of what a few steps make differs by their error.
         """
-        return in_chunks(partial(self._log_prob, steps=steps), x, context, mask, _CHUNK)
+        return in_chunks(partial(self._log_prob, steps=steps), x, context, mask, self._chunk)
 
     def _log_prob(self, x: Tensor, context: Tensor, mask: Tensor | None, steps: int | None) -> Tensor:
         hidden = None if mask is None else ~mask

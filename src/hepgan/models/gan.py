@@ -16,9 +16,6 @@ from hepgan.networks import build_network
 
 __all__ = ["GAN"]
 
-_CHUNK = 1024
-"""Events that the generator makes at a time on a CPU."""
-
 
 class GAN(GuidedModel):
     """A generator, its critics, and penalties on observables.
@@ -64,11 +61,12 @@ class GAN(GuidedModel):
             context=context_size,
             tokens=tokens if self.noise_size == size else None,
         )
+        self._chunk = self.generator.chunk
         self._guide(config, size=size, decode=decode, observables=observables)
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D), 0 where masked."""
-        return in_chunks(self._generated, noise, context, mask, _CHUNK)
+        return in_chunks(self._generated, noise, context, mask, self._chunk)
 
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The generator."""

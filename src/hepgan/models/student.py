@@ -21,9 +21,6 @@ from hepgan.objectives import Term
 
 __all__ = ["Student"]
 
-_CHUNK = 1024
-"""Events whose activations stay in a core's cache while all steps are made."""
-
 
 class Student(GuidedModel):
     """A network that has learned where the paths of another model, the teacher, lead.
@@ -85,11 +82,12 @@ class Student(GuidedModel):
             tokens=tokens,
             owners=self.circles.owners,
         )
+        self._chunk = self.network.chunk
         self._guide(config, size=size, decode=decode, observables=observables)
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D) of the events that the teacher makes of the noise (N, D), nearly."""
-        return in_chunks(self._made, noise, context, mask, _CHUNK)
+        return in_chunks(self._made, noise, context, mask, self._chunk)
 
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The network of the steps."""

@@ -18,7 +18,12 @@ class Network(nn.Module, ABC):
 
     What depends on the context alone is computed once by :meth:`bind`, so that a solver which calls the
     network many times for the same events does not pay for it each time.
+
+    Attributes:
+        chunk: How many events' activations stay in the cache of a CPU's core.
     """
+
+    chunk: int = 1024
 
     @abstractmethod
     def bind(self, context: Tensor | None, mask: Tensor | None = None) -> Bound:
