@@ -22,7 +22,7 @@ from hepgan._threads import threads
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, schema_of, select, to_awkward, to_batch
 from hepgan.events import with_kinds as _with_kinds
-from hepgan.features import DiscreteModel, FeatureBatch, Representation, mirrored
+from hepgan.features import DiscreteModel, FeatureBatch, Representation, mirrored, reflected
 from hepgan.models import DensityConfig, Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
@@ -158,7 +158,8 @@ class EventGenerator:
     ) -> tuple[Learned, FeatureBatch, FeatureBatch]:
         """All parts but for the training of the model; the events as features, and as they are trained on."""
         representation = Representation(self.recipe.features, derived.learned, self.recipe.conditions)
-        representation.fit(batch)
+        images = reflected(batch, self.recipe.features.reflections)
+        representation.fit(images)
         if not representation.size:
             msg = f"nothing to learn: no continuous number varies in the training events ({len(batch)})"
             raise InputError(msg)
@@ -175,7 +176,8 @@ class EventGenerator:
             decode=derived.after(representation.decode),
             observables=observables,
         )
-        smooth = mirrored(representation, features, generator=_rng(seed))
+        whole = features if images is batch else representation.encode(images)
+        smooth = mirrored(representation, whole, generator=_rng(seed))
         representation.to(device)
         discrete.to(device)
         return Learned(derived, representation, discrete, model, pool, device), features, smooth

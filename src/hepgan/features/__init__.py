@@ -7,6 +7,7 @@ from hepgan.features.config import DecayConfig, FeaturesConfig, FieldsConfig, Ob
 from hepgan.features.discrete import DiscreteModel, DiscreteVariable
 from hepgan.features.measure import Measure, Volume
 from hepgan.features.mirror import mirrored
+from hepgan.features.reflections import reflected
 from hepgan.features.representation import Representation
 from hepgan.features.tokens import Tokens
 
@@ -23,4 +24,5 @@ __all__ = [
     "Tokens",
     "Volume",
     "mirrored",
+    "reflected",
 ]

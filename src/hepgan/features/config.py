@@ -11,6 +11,7 @@ from pydantic import field_validator, model_validator
 
 from hepgan._config import Config
 from hepgan.errors import RecipeError
+from hepgan.features.reflections import Axis
 from hepgan.observables.language import parse
 
 __all__ = [
@@ -271,6 +272,8 @@ class FeaturesConfig(Config):
     Attributes:
         azimuth: Objects whose summed momentum sets phi = 0 (``Muon[0] + Muon[1]``); the angle is drawn
             uniformly in generation. None keeps phi as it is.
+        reflections: Axes that can be reversed without changing the distribution of the events; each doubles
+            the events to learn from. ``z``: both beams are alike; ``y``: nothing tells left from right.
         blocks: The parts of the representation.
         discrete: How numbers are learned, by field: as ``classes``; as a column with uniform noise
             (``dequantise``); as one with Gaussian noise of width 0.5 (``smear``); or ``continuous``, even
@@ -282,6 +285,7 @@ class FeaturesConfig(Config):
     """
 
     azimuth: str | None = None
+    reflections: tuple[Axis, ...] = ()
     blocks: tuple[BlockConfig, ...] = ()
     discrete: dict[str, Literal["classes", "dequantise", "smear", "continuous"]] = Setting(
         default_factory=dict
@@ -323,6 +327,14 @@ class FeaturesConfig(Config):
     @classmethod
     def _keys_are_readable(cls, value: dict[str, Any]) -> dict[str, Any]:
         _readable(value)
+        return value
+
+    @field_validator("reflections")
+    @classmethod
+    def _axes_are_different(cls, value: tuple[Axis, ...]) -> tuple[Axis, ...]:
+        if len(set(value)) != len(value):
+            msg = f"{', '.join(value)}: an axis is reversed once"
+            raise ValueError(msg)
         return value
 
     @property

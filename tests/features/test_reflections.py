@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+from toys import dimuons
+
+from hepgan import EventGenerator
+from hepgan.errors import RecipeError
+from hepgan.events import to_awkward, to_batch
+from hepgan.features import reflected
+from hepgan.recipes import load_recipe
+
+FORMS = {
+    "cylinder": ("pt", "eta", "phi", "mass"),
+    "cartesian": ("px", "py", "pz", "mass"),
+    "theta": ("pt", "theta", "phi", "mass"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_have_the_momenta_of_a_mirror_in_any_coordinates(form):
+    events = dimuons(50, 1)
+    muons = ak.zip({n: getattr(events.Muon, n) for n in FORMS[form]}, with_name="Momentum4D")
+    jets = ak.zip({n: getattr(events.Jet, n) for n in FORMS[form]}, with_name="Momentum4D")
+    plain = ak.zip({"Muon": muons, "Jet": jets, "npv": events.npv}, depth_limit=1)
+    images = to_awkward(reflected(to_batch(plain), ("y", "z")))
+    assert len(images) == 200
+    signs = [(1, 1), (-1, 1), (1, -1), (-1, -1)]
+    for k, (y, z) in enumerate(signs):
+        part = images[50 * k : 50 * (k + 1)]
+        for name in ("Muon", "Jet"):
+            for component, sign in (("px", 1), ("py", y), ("pz", z), ("mass", 1)):
+                expected = sign * getattr(plain[name], component)
+                found = getattr(part[name], component)
+                assert ak.num(found).to_list() == ak.num(expected).to_list()
+                np.testing.assert_allclose(ak.flatten(found), ak.flatten(expected), rtol=2e-4, atol=2e-4)
+        assert part.npv.to_list() == plain.npv.to_list()
+
+
+def test_places_without_an_object_stay_as_they_are():
+    events = dimuons(50, 1)
+    jets = ak.zip({n: getattr(events.Jet, n) for n in FORMS["theta"]}, with_name="Momentum4D")
+    batch = to_batch(ak.zip({"Jet": jets}, depth_limit=1))
+    images = reflected(batch, ("z",))
+    absent = ~images.Jet.mask
+    assert absent.any()
+    assert torch.equal(images.Jet.theta[absent], torch.cat([batch.Jet.theta, batch.Jet.theta])[absent])
+
+
+def test_no_axis_gives_the_same_events():
+    batch = to_batch(dimuons(5, 1))
+    assert reflected(batch, ()) is batch
+
+
+def test_a_model_of_few_one_sided_events_learns_both_sides():
+    events = dimuons(400, 1)[["MET", "Muon"]]
+    forward = events[ak.to_numpy(events.Muon.eta[:, 0]) > 0]
+    recipe = {
+        "name": "toy",
+        "events": {"select": ["Muon"]},
+        "model": {"kind": "flow", "blocks": 4, "network": {"kind": "mlp", "widths": [32]}},
+        "training": {"steps": 60, "batch_size": 128, "validation_fraction": 0.0},
+    }
+    sides = {}
+    for axes in ([], ["z"]):
+        generator = EventGenerator({**recipe, "features": {"reflections": axes}}).fit(forward, seed=1)
+        sides[len(axes)] = np.mean(ak.to_numpy(generator.generate(4000, seed=2).Muon.eta[:, 0]) > 0)
+        assert generator.summary["training_events"] == len(forward)
+    assert sides[0] > 0.8
+    assert abs(sides[1] - 0.5) < 0.08
+
+
+def test_an_axis_is_reversed_once():
+    recipe = load_recipe("zmumu")
+    with pytest.raises(RecipeError, match="reversed once"):
+        recipe.with_settings(["features.reflections=[z, z]"])
+    with pytest.raises(RecipeError, match="reflections"):
+        recipe.with_settings(["features.reflections=[x]"])
