@@ -1,12 +1,14 @@
 """Physics of the Drell-Yan and W Z recipes: trains each, generates, and judges every bin on the test sample.
 
     python benchmarks/bosons.py DATA [--recipes drell-yan wz] [--max-time 1800] [--events 1000000]
-        [--models FOLDER]
+        [--models FOLDER] [--reweight]
 
 DATA holds drell_yan_{train,test}.root and wz_{train,test}.root. Nothing is trained for a model that FOLDER
 holds already. A bin is good if |ratio - 1| <= 1% + 2 sigma, where the ratio is that of generated to test
 events and sigma has the statistical errors of the test, the training and the generated sample. Bins: 1 GeV
 of the resonances' masses around their peaks, 50 of pT and eta of each particle and of Delta R of each pair.
+
+With --reweight, classifiers learn from the training events and 200,000 generated ones, and weight the others.
 
 Prints a table in Markdown; the column "floor" is the training sample in place of the generated one.
 """
@@ -18,7 +20,10 @@ import numpy as np
 from physics import generated, options, print_table, trained
 
 import hepgan
+from hepgan.reweighting import Reweighter, effective_sample_size
+from hepgan.reweighting.apply import weighted
 
+LEARNED = 200_000
 PEAKS = {"m_z": 91.2, "m_w": 80.4}
 JUDGED = ("m_z", "m_w", "pt_l", "pt_q", "eta_", "deltar_")
 
@@ -75,10 +80,17 @@ def judge(observables, test, train, found) -> dict[str, str]:
     return row
 
 
+def area_under_curve(observables, test, train, found) -> dict[str, str]:
+    """That of the classifier, with its floor."""
+    auc = hepgan.compare(test, found, observables, train=train).metrics["classifier"]["auc"]
+    return {"classifier AUC": f"{auc['value']:.4f} (floor {auc['floor']:.4f})"}
+
+
 def main() -> None:
     """Runs it."""
     parser = options(__doc__, ["drell-yan", "wz"], 1800.0)
     parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--reweight", action="store_true")
     chosen = parser.parse_args()
     columns: dict[str, dict[str, str]] = {}
     for recipe in chosen.recipes:
@@ -88,14 +100,22 @@ def main() -> None:
         generator = trained(recipe, train, chosen)
         observables = generator.recipe.make_observables()
         made, training, rate = generated(generator, chosen.events)
-        comparison = hepgan.compare(test, made, observables, train=train)
-        auc = comparison.metrics["classifier"]["auc"]
         columns[recipe] = {
             **training,
-            "classifier AUC": f"{auc['value']:.4f} (floor {auc['floor']:.4f})",
+            **area_under_curve(observables, test, train, made),
             **judge(observables, test, train, made),
             **rate,
         }
+        if chosen.reweight:
+            reweighter = Reweighter(observables, seed=chosen.seed).fit(train, made[:LEARNED])
+            others = weighted(made[LEARNED:], weights := reweighter(made[LEARNED:]))
+            size = effective_sample_size(weights.weight) / len(others)
+            columns[f"{recipe}, reweighted"] = {
+                **area_under_curve(observables, test, train, others),
+                **judge(observables, test, train, others),
+                "effective sample size": f"{size:.1%}",
+            }
+            print(columns[f"{recipe}, reweighted"], flush=True)
         columns[f"floor ({stem})"] = judge(observables, test, train, train)
         print(recipe, columns[recipe], flush=True)
     print_table(columns)
