@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -158,8 +159,7 @@ class EventGenerator:
     ) -> tuple[Learned, FeatureBatch, FeatureBatch]:
         """All parts but for the training of the model; the events as features, and as they are trained on."""
         representation = Representation(self.recipe.features, derived.learned, self.recipe.conditions)
-        images = reflected(batch, self.recipe.features.reflections)
-        representation.fit(images)
+        representation.fit(batch)
         if not representation.size:
             msg = f"nothing to learn: no continuous number varies in the training events ({len(batch)})"
             raise InputError(msg)
@@ -176,7 +176,7 @@ class EventGenerator:
             decode=derived.after(representation.decode),
             observables=observables,
         )
-        whole = features if images is batch else representation.encode(images)
+        whole = _with_images(representation, features, batch)
         smooth = mirrored(representation, whole, generator=_rng(seed))
         representation.to(device)
         discrete.to(device)
@@ -450,6 +450,16 @@ def _evaluation(
         return found | ({NLL: negative_log_likelihood(learned, reference)} if NLL in names else {})
 
     return metrics
+
+
+def _with_images(representation: Representation, features: FeatureBatch, batch: EventBatch) -> FeatureBatch:
+    """The features of events and of their images, but for images that could not be generated."""
+    axes = representation.config.reflections
+    if not axes:
+        return features
+    found, possible = representation.encode_possible(reflected(batch, axes)[len(batch) :])
+    weight = features.weight.repeat(len(found) // len(batch))
+    return FeatureBatch.concatenate([features, replace(found, weight=weight)[possible]])
 
 
 def _split(size: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

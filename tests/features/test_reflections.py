@@ -10,7 +10,15 @@ from hepgan import EventGenerator
 from hepgan.errors import RecipeError
 from hepgan.events import to_awkward, to_batch
 from hepgan.features import reflected
+from hepgan.generator import _with_images
 from hepgan.recipes import load_recipe
+
+TOY = {
+    "name": "toy",
+    "events": {"select": ["Muon"]},
+    "model": {"kind": "flow", "blocks": 4, "network": {"kind": "mlp", "widths": [32]}},
+    "training": {"steps": 60, "batch_size": 128, "validation_fraction": 0.0},
+}
 
 FORMS = {
     "cylinder": ("pt", "eta", "phi", "mass"),
@@ -55,17 +63,11 @@ def test_no_axis_gives_the_same_events():
 
 
 def test_a_model_of_few_one_sided_events_learns_both_sides():
-    events = dimuons(400, 1)[["MET", "Muon"]]
-    forward = events[ak.to_numpy(events.Muon.eta[:, 0]) > 0]
-    recipe = {
-        "name": "toy",
-        "events": {"select": ["Muon"]},
-        "model": {"kind": "flow", "blocks": 4, "network": {"kind": "mlp", "widths": [32]}},
-        "training": {"steps": 60, "batch_size": 128, "validation_fraction": 0.0},
-    }
+    events = dimuons(800, 1)[["MET", "Muon"]]
+    forward = events[(ak.to_numpy(events.Muon.eta[:, 0]) > 0) | (np.arange(800) % 10 == 0)]
     sides = {}
     for axes in ([], ["z"]):
-        generator = EventGenerator({**recipe, "features": {"reflections": axes}}).fit(forward, seed=1)
+        generator = EventGenerator({**TOY, "features": {"reflections": axes}}).fit(forward, seed=1)
         sides[len(axes)] = np.mean(ak.to_numpy(generator.generate(4000, seed=2).Muon.eta[:, 0]) > 0)
         assert generator.summary["training_events"] == len(forward)
     assert sides[0] > 0.8
@@ -78,3 +80,26 @@ def test_an_axis_is_reversed_once():
         recipe.with_settings(["features.reflections=[z, z]"])
     with pytest.raises(RecipeError, match="reflections"):
         recipe.with_settings(["features.reflections=[x]"])
+
+
+def test_images_weigh_as_much_as_their_events_and_have_the_features_of_events():
+    events = dimuons(300, 1, weighted=True)
+    generator = EventGenerator({**TOY, "features": {"reflections": ["z"]}}).fit(events, seed=1)
+    representation = generator.representation
+    batch = to_batch(events, representation.schema)
+    features = representation.encode(batch)
+    whole = _with_images(representation, features, batch)
+    assert 590 < len(whole) <= 600
+    names = list(representation.names)
+    assert torch.equal(whole.x[:300], features.x)
+    eta = representation.columns(whole.x)[:, names.index("Muon[0].eta")]
+    np.testing.assert_allclose(eta[300:], -eta[: len(whole) - 300], rtol=1e-6, atol=1e-6)
+    assert torch.equal(whole.weight[300:], features.weight[: len(whole) - 300])
+
+
+def test_images_of_the_largest_values_make_no_tail_of_a_single_one():
+    """Nearly equal extremes must not be taken for the slope of the density beyond them."""
+    events = dimuons(2000, 1)
+    generator = EventGenerator({**TOY, "features": {"reflections": ["y", "z"]}}).fit(events, seed=1)
+    other = generator.latents(dimuons(20_000, 2)).values
+    assert np.nanmax(np.abs(other)) < 30
