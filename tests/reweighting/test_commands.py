@@ -126,10 +126,35 @@ def test_a_map_shows_the_mean_weight_of_each_bin_and_nothing_where_there_are_no_
     image = panel.collections[0].get_array()
     np.testing.assert_allclose(np.ma.filled(image, np.nan), mean.T)
     assert panel.get_xlabel() == "x [GeV]"
-    assert bar.get_ylabel() == "mean weight"
+    assert bar.get_ylabel() == "Mean weight"
     assert image.mask.sum() == 1
     with pytest.raises(ValueError, match="for 4 events"):
         plot_weight_map(events, x, y, weights[:2])
+
+
+def test_the_scale_of_a_map_is_that_of_most_events_and_its_axes_are_those_of_the_observables():
+    n = np.repeat([1, 2], [999, 1])
+    events = ak.zip({"n": n, "x": np.where(n == 1, 20.0, 500.0)})
+    number = Observable("n", "n", bins=3, range=(0, 3), integer=True)
+    x = Observable("x", "x", bins=4, range=(10.0, 1000.0), log=True)
+    panel, bar = plot_weight_map(events, number, x, np.where(n == 1, 1.15, 50.0)).axes
+    low, high = panel.collections[0].get_clim()
+    assert (low, high) == pytest.approx((1 / 1.2, 1.2))
+    ticks = bar.get_yticks()
+    assert (low < ticks).all()
+    assert (ticks < high).all()
+    assert np.nanmax(panel.collections[0].get_array().filled(np.nan)) == pytest.approx(50.0)
+    assert panel.get_yscale() == "log"
+    assert panel.get_xlim() == (-0.5, panel.get_xlim()[1])
+
+
+def test_mean_weights_below_zero_are_not_taken_for_empty_bins():
+    events = ak.zip({"x": np.array([0.1, 0.7]), "y": np.array([0.1, 0.1])})
+    x, y = (Observable(n, n, bins=2, range=(0.0, 1.0)) for n in ("x", "y"))
+    image = plot_weight_map(events, x, y, np.array([-1.0, 1.0])).axes[0].collections[0]
+    shown = image.get_array()
+    assert shown.mask.tolist() == [[False, False], [True, True]]
+    assert 0 < shown[0, 0] < image.get_clim()[0]
 
 
 def test_the_picture_of_weights_holds_all_of_them():

@@ -3,10 +3,11 @@ from __future__ import annotations
 import hist
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from hepgan.observables import Observable
-from hepgan.validation.densities import DEVIATIONS, density
+from hepgan.validation.densities import DEVIATIONS, density, horizontal, vertical
 
 OBSERVABLE = Observable("x", "x", bins=5, range=(0.0, 5.0), unit="GeV")
 REFERENCE = [1000, 2000, 4000, 2000, 1000]
@@ -64,3 +65,30 @@ def test_no_panel_holds_more_than_three_samples_and_each_sample_is_in_one(sample
     figure = density(OBSERVABLE, histogram(REFERENCE), made, deviation=True)
     assert len(figure.axes) == 1 + 2 * panels
     assert sum(len(lines(p)) for p in figure.axes[1 + panels :]) == samples
+
+
+def test_labels_of_panels_below_each_other_do_not_touch():
+    made = {f"s{k}": histogram(REFERENCE) for k in range(4)}
+    figure = density(OBSERVABLE, histogram(REFERENCE), made, deviation=True)
+    figure.canvas.draw()
+    above, below = ([t.get_window_extent() for t in p.get_yticklabels()] for p in figure.axes[3:])
+    assert min(b.y0 for b in above) > max(b.y1 for b in below)
+
+
+def test_logarithmic_axes_of_few_decades_have_plain_numbers():
+    figure = Figure()
+    panel = figure.subplots()
+    horizontal(panel, hist.axis.Regular(10, 150, 2000, transform=hist.axis.transform.log))
+    vertical(panel, hist.axis.Regular(10, 1e-6, 1.0, transform=hist.axis.transform.log))
+    figure.canvas.draw()
+    shown = [t.get_text() for t in panel.get_xticklabels() if 150 <= t.get_position()[0] <= 2000]
+    assert shown == ["200", "500", "1000", "2000"]
+    assert not any(t.get_text() for t in panel.get_xticklabels(minor=True))
+    assert panel.get_yscale() == "log"
+    assert any("10^{" in t.get_text() for t in panel.get_yticklabels())
+
+
+def test_whole_numbers_stand_in_the_middle_of_their_bins():
+    panel = Figure().subplots()
+    vertical(panel, hist.axis.Integer(10, 15))
+    assert panel.get_ylim() == (9.5, 14.5)

@@ -11,7 +11,8 @@ from hepgan import EventGenerator
 from hepgan.errors import InputError
 from hepgan.generator import Latents
 from hepgan.validation import compare
-from hepgan.validation.latents import latent_metrics, latent_section, plot_latents
+from hepgan.validation.corner import plot_latents
+from hepgan.validation.latents import latent_metrics, latent_section
 
 
 def normal(n=4000, d=3, seed=0):
@@ -84,7 +85,7 @@ def test_corner_plots_show_what_is_farthest_from_normal_or_what_is_chosen():
     values = z.values * np.where(np.arange(8) % 3 == 0, 1.3, 1.0)
     latents = Latents(z.names, values)
     figure = plot_latents(latents, most=3)
-    panels = [a for a in figure.axes if a.get_label() != "<colorbar>"]
+    panels = [a for a in figure.axes if a.axison]
     assert len(panels) == 6
     assert [p.get_xlabel() for p in panels if p.get_xlabel()] == ["x0", "x3", "x6"]
     chosen = plot_latents(latents, features=["x1", "x0"])

@@ -9,13 +9,20 @@ from typing import Any
 import hist
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FormatStrFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from hepgan.observables import Observable
 from hepgan.validation.metrics import Floats
 from hepgan.validation.style import COLOURS, LINES, REFERENCE, StyledFigure, styled
 
-__all__ = ["contents", "density", "edges_of", "horizontal"]
+__all__ = ["contents", "density", "edges_of", "horizontal", "vertical"]
 
 MOST_IN_RATIO = 3
 """Samples in one ratio panel; more of them hide each other."""
@@ -100,7 +107,7 @@ def density(
     every = np.concatenate(shown)
     # What has a sign, as asymmetries have, cannot be seen on a logarithmic axis.
     most = 200.0 if normalised else 20.0 if every.min() >= 0 else math.inf
-    _vertical(main, every, 0.12 if several else 0.38, most)
+    _heights(main, every, 0.12 if several else 0.38, most)
     unit = f"/{observable.unit}" if observable.unit else ""
     density = "Density" if normalised else "Weight per event"
     main.set_ylabel(f"{density} [1{unit}]" if unit else density)
@@ -115,6 +122,11 @@ def density(
         panel.yaxis.set_major_locator(FixedLocator([0.1, 1.0, 10.0, 100.0]))
         panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         panel.yaxis.set_label_coords(-0.14, 0.5)
+        if len(deviations) > 1:
+            # Inside the panel, or they would touch those of the next one.
+            lowest, *_, highest = panel.get_yticklabels()
+            lowest.set_verticalalignment("bottom")
+            highest.set_verticalalignment("top")
     below[-1].set_xlabel(observable.title)
     horizontal(below[-1], reference.axes[0])
     main.yaxis.set_label_coords(-0.14, 1.0)
@@ -133,14 +145,13 @@ def edges_of(axis: Any) -> Floats:
 
 
 def horizontal(panel: Any, axis: Any) -> None:
-    """Limits, scale and ticks that suit the axis."""
-    edges = edges_of(axis)
-    if isinstance(axis, hist.axis.Integer):
-        panel.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-        panel.xaxis.set_minor_locator(NullLocator())
-    elif getattr(axis, "transform", None) is not None and edges[0] > 0:
-        panel.set_xscale("log")
-    panel.set_xlim(edges[0], edges[-1])
+    """Limits, scale and ticks that suit the axis of the histogram."""
+    _suit(panel, axis, "x")
+
+
+def vertical(panel: Any, axis: Any) -> None:
+    """The same of a vertical axis."""
+    _suit(panel, axis, "y")
 
 
 def contents(h: Any, normalised: bool = True) -> tuple[Floats, Floats]:
@@ -149,6 +160,21 @@ def contents(h: Any, normalised: bool = True) -> tuple[Floats, Floats]:
     width = np.diff(h.axes[0].edges)
     scale = 1 / (total * width) if total > 0 else np.zeros_like(width)
     return h.values() * scale, np.sqrt(h.variances()) * scale
+
+
+def _suit(panel: Any, axis: Any, which: str) -> None:
+    edges, drawn = edges_of(axis), getattr(panel, f"{which}axis")
+    if isinstance(axis, hist.axis.Integer):
+        drawn.set_major_locator(MaxNLocator(10, integer=True))
+        drawn.set_minor_locator(NullLocator())
+    elif getattr(axis, "transform", None) is not None and edges[0] > 0:
+        panel.set(**{f"{which}scale": "log"})
+        if edges[0] >= 0.01 and edges[-1] < 1e5 and edges[-1] < 300 * edges[0]:
+            # With few decades, powers of ten would be few, and 3 x 10^2 beside 4 x 10^2 too many.
+            drawn.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            drawn.set_major_formatter(FormatStrFormatter("%g"))
+            drawn.set_minor_formatter(NullFormatter())
+    panel.set(**{f"{which}lim": (edges[0], edges[-1])})
 
 
 def _band(panel: Any, edges: Floats, low: Floats, high: Floats) -> None:
@@ -160,7 +186,7 @@ def _beside(edges: Floats, number: int, of: int) -> Floats:
     return (edges[1:] + edges[:-1]) / 2 + np.diff(edges) * 0.7 * ((number + 0.5) / of - 0.5)
 
 
-def _vertical(panel: Any, values: Floats, room: float, most: float) -> None:
+def _heights(panel: Any, values: Floats, room: float, most: float) -> None:
     """A range with room above, logarithmic where the contents span more than a factor ``most``."""
     filled = values[values > 0]
     if not filled.size:

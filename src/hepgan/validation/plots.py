@@ -16,7 +16,7 @@ from hepgan.observables import Observable
 from hepgan.observables.table import Table
 from hepgan.validation.classifier import ClassifierTest
 from hepgan.validation.correlations import Correlations
-from hepgan.validation.densities import contents, edges_of, horizontal
+from hepgan.validation.densities import contents, edges_of, horizontal, vertical
 from hepgan.validation.memorisation import Memorisation
 from hepgan.validation.metrics import Floats
 from hepgan.validation.style import COLOURS, LINES, REFERENCE, Line, StyledFigure, columns, grid, styled
@@ -65,9 +65,7 @@ def plane(x: Observable, y: Observable, tables: Mapping[str, Table]) -> Figure:
                 )
         panel.set_title(label, loc="left")
         horizontal(panel, axes[0])
-        panel.set_ylim(edges[1][0], edges[1][-1])
-        if y.log:
-            panel.set_yscale("log")
+        vertical(panel, axes[1])
         panel.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none", fontsize=11)
     for panel in panels:
         panel.label_outer()

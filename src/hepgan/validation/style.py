@@ -11,7 +11,7 @@ import matplotlib.style
 import mplhep
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "LINES", "REFERENCE", "Line", "StyledFigure", "columns", "grid", "styled"]
+__all__ = ["COLOURS", "LINES", "NOTHING", "REFERENCE", "Line", "StyledFigure", "columns", "grid", "styled"]
 
 COLOURS = ("#e42536", "#5790fc", "#f89c20", "#964a8b", "#1b8a5a", "#8c5a3c")
 """Of generated samples: the first as M. Petroff has them (arXiv:2107.02270), for colour-blind readers."""
@@ -22,6 +22,9 @@ LINES: tuple[Line, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1))
 """Of generated samples, so that they can be told apart in print."""
 
 REFERENCE = "0.45"
+
+NOTHING = "0.86"
+"""Of bins without events, where white has a meaning."""
 
 _STYLE = [
     mplhep.style.CMS,

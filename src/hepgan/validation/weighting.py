@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from hepgan.observables import Observable
 from hepgan.reweighting import Reweighter, effective_sample_size
 from hepgan.validation.comparison import Comparison
+from hepgan.validation.densities import edges_of, horizontal, vertical
 from hepgan.validation.report import planes
 from hepgan.validation.sections import Section
-from hepgan.validation.style import COLOURS, REFERENCE, StyledFigure, styled
+from hepgan.validation.style import COLOURS, NOTHING, REFERENCE, StyledFigure, styled
 
 __all__ = ["mean_weights", "plot_weight_map", "plot_weights", "weights_section"]
 
@@ -25,6 +26,21 @@ Floats = NDArray[np.float64]
 
 TAIL = 0.01
 """The tails of the weights are told by this quantile and by one less it."""
+
+SCALES = {
+    1.05: (0.96, 0.98, 1.0, 1.02, 1.04),
+    1.1: (0.92, 0.96, 1.0, 1.04, 1.08),
+    1.2: (0.85, 0.92, 1.0, 1.08, 1.16),
+    1.5: (0.7, 0.85, 1.0, 1.2, 1.4),
+    2.0: (0.5, 0.7, 1.0, 1.4, 2.0),
+    4.0: (0.25, 0.5, 1.0, 2.0, 4.0),
+    10.0: (0.1, 0.3, 1.0, 3.0, 10.0),
+    100.0: (0.01, 0.1, 1.0, 10.0, 100.0),
+}
+"""Scales of maps by the largest weight on them, with their ticks."""
+
+COVERED = 0.99
+"""Share of events in whose bins the mean weight must be on the scale; single events would stretch it."""
 
 
 @styled
@@ -43,9 +59,9 @@ def plot_weights(reweighter: Reweighter) -> Figure:
     left.hist(log, np.linspace(-reach, reach, 61), histtype="step", color=COLOURS[0], lw=1.5)
     for quantile in (TAIL, 1 - TAIL):
         left.axvline(float(np.quantile(log, quantile)), color=REFERENCE, ls="--", lw=1.2)
-    left.set(yscale="log", xlabel=r"$\log_{10}\,w$", ylabel="events")
+    left.set(yscale="log", xlabel=r"$\log_{10}\,w$", ylabel="Events")
     share = effective_sample_size(weight) / len(weight)
-    left.set_title(f"effective sample size {share:.1%}, 1% tails dashed", fontsize=12)
+    left.set_title(f"Effective sample size {share:.1%}, 1% tails dashed", fontsize=12)
     for found, label, colour, marker in (
         (reweighter.reliability_before, "before calibration", COLOURS[1], "s"),
         (reweighter.reliability, "after calibration", COLOURS[0], "o"),
@@ -61,7 +77,7 @@ def plot_weights(reweighter: Reweighter) -> Figure:
             label=rf"{label}, $\chi^2$/bin {found.chi2:.2f}",
         )
     right.axhline(0.0, color=REFERENCE, lw=1.2)
-    right.set(xlabel="predicted probability that an event is true", ylabel="observed minus predicted")
+    right.set(xlabel="Predicted probability that an event is true", ylabel="Observed minus predicted")
     low, high = right.get_ylim()
     right.set_ylim(low, high + 0.3 * (high - low))
     right.legend(loc="upper left", frameon=False)
@@ -69,7 +85,10 @@ def plot_weights(reweighter: Reweighter) -> Figure:
 
 
 def plot_weight_map(events: ak.Array, x: Observable, y: Observable, weights: Any = None) -> Figure:
-    """The mean weight of events in bins of two observables with one number an event.
+    """The mean weight of events in bins of two observables with one number an event; grey where are none.
+
+    The scale covers the bins of nearly all events; what is beyond it, as bins of single events may be, has
+    the colours of its ends.
 
     Args:
         events: N events.
@@ -80,23 +99,36 @@ def plot_weight_map(events: ak.Array, x: Observable, y: Observable, weights: Any
     Raises:
         ValueError: If there is not one weight for each event.
     """
-    return _map(x, y, *mean_weights(events, x, y, weights))
+    return _map(x, y, *_binned(events, x, y, weights))
 
 
 @styled
-def _map(x: Observable, y: Observable, mean: Floats, edges: tuple[Floats, Floats]) -> Figure:
+def _map(x: Observable, y: Observable, mean: Floats, count: Floats) -> Figure:
     figure = StyledFigure(figsize=(6.6, 5.2), layout="constrained")
     panel = figure.subplots()
-    known = mean[np.isfinite(mean) & (mean > 0)]
-    reach = max(float(np.abs(np.log(known)).max(initial=0.0)), np.log(1.05))
-    norm = LogNorm(float(np.exp(-reach)), float(np.exp(reach)))
-    image = panel.pcolormesh(*edges, np.ma.masked_invalid(mean.T), cmap="RdBu_r", norm=norm, rasterized=True)
-    panel.set(xlabel=_label(x), ylabel=_label(y))
-    bar = figure.colorbar(image, ax=panel, label="mean weight")
-    ticks = [t for t in (0.1, 0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 2.0, 5.0, 10.0) if abs(np.log(t)) <= reach]
-    bar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks])
+    most = _scale(mean, count)
+    # A mean that is not positive has no logarithm, but is not nothing.
+    shown = np.ma.masked_invalid(np.where(mean <= 0, 0.1 / most, mean).T)
+    look: dict[str, Any] = {"cmap": "RdBu_r", "norm": LogNorm(1 / most, most), "rasterized": True}
+    image = panel.pcolormesh(edges_of(x.axis()), edges_of(y.axis()), shown, **look)
+    panel.set_facecolor(NOTHING)
+    panel.set(xlabel=x.title, ylabel=y.title)
+    horizontal(panel, x.axis())
+    vertical(panel, y.axis())
+    bar = figure.colorbar(image, ax=panel, label="Mean weight", extend="both")
+    bar.set_ticks(SCALES[most], labels=[f"{t:g}" for t in SCALES[most]])
     bar.ax.minorticks_off()
     return figure
+
+
+def _scale(mean: Floats, count: Floats) -> float:
+    """The largest weight of the narrowest scale that covers the bins of nearly all events."""
+    known = mean > 0
+    far = np.abs(np.log(mean[known]))
+    order = np.argsort(far)
+    share = np.cumsum(count[known][order]) / max(count[known].sum(), 1.0)
+    reach = float(far[order][np.searchsorted(share, COVERED)]) if len(far) else 0.0
+    return next((most for most in SCALES if reach <= np.log(most)), max(SCALES))
 
 
 def mean_weights(
@@ -107,6 +139,11 @@ def mean_weights(
     Raises:
         ValueError: If there is not one weight for each event.
     """
+    mean, _ = _binned(events, x, y, weights)
+    return mean, (edges_of(x.axis()), edges_of(y.axis()))
+
+
+def _binned(events: ak.Array, x: Observable, y: Observable, weights: Any) -> tuple[Floats, Floats]:
     w = np.asarray(ak.to_numpy(events["weight"]) if weights is None else weights, dtype=np.float64)
     if w.shape != (len(events),):
         msg = f"weights of the shape {w.shape} for {len(events)} events"
@@ -121,14 +158,12 @@ def mean_weights(
     return _means(x, y, values[0][there], values[1][there], w[there])
 
 
-def _means(
-    x: Observable, y: Observable, a: Floats, b: Floats, w: Floats
-) -> tuple[Floats, tuple[Floats, Floats]]:
-    edges = tuple(np.asarray(o.axis().edges, dtype=np.float64) for o in (x, y))
+def _means(x: Observable, y: Observable, a: Floats, b: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """Mean weights and numbers of events (X, Y)."""
+    edges = [edges_of(o.axis()) for o in (x, y)]
     total, _, _ = np.histogram2d(a, b, edges, weights=w)
     count, _, _ = np.histogram2d(a, b, edges)
-    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-    return mean, (edges[0], edges[1])
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), count
 
 
 def weights_section(
@@ -171,8 +206,3 @@ def weights_section(
         "finds so. Maps: the mean weight."
     )
     return Section("Weights", note, numbers, figures)
-
-
-def _label(observable: Observable) -> str:
-    label = observable.label or observable.name
-    return f"{label} [{observable.unit}]" if observable.unit else label
