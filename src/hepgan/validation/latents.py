@@ -50,8 +50,9 @@ def latent_section(latents: Latents, weights: Any = None) -> Section:
     """What a report tells of latent space: metrics and a corner plot."""
     note = (
         "The noise of which the model would make the reference's events: independent standard normal "
-        "numbers, if it is right. Diagonal: each, and the normal distribution. Below: observed over expected "
-        "numbers of events in the plane of two. The features shown are those farthest from normal."
+        "numbers, if it is right; of angles, uniform noise made normal. Diagonal: each, and the normal "
+        "distribution. Below: observed over expected numbers of events in the plane of two, grey where too "
+        "few are expected. The features shown are those farthest from normal."
     )
     metrics = latent_metrics(latents, weights)
     return Section("Latent space", note, metrics, {"corner plot": partial(_corner, latents, weights)})
@@ -84,7 +85,10 @@ def from_normal(z: Floats, w: Floats) -> dict[str, float]:
     below = np.concatenate([[0.0], np.cumsum(w[order])]) / w.sum()
     expected = ndtr(z[order])
     distance = max(np.abs(expected - below[1:]).max(), np.abs(expected - below[:-1]).max())
-    return {"value": float(distance), "floor": KOLMOGOROV * math.sqrt(np.square(w).sum()) / abs(w.sum())}
+    return {
+        "value": float(distance),
+        "floor": float(KOLMOGOROV * math.sqrt(np.square(w).sum()) / abs(w.sum())),
+    }
 
 
 def _largest_correlation(latents: Latents, w: Floats) -> dict[str, Any] | None:
@@ -100,7 +104,7 @@ def _largest_correlation(latents: Latents, w: Floats) -> dict[str, Any] | None:
             continue
         cov = np.cov(x[there], y[there], aweights=np.abs(w[there]))
         r = float(cov[0, 1] / math.sqrt(cov[0, 0] * cov[1, 1]))
-        floor = chance * math.sqrt(np.square(w[there]).sum()) / abs(w[there].sum())
+        floor = float(chance * math.sqrt(np.square(w[there]).sum()) / abs(w[there].sum()))
         if best is None or abs(r) / floor > abs(best["value"]) / best["floor"]:
             best = {"value": r, "floor": floor, "features": [latents.names[j], latents.names[i]]}
     return best
