@@ -5,13 +5,14 @@ import json
 import awkward as ak
 import numpy as np
 import pytest
+from scipy.special import ndtr
 from toys import dimuons
 
 from hepgan import EventGenerator
 from hepgan.errors import InputError
 from hepgan.generator import Latents
 from hepgan.validation import compare
-from hepgan.validation.corner import plot_latents
+from hepgan.validation.corner import LEAST, REACH, plot_latents
 from hepgan.validation.latents import latent_metrics, latent_section
 
 
@@ -124,3 +125,39 @@ def test_a_gan_has_no_latents():
         generator.latents(events[["MET"]])
     found = compare(events[["MET"]], dimuons(300, 2)[["MET"]], features=generator, classifier=False)
     assert not found.sections
+
+
+def test_planes_show_ratios_that_chance_hardly_moves_and_mean_weights_of_weighted_events():
+    z = normal(20000, 2)
+    weights = np.where(z.values[:, 0] > 0, 1.2, 0.8)
+    figure = plot_latents(z, weights)
+    plane = next(a for a in figure.axes if a.get_ylabel() == "x1")
+    shown = plane.collections[0].get_array()
+    edges = np.linspace(-REACH, REACH, len(shown) + 1)
+    share = np.diff(ndtr(edges))
+    expected = 20000 * np.outer(share, share)
+    effective = weights.sum() ** 2 / np.square(weights).sum() / 20000
+    np.testing.assert_array_equal(shown.mask, expected * effective < LEAST)
+    right = shown[:, edges[:-1] >= 0].compressed()
+    left = shown[:, edges[1:] <= 0].compressed()
+    assert right.mean() == pytest.approx(1.2, abs=0.03)
+    assert left.mean() == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_legends_of_corner_plots_hide_nothing(most):
+    figure = plot_latents(normal(6000, 5), most=most)
+    figure.canvas.draw()
+    (legend,) = [a.get_legend() for a in figure.axes if a.get_legend()]
+    box = legend.get_window_extent()
+    parts = [a.get_window_extent() for a in figure.axes if a.axison and most > 1]
+    parts += [c.get_window_extent() for a in figure.axes for c in a.child_axes]
+    lines = [p for a in figure.axes for p in a.patches if p.get_label() == "events"]
+    assert len(lines) == most
+    if most == 1:
+        (one,) = figure.axes
+        inside = one.transData.inverted().transform(box)
+        heights = lines[0].get_data()
+        below = heights.values[(heights.edges[1:] > inside[0, 0]) & (heights.edges[:-1] < inside[1, 0])]
+        assert below.max() < inside[0, 1]
+    assert not any(box.overlaps(p) for p in parts)
