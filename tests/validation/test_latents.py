@@ -58,17 +58,21 @@ def test_features_that_some_events_lack_are_judged_by_the_others():
     assert found["ks"]["x1"]["value"] < 2.5 * found["ks"]["x1"]["floor"]
 
 
-def test_a_models_own_events_are_normal_noise_and_others_are_not():
-    events = dimuons(500, 1)[["MET"]]
+@pytest.fixture(scope="module")
+def flow():
     recipe = {"name": "toy", "events": {"select": ["MET"]}, "model": {"kind": "flow", "blocks": 2}}
-    generator = EventGenerator({**recipe, "training": {"steps": 20, "batch_size": 100}}).fit(events)
-    own = generator.generate(4000, seed=3)
-    latents = generator.latents(own)
-    assert latents.names == tuple(generator.representation.names)
+    training = {"steps": 20, "batch_size": 100}
+    return EventGenerator({**recipe, "training": training}).fit(dimuons(500, 1)[["MET"]])
+
+
+def test_a_models_own_events_are_normal_noise_and_others_are_not(flow):
+    own = flow.generate(4000, seed=3)
+    latents = flow.latents(own)
+    assert latents.names == tuple(flow.representation.names)
     found = latent_metrics(latents)["ks"]
     assert all(m["value"] < 2.5 * m["floor"] for m in found.values())
     wide = ak.with_field(own, ak.with_field(own.MET, own.MET.pt * 1.5, "pt"), "MET")
-    other = latent_metrics(generator.latents(wide))["ks"]
+    other = latent_metrics(flow.latents(wide))["ks"]
     assert all(m["value"] > 4 * m["floor"] for m in other.values())
 
 
@@ -99,21 +103,21 @@ def test_corner_plots_show_what_is_farthest_from_normal_or_what_is_chosen():
         plot_latents(latents, features=["y"])
 
 
-def test_reports_show_the_latent_space_of_models_that_have_one(toy_generator, tmp_path):
+def test_reports_show_the_latent_space_of_models_that_have_one(flow, tmp_path):
     found = compare(
         dimuons(900, 2, weighted=True),
         dimuons(900, 3, weighted=True),
         {"met": "MET.pt"},
-        features=toy_generator,
+        features=flow,
         classifier=False,
     )
     found.save(tmp_path / "report")
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
-    assert set(metrics["latents"]["ks"]) == set(toy_generator.representation.names)
+    assert set(metrics["latents"]["ks"]) == set(flow.representation.names)
     page = (tmp_path / "report" / "report.html").read_text().partition('<h2 id="latents">')[2]
     assert 'alt="corner plot"' in page
     assert "<td>largest correlation</td>" in page
-    assert dict(latent_section(toy_generator.latents(dimuons(300, 2))).rows())["events"] == "300"
+    assert dict(latent_section(flow.latents(dimuons(300, 2))).rows())["events"] == "300"
 
 
 def test_a_gan_has_no_latents():
