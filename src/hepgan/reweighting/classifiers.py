@@ -28,6 +28,9 @@ Score = Callable[[Floats], Floats]
 EPOCHS, STEPS, BATCH, RATE, DECAY = 15, (300, 2500), 2048, 2e-3, 0.05
 """Training of the network: passes over the events, within these numbers of steps."""
 
+LEAF = 100
+"""Events of a tree's leaf, at least: what fewer events have, trees can't tell."""
+
 HELD, CHECKS = 0.1, 30
 """Share of the events by which the best of so many states of the network is chosen."""
 
@@ -53,21 +56,33 @@ def learned(kind: ClassifierName, x: Floats, label: Any, weight: Floats, seed: i
 
 
 def _trees(x: Floats, label: Any, weight: Floats, seed: int) -> Score:
+    # Trees can't bin a column that is empty in the part that they learn from.
+    full = np.isfinite(x).sum(0) >= LEAF
     # Stopped where events that were not learned from are told best: what is learned beyond that is noise, and
     # calibration would have to undo it at the cost of what is not.
     trees = HistGradientBoostingClassifier(
         max_iter=400,
         learning_rate=0.06,
         max_leaf_nodes=16,
-        min_samples_leaf=100,
+        min_samples_leaf=LEAF,
         l2_regularization=1.0,
         early_stopping=True,
         validation_fraction=0.15,
         n_iter_no_change=15,
         random_state=seed,
     )
-    trees.fit(x, label, sample_weight=weight)
-    return lambda rows: np.asarray(trees.decision_function(rows), dtype=np.float64)
+    trees.fit(_columns(x, full), label, sample_weight=weight)
+
+    def score_of(rows: Floats) -> Floats:
+        found = trees.decision_function(_columns(rows, full)) if len(rows) else np.empty(0)
+        return np.asarray(found, dtype=np.float64)
+
+    return score_of
+
+
+def _columns(rows: Floats, chosen: NDArray[np.bool_]) -> Floats:
+    """Some columns of the rows; one of zeros if there is none."""
+    return rows[:, chosen] if chosen.any() else np.zeros((len(rows), 1))
 
 
 def _network(x: Floats, label: Any, weight: Floats, seed: int) -> Score:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hepgan.errors import InputError
 from hepgan.events import EventSchema, schema_of
 from hepgan.observables import Observable
-from hepgan.observables.table import Table, event_table, object_slots
+from hepgan.observables.table import Table, event_table, plan_table
 from hepgan.reweighting.calibration import CALIBRATIONS, Calibration, Reliability, calibrated, reliability
 from hepgan.reweighting.classifiers import CLASSIFIERS, ClassifierName, Score, learned
 from hepgan.reweighting.weights import Weights
@@ -96,10 +96,7 @@ class Reweighter:
                 or negative ones for ``trees``.
         """
         schemas = schema_of(reference), schema_of(generated)
-        self._slots: dict[str, int] = {}
-        for events, schema in zip((reference, generated), schemas, strict=True):
-            for name, n in object_slots([events], schema).items():
-                self._slots[name] = max(n, self._slots.get(name, 0))
+        self._plan = plan_table([(reference, schemas[0]), (generated, schemas[1])])
         tables = [self._table(e, s) for e, s in zip((reference, generated), schemas, strict=True)]
         self._names = [n for n in tables[0].names if n in tables[1].names]
         if not self._names:
@@ -185,7 +182,7 @@ class Reweighter:
                 flat = observable.flat(events)
                 columns[name] = np.full(len(events), np.nan)
                 columns[name][np.asarray(flat.index)] = np.asarray(flat.values, dtype=np.float64)
-        table = event_table(events, schema, weights, columns, self._slots)
+        table = event_table(events, schema, weights, columns, self._plan)
         return table if self.fields else table.select([n for n in table.names if n in columns])
 
     def _check(self, table: Table, name: str) -> None:
