@@ -53,7 +53,7 @@ class Ensemble(Model):
         stacked.chunk = _WHOLE
         self.stacked = stacked
         # In a list they stay out of the state: their parameters are parts of the stacked model's.
-        self._each = list(members)
+        self._each = [member.eval() for member in members]
         self._share()
 
     @property

@@ -11,6 +11,7 @@ from torch.func import functional_call, vmap
 from torch.nn.utils import parametrize
 
 from hepgan.networks.base import Bound, Network
+from hepgan.networks.sets import Attention
 
 __all__ = ["Stacked", "StackedNetwork"]
 
@@ -41,8 +42,10 @@ class Stacked(nn.Module):
                 owner._parameters[leaf] = nn.Parameter(values)
             else:
                 owner._buffers[leaf] = values
-        # Power iterations write into their buffers, which vmap does not allow.
-        self._separate = any(parametrize.is_parametrized(m) for m in body.modules())
+        # Power iterations write into their buffers, which vmap does not allow; attention it has no rule for.
+        self._separate = any(
+            isinstance(m, Attention) or parametrize.is_parametrized(m) for m in body.modules()
+        )
         # Hidden in a list, so that the body is not here twice.
         self._caller = [_Caller(body)]
 
@@ -72,8 +75,11 @@ class Stacked(nn.Module):
         few = rows <= _FEW * self.members or any(a is not None and a.is_cuda for a in arguments)
         if few and not self._separate:
             places: tuple[int | None, ...] = tuple(0 if e else None for e in each)
-            result = vmap(one, in_dims=(0, *places), randomness="different")(own, *split)
-            return _mapped(result, lambda t: t.flatten(0, 1))
+            recorded = torch.is_grad_enabled()
+            # Without gradients, networks overwrite what they need no more, in ways that vmap does not know.
+            with torch.enable_grad():
+                result = vmap(one, in_dims=(0, *places), randomness="different")(own, *split)
+            return _mapped(result, lambda t: t.flatten(0, 1) if recorded else t.detach().flatten(0, 1))
         members = zip(*(t.unbind(0) for t in own.values()), strict=True)
         results = [
             one(
