@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from hepgan._console import Interrupted, say
 from hepgan.errors import InputError, OutputError, RecipeError
@@ -13,7 +13,7 @@ from hepgan.errors import InputError, OutputError, RecipeError
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
 
-__all__ = ["read_conditions", "say_next", "stopped", "write_model"]
+__all__ = ["read_conditions", "read_member", "say_next", "stopped", "write_model"]
 
 
 def read_conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:
@@ -49,6 +49,24 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
                 raise InputError(msg, file=value, branch=name) from None
             values[name] = column[:events]
     return values
+
+
+def read_member(given: str | None, generator: EventGenerator) -> int | Literal["all"] | None:
+    """What ``--member K`` or ``--member all`` asks for.
+
+    Raises:
+        InputError: If the generator has no such member.
+    """
+    if given is None or given == "all":
+        return "all"
+    try:
+        number = int(given)
+        generator.member(number)
+    except ValueError as error:
+        there = f"{given!r} is neither a number nor `all`" if not given.isdigit() else str(error)
+        msg = f"--member: {there}"
+        raise InputError(msg) from None
+    return number
 
 
 def stopped(given: Sequence[str], checkpoint: Path) -> NoReturn:

@@ -16,7 +16,7 @@ from torch import Tensor
 from hepgan._learned import Learned
 from hepgan.errors import InputError
 from hepgan.events import EventBatch, EventSchema, to_batch
-from hepgan.features import FeatureBatch, Measure
+from hepgan.features import DiscreteModel, FeatureBatch, Measure
 from hepgan.models import FlowMatching, Model
 
 __all__ = ["Latents", "MeasureName", "latents", "log_prob"]
@@ -54,6 +54,11 @@ def log_prob(
         msg = f"measure must be 'events' or 'columns', not {measure!r}"
         raise ValueError(msg)
     _check(learned.model)
+    if learned.members > 1:
+        each = [
+            log_prob(learned.member(k), events, measure=measure, steps=steps) for k in range(learned.members)
+        ]
+        return np.asarray(np.logaddexp.reduce(each, axis=0) - math.log(learned.members))
     density = _Density(learned, measure, steps)
     return _by_chunk(learned, events, density, np.full(len(events), -np.inf))
 
@@ -65,6 +70,9 @@ def latents(learned: Learned, events: ak.Array) -> Latents:
         InputError: If the model cannot be inverted, or the events are not of its kind.
     """
     _check(learned.model)
+    if learned.members > 1:
+        msg = f"each of {learned.members} members makes events of other noise: ask one, generator.member(k)"
+        raise InputError(msg)
     representation, model = learned.representation, learned.model
     precision = next(model.parameters()).dtype
 
@@ -114,6 +122,9 @@ class _Density:
 
     def __init__(self, learned: Learned, measure: MeasureName, steps: int | None) -> None:
         self.learned = learned
+        if not isinstance(learned.discrete, DiscreteModel):
+            raise TypeError(type(learned.discrete))
+        self.discrete = learned.discrete
         self.model = _with_steps(copy.deepcopy(learned.model).double().eval(), steps)
         self.steps = steps
         self.measure = Measure(learned.representation) if measure == "events" else None
@@ -128,7 +139,7 @@ class _Density:
         if not len(rows):
             return total
         features, events = features[rows], events[rows]
-        found = self.learned.discrete.log_prob(features.discrete, features.condition)
+        found = self.discrete.log_prob(features.discrete, features.condition)
         found = found + self._continuous(features)
         if self.measure is None:
             found = found + representation.log_abs_det(features)

@@ -32,6 +32,10 @@ def describe(
         f"conditions  {', '.join(recipe.conditions) or 'none'}",
         "events      " + "; ".join(_contents(learned.schema)),
     ]
+    if learned.members > 1:
+        lines.insert(2, f"ensemble    {learned.members} members, each of a bootstrap sample of its own")
+    if "member" in summary:
+        lines.insert(2, f"member      {summary['member']} of an ensemble")
     lines += [f"derived     {name} = {expression}" for name, expression in recipe.events.derived.items()]
     if summary:
         lines.append(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -16,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hepgan._files import replacing, write_tensors
+from hepgan._members import DiscreteMembers, with_member_field
 from hepgan.errors import ModelFileError
 from hepgan.events import EventSchema
 from hepgan.features import DiscreteModel, Representation
-from hepgan.models import Model, build_model
+from hepgan.models import Ensemble, Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
 from hepgan.sampling import Pool
@@ -37,7 +38,7 @@ class Learned:
     Attributes:
         derived: What the events hold, and the scalars among it that are computed instead of learned.
         representation: Events as features, and back.
-        discrete: The model of the discrete part.
+        discrete: The model of the discrete part, of an ensemble those of its members.
         model: The model of the continuous part.
         pool: Conditions of training events, to draw from where none are given.
         device: Where the networks are.
@@ -45,15 +46,34 @@ class Learned:
 
     derived: Derived
     representation: Representation
-    discrete: DiscreteModel
+    discrete: DiscreteModel | DiscreteMembers
     model: Model
     pool: Pool
     device: torch.device
 
     @property
     def schema(self) -> EventSchema:
-        """What the events hold."""
-        return self.derived.schema
+        """What generated events hold; those of all members of an ensemble the member, too."""
+        return with_member_field(self.derived.schema) if self.members > 1 else self.derived.schema
+
+    @property
+    def members(self) -> int:
+        """The number of an ensemble's members; 1 if it is none."""
+        return self.model.members
+
+    def member(self, number: int) -> Learned:
+        """The parts of one member of an ensemble; they share its memory.
+
+        Raises:
+            ValueError: If there is no member of that number.
+        """
+        if not 0 <= number < self.members:
+            there = f"0 ... {self.members - 1}" if self.members > 1 else "0 alone, since it is no ensemble"
+            msg = f"there is no member {number}; the generator has {there}"
+            raise ValueError(msg)
+        if not isinstance(self.model, Ensemble) or not isinstance(self.discrete, DiscreteMembers):
+            return self
+        return replace(self, model=self.model.member(number), discrete=self.discrete.member(number))
 
     @property
     def modules(self) -> dict[str, torch.nn.Module]:
@@ -80,7 +100,7 @@ class Learned:
         metadata = {
             "hepgan": {"format": FORMAT, "versions": installed_versions(), "digest": _digest(tensors)},
             "recipe": document,
-            "schema": self.schema.model_dump(mode="json"),
+            "schema": self.derived.schema.model_dump(mode="json"),
             "representation": self.representation.state(),
             "discrete": self.discrete.state(),
             "summary": dict(summary),
@@ -100,7 +120,9 @@ class Learned:
             recipe = load_recipe(metadata["recipe"])
             derived = Derived(EventSchema.model_validate(metadata["schema"]), recipe.events.derived)
             representation = Representation.from_state(metadata["representation"])
-            discrete = DiscreteModel.from_state(metadata["discrete"])
+            members = recipe.training.members
+            kind = DiscreteModel if members == 1 else DiscreteMembers
+            discrete = kind.from_state(metadata["discrete"])
             model = build_model(
                 recipe.model,
                 size=representation.size,
@@ -110,6 +132,7 @@ class Learned:
                 decode=derived.after(representation.decode),
                 # Training alone evaluates observables; here their names will do.
                 observables=cast("dict[str, Observable]", dict.fromkeys(recipe.observables)),
+                members=members,
             )
             pool = Pool(tensors["conditions"], tensors.get("given"))
             learned = cls(derived, representation, discrete, model, pool, device)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from hepgan import __version__
-from hepgan._commands import read_conditions, say_next, write_model
+from hepgan._commands import read_conditions, read_member, say_next, write_model
 from hepgan._console import Count, Duration, Group, progress, run, say
 from hepgan._distill_command import distill
 from hepgan._fold_command import fold
@@ -248,6 +248,12 @@ for command in (distill, refine, fold):
     "[default: drawn as in training]",
 )
 @click.option(
+    "--member",
+    metavar="K|all",
+    help="Of an ensemble the events of member K alone, from 0, or of all in turn, with a branch `member`.  "
+    "[default: all]",
+)
+@click.option(
     "--format",
     "file_format",
     type=click.Choice(["ttree", "rntuple", "parquet"]),
@@ -265,6 +271,7 @@ def generate(
     output: Path,
     seed: int,
     conditions: tuple[str, ...],
+    member: str | None,
     file_format: Any,
     shard_size: int,
     workers: int | None,
@@ -282,6 +289,7 @@ def generate(
     generator = EventGenerator.load(model, device=device)
     named: Any = "parquet" if output.suffix.lower() in (".parquet", ".pq") else "ttree"
     given = read_conditions(conditions, generator, events)
+    chosen = read_member(member, generator)
     with progress("generating", events) as advance:
         production = produce(
             generator,
@@ -289,6 +297,7 @@ def generate(
             output,
             seed=seed,
             condition=given,
+            member=chosen,
             format=file_format or named,
             shard_size=shard_size,
             workers=workers,

@@ -85,6 +85,9 @@ def distill(
             raise ValueError(msg)
     started = time.monotonic()
     learned = generator._fitted
+    if learned.members > 1:
+        msg = f"this is an ensemble of {learned.members}: distil one of its members, generator.member(k)"
+        raise RecipeError(msg)
     recipe = _recipe(generator.recipe, steps, settings)
     config = recipe.model
     if not isinstance(config, StudentConfig):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import awkward as ak
 import numpy as np
@@ -16,14 +15,16 @@ from torch import Tensor
 
 from hepgan._density import Latents, MeasureName, latents, log_prob
 from hepgan._describe import describe
+from hepgan._images import to_train_on
 from hepgan._learned import Learned, installed_versions
+from hepgan._members import DiscreteMembers, bootstrap, check_name
 from hepgan._outcome import data_hash, outcome
 from hepgan._selection import NLL, evaluate, metric_names, negative_log_likelihood
 from hepgan._threads import threads
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, schema_of, select, to_awkward, to_batch
 from hepgan.events import with_kinds as _with_kinds
-from hepgan.features import DiscreteModel, FeatureBatch, Representation, mirrored, reflected
+from hepgan.features import DiscreteModel, FeatureBatch, Representation
 from hepgan.models import DensityConfig, Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
@@ -122,7 +123,9 @@ class EventGenerator:
         # Modules are made with torch's global random numbers, which are the caller's.
         with torch.random.fork_rng([]), threads(1):
             torch.manual_seed(seed)
-            learned, features, smooth = self._prepare(batch[training], derived, observables, seed, device)
+            learned, features, smooth, rows = self._prepare(
+                batch[training], derived, observables, seed, device
+            )
         trainer = Trainer(
             learned.model,
             smooth.to(device, torch.float32),
@@ -133,12 +136,15 @@ class EventGenerator:
             checkpoint=checkpoint,
             resume=resume,
             progress=progress,
+            rows=rows,
         )
         self._parts, self.history = None, trainer.history
         trainer.run()
         learned.model.eval()
         self._parts = learned
+        members = {"members": learned.members} if learned.members > 1 else {}
         self.summary = {
+            **members,
             "training_events": len(training),
             "validation_events": len(validation),
             "data_hash": data_hash(features),
@@ -156,16 +162,26 @@ class EventGenerator:
         observables: Mapping[str, Observable],
         seed: int,
         device: torch.device,
-    ) -> tuple[Learned, FeatureBatch, FeatureBatch]:
-        """All parts but for the training of the model; the events as features, and as they are trained on."""
+    ) -> tuple[Learned, FeatureBatch, FeatureBatch, list[Tensor] | None]:
+        """All parts but for the training of the model; the events as features, and as they are trained on.
+
+        Of an ensemble also the numbers of the latter that each member learns from.
+        """
         representation = Representation(self.recipe.features, derived.learned, self.recipe.conditions)
         representation.fit(batch)
         if not representation.size:
             msg = f"nothing to learn: no continuous number varies in the training events ({len(batch)})"
             raise InputError(msg)
         features = representation.encode(batch)
-        discrete = DiscreteModel(representation.variables, representation.condition_size)
-        discrete.fit(features.discrete, features.condition, features.weight, generator=_rng(seed))
+        discrete: Any = DiscreteModel(representation.variables, representation.condition_size)
+        members = self.recipe.training.members
+        rows = None
+        if members == 1:
+            discrete.fit(features.discrete, features.condition, features.weight, generator=_rng(seed))
+        else:
+            check_name(derived.schema, self.recipe.name)
+            rows = bootstrap(len(features), members, _rng(seed))
+            discrete = DiscreteMembers.fitted(discrete, features, rows, generator=_rng(seed))
         kept = torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]
         pool = Pool(features.condition[kept], None if features.given is None else features.given[kept])
         model = build_model(
@@ -176,12 +192,12 @@ class EventGenerator:
             tokens=representation.tokens,
             decode=derived.after(representation.decode),
             observables=observables,
+            members=members,
         )
-        whole = _with_images(representation, features, batch)
-        smooth = mirrored(representation, whole, generator=_rng(seed))
+        smooth, rows = to_train_on(representation, features, batch, rows, _rng(seed))
         representation.to(device)
         discrete.to(device)
-        return Learned(derived, representation, discrete, model, pool, device), features, smooth
+        return Learned(derived, representation, discrete, model, pool, device), features, smooth, rows
 
     def _training(self, max_time: float | None, used: float) -> TrainingConfig:
         """The recipe's settings, with the time that is left."""
@@ -222,8 +238,28 @@ class EventGenerator:
 
     @property
     def schema(self) -> EventSchema:
-        """What the generated events hold."""
+        """What the generated events hold; those of all members of an ensemble the member, too."""
         return self._fitted.schema
+
+    @property
+    def members(self) -> int:
+        """The number of members of an ensemble; 1 if this is none."""
+        return self._fitted.members
+
+    def member(self, number: int) -> EventGenerator:
+        """One member of an ensemble as a generator of its own, to be saved, distilled or refined.
+
+        Raises:
+            ValueError: If there is no member of that number, from 0.
+        """
+        parts = self._fitted.member(number)
+        training = self.recipe.training.model_copy(update={"members": 1})
+        made = EventGenerator(self.recipe.model_copy(update={"training": training}))
+        made._parts, made.versions = parts, self.versions
+        made.summary = {k: v for k, v in self.summary.items() if k != "members"}
+        if self.members > 1:
+            made.summary["member"] = number
+        return made
 
     @property
     def representation(self) -> Representation:
@@ -236,6 +272,7 @@ class EventGenerator:
         *,
         seed: int = 0,
         condition: Mapping[str, Any] | ak.Array | None = None,
+        member: int | Literal["all"] | None = None,
         workers: int | None = None,
     ) -> ak.Array:
         """Generates events of the type that was learned.
@@ -245,13 +282,19 @@ class EventGenerator:
             seed: The same seed gives the same events, whatever n and the number of workers.
             condition: Conditions by name: a number, an array of n, or for a collection an array with the
                 objects of n events; or n events that have all conditions. As in training if missing.
+            member: Of an ensemble the member whose events are wanted; by default those of all in turn
+                (``all``), with the number of the member as the scalar ``member``.
             workers: Threads; as many as there are cores by default.
 
         Returns:
             n events, as ``read_events`` would give them.
+
+        Raises:
+            InputError: If a condition is not one of the model's, or has not n values.
+            ValueError: If a number is out of range.
         """
         check_lengths(condition, n)
-        batches = self.iterate(n, seed=seed, condition=condition, workers=workers)
+        batches = self.iterate(n, seed=seed, condition=condition, member=member, workers=workers)
         pieces = [to_awkward(batch) for batch in batches]
         return pieces[0] if len(pieces) == 1 else ak.concatenate(pieces)
 
@@ -263,6 +306,7 @@ class EventGenerator:
         first: int = 0,
         step: int = STEP,
         condition: Mapping[str, Any] | ak.Array | None = None,
+        member: int | Literal["all"] | None = None,
         workers: int | None = None,
     ) -> Generator[EventBatch, None, None]:
         """Generates events ``first`` ... ``first + n - 1`` of a seed in batches of ``step``, as tensors.
@@ -273,13 +317,14 @@ class EventGenerator:
             first: Number of the first event, which a shard begins with.
             step: Events in a batch.
             condition: As in ``generate``; arrays are indexed by event number.
+            member: As in ``generate``.
             workers: Threads.
 
         Raises:
             InputError: If a condition is not one of the model's, or has too few values.
             ValueError: If a number is out of range.
         """
-        sampler = self._checked(n, seed, first, condition, step=step, workers=workers)
+        sampler = self._checked(n, seed, first, condition, member, step=step, workers=workers)
         return sampler.iterate(n, first=first, step=step, workers=workers)
 
     def pieces(
@@ -290,6 +335,7 @@ class EventGenerator:
         seed: int = 0,
         first: int = 0,
         condition: Mapping[str, Any] | ak.Array | None = None,
+        member: int | Literal["all"] | None = None,
         offset: int = 0,
         workers: int | None = None,
     ) -> Generator[T, None, None]:
@@ -302,6 +348,7 @@ class EventGenerator:
             seed: As in ``generate``.
             first: Number of the first event.
             condition: As in ``iterate``.
+            member: As in ``generate``.
             offset: Number of the event that the first values of conditions belong to.
             workers: Threads.
 
@@ -312,7 +359,7 @@ class EventGenerator:
             InputError: If a condition is not one of the model's, or has too few values.
             ValueError: If a number is out of range.
         """
-        sampler = self._checked(n, seed, first, condition, offset, workers=workers)
+        sampler = self._checked(n, seed, first, condition, member, offset, workers=workers)
         return sampler.pieces(n, convert, first=first, workers=workers, inference=True)
 
     def _checked(
@@ -321,6 +368,7 @@ class EventGenerator:
         seed: int,
         first: int,
         condition: Mapping[str, Any] | ak.Array | None,
+        member: int | Literal["all"] | None,
         offset: int = 0,
         **others: int | None,
     ) -> Sampler:
@@ -333,8 +381,25 @@ class EventGenerator:
         if not 0 <= seed < 2**64:
             msg = f"seed must be from 0 to 2^64 - 1, not {seed}"
             raise ValueError(msg)
+        learned = self._of(member)
         size = first + n - offset
-        return _sampler(self._fitted, seed=seed, condition=condition, size=size, first=offset)
+        return _sampler(learned, seed=seed, condition=condition, size=size, first=offset)
+
+    def _of(self, member: int | Literal["all"] | None) -> Learned:
+        """The parts that make the events of a member, or of all.
+
+        Raises:
+            ValueError: If there is no such member.
+        """
+        return self._fitted if member in (None, "all") else self._fitted.member(int(member))
+
+    def schema_of(self, member: int | Literal["all"] | None = None) -> EventSchema:
+        """What the events hold that ``generate`` makes with this ``member``.
+
+        Raises:
+            ValueError: If there is no such member.
+        """
+        return self._of(member).schema
 
     @property
     def has_likelihood(self) -> bool:
@@ -347,9 +412,9 @@ class EventGenerator:
         """Log of the density (N,) with which events are generated, given their conditions if there are any.
 
         It is that of the model times the probability of the discrete part (and of the azimuth, where that
-        is drawn), by exact Jacobians in double precision; minus infinity where none are generated. What
-        generation draws anew is not accounted for: the density within ``features.bounds`` is too small by
-        the share of events that are kept.
+        is drawn), by exact Jacobians in double precision; minus infinity where none are generated; of an
+        ensemble the mean of its members' densities. What generation draws anew is not accounted for: the
+        density within ``features.bounds`` is too small by the share of events that are kept.
 
         Args:
             events: N events as ``read_events`` gives them; weights are ignored.
@@ -466,16 +531,6 @@ def _evaluation(
         return found | ({NLL: negative_log_likelihood(learned, reference)} if NLL in names else {})
 
     return metrics
-
-
-def _with_images(representation: Representation, features: FeatureBatch, batch: EventBatch) -> FeatureBatch:
-    """The features of events and of their images, but for images that could not be generated."""
-    axes = representation.config.reflections
-    if not axes:
-        return features
-    found, possible = representation.encode_possible(reflected(batch, axes)[len(batch) :])
-    weight = features.weight.repeat(len(found) // len(batch))
-    return FeatureBatch.concatenate([features, replace(found, weight=weight)[possible]])
 
 
 def _split(size: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

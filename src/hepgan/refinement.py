@@ -87,6 +87,9 @@ def refine(
         raise ValueError(msg)
     started = time.monotonic()
     learned = generator._fitted
+    if learned.members > 1:
+        msg = f"this is an ensemble of {learned.members}: refine one of its members, generator.member(k)"
+        raise RecipeError(msg)
     if isinstance(learned.model, Refined):
         msg = "this generator is refined already: refine what it was made of, with better weights"
         raise RecipeError(msg)

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan._members import DiscreteMembers, with_member
 from hepgan.errors import InputError, TrainingError
 from hepgan.events import EventBatch, check_events, to_batch
 from hepgan.features import DiscreteModel, FeatureBatch, Representation
 from hepgan.features.bounds import within
-from hepgan.models import BLOCK, Model, gaussian, uniform
+from hepgan.models import BLOCK, Ensemble, Model, gaussian, uniform
 
 __all__ = ["Conditions", "Pool", "Sampler", "Traced", "check_lengths"]
 
@@ -184,6 +185,8 @@ class Sampler:
     block is computed by one thread, the events are the same bit for bit for any number of workers,
     shards and events.
 
+    Event i of an ensemble is that of member i modulo the number of members, so all have equal shares.
+
     Args:
         representation: The fitted representation.
         discrete: The fitted model of the discrete part.
@@ -197,7 +200,7 @@ class Sampler:
     def __init__(
         self,
         representation: Representation,
-        discrete: DiscreteModel,
+        discrete: DiscreteModel | DiscreteMembers,
         model: Model,
         conditions: Conditions,
         *,
@@ -225,26 +228,42 @@ class Sampler:
             TrainingError: If some events stay outside the recipe's bounds, however often they are drawn.
         """
         noise = _Noise(self.seed, number, self.device)
-        features = self._given(number, noise)
+        member = self._member(number)
+        features = self._given(number, noise, member)
         azimuth = None
         if self.representation.has_azimuth:
             azimuth = (2 * noise.uniform(1, "azimuth")[:, 0] - 1) * math.pi
-        events, z = self._events(features, noise, 0, azimuth)
+        events, z = self._events(features, noise, 0, azimuth, member)
         if self.representation.restricted:
-            events, z = self._bounded(events, z, features, noise, azimuth)
-        return Traced(events if self.complete is None else self.complete(events), z, features)
+            events, z = self._bounded(events, z, features, noise, azimuth, member)
+        events = events if self.complete is None else self.complete(events)
+        return Traced(events if member is None else with_member(events, member), z, features)
 
     @torch.no_grad()
     def noise(self, number: int) -> tuple[Tensor, FeatureBatch]:
         """The noise (BLOCK, noise_size) of one block's events, and all that is given of them."""
         noise = _Noise(self.seed, number, self.device)
-        return noise.gaussian(self.model.noise_size, 0), self._given(number, noise)
+        return noise.gaussian(self.model.noise_size, 0), self._given(number, noise, self._member(number))
 
-    def _given(self, number: int, noise: _Noise) -> FeatureBatch:
+    def _member(self, number: int) -> Tensor | None:
+        """Which member of an ensemble makes each of one block's events (BLOCK,)."""
+        members = self.model.members
+        if members == 1:
+            return None
+        return (number * BLOCK + torch.arange(BLOCK, device=self.device)) % members
+
+    def _given(self, number: int, noise: _Noise, member: Tensor | None) -> FeatureBatch:
         """The conditions and the discrete part of one block, and what follows from them; features are 0."""
         condition, given = self.conditions.block(number, noise.uniform(self.conditions.draws, "condition"))
-        uniform = noise.uniform(len(self.representation.variables), "discrete")
-        discrete = self.discrete.sample(uniform, condition, self.representation.known(given))
+        known = self.representation.known(given)
+        draws = noise.uniform(len(self.representation.variables), "discrete")
+        if isinstance(self.discrete, DiscreteMembers):
+            if member is None:
+                msg = "the discrete parts of an ensemble's members need to know these"
+                raise TypeError(msg)
+            discrete = self.discrete.sample(draws, condition, member, known)
+        else:
+            discrete = self.discrete.sample(draws, condition, known)
         context, mask = self.representation.context(discrete, condition)
         return FeatureBatch(
             x=context.new_zeros((BLOCK, self.representation.size)),
@@ -257,7 +276,13 @@ class Sampler:
         )
 
     def _bounded(
-        self, events: EventBatch, z: Tensor, features: FeatureBatch, noise: _Noise, azimuth: Tensor | None
+        self,
+        events: EventBatch,
+        z: Tensor,
+        features: FeatureBatch,
+        noise: _Noise,
+        azimuth: Tensor | None,
+        member: Tensor | None,
     ) -> tuple[EventBatch, Tensor]:
         """The events with those outside the bounds drawn anew, and their noise.
 
@@ -280,7 +305,8 @@ class Sampler:
                 )
                 raise TrainingError(msg)
             turned = None if azimuth is None else azimuth[missing]
-            again, drawn = self._events(features[missing], noise, attempt, turned, missing)
+            by = None if member is None else member[missing]
+            again, drawn = self._events(features[missing], noise, attempt, turned, by, missing)
             valid = self.representation.valid(again) if attempt <= LENIENT else within(again, bounds)
             events = _replace(events, missing[valid], again[valid])
             z = z.index_copy(0, missing[valid], drawn[valid])
@@ -293,10 +319,15 @@ class Sampler:
         noise: _Noise,
         attempt: int,
         azimuth: Tensor | None,
+        member: Tensor | None,
         rows: Tensor | None = None,
     ) -> tuple[EventBatch, Tensor]:
         z = noise.gaussian(self.model.noise_size, attempt, rows)
-        x = self.model.sample(z, features.context.to(z.dtype), features.mask)
+        context = features.context.to(z.dtype)
+        if isinstance(self.model, Ensemble):
+            x = self.model.sample(z, context, features.mask, member)
+        else:
+            x = self.model.sample(z, context, features.mask)
         return self.representation.decode(features.with_x(x), azimuth), z
 
     def blocks(self, first: int, last: int, workers: int | None = None) -> Generator[EventBatch, None, None]:

@@ -24,6 +24,7 @@ from hepgan.models.config import (
 )
 from hepgan.models.critic import Critic
 from hepgan.models.density import DensityModel
+from hepgan.models.ensemble import Ensemble, by_member
 from hepgan.models.flow import Flow
 from hepgan.models.flow_matching import FlowMatching
 from hepgan.models.gan import GAN
@@ -40,6 +41,7 @@ __all__ = [
     "CriticConfig",
     "DensityConfig",
     "DensityModel",
+    "Ensemble",
     "Flow",
     "FlowConfig",
     "FlowMatching",
@@ -59,6 +61,7 @@ __all__ = [
     "StudentConfig",
     "build_model",
     "build_prior",
+    "by_member",
     "gaussian",
     "uniform",
 ]
@@ -73,6 +76,7 @@ def build_model(
     observables: Mapping[str, TensorObservable],
     periodic: Sequence[int] = (),
     tokens: Sequence[Tokens] | None = None,
+    members: int = 1,
 ) -> Model:
     """The model that the recipe describes, with fresh weights from torch's global generator.
 
@@ -84,11 +88,22 @@ def build_model(
         observables: The recipe's observables by name.
         periodic: Numbers of the features that are angles in (-pi, pi] (``Representation.periodic``).
         tokens: Which features belong to which object (``Representation.tokens``), for networks of sets.
+        members: How many models; an :class:`Ensemble` of them if several.
 
     Raises:
         RecipeError: If a part of the model names an observable that isn't there, or a network of sets is
-            chosen where there are no objects for it.
+            chosen where there are no objects for it, or what is refined or distilled is to be an ensemble.
     """
+    if members > 1:
+        options: Any = {"periodic": periodic, "tokens": tokens, "decode": decode, "observables": observables}
+        built = [
+            build_model(config, size=size, context_size=context_size, **options) for _ in range(members + 1)
+        ]
+        models = [one for one in built if isinstance(one, GAN | Flow | FlowMatching)]
+        if len(models) <= members:
+            msg = f"training.members: there are no ensembles of models of the kind {config.kind}"
+            raise RecipeError(msg)
+        return Ensemble(models[members], models[:members])
     common: dict[str, Any] = {
         "size": size,
         "context_size": context_size,

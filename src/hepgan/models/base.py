@@ -42,11 +42,14 @@ class Model(nn.Module, ABC):
         default_optimiser: The optimiser where the recipe gives none.
         default_ema: The decay of the running mean of the weights where the recipe gives none; 0 for none.
         has_likelihood: Whether it has :meth:`log_prob` and :meth:`latent`.
+        members: How many models of an ensemble it stands for. Those of several have equally many rows of a
+            batch each, one member's after another's, and a term is the mean over members.
     """
 
     default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig()
     default_ema: ClassVar[float] = 0.0
     has_likelihood: ClassVar[bool] = False
+    members: int = 1
     noise_size: int
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hepgan.models.config import CriticConfig, SetConfig
 from hepgan.models.view import View
 from hepgan.networks import build_network
-from hepgan.objectives import ADVERSARIAL, Term, gradient_penalty, r1_penalty
+from hepgan.objectives import ADVERSARIAL, Term, by_members, gradient_penalty, joined, normalised, r1_penalty
 
 __all__ = ["Critic"]
 
@@ -32,6 +32,7 @@ class Critic(nn.Module):
 
     mean: Tensor
     std: Tensor
+    members: int = 1
 
     def __init__(
         self, config: CriticConfig, *, size: int, context_size: int, limit: float | None = None
@@ -100,9 +101,12 @@ class Critic(nn.Module):
             generator: Draws random numbers.
         """
         name = self.config.name
-        both = tuple(torch.cat(pair) for pair in zip(*_aligned(real, fake), strict=True))
-        good, bad = self(both, torch.cat((context, context))).chunk(2)
-        terms = [Term(name, self.loss.critic(good, bad, *weights))]
+        members = self.members
+        both = tuple(joined(*pair, members) for pair in zip(*_aligned(real, fake), strict=True))
+        found = by_members(self(both, joined(context, context, members)), members)
+        good, bad = (part.flatten() for part in found.chunk(2, 1))
+        true, made = (None if w is None else normalised(w, members) for w in weights)
+        terms = [Term(name, self.loss.critic(good, bad, cast("Tensor", true), made))]
 
         def output(inputs: tuple[Tensor, ...]) -> Tensor:
             result: Tensor = self(inputs, context)
@@ -112,7 +116,8 @@ class Critic(nn.Module):
             value = gradient_penalty(output, *_aligned(real, fake), generator)
             terms.append(Term(f"{name}_gradient_penalty", value, self.penalty))
         if self.config.r1:
-            terms.append(Term(f"{name}_r1", r1_penalty(output, real, weights[0]), 0.5 * self.config.r1))
+            sizes = normalised(weights[0].abs(), members)
+            terms.append(Term(f"{name}_r1", r1_penalty(output, real, sizes), 0.5 * self.config.r1))
         return terms
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from hepgan.models.config import DensityConfig
 from hepgan.models.critic import Critic
 from hepgan.models.guided import GuidedModel, Scene, factor
 from hepgan.models.view import View
-from hepgan.objectives import Term, weighted_mean
+from hepgan.objectives import Term, by_members, normalised
 
 __all__ = ["DensityModel"]
 
@@ -68,7 +68,10 @@ class DensityModel(GuidedModel):
 
     def _part(self, batch: FeatureBatch) -> FeatureBatch:
         count = self.config.fakes
-        return batch if count is None or count >= len(batch) else batch[:count]
+        rows = len(batch) // self.members
+        if count is None or count >= rows:
+            return batch
+        return batch.map(lambda t: by_members(t, self.members)[:, :count].flatten(0, 1))
 
     def _sides(self, critic: Critic, scene: Scene) -> tuple[View, View]:
         return (scene.noise, scene.latent) if critic.config.latent else super()._sides(critic, scene)
@@ -84,7 +87,11 @@ class DensityModel(GuidedModel):
         if not power:
             return batch
         ratio = self._log_ratio(critic, batch).clamp(-_LARGEST, _LARGEST).mul(power).exp()
-        return replace(batch, weight=batch.weight * ratio / weighted_mean(ratio, batch.weight.abs()))
+        sizes = normalised(batch.weight.abs(), self.members)
+        means = by_members(sizes * ratio, self.members).sum(1, keepdim=True)
+        shares = by_members(sizes, self.members).sum(1, keepdim=True)
+        scaled = by_members(ratio, self.members) * (shares / means)
+        return replace(batch, weight=batch.weight * scaled.flatten())
 
     def _log_ratio(self, critic: Critic, batch: FeatureBatch) -> Tensor:
         """The logarithm of the ratio of real to generated density that a critic sees at real events (N,)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from hepgan.models.config import FlowConfig, OptimiserConfig
 from hepgan.models.density import DensityModel
 from hepgan.models.flows import Autoregressive, Coupling, Mixing
 from hepgan.models.view import Decode, TensorObservable
+from hepgan.networks import Stacked
 from hepgan.objectives import Term
 
 __all__ = ["Flow"]
@@ -79,6 +80,7 @@ class Flow(DensityModel):
             order = _order(size, number)
             parts.append(kind(config, order=order, periodic=periodic, context_size=context_size))
         self.layers = nn.ModuleList(parts)
+        self.chunk = _CHUNK
         self._guide(config, size=size, decode=decode, observables=observables)
 
     def _likelihood_terms(self, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
@@ -98,7 +100,7 @@ class Flow(DensityModel):
             context: (N, C).
             mask: True where a feature exists (N, D); None if all do.
         """
-        return in_chunks(self._log_prob, x, context, mask, _CHUNK)
+        return in_chunks(self._log_prob, x, context, mask, self.chunk)
 
     def latent(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """The noise (N, D) that :meth:`sample` makes features (N, D) of; differentiable.
@@ -108,11 +110,11 @@ class Flow(DensityModel):
             context: (N, C).
             mask: True where a feature exists (N, D); None if all do. The noise of others is 0.
         """
-        return in_chunks(self._latent, x, context, mask, _CHUNK)
+        return in_chunks(self._latent, x, context, mask, self.chunk)
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D) of noise (N, D), 0 where masked."""
-        return in_chunks(self._sample, noise, context, mask, _CHUNK)
+        return in_chunks(self._sample, noise, context, mask, self.chunk)
 
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The layers."""
@@ -134,7 +136,7 @@ class Flow(DensityModel):
             x = torch.where(mask, x, 0.0)
         total = torch.zeros_like(x[:, 0])
         for layer in self._layers():
-            x, log_det = layer(x, mask) if isinstance(layer, Mixing) else layer(x, context, mask)
+            x, log_det = layer(x, mask) if isinstance(layer, Mixing | Stacked) else layer(x, context, mask)
             total = total + log_det
         return x, total
 
@@ -143,11 +145,13 @@ class Flow(DensityModel):
         if mask is not None:
             x = torch.where(mask, x, 0.0)
         for layer in reversed(self._layers()):
-            x = layer.inverse(x, mask) if isinstance(layer, Mixing) else layer.inverse(x, context, mask)
+            mixing = isinstance(layer, Mixing | Stacked)
+            x = layer.inverse(x, mask) if mixing else layer.inverse(x, context, mask)
         return x
 
-    def _layers(self) -> list[Mixing | Coupling | Autoregressive]:
-        return cast("list[Mixing | Coupling | Autoregressive]", list(self.layers))
+    def _layers(self) -> list[Any]:
+        # Of an ensemble, what is mixing is stacked as a whole, of other layers the network.
+        return list(self.layers)
 
 
 def _order(size: int, number: int) -> list[int]:

@@ -86,7 +86,7 @@ class FlowMatching(DensityModel):
             tokens=tokens,
             owners=self.circles.owners,
         )
-        self._chunk = self.velocity.chunk
+        self.chunk = self.velocity.chunk
         self._guide(config, size=size, decode=decode, observables=observables)
 
     def _likelihood_terms(self, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
@@ -112,7 +112,7 @@ class FlowMatching(DensityModel):
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D) at the end of the paths that start at the noise (N, D)."""
-        return in_chunks(self._paths, noise, context, mask, self._chunk)
+        return in_chunks(self._paths, noise, context, mask, self.chunk)
 
     @torch.no_grad()
     def path(self, noise: Tensor, context: Tensor, mask: Tensor | None, pieces: int) -> Tensor:
@@ -138,7 +138,7 @@ class FlowMatching(DensityModel):
                 found.append(self._followed(rate, found[-1], times[first : last + 1]))
             return torch.stack(found, 1)
 
-        return in_chunks(points, noise, context, mask, self._chunk)
+        return in_chunks(points, noise, context, mask, self.chunk)
 
     @torch.no_grad()
     def latent(self, x: Tensor, context: Tensor, mask: Tensor | None, *, steps: int | None = None) -> Tensor:
@@ -150,7 +150,7 @@ class FlowMatching(DensityModel):
             mask: True where a feature exists (N, D); None if all do. The noise of others is 0.
             steps: Steps of a path; four times those of sampling if None.
         """
-        return in_chunks(partial(self._starts, steps=steps), x, context, mask, self._chunk)
+        return in_chunks(partial(self._starts, steps=steps), x, context, mask, self.chunk)
 
     @torch.no_grad()
     def log_prob(
@@ -169,7 +169,7 @@ class FlowMatching(DensityModel):
             steps: Steps of a path; four times those of sampling if None. With infinitely many, the density
                 integrates to 1; the density of what a few steps make differs by their error.
         """
-        return in_chunks(partial(self._log_prob, steps=steps), x, context, mask, self._chunk)
+        return in_chunks(partial(self._log_prob, steps=steps), x, context, mask, self.chunk)
 
     def _log_prob(self, x: Tensor, context: Tensor, mask: Tensor | None, steps: int | None) -> Tensor:
         hidden = None if mask is None else ~mask
@@ -248,9 +248,10 @@ class FlowMatching(DensityModel):
 
     def _times(self, count: int, generator: torch.Generator, like: Tensor) -> Tensor:
         # One time in each of N equal strata: fewer fluctuations than independent times.
-        strata = torch.arange(count, device=like.device, dtype=like.dtype)
+        each = count // self.members
+        strata = torch.arange(each, device=like.device, dtype=like.dtype).repeat(self.members)
         share = torch.rand(count, generator=generator, device=like.device, dtype=like.dtype)
-        u = (strata + share) / count
+        u = (strata + share) / each
         if self.config.time == "uniform":
             return u
         normal: Tensor = torch.special.ndtri(u.clamp(1e-6, 1.0 - 1e-6))

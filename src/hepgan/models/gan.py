@@ -61,12 +61,12 @@ class GAN(GuidedModel):
             context=context_size,
             tokens=tokens if self.noise_size == size else None,
         )
-        self._chunk = self.generator.chunk
+        self.chunk = self.generator.chunk
         self._guide(config, size=size, decode=decode, observables=observables)
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D), 0 where masked."""
-        return in_chunks(self._generated, noise, context, mask, self._chunk)
+        return in_chunks(self._generated, noise, context, mask, self.chunk)
 
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The generator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,7 +17,7 @@ from hepgan.models.base import Model, Phase
 from hepgan.models.config import CriticConfig, GuidedConfig, OptimiserConfig
 from hepgan.models.critic import Critic
 from hepgan.models.view import Decode, TensorObservable, View
-from hepgan.objectives import Circumstances, Penalty, Term, TermSchedule
+from hepgan.objectives import Circumstances, Penalty, Term, TermSchedule, normalised, of_members
 
 __all__ = ["GuidedModel", "Scene", "factor"]
 
@@ -37,6 +38,7 @@ class GuidedModel(Model):
 
     config: GuidedConfig
     context_size: int
+    chunk: int
 
     def _guide(
         self,
@@ -159,10 +161,13 @@ class GuidedModel(Model):
                 true = Scene(self, scene.real.batch, generator, fake=self._view(self._part(other)))
                 floors = self._guiding_terms(true, share, everything=True) + self._own_floors(scene)
             found: dict[str, float] = {}
+            # Terms are means over members: this is the root mean square of the members' gradients.
+            each = math.sqrt(self.members)
             for term, floor in zip(guides + own, floors, strict=True):
+                norm = torch.nn.utils.get_total_norm(self._slope([term]))
                 found[f"{term.name}/value"] = float(term.value.detach())
                 found[f"{term.name}/floor"] = float(floor.value.detach())
-                found[f"{term.name}/gradient"] = float(torch.nn.utils.get_total_norm(self._slope([term])))
+                found[f"{term.name}/gradient"] = each * float(norm)
             if own:
                 again = self._guiding_terms(Scene(self, self._part(other), generator), share, everything=True)
                 own_again = self._own_terms(other, generator, share, everything=True)
@@ -207,7 +212,8 @@ class GuidedModel(Model):
             if weight or everything:
                 _, made = self._sides(critic, scene)
                 output = critic(critic.inputs(made), made.batch.context)
-                value = critic.loss.generator(output, made.weight)
+                sizes = None if made.weight is None else normalised(made.weight, self.members)
+                value = critic.loss.generator(output, sizes)
                 name = f"{critic.config.name}_adversarial"
                 terms.append(Term(name, value, weight * critic.config.weight))
         for penalty in self.config.penalties:
@@ -218,7 +224,9 @@ class GuidedModel(Model):
                 values = scene.fake.sample(penalty.observables, features=penalty.features)
                 precision = scene.real.batch.x.dtype
                 at = Circumstances(share, scene.generator, self._edges(penalty), precision)
-                terms.append(Term(penalty.name, penalty(truth, values, at), weight * penalty.weight))
+                pairs = zip(of_members(truth, self.members), of_members(values, self.members), strict=True)
+                value = torch.stack([penalty(true, made, at) for true, made in pairs]).mean()
+                terms.append(Term(penalty.name, value, weight * penalty.weight))
         return terms
 
     def _slope(self, terms: Sequence[Term]) -> tuple[Tensor, ...]:

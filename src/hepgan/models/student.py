@@ -82,12 +82,12 @@ class Student(GuidedModel):
             tokens=tokens,
             owners=self.circles.owners,
         )
-        self._chunk = self.network.chunk
+        self.chunk = self.network.chunk
         self._guide(config, size=size, decode=decode, observables=observables)
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D) of the events that the teacher makes of the noise (N, D), nearly."""
-        return in_chunks(self._made, noise, context, mask, self._chunk)
+        return in_chunks(self._made, noise, context, mask, self.chunk)
 
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The network of the steps."""

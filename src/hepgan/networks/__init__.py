@@ -15,6 +15,7 @@ from hepgan.networks.layers import Activation, FourierTime
 from hepgan.networks.mlp import MLP
 from hepgan.networks.residual import ResidualMLP
 from hepgan.networks.sets import Attention, DeepSets, SetBlocks, SetNetwork
+from hepgan.networks.stacked import Stacked, StackedNetwork
 
 __all__ = [
     "MLP",
@@ -31,5 +32,7 @@ __all__ = [
     "ResidualMLP",
     "SetBlocks",
     "SetNetwork",
+    "Stacked",
+    "StackedNetwork",
     "build_network",
 ]

@@ -11,6 +11,7 @@ from hepgan.objectives.adversarial import (
 )
 from hepgan.objectives.base import Penalty
 from hepgan.objectives.histogram import Histogram
+from hepgan.objectives.members import by_members, joined, normalised, of_members
 from hepgan.objectives.mmd import MMD
 from hepgan.objectives.penalties import Energy, Moments, Paired, PenaltyConfig, Wasserstein
 from hepgan.objectives.samples import Circumstances, Sample
@@ -31,7 +32,11 @@ __all__ = [
     "Term",
     "TermSchedule",
     "Wasserstein",
+    "by_members",
     "gradient_penalty",
+    "joined",
+    "normalised",
+    "of_members",
     "r1_penalty",
     "register",
     "total",

@@ -57,6 +57,7 @@ def produce(
     *,
     seed: int = 0,
     condition: Mapping[str, Any] | ak.Array | None = None,
+    member: int | Literal["all"] | None = None,
     format: Format = "ttree",
     shard_size: int = 1_000_000,
     workers: int | None = None,
@@ -76,6 +77,7 @@ def produce(
             ``shard_size`` events. The events do not depend on the choice.
         seed: The same seed gives the same events.
         condition: Conditions by name, as in ``EventGenerator.generate``.
+        member: Of an ensemble the member whose events are wanted, as in ``EventGenerator.generate``.
         format: ``ttree``, ``rntuple`` or ``parquet``.
         shard_size: Events in a file of a folder.
         workers: Threads; as many as there are cores by default.
@@ -100,6 +102,7 @@ def produce(
         raise ValueError(msg)
     started = time.monotonic()
     check_lengths(condition, n)
+    schema = generator.schema_of(member)
     shards, manifest = _plan(Path(output), n, format, shard_size)
     old = [manifest]
     if shards[0].path != Path(output):
@@ -110,7 +113,7 @@ def produce(
     for shard in shards:
         writer = EventWriter(
             shard.path,
-            generator.schema,
+            schema,
             format=format,
             identifiers=identifiers,
             first=shard.first,
@@ -125,6 +128,7 @@ def produce(
                 seed=seed,
                 first=shard.first,
                 condition=condition,
+                member=member,
                 workers=workers,
             )
             # Closed at once whatever happens, so that no thread goes on making events.
@@ -145,7 +149,7 @@ def produce(
         return Production(files, None, n, seconds)
     name = generator.recipe.name
     metadata = {"generator": name, "seed": seed, "events": n}
-    content = fileset({name: [str(f.resolve()) for f in files]}, generator.schema.tree, metadata)
+    content = fileset({name: [str(f.resolve()) for f in files]}, schema.tree, metadata)
     return Production(files, write_fileset(manifest, content, force=True), n, seconds)
 
 

@@ -17,7 +17,7 @@ from hepgan.errors import ModelFileError
 __all__ = ["read_checkpoint", "write_checkpoint"]
 
 _KEY = "hepgan_checkpoint"
-_VERSION = 1
+_VERSION = 2
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

@@ -46,12 +46,14 @@ class TrainingConfig(Config):
 
     Attributes:
         steps: Training steps.
-        batch_size: Real events in a batch.
+        batch_size: Real events in a batch, of each member.
+        members: Models of an ensemble, which are trained together, each from weights of its own, with its
+            own noise, on its own bootstrap sample of the training events; 1 for a single model on all events.
         optimiser: For all parts of the model to which the recipe gives none; the model's default if None.
         schedule: The learning rate's course; it follows the steps, or the time if that runs out sooner.
         ema: Decay per step of the running mean of the weights that sampling uses; 0 for none, the
             model's default if None.
-        gradient_clip: Largest norm of a phase's gradient; None for no limit.
+        gradient_clip: Largest norm of a phase's gradient, of each member; None for no limit.
         evaluate_every: Steps between evaluations; None for none.
         diagnose_every: Steps between diagnoses of the generator's terms, with their floors and gradients;
             0 for none, every 200th part of the training, but at least 100 steps, if None.
@@ -64,6 +66,7 @@ class TrainingConfig(Config):
 
     steps: int = Field(default=10_000, ge=1)
     batch_size: int = Field(default=1024, ge=1)
+    members: int = Field(default=1, ge=1, le=1000)
     optimiser: OptimiserConfig | None = None
     schedule: ScheduleConfig = ScheduleConfig()
     ema: float | None = Field(default=None, ge=0.0, lt=1.0)

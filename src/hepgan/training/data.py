@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,25 +21,64 @@ class Batches:
         data: All events.
         size: Events in a batch; fewer if there are not as many.
         generator: Shuffles each pass.
+        rows: For an ensemble the numbers of each member's events, those that it has several times included.
+            A batch then has ``size`` events of each member, one member's after another's.
     """
 
-    def __init__(self, data: FeatureBatch, size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        data: FeatureBatch,
+        size: int,
+        generator: torch.Generator,
+        rows: Sequence[Tensor] | None = None,
+    ) -> None:
         self.data = data
-        self.size = min(size, len(data))
+        device = data.x.device
+        self._rows = None if rows is None else [r.to(device) for r in rows]
+        counts = [len(data)] if self._rows is None else [len(r) for r in self._rows]
+        self.size = min(size, *counts)
         self.generator = generator
-        self.order = torch.empty(0, dtype=torch.int64, device=data.x.device)
-        self.cursor = 0
+        self._counts = counts
+        self._orders = [torch.empty(0, dtype=torch.int64, device=device) for _ in counts]
+        self._cursors = [0 for _ in counts]
 
     def next(self) -> FeatureBatch:
         """The next batch."""
-        if self.cursor + self.size > len(self.order):
-            self.order = torch.randperm(len(self.data), generator=self.generator, device=self.data.x.device)
-            self.cursor = 0
-        index = self.order[self.cursor : self.cursor + self.size]
-        self.cursor += self.size
+        index = torch.cat([self._indices(k) for k in range(len(self._counts))])
         return self.data.map(lambda t: t.index_select(0, index))
 
-    def restore(self, order: Tensor, cursor: int) -> None:
+    def two(self, generator: torch.Generator) -> tuple[FeatureBatch, FeatureBatch] | None:
+        """Two batches besides the others, without an event in both, but for bootstrap samples.
+
+        They may be smaller than others; None if there are too few events for any.
+        """
+        count = min(self.size, min(self._counts) // 2)
+        if not count:
+            return None
+        found: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for k, size in enumerate(self._counts):
+            chosen = torch.randperm(size, generator=generator, device=self.data.x.device)[: 2 * count]
+            chosen = chosen if self._rows is None else self._rows[k][chosen]
+            for part, rows in zip(found, (chosen[:count], chosen[count:]), strict=True):
+                part.append(rows)
+        first, second = (self.data[torch.cat(part)] for part in found)
+        return first, second
+
+    def _indices(self, k: int) -> Tensor:
+        if self._cursors[k] + self.size > len(self._orders[k]):
+            order = torch.randperm(self._counts[k], generator=self.generator, device=self.data.x.device)
+            self._orders[k] = order if self._rows is None else self._rows[k][order]
+            self._cursors[k] = 0
+        index = self._orders[k][self._cursors[k] : self._cursors[k] + self.size]
+        self._cursors[k] += self.size
+        return index
+
+    def state(self) -> tuple[Tensor, list[int]]:
+        """The orders of the current passes, one after another, and how far each has come."""
+        return torch.cat(self._orders), list(self._cursors)
+
+    def restore(self, order: Tensor, cursors: Sequence[int]) -> None:
         """Go on where another training stopped."""
-        self.order = order.to(self.data.x.device)
-        self.cursor = cursor
+        order = order.to(self.data.x.device)
+        self._orders = list(torch.split(order, self._counts)) if len(order) else self._orders
+        self._cursors = list(cursors)

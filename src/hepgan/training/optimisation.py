@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hepgan.models import OptimiserConfig
 from hepgan.training.config import ScheduleConfig
 
-__all__ = ["WeightMean", "build_optimiser", "rate"]
+__all__ = ["WeightMean", "build_optimiser", "clip_members", "norms_of_members", "rate"]
 
 
 def build_optimiser(config: OptimiserConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -57,6 +57,20 @@ def rate(config: ScheduleConfig, step: int, progress: float) -> float:
 
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+@torch.no_grad()
+def norms_of_members(gradients: Sequence[Tensor], members: int) -> Tensor:
+    """The norms (M,) of the gradients of an ensemble's members, which are the tensors' first dimension."""
+    return torch.stack([g.reshape(members, -1).square().sum(1) for g in gradients]).sum(0).sqrt()
+
+
+@torch.no_grad()
+def clip_members(gradients: Sequence[Tensor], limit: float, norms: Tensor) -> None:
+    """Shorten the gradients of those members whose norms (M,) exceed a limit."""
+    factor = (limit / (norms + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
 
 
 class WeightMean:

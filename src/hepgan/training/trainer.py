@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from hepgan.training.config import TrainingConfig
 from hepgan.training.data import Batches
 from hepgan.training.history import History, Table
 from hepgan.training.interrupt import Interrupt, interruptible
-from hepgan.training.optimisation import WeightMean, build_optimiser, rate
+from hepgan.training.optimisation import WeightMean, build_optimiser, clip_members, norms_of_members, rate
 from hepgan.training.progress import TrainingProgress
 from hepgan.training.selection import is_best
 
@@ -51,6 +51,7 @@ class Trainer:
         checkpoint: The checkpoint's file; None for none.
         resume: Whether to go on from the checkpoint, if there is one.
         progress: Whether to show a progress bar.
+        rows: For an ensemble the numbers of each member's events, as ``Batches`` takes them.
 
     Raises:
         TrainingError: If there are no events to train on, their weights sum to 0 or less, or there is
@@ -70,7 +71,11 @@ class Trainer:
         checkpoint: str | Path | None = None,
         resume: bool = False,
         progress: bool = False,
+        rows: Sequence[Tensor] | None = None,
     ) -> None:
+        if rows is not None and len(rows) != model.members:
+            msg = f"events of {len(rows)} members for a model of {model.members}"
+            raise ValueError(msg)
         if len(data) == 0:
             msg = "there are no events to train on"
             raise TrainingError(msg)
@@ -98,7 +103,8 @@ class Trainer:
         if self._diagnose_every is None:
             self._diagnose_every = max(100, config.steps // 200)
         self._seed = seed
-        self._batches = Batches(data, config.batch_size, self._generator)
+        everything = None if model.members == 1 else [torch.arange(len(data))] * model.members
+        self._batches = Batches(data, config.batch_size, self._generator, rows or everything)
         self._phases = model.phases
         self._settings = [p.optimiser or config.optimiser or model.default_optimiser for p in self._phases]
         self._optimisers = [
@@ -208,6 +214,8 @@ class Trainer:
         terms = self.model.loss(phase.name, self._batches.next(), self._generator, self._share())
         if not terms:
             return {}
+        # Terms are means over members, each of whom learns as if it were alone.
+        members = self.model.members
         loss = total(terms)
         values = torch.stack([*(t.value.detach().to(loss.dtype) for t in terms), loss.detach()]).tolist()
         row = dict(zip([*(t.name for t in terms), "total"], values, strict=True))
@@ -215,14 +223,22 @@ class Trainer:
             self._check(phase, name, value)
         optimiser.zero_grad(set_to_none=True)
         # Only the phase's own gradients, so that the generator does not pay for the critics'.
-        torch.autograd.backward(loss, inputs=phase.parameters)
+        torch.autograd.backward(loss if members == 1 else members * loss, inputs=phase.parameters)
         limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
         gradients = [p.grad for p in phase.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        row["gradient"] = float(norm)
+        if members > 1:
+            norms = norms_of_members(gradients, members)
+            row["gradient"] = float(norms.mean())
+            largest = float(norms.max())
+        else:
+            norm = torch.nn.utils.get_total_norm(gradients)
+            row["gradient"] = largest = float(norm)
         self._check(phase, "gradient", row["gradient"])
-        if row["gradient"] > limit:
-            torch.nn.utils.clip_grads_with_norm_(phase.parameters, limit, norm)
+        if largest > limit:
+            if members > 1:
+                clip_members(gradients, limit, norms)
+            else:
+                torch.nn.utils.clip_grads_with_norm_(phase.parameters, limit, norm)
         optimiser.step()
         self.model.after_step(phase.name)
         return row
@@ -254,16 +270,14 @@ class Trainer:
 
     def _diagnose(self) -> None:
         """Add a row to the diagnostics, with random numbers of its own."""
-        data = self._batches.data
-        count = min(self._batches.size, len(data) // 2)
-        if not count:
-            return
         own = (self._seed * 1_000_003 + self._step) % 2**63
         generator = torch.Generator(self.device).manual_seed(own)
-        rows = torch.randperm(len(data), generator=generator, device=self.device)[: 2 * count]
+        batches = self._batches.two(generator)
+        if batches is None:
+            return
         self.model.eval()
         with self._callers_randomness():
-            found = self.model.diagnose(data[rows[:count]], data[rows[count:]], generator, self._share())
+            found = self.model.diagnose(*batches, generator, self._share())
         self.model.train()
         if found:
             self.history.diagnostics.append(self._step, found)
@@ -294,7 +308,7 @@ class Trainer:
         tensors["random/0"] = torch.get_rng_state()
         if self._on_cuda:
             tensors["random/1"] = torch.cuda.get_rng_state(self.device)
-        tensors["order"] = self._batches.order
+        tensors["order"], cursors = self._batches.state()
         tables = {name: getattr(self.history, name) for name in _TABLES}
         for part, table in tables.items():
             tensors |= {f"{part}/{n}": torch.from_numpy(c) for n, c in table.columns().items()}
@@ -304,7 +318,7 @@ class Trainer:
             {
                 **self._fingerprint,
                 "step": self._step,
-                "cursor": self._batches.cursor,
+                "cursors": cursors,
                 "since_best": self._since_best,
                 "best_step": self.history.best_step,
                 "seconds": self.history.seconds,
@@ -335,7 +349,7 @@ class Trainer:
             optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
         self._generator.set_state(tensors["generator"])
         self._random_states = list(part("random/").values())
-        self._batches.restore(tensors["order"], state["cursor"])
+        self._batches.restore(tensors["order"], state["cursors"])
         for name in _TABLES:
             columns = {n: tensors[f"{name}/{n}"].numpy() for n in state["columns"].get(name, ())}
             setattr(self.history, name, Table(columns))

@@ -93,7 +93,8 @@ class FeatureView:
         name: The model's name.
         scaled: An observable for each feature; ranges are known after `prepare`.
         physical: An observable for each column before its transform.
-        latents: Of the reference's first events, with their weights; None of a model that cannot be inverted.
+        latents: Of the reference's first events, with their weights; None of a model that cannot be
+            inverted, and of an ensemble.
 
     Raises:
         ModelFileError: If the file is no model.
@@ -134,7 +135,7 @@ class FeatureView:
         encoded, _ = self.encode(events, source)
         self.scaled = with_ranges(self.scaled, encoded)
         self.physical = {n: o for n, o in with_ranges(self.physical, encoded).items() if n in self.scaled}
-        if self._generator.has_likelihood:
+        if self._generator.has_likelihood and self._generator.members == 1:
             self.latents = self._generator.latents(events[:INVERTED]), weights[:INVERTED]
 
     def encode(self, events: ak.Array, source: str) -> tuple[ak.Array, tuple[int, str]]:

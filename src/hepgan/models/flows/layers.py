@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn.utils import parametrize
 from hepgan.models.circles import Circles
 from hepgan.models.config import FlowConfig
 from hepgan.models.flows.univariate import Univariate
-from hepgan.networks import MLP, MLPConfig, Network, ResidualMLP, build_network
+from hepgan.networks import MLP, MLPConfig, Network, ResidualMLP, Stacked, build_network
 from hepgan.networks.masked import MaskedMLP
 
 __all__ = ["Autoregressive", "Coupling"]
@@ -107,7 +108,7 @@ class Autoregressive(nn.Module):
         self.circles = Circles(len(order), [i for i, a in enumerate(angular) if a])
         self.univariate = Univariate(config, angular)
         self.context_size = context_size
-        self.network = MaskedMLP(
+        self.network: Network = MaskedMLP(
             cast("MLPConfig", config.network),
             inputs=(*range(len(order)), *self.circles.periodic),
             outputs=self.univariate.owners,
@@ -130,7 +131,8 @@ class Autoregressive(nn.Module):
         there = torch.ones_like(y, dtype=torch.bool) if mask is None else mask.index_select(1, self.index)
         numbers = torch.arange(y.shape[1], device=y.device)
         x = torch.zeros_like(y)
-        with parametrize.cached():
+        # What is cached would be one member's weights for all.
+        with nullcontext() if isinstance(self.network, Stacked) else parametrize.cached():
             for k in range(y.shape[1]):
                 found, _ = self.univariate(y, self._raw(x, context), inverse=True)
                 x = torch.where((numbers == k) & there, found, x)
