@@ -18,6 +18,7 @@ from torch import Tensor
 from hepgan._files import replacing, write_tensors
 from hepgan.errors import ModelFileError
 from hepgan.events import EventSchema
+from hepgan.events.schema import Kind
 from hepgan.features import DiscreteModel, Representation
 from hepgan.models import Model, build_model
 from hepgan.observables import Observable
@@ -53,6 +54,15 @@ class Learned:
     def schema(self) -> EventSchema:
         """What the events hold."""
         return self.derived.schema
+
+    @property
+    def condition_ranges(self) -> dict[str, tuple[float, float]]:
+        """The least and the largest value in the training events of conditions that are numbers."""
+        known = self.representation.condition_ranges
+        numbers = {n: v for n, v in self.representation.decode_condition(self.pool).items() if len(v)}
+        found = {n: known.get(n, (float(v.min()), float(v.max()))) for n, v in numbers.items()}
+        scalars = self.representation.schema
+        return {n: span for n, span in found.items() if scalars.scalar(n).kind is not Kind.CATEGORY}
 
     @property
     def modules(self) -> dict[str, torch.nn.Module]:

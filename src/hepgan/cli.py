@@ -93,8 +93,10 @@ def dataset(name: str, events: int, seed: int, output: Path, force: bool) -> Non
     with progress("simulating", events) as advance:
         make_dataset(name, events, output, seed=seed, force=force, on_progress=advance)
     say(f"{events:,} events of {name} in {output}")
-    if resources.files("hepgan").joinpath("recipes", f"{name}.yaml").is_file():
-        say_next("train", name, output, "-o", output.with_suffix(".safetensors"))
+    # The electron's beam goes along -z here, as the recipe dis-energies has it, not dis.
+    recipe = "dis-energies" if name == "dis" else name.replace("_", "-")
+    if resources.files("hepgan").joinpath("recipes", f"{recipe}.yaml").is_file():
+        say_next("train", recipe, output, "-o", output.with_suffix(".safetensors"))
     else:
         say_next("init", output, "-o", output.with_suffix(".yaml"))
 
@@ -243,8 +245,8 @@ for command in (distill, refine):
     "conditions",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A condition of the model: a number, or FILE.root:Tree whose events give it; repeat it.  "
-    "[default: drawn as in training]",
+    help="A condition of the model: a number, values that take turns (10,20,30), uniform:LOW:HIGH, or "
+    "FILE.root:Tree whose events give it; repeat it.  [default: drawn as in training]",
 )
 @click.option(
     "--format",

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan._conditions import warn_outside
 from hepgan._density import Latents, MeasureName, latents, log_prob
 from hepgan._describe import describe
 from hepgan._learned import Learned, installed_versions
@@ -242,7 +243,9 @@ class EventGenerator:
         Args:
             n: Number of events.
             seed: The same seed gives the same events, whatever n and the number of workers.
-            condition: Conditions by name: a number, or an array of n; as in training if missing.
+            condition: Conditions by name: a number, an array of n, values that take turns
+                (``"10,20,30"``) or ``"uniform:10:50"``; as in training if missing. A warning tells of
+                values outside the range of the training events.
             workers: Threads; as many as there are cores by default.
 
         Returns:
@@ -323,7 +326,10 @@ class EventGenerator:
         if not 0 <= seed < 2**64:
             msg = f"seed must be from 0 to 2^64 - 1, not {seed}"
             raise ValueError(msg)
-        return _sampler(self._fitted, seed=seed, condition=condition, size=first + n)
+        sampler = _sampler(self._fitted, seed=seed, condition=condition, size=first + n)
+        if not first:  # once for all shards
+            warn_outside(sampler.conditions.given, self._fitted.condition_ranges)
+        return sampler
 
     @property
     def has_likelihood(self) -> bool:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan._conditions import Constant, Each, Law, read_law
 from hepgan.errors import InputError, TrainingError
 from hepgan.events import EventBatch
 from hepgan.features import DiscreteModel, FeatureBatch, Representation
@@ -40,8 +41,9 @@ class Conditions:
 
     Args:
         representation: The fitted representation, which encodes them.
-        given: A number for all events, or an array with one for each event, by name. Names that are
-            missing here follow their distribution in the training events.
+        given: By name a number for all events, an array with one for each event, or a text: values that
+            take turns (``10,20,30``), or ``uniform:LOW:HIGH``. Names that are missing here follow their
+            distribution in the training events.
         pool: (P, Q) encoded conditions of training events.
         size: The number of events that an array must have values for.
 
@@ -57,13 +59,20 @@ class Conditions:
         size: int = 0,
     ) -> None:
         self._representation, self._pool = representation, pool
-        self._given: dict[str, NDArray[np.float64]] = {}
+        self.given: dict[str, Law] = {}
         for name, value in (given or {}).items():
             if name not in representation.conditions:
                 known = ", ".join(representation.conditions) or "none"
                 msg = f"{name!r} is not a condition of this model; it has {known}"
                 raise InputError(msg)
-            self._given[name] = self._numbers(name, value, size)
+            self.given[name] = self._law(name, value, size)
+        self._random = [name for name, law in self.given.items() if law.random]
+
+    def _law(self, name: str, value: Any, size: int) -> Law:
+        if isinstance(value, str):
+            return read_law(name, value, self._representation.schema.scalar(name))
+        numbers = self._numbers(name, value, size)
+        return Each(numbers) if numbers.ndim else Constant(float(numbers))
 
     def _numbers(self, name: str, value: Any, size: int) -> NDArray[np.float64]:
         field = self._representation.schema.scalar(name)
@@ -95,7 +104,7 @@ class Conditions:
     @property
     def draws(self) -> int:
         """The uniform numbers per event that :meth:`block` needs."""
-        return 1 if self._representation.conditions else 0
+        return 1 + len(self._random) if self._representation.conditions else 0
 
     def block(self, number: int, draws: Tensor) -> Tensor:
         """(BLOCK, Q) encoded conditions; the uniform numbers (BLOCK, draws) choose from the pool.
@@ -108,16 +117,14 @@ class Conditions:
         draw = draws[:, 0]
         pool = self._pool.to(draw.device)
         drawn = pool[(draw * len(pool)).long().clamp(max=len(pool) - 1)]
-        if not self._given:
+        if not self.given:
             return drawn
         values = self._representation.decode_condition(drawn)
         first = number * BLOCK
-        for name, value in self._given.items():
-            if value.ndim == 0:
-                values[name] = torch.full_like(draw, float(value))
-            else:
-                event = np.minimum(np.arange(first, first + BLOCK), len(value) - 1)
-                values[name] = torch.from_numpy(value[event]).to(draw)
+        event = np.arange(first, first + BLOCK)
+        for name, law in self.given.items():
+            own = draws[:, 1 + self._random.index(name)] if law.random else draw
+            values[name] = law.values(event, own)
         try:
             return self._representation.encode_condition(values)
         except InputError as error:
