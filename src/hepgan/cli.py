@@ -14,6 +14,7 @@ from hepgan import __version__
 from hepgan._commands import read_conditions, say_next, write_model
 from hepgan._console import Count, Duration, Group, progress, run, say
 from hepgan._distill_command import distill
+from hepgan._explain_command import explain
 from hepgan._options import DEVICE, FILE, MAX_TIME, OVERWRITE, RESUME, SEED, SETTINGS
 from hepgan._refine_command import refine
 from hepgan._reweight_command import reweight
@@ -389,6 +390,9 @@ def validate(
     for line in comparison.verdicts() if len(samples) == 1 else comparison.overview():
         say(line)
     say(f"report in {output / 'report.html'}")
+
+
+cli.add_command(explain)
 
 
 @cli.command(short_help="Tell what a model file holds.", example="hepgan info zmumu.safetensors")
