@@ -94,6 +94,7 @@ def test_help_lists_the_commands_in_the_order_of_work_without_waiting_for_torch(
         "generate",
         "reweight",
         "validate",
+        "explain",
         "info",
     ]
     assert done.stdout.endswith("set()\n")

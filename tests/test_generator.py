@@ -129,7 +129,7 @@ def test_an_unfitted_generator_says_what_to_do(tmp_path):
 
 
 def test_conditions_are_met(toy_generator):
-    wanted = np.arange(1, 301) % 30 + 5
+    wanted = np.arange(1, 301) % 20 + 10
     assert ak.all(toy_generator.generate(300, condition={"npv": wanted}).npv == wanted)
     assert ak.all(toy_generator.generate(300, condition={"npv": 12}).npv == 12)
     assert len(np.unique(toy_generator.generate(300).npv)) > 5

@@ -17,11 +17,12 @@ __all__ = ["read_conditions", "read_member", "say_next", "stopped", "write_model
 
 
 def read_conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:
-    """What ``--condition NAME=VALUE`` and ``NAME=FILE`` give, by name.
+    """What ``--condition NAME=VALUE`` and ``NAME=FILE`` give, by name; see ``EventGenerator.generate``.
 
     Raises:
         InputError: If there is no such condition, or a file that does not have enough of it.
     """
+    from hepgan._conditions import is_law
     from hepgan.events import read_events
 
     names = generator.recipe.conditions
@@ -37,17 +38,14 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
         if name in generator.representation.given:
             values[name] = read_events(value, branches=[name])[name][:events]
             continue
-        if value in (generator.representation.schema.scalar(name).values or ()):
+        if is_law(value, generator.representation.schema.scalar(name)):
             values[name] = value
             continue
-        try:
-            values[name] = float(value)
-        except ValueError:
-            column = read_events(value, branches=[name])[name].to_numpy()
-            if len(column) < events:
-                msg = f"{len(column):,} events cannot give the condition of {events:,}"
-                raise InputError(msg, file=value, branch=name) from None
-            values[name] = column[:events]
+        column = read_events(value, branches=[name])[name].to_numpy()
+        if len(column) < events:
+            msg = f"{len(column):,} events cannot give the condition of {events:,}"
+            raise InputError(msg, file=value, branch=name)
+        values[name] = column[:events]
     return values
 
 

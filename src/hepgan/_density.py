@@ -19,7 +19,7 @@ from hepgan.events import EventBatch, EventSchema, to_batch
 from hepgan.features import DiscreteModel, FeatureBatch, Measure
 from hepgan.models import FlowMatching, Model
 
-__all__ = ["Latents", "MeasureName", "latents", "log_prob"]
+__all__ = ["Latents", "MeasureName", "fitting", "latents", "log_prob", "needed"]
 
 CHUNK = 4096
 """Events whose Jacobians are in memory together."""
@@ -108,8 +108,8 @@ def _by_chunk(
     learned: Learned, events: ak.Array, compute: Callable[[EventBatch], Tensor], found: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Fills in what is computed of the events that can be batched."""
-    schema = _needed(learned)
-    numbers = np.flatnonzero(_fitting(events, schema))
+    schema = needed(learned)
+    numbers = np.flatnonzero(fitting(events, schema))
     for start in range(0, len(numbers), CHUNK):
         chosen = numbers[start : start + CHUNK]
         batch = to_batch(events[chosen], schema, device=learned.device)
@@ -168,14 +168,14 @@ def _with_steps(model: Model, steps: int | None) -> Model:
     return model
 
 
-def _needed(learned: Learned) -> EventSchema:
+def needed(learned: Learned) -> EventSchema:
     """What has to be known of events: what was learned, without the weight."""
     schema = learned.derived.learned
     kept = tuple(f for f in schema.scalars if f.name != schema.weight)
     return schema.model_copy(update={"scalars": kept, "weight": None})
 
 
-def _fitting(events: ak.Array, schema: EventSchema) -> NDArray[np.bool_]:
+def fitting(events: ak.Array, schema: EventSchema) -> NDArray[np.bool_]:
     """Which events have no more objects than there can be."""
     fitting = np.ones(len(events), dtype=bool)
     for c in schema.collections:

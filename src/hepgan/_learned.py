@@ -19,6 +19,7 @@ from hepgan._files import replacing, write_tensors
 from hepgan._members import DiscreteMembers, with_member_field
 from hepgan.errors import ModelFileError
 from hepgan.events import EventSchema
+from hepgan.events.schema import Kind
 from hepgan.features import DiscreteModel, Representation
 from hepgan.models import Ensemble, Model, build_model
 from hepgan.observables import Observable
@@ -74,6 +75,17 @@ class Learned:
         if not isinstance(self.model, Ensemble) or not isinstance(self.discrete, DiscreteMembers):
             return self
         return replace(self, model=self.model.member(number), discrete=self.discrete.member(number))
+
+    @property
+    def condition_ranges(self) -> dict[str, tuple[float, float]]:
+        """The least and the largest value in the training events of conditions that are numbers."""
+        known = self.representation.condition_ranges
+        numbers = {
+            n: v for n, v in self.representation.decode_condition(self.pool.condition).items() if len(v)
+        }
+        found = {n: known.get(n, (float(v.min()), float(v.max()))) for n, v in numbers.items()}
+        scalars = self.representation.schema
+        return {n: span for n, span in found.items() if scalars.scalar(n).kind is not Kind.CATEGORY}
 
     @property
     def modules(self) -> dict[str, torch.nn.Module]:

@@ -14,6 +14,7 @@ from hepgan import __version__
 from hepgan._commands import read_conditions, read_member, say_next, write_model
 from hepgan._console import Count, Duration, Group, progress, run, say
 from hepgan._distill_command import distill
+from hepgan._explain_command import explain
 from hepgan._fold_command import fold
 from hepgan._options import DEVICE, FILE, MAX_TIME, OVERWRITE, RESUME, SEED, SETTINGS
 from hepgan._refine_command import refine
@@ -94,8 +95,10 @@ def dataset(name: str, events: int, seed: int, output: Path, force: bool) -> Non
     with progress("simulating", events) as advance:
         make_dataset(name, events, output, seed=seed, force=force, on_progress=advance)
     say(f"{events:,} events of {name} in {output}")
-    if resources.files("hepgan").joinpath("recipes", f"{name}.yaml").is_file():
-        say_next("train", name, output, "-o", output.with_suffix(".safetensors"))
+    # The electron's beam goes along -z here, as the recipe dis-energies has it, not dis.
+    recipe = "dis-energies" if name == "dis" else name.replace("_", "-")
+    if resources.files("hepgan").joinpath("recipes", f"{recipe}.yaml").is_file():
+        say_next("train", recipe, output, "-o", output.with_suffix(".safetensors"))
     else:
         say_next("init", output, "-o", output.with_suffix(".yaml"))
 
@@ -244,8 +247,8 @@ for command in (distill, refine, fold):
     "conditions",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A condition of the model: a number, or FILE.root:Tree whose events give it; repeat it.  "
-    "[default: drawn as in training]",
+    help="A condition of the model: a number, values that take turns (10,20,30), uniform:LOW:HIGH, or "
+    "FILE.root:Tree whose events give it; repeat it.  [default: drawn as in training]",
 )
 @click.option(
     "--member",
@@ -397,6 +400,9 @@ def validate(
     for line in comparison.verdicts() if len(samples) == 1 else comparison.overview():
         say(line)
     say(f"report in {output / 'report.html'}")
+
+
+cli.add_command(explain)
 
 
 @cli.command(short_help="Tell what a model file holds.", example="hepgan info zmumu.safetensors")

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan._conditions import warn_outside
 from hepgan._density import Latents, MeasureName, latents, log_prob
 from hepgan._describe import describe
 from hepgan._images import to_train_on
@@ -280,8 +281,10 @@ class EventGenerator:
         Args:
             n: Number of events.
             seed: The same seed gives the same events, whatever n and the number of workers.
-            condition: Conditions by name: a number, an array of n, or for a collection an array with the
-                objects of n events; or n events that have all conditions. As in training if missing.
+            condition: Conditions by name: a number, an array of n, values that take turns
+                (``"10,20,30"``) or ``"uniform:10:50"``; of a collection an array with the objects of n
+                events; or n events that have all conditions. As in training if missing. A warning tells of
+                numbers outside the range of the training events.
             member: Of an ensemble the member whose events are wanted; by default those of all in turn
                 (``all``), with the number of the member as the scalar ``member``.
             workers: Threads; as many as there are cores by default.
@@ -383,7 +386,10 @@ class EventGenerator:
             raise ValueError(msg)
         learned = self._of(member)
         size = first + n - offset
-        return _sampler(learned, seed=seed, condition=condition, size=size, first=offset)
+        sampler = _sampler(learned, seed=seed, condition=condition, size=size, first=offset)
+        if not first:  # once for all shards
+            warn_outside(sampler.conditions.given, learned.condition_ranges)
+        return sampler
 
     def _of(self, member: int | Literal["all"] | None) -> Learned:
         """The parts that make the events of a member, or of all.

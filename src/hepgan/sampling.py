@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan._conditions import Constant, Each, Law, read_law
 from hepgan._members import DiscreteMembers, with_member
 from hepgan.errors import InputError, TrainingError
 from hepgan.events import EventBatch, check_events, to_batch
@@ -54,10 +55,10 @@ class Conditions:
 
     Args:
         representation: The fitted representation, which encodes them.
-        given: A number for all events, or an array with one for each event, by name; of a collection an
-            array with the objects of each event, with which all other conditions have to be given, too. Or
-            events that have them all. Names that are missing here follow their distribution in the training
-            events.
+        given: By name a number for all events, an array with one for each event, or a text: values that
+            take turns (``10,20,30``), or ``uniform:LOW:HIGH``; of a collection an array with the objects of
+            each event, with which all other conditions have to be given, too. Or events that have them all.
+            Names that are missing here follow their distribution in the training events.
         pool: The conditions of training events.
         size: The number of events that an array must have values for.
         first: The number of the event that the first values of arrays belong to.
@@ -75,7 +76,7 @@ class Conditions:
         first: int = 0,
     ) -> None:
         self._representation, self._pool, self._first = representation, pool, first
-        self._given: dict[str, NDArray[np.float64]] = {}
+        self.given: dict[str, Law] = {}
         self._objects: Tensor | None = None
         values = _by_name(given, representation.conditions)
         collections = {n: v for n, v in values.items() if n in representation.given}
@@ -92,7 +93,14 @@ class Conditions:
                 known = ", ".join(representation.conditions) or "none"
                 msg = f"{name!r} is not a condition of this model; it has {known}"
                 raise InputError(msg)
-            self._given[name] = self._numbers(name, value, size)
+            self.given[name] = self._law(name, value, size)
+        self._random = [name for name, law in self.given.items() if law.random]
+
+    def _law(self, name: str, value: Any, size: int) -> Law:
+        if isinstance(value, str):
+            return read_law(name, value, self._representation.schema.scalar(name))
+        numbers = self._numbers(name, value, size)
+        return Each(numbers) if numbers.ndim else Constant(float(numbers))
 
     def _numbers(self, name: str, value: Any, size: int) -> NDArray[np.float64]:
         field = self._representation.schema.scalar(name)
@@ -124,7 +132,7 @@ class Conditions:
     @property
     def draws(self) -> int:
         """The uniform numbers per event that :meth:`block` needs."""
-        return 1 if self._representation.conditions else 0
+        return 1 + len(self._random) if self._representation.conditions else 0
 
     def block(self, number: int, draws: Tensor) -> tuple[Tensor, Tensor | None]:
         """(BLOCK, Q) encoded conditions, and (BLOCK, R) given collections as they are, if there are some.
@@ -142,21 +150,17 @@ class Conditions:
         rows = (draw * len(self._pool.condition)).long().clamp(max=len(self._pool.condition) - 1)
         drawn = self._pool.condition.to(draw.device)[rows]
         given = None if self._pool.given is None else self._pool.given.to(draw.device)[rows]
-        if not self._given and self._objects is None:
+        if not self.given and self._objects is None:
             return drawn, given
         values = self._representation.decode_condition(drawn)
         first = number * BLOCK - self._first
-
-        def events(size: int) -> NDArray[np.int64]:
-            return np.arange(first, first + BLOCK).clip(0, size - 1)
-
-        for name, value in self._given.items():
-            if value.ndim == 0:
-                values[name] = torch.full_like(draw, float(value))
-            else:
-                values[name] = torch.from_numpy(value[events(len(value))]).to(draw)
+        event = np.arange(number * BLOCK, (number + 1) * BLOCK)
+        for name, law in self.given.items():
+            own = draws[:, 1 + self._random.index(name)] if law.random else draw
+            values[name] = law.values(event - self._first if isinstance(law, Each) else event, own)
         if self._objects is not None:
-            given = self._objects[torch.from_numpy(events(len(self._objects)))].to(draw.device)
+            at = (event - self._first).clip(0, len(self._objects) - 1)
+            given = self._objects[torch.from_numpy(at)].to(draw.device)
         try:
             return self._representation.encode_condition(values, BLOCK, given), given
         except InputError as error:

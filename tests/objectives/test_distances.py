@@ -12,6 +12,7 @@ from scipy import stats
 from hepgan.objectives.distances import (
     chi2_binned,
     energy_distance,
+    kl,
     ks,
     pulls,
     quantile,
@@ -97,6 +98,40 @@ def test_distances_do_not_depend_on_the_scale_of_the_weights_or_the_order():
 def test_unusable_samples_are_refused(a, w, message):
     with pytest.raises(ValueError, match=message):
         ks(np.array(a), np.array([1.0]), w)
+
+
+def test_divergence_of_histograms_agrees_with_scipy():
+    rng = np.random.default_rng(3)
+    (a, wa), (b, wb) = _weighted(rng, 3000), _weighted(rng, 2000, 0.2)
+    edges = np.concatenate([[-np.inf], quantile(a, np.arange(1, 20) / 20, wa), [np.inf]])
+    # An entry at an edge belongs below it; numpy has it above.
+    p, q = (np.histogram(-x, -edges[::-1], weights=w)[0][::-1] for x, w in ((a, wa), (b, wb)))
+    assert p.min() > 0.9 * p.mean()
+    assert kl(a, b, wa, wb, bins=20) == pytest.approx(stats.entropy(p, q), rel=1e-9)
+
+
+def test_divergence_of_shifted_gaussians_is_half_the_square_of_the_shift():
+    x = stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    # Binning can but lose.
+    assert 0.95 * 0.02 < kl(x, x + 0.2, bins=100) < 0.02
+    assert kl(x, x) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_divergence_of_samples_of_one_distribution_has_the_stated_mean():
+    rng = np.random.default_rng(5)
+    found = [kl(rng.normal(size=2000), rng.normal(size=8000)) for _ in range(100)]
+    expected = 49 / 2 * (1 / 2000 + 1 / 8000)
+    # chi2-distributed: the spread is the mean times sqrt(2 / 49).
+    assert np.mean(found) == pytest.approx(expected, rel=4 * (2 / 49) ** 0.5 / 10 + 0.03)
+
+
+def test_divergence_from_an_empty_bin_is_infinite_and_of_repeated_values_finite():
+    x = np.linspace(0, 1, 100)
+    assert kl(x, x[:50]) == float("inf")
+    assert kl(x[:50], x) < float("inf")
+    assert kl([1, 1, 1, 2], [1, 2, 2, 2]) == pytest.approx(0.75 * np.log(3) - 0.25 * np.log(3))
+    with pytest.raises(ValueError, match="two bins or more"):
+        kl(x, x, bins=1)
 
 
 @pytest.mark.parametrize("distance", [ks, wasserstein, energy_distance])

@@ -94,7 +94,7 @@ class Conditions(PreciseModule):
     Args:
         schema: What the events hold.
         names: The scalars.
-        moments: Mean and standard deviation of each.
+        moments: Mean, standard deviation, least and largest value of each; older models lack the last two.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Conditions(PreciseModule):
         self.names = tuple(names)
         self._fields = {n: schema.scalar(n) for n in names}
         self._moments = {n: (float(m[0]), float(m[1])) for n, m in moments.items()}
+        self.ranges = {n: (float(m[2]), float(m[3])) for n, m in moments.items() if len(m) > 3}
         self._places: dict[str, slice] = {}
         start = 0
         for n in names:
@@ -123,14 +124,15 @@ class Conditions(PreciseModule):
 
     @staticmethod
     def moments(events: EventBatch, names: Sequence[str], weight: Tensor) -> dict[str, list[float]]:
-        """Mean and standard deviation of scalars; deviation 1 for a constant."""
+        """Mean, standard deviation (1 for a constant), least and largest value of scalars."""
         found = {}
         w = weight.abs() / weight.abs().sum()
         for n in names:
             values = events.scalars[n].to(torch.float64)
             mean = float((w * values).sum())
             deviation = float((w * (values - mean) ** 2).sum()) ** 0.5
-            found[n] = [mean, deviation if deviation > 1e-12 * abs(mean) else 1.0]
+            deviation = deviation if deviation > 1e-12 * abs(mean) else 1.0
+            found[n] = [mean, deviation, float(values.min()), float(values.max())]
         return found
 
     def encode(self, values: Mapping[str, Tensor]) -> Tensor:

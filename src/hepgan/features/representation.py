@@ -226,6 +226,11 @@ class Representation(nn.Module):
         return self._conditions.size + (0 if self._given is None else self._given.size)
 
     @property
+    def condition_ranges(self) -> dict[str, tuple[float, float]]:
+        """The least and the largest value of conditions in the training events; none in older models."""
+        return self._conditions.ranges
+
+    @property
     def context_size(self) -> int:
         """The number of numbers that the continuous part is conditional on, C."""
         return self.condition_size + self._context.size + self._hint_count

@@ -79,6 +79,10 @@ class GuidedModel(Model):
         self._decode = {"decode": decode}
         self._observables = {name: observables[name] for name in used}
 
+    def observe(self, observables: Mapping[str, TensorObservable]) -> None:
+        """Take the observables that critics and penalties name, which models from files lack."""
+        self._observables = {name: observables[name] for name in self._observables}
+
     @property
     def phases(self) -> tuple[Phase, ...]:
         """One for all critics of equal steps and optimiser, which share generated events; the maker's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hepgan.validation.compare import compare, compare_files
 from hepgan.validation.comparison import Comparison
+from hepgan.validation.cross_sections import ReducedCrossSection, reduced_cross_section
 from hepgan.validation.features import FeatureComparison
 from hepgan.validation.labels import sample_labels
 from hepgan.validation.metrics import Metric
@@ -13,8 +14,10 @@ __all__ = [
     "Comparison",
     "FeatureComparison",
     "Metric",
+    "ReducedCrossSection",
     "claim_report",
     "compare",
     "compare_files",
+    "reduced_cross_section",
     "sample_labels",
 ]

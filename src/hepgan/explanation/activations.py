@@ -1,0 +1,271 @@
+"""What the hidden layers of a generator's networks make of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import awkward as ak
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgan._density import fitting, needed
+from hepgan.errors import InputError
+from hepgan.events import to_awkward, to_batch
+from hepgan.features import FeatureBatch
+from hepgan.models import BLOCK, Critic, GuidedModel, Model
+from hepgan.models.view import View
+from hepgan.networks import Network
+from hepgan.networks.layers import Activation
+
+if TYPE_CHECKING:
+    from hepgan._learned import Learned
+    from hepgan.generator import EventGenerator
+
+__all__ = ["Activations", "activations", "encoded", "hidden_layers"]
+
+Floats = NDArray[np.float64]
+
+CHUNK = 1024
+"""Events whose activations are taken at once, with the graph of their gradients."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Events, and what hidden layers make of them.
+
+    Attributes:
+        generated: Of the n generated events, by layer (n, width).
+        true: Of the m true events, by layer of a critic (m, width); networks that make events don't see them.
+        features: The features of generated events (n, D), 0 where an event does not have one.
+        true_features: Those of true events (m, D).
+        events: The generated events.
+        reference: The true events.
+    """
+
+    generated: dict[str, Floats]
+    true: dict[str, Floats]
+    features: Floats
+    true_features: Floats
+    events: ak.Array
+    reference: ak.Array
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers."""
+        return tuple(self.generated)
+
+
+def hidden_layers(generator: EventGenerator) -> tuple[str, ...]:
+    """The hidden layers of all networks, ``network.k`` with k from 1: ``generator.8``, ``critic.1``.
+
+    Critics have the names that the recipe gives them, other networks those of their place in the model. A
+    hidden layer is what an activation function gives.
+    """
+    return activations(generator, n=2).layers
+
+
+def activations(
+    generator: EventGenerator,
+    events: ak.Array | None = None,
+    *,
+    layers: Sequence[str] | None = None,
+    n: int = 2000,
+    condition: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Activations:
+    """What hidden layers make of generated events, and those of critics of true ones, too.
+
+    Where a network is called several times for an event, as in flow matching, the last call counts. Layers
+    of networks of objects are averaged over the objects. Critics are kept in model files as they were in the
+    last step of the training.
+
+    Args:
+        generator: A trained generator.
+        events: True events; those that the model could not make are left out.
+        layers: Which layers; all if None.
+        n: Number of events to generate, and the most true events to take.
+        condition: Conditions of the generated events, as in ``EventGenerator.generate``.
+        seed: Seed of the generated events.
+
+    Raises:
+        InputError: If there is no such layer, or the true events are not of the model's kind.
+    """
+    learned = generator._fitted
+    made, given, noise = _generated(generator, n, condition, seed)
+    recorder = _Recorder(learned.model, layers)
+    x, found = recorder.generated(given, noise)
+    critics = _critics(learned.model)
+    decode = learned.derived.after(learned.representation.decode)
+    observables = generator.recipe.make_observables() if critics else {}
+
+    def view(batch: FeatureBatch) -> View:
+        return View(batch, None, decode, observables)
+
+    batch = given.with_x(x).to(dtype=x.dtype)
+    found |= recorder.judged(critics, batch, noise, view)
+    true: dict[str, Floats] = {}
+    true_features, reference = np.zeros((0, x.shape[1])), made[:0]
+    if events is not None:
+        features, reference = encoded(learned, events, n)
+        features = features.to(dtype=x.dtype)
+        latent = None
+        if any(c.config.latent for c in critics):
+            with torch.no_grad():
+                latent = learned.model.latent(features.x, features.context, features.mask)
+        true = recorder.judged(critics, features, latent, view)
+        true_features = features.x.double().cpu().numpy()
+    order = [n for n in recorder.names if n in found]
+    _check(layers, recorder.names)
+    return Activations(
+        {n: found[n] for n in order}, true, x.double().cpu().numpy(), true_features, made, reference
+    )
+
+
+class _Recorder:
+    """Takes down what the hidden layers of a model's networks give.
+
+    Args:
+        model: The model.
+        layers: Which layers; all if None.
+    """
+
+    def __init__(self, model: Model, layers: Sequence[str] | None) -> None:
+        self.model = model
+        self.layers = None if layers is None else set(layers)
+        self.networks = {_name(model, p): m for p, m in model.named_modules() if isinstance(m, Network)}
+        self.names: list[str] = []
+
+    def generated(self, given: FeatureBatch, noise: Tensor) -> tuple[Tensor, dict[str, Floats]]:
+        """Features (N, D) that the model makes, and the activations on the way."""
+        parts, found = [], []
+        for rows in _chunks(len(noise)):
+            context = given.context[rows].to(noise.dtype)
+            mask = None if given.mask is None else given.mask[rows]
+            with self._recording() as taken:
+                # With gradients no layer's memory is taken by the next, and no network sees fewer events.
+                parts.append(self.model.sample(noise[rows], context, mask).detach())
+            found.append(taken)
+        return torch.cat(parts), self._joined(found)
+
+    def judged(
+        self, critics: Sequence[Critic], batch: FeatureBatch, latent: Tensor | None, view: Any
+    ) -> dict[str, Floats]:
+        """The activations of critics that are shown events."""
+        found = []
+        for rows in _chunks(len(batch)) if critics else ():
+            seen = batch[rows]
+            with self._recording() as taken:
+                for critic in critics:
+                    shown = seen if latent is None or not critic.config.latent else seen.with_x(latent[rows])
+                    critic(critic.inputs(view(shown)), shown.context)
+            found.append(taken)
+        return self._joined(found)
+
+    @contextmanager
+    def _recording(self) -> Iterator[dict[str, Floats]]:
+        """Fills in the activations of each layer (N, width) of what is computed meanwhile."""
+        taken: dict[str, list[Tensor]] = {name: [] for name in self.networks}
+        result: dict[str, Floats] = {}
+        with ExitStack() as stack, torch.enable_grad():
+            for name, network in self.networks.items():
+                stack.enter_context(_listening(network, taken[name]))
+            yield result
+        for name, tensors in taken.items():
+            for k, tensor in enumerate(tensors, 1):
+                layer = f"{name}.{k}"
+                if layer not in self.names:
+                    self.names.append(layer)
+                if self.layers is None or layer in self.layers:
+                    whole = tensor if tensor.ndim == 2 else tensor.flatten(1, -2).mean(dim=1)
+                    result[layer] = whole.double().cpu().numpy()
+
+    def _joined(self, found: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
+        return {n: np.concatenate([f[n] for f in found]) for n in (found[0] if found else ())}
+
+
+@contextmanager
+def _listening(network: Network, taken: list[Tensor]) -> Iterator[None]:
+    """Puts the activations of the network's last call into a list."""
+    bind = network.bind
+
+    def bound(context: Tensor | None, mask: Tensor | None = None) -> Any:
+        run = bind(context, mask)
+
+        def again(x: Tensor, time: Tensor | None = None) -> Tensor:
+            taken.clear()
+            return run(x, time)
+
+        return again
+
+    def keep(module: Any, inputs: Any, output: Tensor) -> None:
+        # Some activations overwrite their input, which may be the output of another layer.
+        taken.append(output.detach().clone())
+
+    network.bind = bound  # type: ignore[method-assign]
+    handles = [m.register_forward_hook(keep) for m in network.modules() if isinstance(m, Activation)]
+    try:
+        yield
+    finally:
+        del network.bind
+        for handle in handles:
+            handle.remove()
+
+
+def _name(model: Model, path: str) -> str:
+    """The network's name: a critic's own, else that of its place in the model."""
+    parts = path.split(".")
+    if "critics" in parts:
+        place = parts.index("critics")
+        critic = model.get_submodule(".".join(parts[: place + 2]))
+        parts = [*parts[:place], critic.config.name, *parts[place + 2 :]]
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "network" else parts)
+
+
+def _critics(model: Model) -> list[Critic]:
+    return model._critics() if isinstance(model, GuidedModel) else []
+
+
+def _generated(
+    generator: EventGenerator, n: int, condition: Mapping[str, Any] | None, seed: int
+) -> tuple[ak.Array, FeatureBatch, Tensor]:
+    """Generated events, what is given of them, and their noise."""
+    sampler = generator._checked(n, seed, 0, condition)
+    traces = [sampler.traced(number) for number in range(-(-n // BLOCK))]
+    events = ak.concatenate([to_awkward(t.events) for t in traces])[:n]
+    given = FeatureBatch.concatenate([t.given for t in traces])[:n]
+    return events, given, torch.cat([t.noise for t in traces])[:n]
+
+
+def encoded(learned: Learned, events: ak.Array, most: int) -> tuple[FeatureBatch, ak.Array]:
+    """The first true events that the model could make, as features.
+
+    Raises:
+        InputError: If there are none, or they are not of the model's kind.
+    """
+    schema = needed(learned)
+    some = events[fitting(events, schema)][: 2 * most]
+    if not len(some):
+        msg = "no true events of the model's kind"
+        raise InputError(msg)
+    features, possible = learned.representation.encode_possible(to_batch(some, schema, device=learned.device))
+    rows = possible.nonzero()[:most, 0]
+    if not len(rows):
+        msg = "no true events that the model could make"
+        raise InputError(msg)
+    return features[rows], some[rows.cpu().numpy()]
+
+
+def _chunks(size: int) -> list[slice]:
+    return [slice(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK)]
+
+
+def _check(wanted: Sequence[str] | None, known: Sequence[str]) -> None:
+    for layer in wanted or ():
+        if layer not in known:
+            msg = f"no hidden layer {layer!r}; there are {', '.join(known)}"
+            raise InputError(msg)
