@@ -9,7 +9,7 @@ from hepgan._learned import Learned
 from hepgan.events import EventSchema
 from hepgan.recipes import Recipe
 
-__all__ = ["describe", "distillation", "outcome", "refinement"]
+__all__ = ["describe", "distillation", "outcome", "refinement", "unfolding"]
 
 
 def describe(
@@ -49,6 +49,8 @@ def describe(
             lines.append(f"distilled   {distillation(summary['distillation'])}")
         if "refinement" in summary:
             lines.append(f"refined     {refinement(summary['refinement'])}")
+        if "unfolding" in summary:
+            lines.append(f"unfolded    {unfolding(summary['unfolding'])}")
     found = ", ".join(f"{package} {number}" for package, number in versions.items())
     lines.append(f"written by  {found}")
     return lines
@@ -85,6 +87,18 @@ def refinement(summary: Mapping[str, Any]) -> str:
         f"by {summary['events']:,} weighted events, as good as {summary['effective_events']:,.0f} without, "
         f"{summary['steps']:,} steps in {summary['seconds']:,.0f} s on {summary['device']}, "
         f"seed {summary['seed']}, {summary['status']}"
+    )
+
+
+def unfolding(summary: Mapping[str, Any]) -> str:
+    """What an unfolded generator has learned from, and how near to the data it was before each iteration."""
+    line = f"from {summary['data']:,} events of data, "
+    if "shares" in summary:
+        shares = ", ".join(f"{share:.3f}" for share in summary["shares"])
+        line += f"{summary['iterations']} iterations of effective share {shares}, "
+    return line + (
+        f"{summary['steps']:,} steps at the end, {summary['seconds']:,.0f} s on {summary['device']}, "
+        f"seed {summary['seed']}"
     )
 
 

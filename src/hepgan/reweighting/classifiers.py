@@ -9,14 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from torch import Tensor
 from torch.nn import functional
 
 from hepgan.features.transforms import QuantileNormal
 from hepgan.networks import MLP
 
-__all__ = ["CLASSIFIERS", "ClassifierName", "Score", "learned"]
+__all__ = ["CLASSIFIERS", "ClassifierName", "Score", "averaged", "learned"]
 
 Floats = NDArray[np.float64]
 ClassifierName = Literal["trees", "mlp"]
@@ -33,6 +33,19 @@ LEAF = 100
 
 HELD, CHECKS = 0.1, 30
 """Share of the events by which the best of so many states of the network is chosen."""
+
+TREES: dict[str, Any] = {
+    "max_iter": 400,
+    "learning_rate": 0.06,
+    "max_leaf_nodes": 16,
+    "min_samples_leaf": LEAF,
+    "l2_regularization": 1.0,
+    "early_stopping": True,
+    "validation_fraction": 0.15,
+    "n_iter_no_change": 15,
+}
+"""Trees stop where events that were not learned from are told best: what is learned beyond that is noise, and
+calibration would have to undo it at the cost of what is not."""
 
 PART = 100_000
 """Events that the network scores at a time."""
@@ -52,40 +65,50 @@ def learned(kind: ClassifierName, x: Floats, label: Any, weight: Floats, seed: i
         weight: (N,) weights, of equal sums for true and generated events.
         seed: The same seed gives the same classifier.
     """
-    return _trees(x, label, weight, seed) if kind == "trees" else _network(x, label, weight, seed)
+    if kind == "trees":
+        trees = HistGradientBoostingClassifier(random_state=seed, **TREES)
+        return _trees(trees, x, label, weight, trees.decision_function)
+    return _network(x, np.where(label, weight, 0.0), np.where(label, 0.0, weight), seed)
 
 
-def _trees(x: Floats, label: Any, weight: Floats, seed: int) -> Score:
-    # Trees can't bin a column that is empty in the part that they learn from.
+def averaged(kind: ClassifierName, x: Floats, factor: Floats, weight: Floats, seed: int) -> Score:
+    """A classifier of events with factors to their weights against the same events without.
+
+    Its scores are logarithms of the mean factor of events that look the same. Each event is there with both
+    labels: as two events, one of which is held back while the other is learned, they would seem to be told
+    apart worse than they are.
+
+    Args:
+        kind: Which, as for :func:`learned`.
+        x: Rows (N, D).
+        factor: (N,) factors, not negative for ``trees``.
+        weight: (N,) weights.
+        seed: The same seed gives the same classifier.
+    """
+    if kind == "trees":
+        trees = HistGradientBoostingRegressor(loss="poisson", random_state=seed, **TREES)
+        return _trees(trees, x, factor, weight, lambda rows: np.log(trees.predict(rows)))
+    return _network(x, weight * factor, weight, seed)
+
+
+def _trees(trees: Any, x: Floats, target: Any, weight: Floats, score: Score) -> Score:
+    """The score of trees that have learned a target (N,) of rows (N, D)."""
+    # They can't bin a column that is empty in the part that they learn from.
     full = np.isfinite(x).sum(0) >= LEAF
-    # Stopped where events that were not learned from are told best: what is learned beyond that is noise, and
-    # calibration would have to undo it at the cost of what is not.
-    trees = HistGradientBoostingClassifier(
-        max_iter=400,
-        learning_rate=0.06,
-        max_leaf_nodes=16,
-        min_samples_leaf=LEAF,
-        l2_regularization=1.0,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=15,
-        random_state=seed,
-    )
-    trees.fit(_columns(x, full), label, sample_weight=weight)
+
+    def columns(rows: Floats) -> Floats:
+        return rows[:, full] if full.any() else np.zeros((len(rows), 1))
+
+    trees.fit(columns(x), target, sample_weight=weight)
 
     def score_of(rows: Floats) -> Floats:
-        found = trees.decision_function(_columns(rows, full)) if len(rows) else np.empty(0)
-        return np.asarray(found, dtype=np.float64)
+        return np.asarray(score(columns(rows)) if len(rows) else np.empty(0), dtype=np.float64)
 
     return score_of
 
 
-def _columns(rows: Floats, chosen: NDArray[np.bool_]) -> Floats:
-    """Some columns of the rows; one of zeros if there is none."""
-    return rows[:, chosen] if chosen.any() else np.zeros((len(rows), 1))
-
-
-def _network(x: Floats, label: Any, weight: Floats, seed: int) -> Score:
+def _network(x: Floats, true: Floats, made: Floats, seed: int) -> Score:
+    """A network of rows (N, D) with the weights (N,) that each has as a true and as a generated event."""
     there = torch.from_numpy(np.isfinite(x))
     rows = torch.from_numpy(np.nan_to_num(x))
     scale = QuantileNormal(x.shape[1]).fit(rows, there)
@@ -104,9 +127,9 @@ def _network(x: Floats, label: Any, weight: Floats, seed: int) -> Score:
     steps = min(max(EPOCHS * len(x) // BATCH, STEPS[0]), STEPS[1])
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps)
-    rows_in, sign = inputs(x), torch.from_numpy(np.where(label, -1.0, 1.0)).float()
-    weights = torch.from_numpy(weight / np.abs(weight).mean()).float()
-    train, test = (tuple(t[part] for t in (rows_in, sign, weights)) for part in (~held, held))
+    mean = np.abs(true + made).mean()
+    columns = (inputs(x), *(torch.from_numpy(w / mean).float() for w in (true, made)))
+    train, test = (tuple(t[part] for t in columns) for part in (~held, held))
     generator = torch.Generator().manual_seed(seed)
     best, state = math.inf, network.state_dict()
     for step in range(1, steps + 1):
@@ -133,5 +156,6 @@ def _network(x: Floats, label: Any, weight: Floats, seed: int) -> Score:
     return score_of
 
 
-def _loss(network: MLP, x: Tensor, sign: Tensor, weight: Tensor) -> Tensor:
-    return (weight * functional.softplus(sign * network(x)[:, 0])).mean()
+def _loss(network: MLP, x: Tensor, true: Tensor, made: Tensor) -> Tensor:
+    score = network(x)[:, 0]
+    return (true * functional.softplus(-score) + made * functional.softplus(score)).mean()

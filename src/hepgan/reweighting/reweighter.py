@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import awkward as ak
@@ -14,7 +15,7 @@ from hepgan.events import EventSchema, schema_of
 from hepgan.observables import Observable
 from hepgan.observables.table import Table, event_table, plan_table
 from hepgan.reweighting.calibration import CALIBRATIONS, Calibration, Reliability, calibrated, reliability
-from hepgan.reweighting.classifiers import CLASSIFIERS, ClassifierName, Score, learned
+from hepgan.reweighting.classifiers import CLASSIFIERS, ClassifierName, Score, averaged, learned
 from hepgan.reweighting.weights import Weights
 
 __all__ = ["Reweighter"]
@@ -122,11 +123,51 @@ class Reweighter:
             self._corrections.append(correction)
         self.reliability_before = reliability(raw, label, weight)
         self.reliability = reliability(score, label, weight)
-        ratio = np.exp(score[~label])
-        self._norm = float(np.average(ratio, weights=made.weights))
-        scores = self._members(made.values)
-        self._sharpness = _sharpness(scores, part[~label]) if self.calibration else 1.0
-        self._fitted = Weights(ratio / self._norm, (np.exp(scores) / self._norm).std(axis=0))
+        self._finish(score[~label], made, part[~label])
+        return self
+
+    def fit_factors(self, events: ak.Array, factors: Any) -> Self:
+        """Learns factors to events' weights, on average over events that look the same.
+
+        It is the ratio of the events with these factors to the events without: as :meth:`fit` with the same
+        events twice, but that an event and its likeness are learned from, or left out, together.
+
+        Args:
+            events: N events, with weights of their schema's weight.
+            factors: (N,), not negative for ``trees``, of any mean.
+
+        Returns:
+            Itself.
+
+        Raises:
+            InputError: If there are too few events, nothing to see, weights without a positive sum, or
+                negative ones for ``trees``.
+        """
+        schema = schema_of(events)
+        self._slots = object_slots([events], schema)
+        table = self._table(events, schema)
+        self._names = list(table.names)
+        factor = np.asarray(factors, dtype=np.float64)
+        self._check(table, "weighted")
+        self._check(replace(table, weights=table.weights * factor), "weighted")
+        x, weight = table.values, table.weights / table.weights.mean()
+        factor = factor / np.average(factor, weights=weight)
+        part = np.random.default_rng(self.seed).permutation(len(x)) % self.members
+        both, label = np.concatenate([weight * factor, weight]), np.arange(2 * len(x)) < len(x)
+        raw, score = np.empty(len(x)), np.empty(len(x))
+        self._scores, self._corrections = [], []
+        for k in range(self.members):
+            held = part == k
+            twice = np.concatenate([held, held])
+            member = averaged(self.classifier, x[~held], factor[~held], weight[~held], self.seed + k)
+            raw[held] = member(x[held])
+            correction = calibrated(self.calibration, np.tile(raw[held], 2), label[twice], both[twice])
+            score[held] = correction(raw[held])
+            self._scores.append(member)
+            self._corrections.append(correction)
+        self.reliability_before = reliability(np.tile(raw, 2), label, both)
+        self.reliability = reliability(np.tile(score, 2), label, both)
+        self._finish(score, table, part)
         return self
 
     @property
@@ -166,6 +207,14 @@ class Reweighter:
         scores = self._members(table.select(self._names).values)
         weight = np.exp(self._sharpness * scores.mean(axis=0)) / self._norm
         return Weights(weight, (np.exp(scores) / self._norm).std(axis=0))
+
+    def _finish(self, score: Floats, generated: Table, part: Any) -> None:
+        """Weights of the generated events from their scores (N,) by the members of these numbers (N,)."""
+        ratio = np.exp(score)
+        self._norm = float(np.average(ratio, weights=generated.weights))
+        scores = self._members(generated.values)
+        self._sharpness = _sharpness(scores, part) if self.calibration else 1.0
+        self._fitted = Weights(ratio / self._norm, (np.exp(scores) / self._norm).std(axis=0))
 
     def _members(self, x: Floats) -> Floats:
         """Each member's calibrated scores (K, N)."""

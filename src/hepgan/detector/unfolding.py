@@ -1,0 +1,264 @@
+"""Unfolding by a generator: events at the vertex whose folded likenesses agree with data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hepgan._learned import Learned
+from hepgan._outcome import outcome
+from hepgan.detector.levels import Fold, Level, event_weights, folding_of, recorded, seen
+from hepgan.errors import InputError, RecipeError
+from hepgan.events import EventBatch, to_awkward
+from hepgan.features import mirrored
+from hepgan.generator import MAX_POOL, EventGenerator
+from hepgan.models import OptimiserConfig
+from hepgan.reweighting import Reweighter, effective_sample_size
+from hepgan.reweighting.calibration import Calibration
+from hepgan.reweighting.classifiers import ClassifierName
+from hepgan.training import History, ScheduleConfig, Trainer, TrainingConfig
+
+__all__ = ["EVENTS", "conditions_of", "joined", "pool_of", "unfold"]
+
+Floats = NDArray[np.float64]
+
+EVENTS = 100_000
+"""How many events the generator makes in each iteration, unless told otherwise."""
+
+TRAINING = TrainingConfig(
+    steps=1_000,
+    batch_size=2048,
+    optimiser=OptimiserConfig(kind="adamw", lr=1e-3, betas=(0.9, 0.99)),
+    schedule=ScheduleConfig(kind="cosine", warmup=50),
+    ema=0.99,
+    gradient_clip=1.0,
+    diagnose_every=0,
+)
+"""How the generator learns in each iteration; it starts from what it was before."""
+
+APART = 3 << 61
+"""What is added to the seeds of the events to learn from, so that they are none that users generate."""
+
+ATTEMPTS = 20
+"""How often an event that the detector loses is folded again, to know what it would have looked like."""
+
+
+def unfold(
+    prior: EventGenerator,
+    folding: Any,
+    data: ak.Array,
+    detector: Level,
+    *,
+    iterations: int = 4,
+    events: int = EVENTS,
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    classifier: ClassifierName = "trees",
+    members: int = 2,
+    calibration: Calibration | None = "temperature",
+    progress: bool = False,
+) -> EventGenerator:
+    """A generator of events at the vertex that agree with data once they are folded.
+
+    Each iteration has two steps. The generator makes events, the folding folds them, and classifiers of data
+    against folded events give weights by which the latter agree with the data. Then the generator learns its
+    own events with these weights; since the same event at the vertex is folded differently each time, it
+    learns their mean, weighted by how likely each is. So the training is OmniFold's second step, and both
+    together are one of the iterations of expectation and maximisation known as Lucy's, Richardson's or
+    d'Agostini's.
+
+    What the detector does not tell stays as it is in the prior. Few iterations leave the result near the
+    prior where the detector says little, many amplify noise.
+
+    An event that the detector loses is folded again until it is recorded, so that it counts with the weights
+    of events like it; where it never is, it keeps its weight.
+
+    References: A. Andreassen et al., arXiv:1911.09107; G. D'Agostini, NIM A 362 (1995) 487.
+
+    Args:
+        prior: The generator to start from, on the device that is to be used; it stays as it is.
+        folding: What makes detector-level events of vertex-level ones: an object with ``fold_batch(events,
+            generator)``, or such a function of an ``EventBatch`` and a ``torch.Generator``. Frozen.
+        data: Detector-level events, with weights if there are any, and with the prior's conditions.
+        detector: What classifiers see of data and folded events.
+        iterations: How often both steps are done: the regularisation.
+        events: How many events the generator makes in each.
+        settings: Changes of the training of each iteration, ``key=value`` such as ``training.steps=2000``.
+        seed: The same seed, the same generator.
+        classifier: As of ``omnifold``.
+        members: Members of each ensemble of classifiers.
+        calibration: As of ``Reweighter``.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The unfolded generator. Its conditions, where none are given, are those of the data. Its summary has
+        as ``unfolding.shares`` the effective sample size of each iteration's weights as a share of the
+        events: how near the generator was to the data.
+
+    Raises:
+        InputError: If the data lack a condition or what the level names, or are too few.
+        RecipeError: If the prior does not learn from events (students, refined models), or a setting is
+            wrong.
+        ValueError: If a number is below 1.
+    """
+    for name, value in (("iterations", iterations), ("events", events)):
+        if value < 1:
+            msg = f"{name} must be at least 1, not {value}"
+            raise ValueError(msg)
+    started = time.monotonic()
+    fold = folding_of(folding)
+    recipe = prior.recipe.model_copy(update={"training": TRAINING}).with_settings(settings)
+    if recipe.model != prior.recipe.model:
+        msg = "model: what is unfolded has been trained; settings are those of training"
+        raise RecipeError(msg)
+    measured = seen(detector, data, "data")
+    given = conditions_of(prior, data)
+    pool = pool_of(prior, given, event_weights(data), seed)
+    made = EventGenerator(recipe)
+    learned = prior._fitted
+    made._parts = learned = replace(
+        learned, model=deepcopy(learned.model), discrete=deepcopy(learned.discrete), pool=pool
+    )
+    shares: list[float] = []
+    history = History()
+    for k in range(iterations):
+        numbers = [int(n) for n in np.random.SeedSequence((seed, k)).generate_state(3)]
+        batch = next(made.iterate(events, seed=APART + numbers[0], step=events))
+        random = torch.Generator(learned.device).manual_seed(numbers[1])
+        reweighter = Reweighter(
+            detector.observables,
+            fields=bool(detector.fields),
+            classifier=classifier,
+            members=members,
+            calibration=calibration,
+            seed=numbers[2],
+        )
+        weight, share = _weights(batch, fold, measured, detector, random, reweighter)
+        shares.append(share)
+        history = _learn(learned, recipe.training, batch, weight, numbers[2], progress=progress)
+    made.history = history
+    made.summary = {
+        **prior.summary,
+        "unfolding": {
+            "events": events,
+            "data": len(data),
+            "iterations": iterations,
+            "shares": shares,
+            "seed": seed,
+            "seconds": round(time.monotonic() - started, 1),
+            "device": str(learned.device),
+            **outcome(history),
+        },
+    }
+    return made
+
+
+def conditions_of(prior: EventGenerator, data: ak.Array) -> dict[str, Any]:
+    """The conditions (N,) of a generator that data have, by name.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    for name in prior.recipe.conditions:
+        if name not in data.fields:
+            msg = f"the data have no {name!r}, which the generator needs as a condition"
+            raise InputError(msg)
+    return {n: ak.to_numpy(data[n]) for n in prior.recipe.conditions}
+
+
+def joined(vertex: EventBatch, detector: EventBatch) -> EventBatch:
+    """Events (N) at both levels; what both have is that of the detector."""
+    scalars = {**vertex.scalars, **detector.scalars}
+    fields = {f.name: f for s in (vertex.schema, detector.schema) for f in s.scalars if f.name in scalars}
+    described = {c.name: c for s in (vertex.schema, detector.schema) for c in s.collections}
+    schema = detector.schema.model_copy(
+        update={
+            "collections": tuple(described.values()),
+            "scalars": tuple(fields.values()),
+            "weight": detector.schema.weight or vertex.schema.weight,
+        }
+    )
+    return EventBatch(schema, {**vertex.collections, **detector.collections}, scalars)
+
+
+def pool_of(prior: EventGenerator, given: Mapping[str, Any], weight: Floats, seed: int) -> torch.Tensor:
+    """Encoded conditions as often as in the data, by their weights."""
+    if not given:
+        return prior._fitted.pool
+    share = np.clip(weight, 0.0, None)
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(weight), min(MAX_POOL, len(weight)), p=share / share.sum())
+    values = {n: torch.from_numpy(np.asarray(v[rows], dtype=np.float64)) for n, v in given.items()}
+    encoded: torch.Tensor = prior.representation.encode_condition(
+        {n: v.to(prior._fitted.device) for n, v in values.items()}
+    )
+    return encoded.to(prior._fitted.pool)
+
+
+def _weights(
+    batch: EventBatch,
+    fold: Fold,
+    measured: ak.Array,
+    detector: Level,
+    random: torch.Generator,
+    reweighter: Reweighter,
+) -> tuple[Floats, float]:
+    """Weights (N,) of events at the vertex, and the effective share of the recorded events' weights."""
+    found = seen(detector, _folded(batch, fold, random), "folded events")
+    kept = recorded(detector, found)
+    if not kept.any():
+        msg = "the folding loses all events"
+        raise InputError(msg)
+    reweighter.fit(measured, found[kept])
+    ratio = reweighter.fitted_weights.weight
+    weight = np.ones(len(batch))
+    weight[kept] = ratio
+    lost = np.flatnonzero(~kept)
+    for _ in range(ATTEMPTS):
+        if not len(lost):
+            break
+        again = seen(detector, _folded(batch[torch.from_numpy(lost)], fold, random), "folded events")
+        now = recorded(detector, again)
+        if now.any():
+            weight[lost[now]] = reweighter(again[now]).weight
+        lost = lost[~now]
+    return weight, effective_sample_size(ratio) / len(ratio)
+
+
+@torch.no_grad()
+def _folded(batch: EventBatch, fold: Fold, random: torch.Generator) -> ak.Array:
+    return to_awkward(joined(batch, fold(batch, random)))
+
+
+def _learn(
+    learned: Learned, config: TrainingConfig, batch: EventBatch, weight: Floats, seed: int, *, progress: bool
+) -> History:
+    """Train the model, and the discrete part, on events with weights; returns the history."""
+    representation, discrete = learned.representation.cpu(), learned.discrete.cpu()
+    features, possible = representation.encode_possible(batch.to("cpu"))
+    full = torch.from_numpy(weight / weight.mean()).to(features.weight)
+    features = replace(features, weight=full)[possible]
+    random = torch.Generator().manual_seed(seed)
+    discrete.fit(features.discrete, features.condition, features.weight, generator=random)
+    smooth = mirrored(representation, features, generator=random)
+    for module in (representation, discrete):
+        module.to(learned.device)
+    trainer = Trainer(
+        learned.model,
+        smooth.to(dtype=torch.float32),
+        config,
+        seed=seed,
+        device=learned.device,
+        progress=progress,
+    )
+    history = trainer.run()
+    learned.model.eval()
+    return history
