@@ -24,6 +24,7 @@ from hepgan.models import OptimiserConfig
 from hepgan.reweighting import Reweighter, effective_sample_size
 from hepgan.reweighting.calibration import Calibration
 from hepgan.reweighting.classifiers import ClassifierName
+from hepgan.sampling import Pool
 from hepgan.training import History, ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["EVENTS", "conditions_of", "joined", "pool_of", "unfold"]
@@ -189,18 +190,18 @@ def joined(vertex: EventBatch, detector: EventBatch) -> EventBatch:
     return EventBatch(schema, {**vertex.collections, **detector.collections}, scalars)
 
 
-def pool_of(prior: EventGenerator, given: Mapping[str, Any], weight: Floats, seed: int) -> torch.Tensor:
-    """Encoded conditions as often as in the data, by their weights."""
+def pool_of(prior: EventGenerator, given: Mapping[str, Any], weight: Floats, seed: int) -> Pool:
+    """Conditions as often as in the data, by their weights."""
     if not given:
         return prior._fitted.pool
     share = np.clip(weight, 0.0, None)
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(weight), min(MAX_POOL, len(weight)), p=share / share.sum())
     values = {n: torch.from_numpy(np.asarray(v[rows], dtype=np.float64)) for n, v in given.items()}
-    encoded: torch.Tensor = prior.representation.encode_condition(
+    encoded = prior.representation.encode_condition(
         {n: v.to(prior._fitted.device) for n, v in values.items()}
     )
-    return encoded.to(prior._fitted.pool)
+    return Pool(encoded.to(prior._fitted.pool.condition))
 
 
 def _weights(

@@ -144,7 +144,7 @@ class Reweighter:
                 negative ones for ``trees``.
         """
         schema = schema_of(events)
-        self._slots = object_slots([events], schema)
+        self._plan = plan_table([(events, schema)])
         table = self._table(events, schema)
         self._names = list(table.names)
         factor = np.asarray(factors, dtype=np.float64)
