@@ -101,6 +101,7 @@ def reweight(
     from hepgan.events import infer_schema, read_events
     from hepgan.recipes import load_recipe
     from hepgan.reweighting import Reweighter, effective_sample_size
+    from hepgan.reweighting import unweight as unweighted
     from hepgan.reweighting.apply import check_name
     from hepgan.validation import claim_report
 
@@ -142,11 +143,14 @@ def reweight(
     low, high = np.quantile(w, (0.01, 0.99))
     say(f"effective sample size {effective_sample_size(w) / len(w):.1%} of the events")
     say(f"1% of the weights below {low:.3g}, 1% above {high:.3g}")
+    found: dict[str, Any] = {}
     if unweight:
+        lost = unweighted(w, quantile=quantile).overweight
         say(f"{kept:,} of {written:,} events kept, which need no weights")
+        say(f"{lost:.2%} of the weight was beyond the largest that --quantile allows, and is lost")
+        found = {"efficiency": kept / written, "overweight": lost}
     say(f"events in {output}")
     if report is not None and testing is not None:
-        found = {"efficiency": kept / written} if unweight else {}
         _report(reweighter, observables, reference, testing, generated, output, report, found, seed)
 
 

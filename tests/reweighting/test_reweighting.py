@@ -95,6 +95,13 @@ def test_samples_of_one_distribution_have_weights_of_1():
     assert effective_sample_size(found.weight) > 0.97 * N
 
 
+def test_calibrations_are_not_judged_by_the_events_that_made_them():
+    # Any increasing function of the score fits the noise of the events that it is made of perfectly.
+    fitted = Reweighter(classifier="trees", members=2, calibration="isotonic")
+    fitted.fit(normal(3000, seed=1), normal(3000, seed=2))
+    assert 0.3 < fitted.reliability.chi2 < 6
+
+
 @pytest.mark.parametrize("calibration", ["temperature", "isotonic"])
 def test_calibration_mends_a_classifier_that_is_too_sure(calibration):
     rng = np.random.default_rng(4)

@@ -30,8 +30,9 @@ class Reweighter:
     """Weights w = D / (1 - D) of generated events, by an ensemble of classifiers D of true against generated.
 
     The events are divided into as many parts as there are members; each member learns from all parts but
-    its own, and what it says of that calibrates it. So no event that was learned from is weighted by a
-    member that knows it; new events get the mean of all members.
+    its own, and what it says of that calibrates it; each half of the part is calibrated by the other. So no
+    event that was learned from is weighted by a member, or a calibration, that knows it; new events get the
+    mean of all members.
 
     References: K. Cranmer et al., arXiv:1506.02169; A. Andreassen and B. Nachman, arXiv:1907.08209.
 
@@ -110,17 +111,20 @@ class Reweighter:
         label = np.arange(len(x)) < len(true)
         weight = np.concatenate([t.weights * (len(x) / 2 / t.weights.sum()) for t in (true, made)])
         rng = np.random.default_rng(self.seed)
-        part = np.concatenate([rng.permutation(len(t)) % self.members for t in (true, made)])
+        order = np.concatenate([rng.permutation(len(t)) for t in (true, made)])
+        part, half = order % self.members, order // self.members % 2
         raw, score = np.empty(len(x)), np.empty(len(x))
         self._scores, self._corrections = [], []
         for k in range(self.members):
             held = part == k
             member = learned(self.classifier, x[~held], label[~held], weight[~held], self.seed + k)
             raw[held] = member(x[held])
-            correction = calibrated(self.calibration, raw[held], label[held], weight[held])
-            score[held] = correction(raw[held])
+            # A calibration knows the events that it is made of, so each half is calibrated by the other.
+            for side in (0, 1):
+                own, other = held & (half == side), held & (half != side)
+                score[own] = self._correction(raw[other], label[other], weight[other])(raw[own])
             self._scores.append(member)
-            self._corrections.append(correction)
+            self._corrections.append(self._correction(raw[held], label[held], weight[held]))
         self.reliability_before = reliability(raw, label, weight)
         self.reliability = reliability(score, label, weight)
         self._finish(score[~label], made, part[~label])
@@ -215,6 +219,9 @@ class Reweighter:
         scores = self._members(generated.values)
         self._sharpness = _sharpness(scores, part) if self.calibration else 1.0
         self._fitted = Weights(ratio / self._norm, (np.exp(scores) / self._norm).std(axis=0))
+
+    def _correction(self, score: Floats, label: Any, weight: Floats) -> Callable[..., Floats]:
+        return calibrated(self.calibration, score, label, weight)
 
     def _members(self, x: Floats) -> Floats:
         """Each member's calibrated scores (K, N)."""
