@@ -148,6 +148,22 @@ def test_numbers_that_were_never_given_in_training_are_numbers(batch):
     assert torch.isfinite(representation.encode_condition(batch.scalars, None, more)).all()
 
 
+def test_networks_of_sets_see_the_true_object_of_each_measured_one(batch):
+    representation = represent(batch)
+    features = representation.encode(batch)
+    tokens = next(t for t in representation.tokens if len(t.features) == 3)
+    assert tokens.collection == "Jet"
+    columns = torch.tensor(tokens.context)
+    assert (columns >= 0).all()
+    # Standardised, so a linear function of the true number where there is a jet.
+    true = batch.collections["GenJet"]
+    for i in range(3):
+        eta = true.fields["eta"][true.mask[:, i], i]
+        seen = features.context[true.mask[:, i]][:, columns[i]]
+        linear = [torch.corrcoef(torch.stack([eta, s]))[0, 1] for s in seen.T if s.std() > 0]
+        assert max(linear) > 1 - 1e-9
+
+
 # ------------------------------------------------------------------ matching
 
 
