@@ -34,6 +34,9 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
         if name not in names:
             msg = f"--condition {text!r}: the model has {', '.join(names) or 'none'}"
             raise InputError(msg)
+        if name in generator.representation.given:
+            values[name] = read_events(value, branches=[name])[name][:events]
+            continue
         if value in (generator.representation.schema.scalar(name).values or ()):
             values[name] = value
             continue

@@ -22,6 +22,7 @@ from hepgan.features import DiscreteModel, Representation
 from hepgan.models import Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
+from hepgan.sampling import Pool
 
 __all__ = ["Learned", "installed_versions", "read_model_file"]
 
@@ -38,7 +39,7 @@ class Learned:
         representation: Events as features, and back.
         discrete: The model of the discrete part.
         model: The model of the continuous part.
-        pool: (P, Q) encoded conditions of training events, to draw from where none are given.
+        pool: Conditions of training events, to draw from where none are given.
         device: Where the networks are.
     """
 
@@ -46,7 +47,7 @@ class Learned:
     representation: Representation
     discrete: DiscreteModel
     model: Model
-    pool: Tensor
+    pool: Pool
     device: torch.device
 
     @property
@@ -70,7 +71,9 @@ class Learned:
             for name, module in self.modules.items()
             for key, value in module.state_dict().items()
         }
-        tensors["conditions"] = self.pool.cpu().contiguous()
+        tensors["conditions"] = self.pool.condition.cpu().contiguous()
+        if self.pool.given is not None:
+            tensors["given"] = self.pool.given.cpu().contiguous()
         document = recipe.model_dump(mode="json", exclude_unset=True)
         # Defaults may change in a later version, but not what was learned with them.
         document["model"] = recipe.model.model_dump(mode="json")
@@ -108,7 +111,8 @@ class Learned:
                 # Training alone evaluates observables; here their names will do.
                 observables=cast("dict[str, Observable]", dict.fromkeys(recipe.observables)),
             )
-            learned = cls(derived, representation, discrete, model, tensors["conditions"], device)
+            pool = Pool(tensors["conditions"], tensors.get("given"))
+            learned = cls(derived, representation, discrete, model, pool, device)
             for name, module in learned.modules.items():
                 prefix = name + "."
                 module.load_state_dict(

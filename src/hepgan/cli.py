@@ -14,6 +14,7 @@ from hepgan import __version__
 from hepgan._commands import read_conditions, say_next, write_model
 from hepgan._console import Count, Duration, Group, progress, run, say
 from hepgan._distill_command import distill
+from hepgan._fold_command import fold
 from hepgan._options import DEVICE, FILE, MAX_TIME, OVERWRITE, RESUME, SEED, SETTINGS
 from hepgan._refine_command import refine
 from hepgan._reweight_command import reweight
@@ -220,7 +221,7 @@ def train(
     say_next("generate", output, "-n", 100_000, "-o", "generated.root")
 
 
-for command in (distill, refine):
+for command in (distill, refine, fold):
     cli.add_command(command)
 
 

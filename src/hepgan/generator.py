@@ -27,7 +27,7 @@ from hepgan.features import DiscreteModel, FeatureBatch, Representation, mirrore
 from hepgan.models import DensityConfig, Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
-from hepgan.sampling import Conditions, Sampler, check_lengths
+from hepgan.sampling import Conditions, Pool, Sampler, check_lengths
 from hepgan.training import History, Trainer, TrainingConfig
 
 __all__ = ["EventGenerator", "Latents", "choose_device"]
@@ -166,7 +166,8 @@ class EventGenerator:
         features = representation.encode(batch)
         discrete = DiscreteModel(representation.variables, representation.condition_size)
         discrete.fit(features.discrete, features.condition, features.weight, generator=_rng(seed))
-        pool = features.condition[torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]]
+        kept = torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]
+        pool = Pool(features.condition[kept], None if features.given is None else features.given[kept])
         model = build_model(
             self.recipe.model,
             size=representation.size,
@@ -234,7 +235,7 @@ class EventGenerator:
         n: int,
         *,
         seed: int = 0,
-        condition: Mapping[str, Any] | None = None,
+        condition: Mapping[str, Any] | ak.Array | None = None,
         workers: int | None = None,
     ) -> ak.Array:
         """Generates events of the type that was learned.
@@ -242,7 +243,8 @@ class EventGenerator:
         Args:
             n: Number of events.
             seed: The same seed gives the same events, whatever n and the number of workers.
-            condition: Conditions by name: a number, or an array of n; as in training if missing.
+            condition: Conditions by name: a number, an array of n, or for a collection an array with the
+                objects of n events; or n events that have all conditions. As in training if missing.
             workers: Threads; as many as there are cores by default.
 
         Returns:
@@ -260,7 +262,7 @@ class EventGenerator:
         seed: int = 0,
         first: int = 0,
         step: int = STEP,
-        condition: Mapping[str, Any] | None = None,
+        condition: Mapping[str, Any] | ak.Array | None = None,
         workers: int | None = None,
     ) -> Generator[EventBatch, None, None]:
         """Generates events ``first`` ... ``first + n - 1`` of a seed in batches of ``step``, as tensors.
@@ -287,7 +289,8 @@ class EventGenerator:
         *,
         seed: int = 0,
         first: int = 0,
-        condition: Mapping[str, Any] | None = None,
+        condition: Mapping[str, Any] | ak.Array | None = None,
+        offset: int = 0,
         workers: int | None = None,
     ) -> Generator[T, None, None]:
         """Generates events as ``iterate`` does, and converts them in the threads that make them.
@@ -299,6 +302,7 @@ class EventGenerator:
             seed: As in ``generate``.
             first: Number of the first event.
             condition: As in ``iterate``.
+            offset: Number of the event that the first values of conditions belong to.
             workers: Threads.
 
         Returns:
@@ -308,11 +312,17 @@ class EventGenerator:
             InputError: If a condition is not one of the model's, or has too few values.
             ValueError: If a number is out of range.
         """
-        sampler = self._checked(n, seed, first, condition, workers=workers)
+        sampler = self._checked(n, seed, first, condition, offset, workers=workers)
         return sampler.pieces(n, convert, first=first, workers=workers, inference=True)
 
     def _checked(
-        self, n: int, seed: int, first: int, condition: Mapping[str, Any] | None, **others: int | None
+        self,
+        n: int,
+        seed: int,
+        first: int,
+        condition: Mapping[str, Any] | ak.Array | None,
+        offset: int = 0,
+        **others: int | None,
     ) -> Sampler:
         """The sampler of events ``first`` ... ``first + n - 1``, if the numbers are in range."""
         for name, value in {"n": n, "first": first, **others}.items():
@@ -323,7 +333,8 @@ class EventGenerator:
         if not 0 <= seed < 2**64:
             msg = f"seed must be from 0 to 2^64 - 1, not {seed}"
             raise ValueError(msg)
-        return _sampler(self._fitted, seed=seed, condition=condition, size=first + n)
+        size = first + n - offset
+        return _sampler(self._fitted, seed=seed, condition=condition, size=size, first=offset)
 
     @property
     def has_likelihood(self) -> bool:
@@ -425,9 +436,14 @@ def choose_device(device: torch.device | str | None) -> torch.device:
 
 
 def _sampler(
-    learned: Learned, *, seed: int, condition: Mapping[str, Any] | None = None, size: int = 0
+    learned: Learned,
+    *,
+    seed: int,
+    condition: Mapping[str, Any] | ak.Array | None = None,
+    size: int = 0,
+    first: int = 0,
 ) -> Sampler:
-    conditions = Conditions(learned.representation, condition, learned.pool, size)
+    conditions = Conditions(learned.representation, condition, learned.pool, size, first)
     return Sampler(
         learned.representation,
         learned.discrete,

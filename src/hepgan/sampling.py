@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
 
+import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgan.errors import InputError, TrainingError
-from hepgan.events import EventBatch
+from hepgan.events import EventBatch, check_events, to_batch
 from hepgan.features import DiscreteModel, FeatureBatch, Representation
 from hepgan.features.bounds import within
 from hepgan.models import BLOCK, Model, gaussian, uniform
 
-__all__ = ["Conditions", "Sampler", "Traced", "check_lengths"]
+__all__ = ["Conditions", "Pool", "Sampler", "Traced", "check_lengths"]
 
 MAX_ATTEMPTS = 100
 """How often an event outside the recipe's bounds is drawn anew before generation gives up."""
@@ -35,15 +36,30 @@ AHEAD = 8
 T = TypeVar("T")
 
 
+class Pool(NamedTuple):
+    """Conditions of training events, to draw from where none are given.
+
+    Attributes:
+        condition: (P, Q) encoded.
+        given: (P, R) the given collections as they are; None if there are none.
+    """
+
+    condition: Tensor
+    given: Tensor | None = None
+
+
 class Conditions:
     """What is given in generation: the conditions of event number i.
 
     Args:
         representation: The fitted representation, which encodes them.
-        given: A number for all events, or an array with one for each event, by name. Names that are
-            missing here follow their distribution in the training events.
-        pool: (P, Q) encoded conditions of training events.
+        given: A number for all events, or an array with one for each event, by name; of a collection an
+            array with the objects of each event, with which all other conditions have to be given, too. Or
+            events that have them all. Names that are missing here follow their distribution in the training
+            events.
+        pool: The conditions of training events.
         size: The number of events that an array must have values for.
+        first: The number of the event that the first values of arrays belong to.
 
     Raises:
         InputError: If a name is not a condition of the model, or its values are not usable.
@@ -52,13 +68,25 @@ class Conditions:
     def __init__(
         self,
         representation: Representation,
-        given: Mapping[str, Any] | None,
-        pool: Tensor,
+        given: Mapping[str, Any] | ak.Array | None,
+        pool: Pool,
         size: int = 0,
+        first: int = 0,
     ) -> None:
-        self._representation, self._pool = representation, pool
+        self._representation, self._pool, self._first = representation, pool, first
         self._given: dict[str, NDArray[np.float64]] = {}
-        for name, value in (given or {}).items():
+        self._objects: Tensor | None = None
+        values = _by_name(given, representation.conditions)
+        collections = {n: v for n, v in values.items() if n in representation.given}
+        if collections:
+            missing = [n for n in representation.conditions if n not in values]
+            if missing:
+                msg = f"the condition {missing[0]} is missing: collections are given together with all others"
+                raise InputError(msg)
+            self._objects = _packed(representation, collections, size)
+        for name, value in values.items():
+            if name in collections:
+                continue
             if name not in representation.conditions:
                 known = ", ".join(representation.conditions) or "none"
                 msg = f"{name!r} is not a condition of this model; it has {known}"
@@ -97,29 +125,39 @@ class Conditions:
         """The uniform numbers per event that :meth:`block` needs."""
         return 1 if self._representation.conditions else 0
 
-    def block(self, number: int, draws: Tensor) -> Tensor:
-        """(BLOCK, Q) encoded conditions; the uniform numbers (BLOCK, draws) choose from the pool.
+    def block(self, number: int, draws: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(BLOCK, Q) encoded conditions, and (BLOCK, R) given collections as they are, if there are some.
+
+        Args:
+            number: The block's number.
+            draws: Uniform numbers (BLOCK, draws), which choose from the pool.
 
         Raises:
             InputError: If a value is not one of its category.
         """
         if not self.draws:
-            return draws
+            return draws, None
         draw = draws[:, 0]
-        pool = self._pool.to(draw.device)
-        drawn = pool[(draw * len(pool)).long().clamp(max=len(pool) - 1)]
-        if not self._given:
-            return drawn
+        rows = (draw * len(self._pool.condition)).long().clamp(max=len(self._pool.condition) - 1)
+        drawn = self._pool.condition.to(draw.device)[rows]
+        given = None if self._pool.given is None else self._pool.given.to(draw.device)[rows]
+        if not self._given and self._objects is None:
+            return drawn, given
         values = self._representation.decode_condition(drawn)
-        first = number * BLOCK
+        first = number * BLOCK - self._first
+
+        def events(size: int) -> NDArray[np.int64]:
+            return np.arange(first, first + BLOCK).clip(0, size - 1)
+
         for name, value in self._given.items():
             if value.ndim == 0:
                 values[name] = torch.full_like(draw, float(value))
             else:
-                event = np.minimum(np.arange(first, first + BLOCK), len(value) - 1)
-                values[name] = torch.from_numpy(value[event]).to(draw)
+                values[name] = torch.from_numpy(value[events(len(value))]).to(draw)
+        if self._objects is not None:
+            given = self._objects[torch.from_numpy(events(len(self._objects)))].to(draw.device)
         try:
-            return self._representation.encode_condition(values)
+            return self._representation.encode_condition(values, BLOCK, given), given
         except InputError as error:
             entry = None if error.entry is None else error.entry + first
             raise InputError(error.message, branch=error.branch, entry=entry) from error
@@ -204,10 +242,9 @@ class Sampler:
 
     def _given(self, number: int, noise: _Noise) -> FeatureBatch:
         """The conditions and the discrete part of one block, and what follows from them; features are 0."""
-        condition = self.conditions.block(number, noise.uniform(self.conditions.draws, "condition"))
-        discrete = self.discrete.sample(
-            noise.uniform(len(self.representation.variables), "discrete"), condition
-        )
+        condition, given = self.conditions.block(number, noise.uniform(self.conditions.draws, "condition"))
+        uniform = noise.uniform(len(self.representation.variables), "discrete")
+        discrete = self.discrete.sample(uniform, condition, self.representation.known(given))
         context, mask = self.representation.context(discrete, condition)
         return FeatureBatch(
             x=context.new_zeros((BLOCK, self.representation.size)),
@@ -216,6 +253,7 @@ class Sampler:
             condition=condition,
             context=context,
             weight=context.new_ones(BLOCK),
+            given=given,
         )
 
     def _bounded(
@@ -360,14 +398,46 @@ class _Noise:
         return gaussian(self._seed, self._block, size, stream=stream, rows=rows).to(self._device)
 
 
-def check_lengths(given: Mapping[str, Any] | None, n: int) -> None:
+def _by_name(given: Mapping[str, Any] | ak.Array | None, names: Sequence[str]) -> Mapping[str, Any]:
+    """Conditions by name; of events those that are conditions."""
+    if isinstance(given, ak.Array):
+        missing = [n for n in names if n not in given.fields]
+        if missing:
+            msg = f"the events have no {missing[0]}, which is a condition of this model"
+            raise InputError(msg)
+        return {n: given[n] for n in names}
+    return given or {}
+
+
+def _packed(representation: Representation, given: Mapping[str, Any], size: int) -> Tensor:
+    """The objects of given collections (N, R), checked.
+
+    Raises:
+        InputError: If there are too few events, or some cannot be.
+    """
+    for name, value in given.items():
+        if not isinstance(value, ak.Array) or len(value) < size:
+            found = len(value) if hasattr(value, "__len__") else 1
+            msg = f"the condition {name} is of {found} events; expected an array with the objects of {size}"
+            raise InputError(msg)
+    schema = representation.given_schema
+    events = ak.zip(dict(given), depth_limit=1)
+    check_events(events, schema, weights=False)
+    packed = representation.pack(to_batch(events, schema))
+    if packed is None:
+        raise TypeError(given)
+    return packed
+
+
+def check_lengths(given: Mapping[str, Any] | ak.Array | None, n: int) -> None:
     """Sees to it that conditions that are arrays have a value for each of n events.
 
     Raises:
         InputError: If one has more or fewer.
     """
-    for name, value in (given or {}).items():
-        shape = np.shape(value)
+    whole = isinstance(given, ak.Array)
+    for name, value in {"events": given}.items() if whole else (given or {}).items():
+        shape = (len(value),) if isinstance(value, ak.Array) else np.shape(value)
         if shape not in ((), (n,)):
             msg = f"the condition {name} has the shape {shape}; expected one number, or {n}"
             raise InputError(msg)

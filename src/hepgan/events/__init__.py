@@ -8,7 +8,7 @@ from hepgan.events.convert import to_awkward, to_batch
 from hepgan.events.editing import select, with_kinds
 from hepgan.events.filesets import fileset, write_fileset
 from hepgan.events.inference import schema_of
-from hepgan.events.reading import as_events, infer_schema, iterate_events, read_events
+from hepgan.events.reading import as_events, count_events, infer_schema, iterate_events, read_events
 from hepgan.events.schema import COORDINATES, Collection, EventSchema, Field, Kind, coordinates
 from hepgan.events.writing import EventWriter, write_events
 
@@ -24,6 +24,7 @@ __all__ = [
     "as_events",
     "check_events",
     "coordinates",
+    "count_events",
     "fileset",
     "infer_schema",
     "iterate_events",

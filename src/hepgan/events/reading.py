@@ -16,7 +16,7 @@ from hepgan.events.reader import Reader
 from hepgan.events.schema import EventSchema
 from hepgan.events.sources import ArraySource, PathLike, locate, open_source
 
-__all__ = ["as_events", "infer_schema", "iterate_events", "read_events"]
+__all__ = ["as_events", "count_events", "infer_schema", "iterate_events", "read_events"]
 
 OnBad: TypeAlias = Literal["raise", "drop", "keep"]
 Paths: TypeAlias = "PathLike | Sequence[PathLike]"
@@ -153,6 +153,22 @@ def infer_schema(
         for c in schema.collections
     )
     return schema.model_copy(update={"collections": collections})
+
+
+def count_events(paths: Paths) -> int:
+    """The number of events in files, which are not read for it.
+
+    Args:
+        paths: As in `read_events`.
+
+    Raises:
+        InputError: If a file or tree is missing or damaged.
+    """
+    total = 0
+    for path, tree in locate(paths):
+        with open_source(path, tree) as source:
+            total += source.entries
+    return total
 
 
 def as_events(array: ak.Array, *, schema: EventSchema | None = None, check: bool = True) -> ak.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hepgan.features._variables import DiscreteVariable
 from hepgan.features.blocks import Block, DecayBlock, ObjectsBlock
@@ -21,6 +22,7 @@ def numbered(
         is always the same.
     """
     variables: list[DiscreteVariable] = []
+    hanging: dict[int, tuple[str, int] | None] = {}
     counts: dict[str, int | None] = {}
     for name, (low, high) in layout.counts.items():
         counts[name] = len(variables) if high > low else None
@@ -29,10 +31,14 @@ def numbered(
             variables.append(DiscreteVariable(count_name(name), len(values), values, ordinal=True))
     for block in blocks:
         for v in block.variables:
-            count = counts.get(v.collection or "")
-            if v.collection is None or (v.slot is not None and v.slot < layout.always(v.collection)):
-                count = None
-            variables.append(DiscreteVariable(v.name, len(v.values), v.values, count, v.slot, v.ordinal))
+            if v.collection is not None and v.slot is not None:
+                hanging[len(variables)] = layout.hangs_on(v.collection, v.slot)
+            variables.append(DiscreteVariable(v.name, len(v.values), v.values, None, v.slot, v.ordinal))
+    numbers = {v.name: i for i, v in enumerate(variables)}
+    for i, on in hanging.items():
+        # A collection that never has an object has no variable that counts it.
+        if on is not None and on[0] in numbers:
+            variables[i] = replace(variables[i], count=numbers[on[0]], slot=on[1])
     return tuple(variables), counts
 
 

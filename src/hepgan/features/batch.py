@@ -23,6 +23,7 @@ class FeatureBatch:
         condition: (N, Q) encoded conditions.
         context: (N, C) what the continuous model is conditional on: conditions and the discrete part.
         weight: (N,) event weights, scaled so that they sum to the number of events they came with.
+        given: (N, R) the numbers of the collections that are given, as they are; None if there are none.
     """
 
     x: Tensor
@@ -31,6 +32,7 @@ class FeatureBatch:
     condition: Tensor
     context: Tensor
     weight: Tensor
+    given: Tensor | None = None
 
     def __len__(self) -> int:
         return self.weight.shape[0]

@@ -22,6 +22,7 @@ __all__ = [
     "FieldsConfig",
     "ObjectsConfig",
     "Reference",
+    "ResponseConfig",
     "ScatteringConfig",
     "TransformSpec",
     "TreeConfig",
@@ -232,6 +233,38 @@ class TreeConfig(Config):
     transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
 
 
+class ResponseConfig(Config):
+    """The objects of a detector, by how they deviate from given ones: its response.
+
+    An object belongs to the nearest given one that is near enough, one to one. For each given object there
+    is a discrete variable that tells whether it was found (where that varies), so an efficiency, and for
+    those found the columns ``log_p`` (the logarithm of the ratio of measured to true momentum), ``tilt`` and
+    ``turn`` (the angles by which the direction is off towards larger theta and larger phi); or ``log_pt``,
+    ``deta`` and ``dphi``. Continuous fields that both collections have are their difference. Objects that
+    belong to none, the fakes, are counted by one more variable, and described as any objects are. There are
+    no more objects than in any training event: those in excess are left out, the softest first where objects
+    are in order.
+
+    Attributes:
+        collection: The detector's collection.
+        of: The collection of true objects, which is a condition.
+        coordinates: ``polar`` or ``transverse``; None for ``transverse`` where the detector's objects are
+            stored with pt, else ``polar``.
+        within: Largest distance of objects that belong together: the angle between them (``polar``), or
+            delta R. Where every event has one object of each, they belong together, however far apart.
+        transforms: Transforms by column; columns of this block are standardised by default.
+        pca: Whether to decorrelate the columns.
+    """
+
+    kind: Literal["response"] = "response"
+    collection: str
+    of: str
+    coordinates: Literal["polar", "transverse"] | None = None
+    within: float = Setting(default=0.4, gt=0.0)
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+    pca: bool = False
+
+
 class FieldsConfig(Config):
     """Numbers of objects other than their momentum, and numbers of the event.
 
@@ -261,7 +294,7 @@ class FieldsConfig(Config):
 
 
 BlockConfig = Annotated[
-    DecayConfig | TreeConfig | ObjectsConfig | ScatteringConfig | FieldsConfig,
+    DecayConfig | TreeConfig | ObjectsConfig | ScatteringConfig | ResponseConfig | FieldsConfig,
     Setting(discriminator="kind"),
 ]
 
@@ -271,7 +304,7 @@ class FeaturesConfig(Config):
 
     Attributes:
         azimuth: Objects whose summed momentum sets phi = 0 (``Muon[0] + Muon[1]``); the angle is drawn
-            uniformly in generation. None keeps phi as it is.
+            uniformly in generation, or that of the objects if they are given. None keeps phi as it is.
         reflections: Axes that can be reversed without changing the distribution of the events; each doubles
             the events to learn from. ``z``: both beams are alike; ``y``: nothing tells left from right.
         blocks: The parts of the representation.

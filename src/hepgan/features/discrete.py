@@ -26,6 +26,7 @@ MAX_BEFORE = 64
 FEWEST_EVENTS = 200
 MAX_TABLE = 1 << 18
 IMPOSSIBLE = -1e9
+UNKNOWN = -2
 
 
 class DiscreteModel(nn.Module):
@@ -207,12 +208,13 @@ class DiscreteModel(nn.Module):
     # ------------------------------------------------------------------ using
 
     @torch.no_grad()
-    def sample(self, uniform: Tensor, condition: Tensor) -> Tensor:
+    def sample(self, uniform: Tensor, condition: Tensor, known: Tensor | None = None) -> Tensor:
         """Events by inversion of the distribution function, one uniform number for each block.
 
         Args:
             uniform: (N, K) float64 in [0, 1); block b uses column b.
             condition: (N, Q) encoded conditions.
+            known: (N, K) int64, the classes that are known, -2 where they are not; None if none is.
 
         Returns:
             (N, K) int64 classes; -1 where the object is absent.
@@ -232,7 +234,8 @@ class DiscreteModel(nn.Module):
         discrete = torch.empty((len(self.variables), n), dtype=torch.int64, device=uniform.device)
         columns = uniform.double().T.contiguous()
         for b, table in enumerate(tables):
-            index[b] = table.draw(columns[b], index[table.before], condition)
+            allowed = None if known is None else table.allowed(known)
+            index[b] = table.draw(columns[b], index[table.before], condition, allowed)
             discrete[table.members] = table.states[:, index[b]]
         return discrete.T.contiguous()
 
@@ -362,8 +365,19 @@ class _Table:
         cumulative = torch.softmax(logits, 1).cumsum(1)
         return cumulative / cumulative[:, -1:]
 
-    def draw(self, uniform: Tensor, before: Tensor, condition: Tensor) -> Tensor:
-        """The block's state (N,) for uniform numbers (N,), given the states (P, N) before."""
+    def allowed(self, known: Tensor) -> Tensor | None:
+        """Which states (N, S) agree with known classes (N, K); None if all do."""
+        wanted = known[:, self.members].unsqueeze(2)
+        if bool((wanted == UNKNOWN).all()):
+            return None
+        return ((wanted == UNKNOWN) | (wanted == self.states)).all(1)
+
+    def draw(
+        self, uniform: Tensor, before: Tensor, condition: Tensor, allowed: Tensor | None = None
+    ) -> Tensor:
+        """The block's state (N,) for uniform numbers (N,), given those before (P, N), of those allowed."""
+        if allowed is not None:
+            return self._draw_allowed(uniform, before, condition, allowed)
         if self._cumulative is not None and self._radix is not None:
             if len(self._cumulative) == 1:
                 return torch.searchsorted(self._cumulative[0], uniform, right=True)
@@ -375,6 +389,14 @@ class _Table:
         free = (state < 0).nonzero()[:, 0]
         rows = self._distribution(before[:, free], condition[free])
         return state.index_copy(0, free, _inverted(rows, uniform[free]))
+
+    def _draw_allowed(self, uniform: Tensor, before: Tensor, condition: Tensor, allowed: Tensor) -> Tensor:
+        logits = self._conditional((before + self._offsets).T, condition, self._layer)
+        # Where nothing is allowed that was ever observed, all that was observed is.
+        allowed = allowed | ~allowed.any(1, keepdim=True)
+        cumulative = torch.softmax(logits.masked_fill(~allowed, -math.inf), 1).cumsum(1)
+        state = _inverted(cumulative / cumulative[:, -1:], uniform)
+        return state.clamp(max=allowed.shape[1] - 1)
 
 
 def _inverted(cumulative: Tensor, uniform: Tensor) -> Tensor:

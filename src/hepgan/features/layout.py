@@ -12,7 +12,18 @@ from torch import Tensor
 from hepgan.events.schema import Collection, EventSchema
 from hepgan.features.redundant import Deviation
 
-__all__ = ["MOMENTUM", "NEVER", "Column", "Gate", "Layout", "Mass", "count_name"]
+__all__ = [
+    "MOMENTUM",
+    "NEVER",
+    "Column",
+    "Gate",
+    "Layout",
+    "Mass",
+    "Places",
+    "count_name",
+    "fakes_name",
+    "found_name",
+]
 
 MOMENTUM = ("px", "py", "pz", "pt", "eta", "phi", "theta", "mass", "energy")
 """Fields that are a momentum's coordinates, where their collection has a momentum."""
@@ -81,6 +92,30 @@ class Mass:
 
 
 @dataclass(frozen=True)
+class Places:
+    """How many objects of a detector's collection belong to given objects, and how many to none.
+
+    There is a place for each given object, in their order, and then places for the others, the fakes.
+
+    Attributes:
+        of: The collection that is given.
+        found: Of each given object the classes that occurred: 1 where it was found, 0 where it was not.
+        lost: Of each given object whether it was ever lost where it was there.
+        fakes: Smallest and largest number of fakes.
+    """
+
+    of: str
+    found: tuple[tuple[int, ...], ...]
+    lost: tuple[bool, ...]
+    fakes: tuple[int, int]
+
+    @property
+    def width(self) -> int:
+        """The number of places."""
+        return len(self.found) + self.fakes[1]
+
+
+@dataclass(frozen=True)
 class Layout:
     """The facts about collections that all blocks share.
 
@@ -92,6 +127,9 @@ class Layout:
         orders: The coordinate or field by which a collection's objects descend.
         deviations: How coordinates that are measurements of their own differ from the momentum.
         azimuth: Whether phi is measured from a reference.
+        given: Collections that are given instead of generated.
+        places: Collections whose objects are a detector's response to given ones. Their ``max_count`` in the
+            layout's schema is the number of places.
     """
 
     schema: EventSchema
@@ -101,6 +139,21 @@ class Layout:
     orders: Mapping[str, str] = field(default_factory=dict)
     deviations: Mapping[str, Mapping[str, Deviation]] = field(default_factory=dict)
     azimuth: bool = False
+    given: tuple[str, ...] = ()
+    places: Mapping[str, Places] = field(default_factory=dict)
+
+    def with_places(self, places: Mapping[str, Places]) -> Layout:
+        """The layout of events whose collections have a place for each given object, and for fakes."""
+        if not places:
+            return self
+        placed = tuple(
+            c
+            if c.name not in places
+            else c.model_copy(update={"layout": "jagged", "min_count": 0, "max_count": places[c.name].width})
+            for c in self.schema.collections
+        )
+        schema = self.schema.model_copy(update={"collections": placed})
+        return replace(self, schema=schema, places=dict(places))
 
     def collection(self, name: str) -> Collection:
         """The collection of that name."""
@@ -112,16 +165,44 @@ class Layout:
 
     def always(self, name: str) -> int:
         """How many objects every event has room for without a gate."""
+        if name in self.places:
+            return 0
         return self.counts[name][0] if name in self.counts else self.collection(name).max_count
 
     def gate(self, name: str, objects: int) -> Gate | None:
-        """When a collection has at least so many objects; never if it cannot have them."""
+        """When a collection has at least so many objects; never if it cannot have them.
+
+        Of a detector's collection, when the last of so many places has an object.
+        """
+        if name in self.places:
+            return self._place_gate(name, objects - 1)
         if objects <= self.always(name):
             return None
         if name not in self.counts:
             return NEVER
         low, high = self.counts[name]
         return Gate(count_name(name), objects - low, high - low)
+
+    def _place_gate(self, name: str, slot: int) -> Gate | None:
+        places = self.places[name]
+        if slot < len(places.found):
+            if len(places.found[slot]) == 1:
+                return None if places.found[slot] == (1,) else NEVER
+            return Gate(found_name(self.label(name, slot)), 1, 1)
+        low, high = places.fakes
+        needed = slot - len(places.found) + 1
+        return None if needed <= low else Gate(fakes_name(name), needed - low, high - low)
+
+    def hangs_on(self, name: str, slot: int) -> tuple[str, int] | None:
+        """The variable whose value has to exceed a number for an object to exist; None if it always does."""
+        if name not in self.places:
+            return None if slot < self.always(name) else (count_name(name), slot)
+        if self._place_gate(name, slot) is None:
+            return None
+        number = len(self.places[name].found)
+        if slot < number:
+            return found_name(self.label(name, slot)), 0
+        return fakes_name(name), slot - number
 
     def has_momentum(self, name: str) -> bool:
         """Whether the objects have a momentum, of two dimensions or more."""
@@ -162,6 +243,8 @@ class Layout:
             "orders": dict(self.orders),
             "deviations": {n: {f: list(d) for f, d in ds.items()} for n, ds in self.deviations.items()},
             "azimuth": self.azimuth,
+            "given": list(self.given),
+            "places": {n: asdict(p) for n, p in self.places.items()},
         }
 
     @classmethod
@@ -171,7 +254,13 @@ class Layout:
             n: replace(Mass(**m), keys=tuple(m["keys"]), values=tuple(m["values"]))
             for n, m in state["masses"].items()
         }
-        return cls(
+        places = {
+            n: Places(
+                p["of"], tuple(map(tuple, p["found"])), tuple(p["lost"]), (p["fakes"][0], p["fakes"][1])
+            )
+            for n, p in state.get("places", {}).items()
+        }
+        layout = cls(
             schema,
             counts={n: (int(c[0]), int(c[1])) for n, c in state["counts"].items()},
             padded=tuple(state["padded"]),
@@ -181,7 +270,19 @@ class Layout:
                 n: {f: Deviation(*d) for f, d in ds.items()} for n, ds in state["deviations"].items()
             },
             azimuth=state["azimuth"],
+            given=tuple(state.get("given", ())),
         )
+        return layout.with_places(places)
+
+
+def found_name(label: str) -> str:
+    """The name of the variable that tells whether a detector has found an object."""
+    return f"{label}.found"
+
+
+def fakes_name(collection: str) -> str:
+    """The name of the variable that counts a detector's objects that belong to none that is given."""
+    return f"{collection}:fakes"
 
 
 def count_name(collection: str) -> str:

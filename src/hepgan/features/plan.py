@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from difflib import get_close_matches
 
 from hepgan.errors import RecipeError
 from hepgan.events.schema import EventSchema
-from hepgan.features.blocks import Block, DecayBlock, FieldsBlock, ObjectsBlock, ScatteringBlock, TreeBlock
+from hepgan.features.blocks import (
+    Block,
+    DecayBlock,
+    FieldsBlock,
+    ObjectsBlock,
+    ResponseBlock,
+    ScatteringBlock,
+    TreeBlock,
+)
 from hepgan.features.config import (
     DecayConfig,
     FeaturesConfig,
     FieldsConfig,
     ObjectsConfig,
     Reference,
+    ResponseConfig,
     ScatteringConfig,
     TransformSpec,
     TreeConfig,
@@ -34,6 +44,8 @@ def plan(config: FeaturesConfig, layout: Layout, conditions: tuple[str, ...]) ->
     planner = _Planner(config, layout)
     blocks = [planner.block(b) for b in config.blocks]
     for described in layout.schema.collections:
+        if described.name in layout.given:
+            continue
         blocks += planner.rest_of(described.name)
     given = {*conditions, layout.schema.weight}
     scalars = [s for s in layout.schema.scalar_names if s not in given and s not in planner.scalars]
@@ -42,19 +54,42 @@ def plan(config: FeaturesConfig, layout: Layout, conditions: tuple[str, ...]) ->
     return blocks
 
 
-def check_references(config: FeaturesConfig, schema: EventSchema) -> None:
-    """Checks that everything that the recipe names is in the events.
+def check_references(config: FeaturesConfig, schema: EventSchema, given: Collection[str] = ()) -> None:
+    """Checks that everything that the recipe names is in the events, and what is given is not generated.
 
     Raises:
-        RecipeError: If something is not.
+        RecipeError: If something is not so.
     """
+    for section, texts in (
+        ("bounds", config.bounds),
+        ("discrete", config.discrete),
+        ("masses", config.masses),
+    ):
+        for text in texts:
+            if Reference.parse(text).name in given:
+                msg = f"{section}: {text} is a condition, which is given as it is"
+                raise RecipeError(msg)
+    from_given = [r.name in given for r in config.azimuth_objects]
+    if from_given and given and not all(from_given):
+        msg = (
+            f"azimuth: {config.azimuth} has to be of given objects ({', '.join(given)}) where there are some"
+        )
+        raise RecipeError(msg)
+    for block in config.blocks:
+        if isinstance(block, ResponseConfig):
+            for name in (block.collection, block.of):
+                check_reference(Reference(name), schema, "response")
+            if block.of not in given or block.collection in given:
+                msg = f"response: {block.of} has to be a condition, and {block.collection} none"
+                raise RecipeError(msg)
     for section, texts in (("bounds", config.bounds), ("discrete", config.discrete)):
         for text in texts:
             check_reference(Reference.parse(text), schema, section)
     for reference in config.azimuth_objects:
         check_reference(reference, schema, "azimuth")
         described = schema.collection(reference.name)
-        if len(described.coordinates) < 2 or (reference.slot or 0) >= described.min_count:
+        always = reference.name in given or (reference.slot or 0) < described.min_count
+        if len(described.coordinates) < 2 or not always:
             msg = f"azimuth: {reference} has no momentum, or is not in every event"
             raise RecipeError(msg)
     for name in config.masses:
@@ -95,6 +130,8 @@ class _Planner:
         self.scalars: set[str] = set()
         self._momenta: dict[str, set[int]] = {}
         self._fields: set[tuple[str, str]] = set()
+        # Fields of objects in the first places, which a response has as differences.
+        self._described: dict[tuple[str, str], int] = {}
         self._objects = {b.collection: b for b in config.blocks if isinstance(b, ObjectsConfig)}
         for b in config.blocks:
             if isinstance(b, ObjectsConfig):
@@ -105,6 +142,9 @@ class _Planner:
                 self._take(collection, (slot,))
 
     def _take(self, collection: str, slots: tuple[int, ...]) -> None:
+        if collection in self.layout.given:
+            msg = f"blocks: {collection} is a condition, which is given instead of generated"
+            raise RecipeError(msg)
         taken = self._momenta.setdefault(collection, set())
         twice = taken.intersection(slots)
         if twice:
@@ -113,8 +153,11 @@ class _Planner:
         taken.update(slots)
 
     def block(
-        self, config: DecayConfig | TreeConfig | ObjectsConfig | ScatteringConfig | FieldsConfig
+        self,
+        config: DecayConfig | TreeConfig | ObjectsConfig | ScatteringConfig | ResponseConfig | FieldsConfig,
     ) -> Block:
+        if isinstance(config, ResponseConfig):
+            return self.response(config)
         if isinstance(config, TreeConfig):
             check_reference(Reference(config.collection), self.layout.schema, "blocks")
             self._take(config.collection, tuple(range(self.layout.collection(config.collection).max_count)))
@@ -138,9 +181,19 @@ class _Planner:
             elif r.field not in self.layout.plain_fields(r.name):
                 msg = f"blocks: {r} follows from the momentum; it belongs to an objects or decay block"
                 raise RecipeError(msg)
+            elif r.name in self.layout.given or (r.name, r.field) in self._described:
+                why = "a condition" if r.name in self.layout.given else "in the response block"
+                msg = f"blocks: {r} is {why} already"
+                raise RecipeError(msg)
             else:
                 self._fields.add((r.name, r.field))
         return self.fields(references, config.transforms, config.fill, config.pca)
+
+    def response(self, config: ResponseConfig) -> ResponseBlock:
+        block = ResponseBlock(self.layout, config)
+        self._take(config.collection, tuple(range(block.number)))
+        self._described |= {(config.collection, f): block.number for f in block.differences}
+        return block
 
     def _any_field(self, collection: str) -> str:
         return self.layout.collection(collection).field_names[0]
@@ -197,5 +250,13 @@ class _Planner:
             mass = (
                 {} if config is None else {k: v for k, v in config.transforms.items() if k.endswith("mass")}
             )
-            blocks.append(self.fields(tuple(Reference(collection, None, f) for f in plain), mass))
+            references = [r for f in plain for r in self._references(collection, f, width)]
+            if references:
+                blocks.append(self.fields(tuple(references), mass))
         return blocks
+
+    def _references(self, collection: str, field: str, width: int) -> list[Reference]:
+        described = self._described.get((collection, field))
+        if described is None:
+            return [Reference(collection, None, field)]
+        return [Reference(collection, slot, field) for slot in range(described, width)]

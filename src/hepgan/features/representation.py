@@ -10,16 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.errors import InputError, RecipeError
-from hepgan.events.batch import EventBatch
+from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import EventSchema
 from hepgan.features._variables import DiscreteVariable
 from hepgan.features.assembly import numbered, sorted_apart
 from hepgan.features.batch import FeatureBatch
-from hepgan.features.blocks import Block, FieldsBlock
+from hepgan.features.blocks import Block, FieldsBlock, ResponseBlock
 from hepgan.features.bounds import within
 from hepgan.features.config import FeaturesConfig, TransformSpec
 from hepgan.features.context import Conditions, ContextEncoder
+from hepgan.features.given import Given, given_config, given_schema
 from hepgan.features.layout import Column, Layout
+from hepgan.features.matching import without_holes
 from hepgan.features.plan import check_references, plan
 from hepgan.features.refusal import Refusal
 from hepgan.features.standard import StandardColumns
@@ -48,7 +50,7 @@ class Representation(nn.Module):
     Args:
         config: The recipe's settings.
         schema: What the events hold.
-        conditions: Scalars that are given instead of generated.
+        conditions: Scalars and collections that are given instead of generated.
 
     Raises:
         RecipeError: If the settings or conditions don't fit the schema.
@@ -60,12 +62,19 @@ class Representation(nn.Module):
     def __init__(self, config: FeaturesConfig, schema: EventSchema, conditions: Sequence[str] = ()) -> None:
         super().__init__()
         self.config, self.schema, self.conditions = config, schema, tuple(conditions)
-        check_references(config, schema)
         for name in self.conditions:
-            if name not in schema.scalar_names or name == schema.weight:
-                known = ", ".join(n for n in schema.scalar_names if n != schema.weight) or "none"
-                msg = f"conditions: {name!r} is not a scalar of the events; they have {known}"
+            if name not in (*schema.scalar_names, *schema.collection_names) or name == schema.weight:
+                there = [n for n in (*schema.scalar_names, *schema.collection_names) if n != schema.weight]
+                known = ", ".join(there) or "none"
+                msg = f"conditions: {name!r} is no scalar or collection of the events; they have {known}"
                 raise RecipeError(msg)
+        self.scalar_conditions = tuple(n for n in self.conditions if n in schema.scalar_names)
+        self.given = tuple(n for n in self.conditions if n in schema.collection_names)
+        check_references(config, schema, self.given)
+        self._given: Given | None = None
+        if self.given:
+            part = given_schema(schema, self.given)
+            self._given = Given(Representation(given_config(part), part), config.azimuth_objects)
         self.variables: tuple[DiscreteVariable, ...] = ()
         self._learned: dict[str, Any] | None = None
 
@@ -82,17 +91,20 @@ class Representation(nn.Module):
             msg = "no events to learn from"
             raise InputError(msg)
         self._check_bounds(events)
-        layout = survey(events, self.schema, self.config)
+        layout = survey(events, self.schema, self.config, self.given)
         blocks = plan(self.config, layout, self.conditions)
         view = self._view(events, layout, blocks)
         learned: dict[str, Any] = {"layout": layout.state(), "blocks": []}
+        if self._given is not None:
+            self._given.fit(events)
+            learned["given"] = self._given.inner.state()
         for block in blocks:
             constants = block.learn(view)
             block.set_up(constants)
             block.check_transforms()
             learned["blocks"].append(constants)
         weight = self._weight(events)
-        learned["conditions"] = Conditions.moments(events, self.conditions, weight)
+        learned["conditions"] = Conditions.moments(events, self.scalar_conditions, weight)
         self._assemble(layout, blocks, learned)
         raw, discrete = self._raw(view)
         learned["ordinal"] = ContextEncoder.moments(self.variables, discrete, weight)
@@ -121,7 +133,7 @@ class Representation(nn.Module):
         return view
 
     def _reference(self, events: EventBatch) -> Tensor | None:
-        return azimuth_of(events, self.config.azimuth_objects) if self.has_azimuth else None
+        return None if self.config.azimuth is None else azimuth_of(events, self.config.azimuth_objects)
 
     @staticmethod
     def _weight(events: EventBatch) -> Tensor:
@@ -157,7 +169,7 @@ class Representation(nn.Module):
             "_raw_gates", torch.tensor(table, dtype=torch.int64).reshape(-1, 3), persistent=False
         )
         self._standard = StandardColumns()
-        self._conditions = Conditions(self.schema, self.conditions, learned["conditions"])
+        self._conditions = Conditions(self.schema, self.scalar_conditions, learned["conditions"])
         self._own_order = sorted_apart(layout, blocks)
 
     def _finish(self, learned: Mapping[str, Any]) -> None:
@@ -171,8 +183,8 @@ class Representation(nn.Module):
 
     @property
     def has_azimuth(self) -> bool:
-        """Whether phi is measured from a reference, and drawn in generation."""
-        return self.config.azimuth is not None
+        """Whether phi is measured from a reference that is generated, so that it is drawn in generation."""
+        return self.config.azimuth is not None and not self.given
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -211,32 +223,40 @@ class Representation(nn.Module):
     @property
     def condition_size(self) -> int:
         """The number of encoded conditions, Q."""
-        return self._conditions.size
+        return self._conditions.size + (0 if self._given is None else self._given.size)
 
     @property
     def context_size(self) -> int:
         """The number of numbers that the continuous part is conditional on, C."""
-        return self._conditions.size + self._context.size + self._hint_count
+        return self.condition_size + self._context.size + self._hint_count
 
     # ------------------------------------------------------------------ there and back
 
     def azimuth(self, events: EventBatch) -> Tensor | None:
-        """The angle (N,) that ``encode`` turns events by, with which ``decode`` turns them back."""
-        return self._reference(events)
+        """The angle (N,) that ``encode`` turns events by, and that ``decode`` has to be told."""
+        return self._reference(events) if self.has_azimuth else None
 
     def arranged(self, events: EventBatch) -> EventBatch:
         """Events with objects in the order in which blocks read them."""
-        return self._view(events, self.layout, self._parts).events
+        found = self._view(events, self.layout, self._parts, Refusal(len(events), events.device)).events
+        collections = dict(found.collections)
+        for name in self.layout.places:
+            collections[name] = without_holes(collections[name], self.schema.collection(name))
+        return EventBatch(found.schema, collections, found.scalars, len(events))
 
-    @torch.no_grad()
-    def encode(self, events: EventBatch) -> FeatureBatch:
+    def encode(self, events: EventBatch, *, gradients: bool = False) -> FeatureBatch:
         """Events as features, in float64.
+
+        Args:
+            events: N events.
+            gradients: Whether the features can be differentiated by the events.
 
         Raises:
             InputError: If a category did not occur in the training events, or a number is outside what its
                 transform can take.
         """
-        return self._encoded(events, Refusal(), self._weight(events))
+        with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
+            return self._encoded(events, Refusal(), self._weight(events))
 
     @torch.no_grad()
     def encode_possible(self, events: EventBatch) -> tuple[FeatureBatch, Tensor]:
@@ -256,10 +276,12 @@ class Representation(nn.Module):
 
     def _encoded(self, events: EventBatch, refuse: Refusal, weight: Tensor) -> FeatureBatch:
         raw, discrete = self._raw(self._view(events, self.layout, self._parts, refuse))
-        condition = self.encode_condition({n: events.scalars[n] for n in self.conditions}, len(events))
+        given = self.pack(events)
+        scalars = {n: events.scalars[n] for n in self.scalar_conditions}
+        condition = self.encode_condition(scalars, len(events), given)
         context, mask = self.context(discrete, condition.to(raw.device))
         x = self._standard(raw, mask, refuse)
-        return FeatureBatch(x, mask, discrete, condition.to(raw.device), context, weight)
+        return FeatureBatch(x, mask, discrete, condition.to(raw.device), context, weight, given)
 
     def _raw(self, view: View) -> tuple[Tensor, Tensor]:
         """Columns (N, R) before their transforms, and classes (N, K)."""
@@ -337,24 +359,60 @@ class Representation(nn.Module):
         present = torch.cat(every, 1) if kept is None else torch.cat(every, 1)[:, kept]
         return present if mask is None else present & mask
 
-    def encode_condition(self, values: Mapping[str, Tensor], size: int | None = None) -> Tensor:
-        """Encoded conditions (N, Q).
-
-        Args:
-            values: The conditions (N,), by name.
-            size: N, needed where there are no conditions.
+    def pack(self, events: EventBatch) -> Tensor | None:
+        """The numbers (N, R) of the given collections as they are; None if there are none.
 
         Raises:
-            InputError: If one is missing, not finite, or an unknown category.
+            InputError: If a collection is missing.
         """
-        if not self.conditions:
-            number = size if size is not None else len(next(iter(values.values()), ()))
-            return torch.zeros(number, 0, dtype=torch.float64)
-        return self._conditions.encode(values)
+        return None if self._given is None else self._given.pack(events)
+
+    @property
+    def given_schema(self) -> EventSchema:
+        """The given collections; no scalars."""
+        return given_schema(self.schema, self.given)
+
+    def encode_condition(
+        self, values: Mapping[str, Tensor], size: int | None = None, given: Tensor | None = None
+    ) -> Tensor:
+        """Encoded conditions (N, Q): scalars, then what networks see of given collections.
+
+        Args:
+            values: The scalars among the conditions (N,), by name.
+            size: N, needed where there are no conditions.
+            given: The packed numbers (N, R) of given collections.
+
+        Raises:
+            InputError: If a condition is missing, not finite, or an unknown category.
+        """
+        parts = [self._conditions.encode(values)] if self.scalar_conditions else []
+        if self._given is not None:
+            parts.append(self._given.encode(_required(given)))
+        if parts:
+            return torch.cat(parts, 1)
+        number = size if size is not None else len(next(iter(values.values()), ()))
+        return torch.zeros(number, 0, dtype=torch.float64)
 
     def decode_condition(self, condition: Tensor) -> dict[str, Tensor]:
-        """The conditions (N,) by name, from their encoded form (N, Q)."""
+        """The scalars (N,) among the conditions by name, from the encoded form (N, Q)."""
         return self._conditions.decode(condition)
+
+    def known(self, given: Tensor | None) -> Tensor | None:
+        """The classes (N, K) that follow from given collections (N, R), -2 where none does.
+
+        An object that is not there is not found, for example. None if nothing follows.
+        """
+        if self._given is None or given is None:
+            return None
+        size, columns, any_known = len(given), [], False
+        columns.append(torch.full((size, sum(n is not None for n in self._counts.values())), -2))
+        for block in self._parts:
+            found = None
+            if isinstance(block, ResponseBlock):
+                found = block.known(self._given.present(given, block.of))
+            any_known |= found is not None
+            columns.append(torch.full((size, len(block.variables)), -2) if found is None else found)
+        return torch.cat([c.to(given.device) for c in columns], 1) if any_known else None
 
     def log_abs_det(self, features: FeatureBatch) -> Tensor:
         """Log |d features / d columns| (N,) of the transforms, of those that exist; see ``columns``."""
@@ -369,8 +427,9 @@ class Representation(nn.Module):
         """Features as events, in float64 and differentiable in ``features.x``.
 
         Args:
-            features: The features; ``x``, ``discrete`` and ``condition`` are used.
-            azimuth: Angle (N,) to turn each event by; None leaves the reference at phi = 0.
+            features: The features; ``x``, ``discrete``, ``condition`` and ``given`` are used.
+            azimuth: Angle (N,) to turn each event by; None leaves the reference at phi = 0. Where it is of
+                given objects, it is theirs.
         """
         discrete = features.discrete
         counts = {}
@@ -379,7 +438,11 @@ class Representation(nn.Module):
             fixed = discrete.new_full((len(discrete),), low)
             counts[name] = fixed if number is None else discrete[:, number] + low
         angle = None if azimuth is None else azimuth.to(torch.float64)
-        builder = Builder(self.layout, len(features), features.x.device, angle, counts)
+        given: dict[str, Objects] = {}
+        if self._given is not None:
+            packed = _required(features.given)
+            given, angle = self._given.unpack(packed), self._given.azimuth(packed)
+        builder = Builder(self.layout, len(features), features.x.device, angle, counts, self.schema, given)
         builder.scalars.update(self.decode_condition(features.condition))
         raw = self._standard.inverse(features.x)
         parts = []
@@ -392,7 +455,7 @@ class Representation(nn.Module):
         for block, columns, classes in sorted(parts, key=lambda p: not isinstance(p[0], FieldsBlock)):
             block.decode(columns, classes, builder)
         for described in self.schema.collections:
-            if described.max_count == 0:
+            if described.max_count == 0 and described.name not in given:
                 for name in described.field_names:
                     builder.put_field(described.name, name, raw.new_zeros((len(features), 0)))
         if self.schema.weight is not None:
@@ -445,6 +508,9 @@ class Representation(nn.Module):
         schema = EventSchema.model_validate(state["schema"])
         made = cls(FeaturesConfig.model_validate(state["config"]), schema, state["conditions"])
         learned = dict(state["learned"])
+        if made._given is not None:
+            inner = Representation.from_state(learned["given"])
+            made._given = Given(inner, made.config.azimuth_objects)
         layout = Layout.from_state(schema, learned["layout"])
         blocks = plan(made.config, layout, made.conditions)
         for block, constants in zip(blocks, learned["blocks"], strict=True):
@@ -454,3 +520,10 @@ class Representation(nn.Module):
         made._learned = learned
         made._finish(learned)
         return made
+
+
+def _required(given: Tensor | None) -> Tensor:
+    if given is None:
+        msg = "these features come without the given collections, which are conditions"
+        raise ValueError(msg)
+    return given

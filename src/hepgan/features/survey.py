@@ -11,9 +11,10 @@ from torch import Tensor
 from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import Collection, EventSchema, Kind
-from hepgan.features.config import FeaturesConfig, ObjectsConfig
+from hepgan.features.config import FeaturesConfig, ObjectsConfig, ResponseConfig
 from hepgan.features.kinematics import Kinematics
-from hepgan.features.layout import Layout, Mass
+from hepgan.features.layout import Layout, Mass, Places
+from hepgan.features.matching import distance_kind, find_places, match
 from hepgan.features.redundant import REDUNDANT, Deviation, find_deviations
 from hepgan.features.view import View, presence, raw_kinematics, stored_field
 
@@ -28,7 +29,9 @@ OUTLIERS = 1e-3
 """Share of objects that a constant mass need not describe."""
 
 
-def survey(events: EventBatch, schema: EventSchema, config: FeaturesConfig) -> Layout:
+def survey(
+    events: EventBatch, schema: EventSchema, config: FeaturesConfig, given: tuple[str, ...] = ()
+) -> Layout:
     """Finds out how many objects there are, where masses come from, and which objects are sorted.
 
     A stored mass is a constant if it has one value, and looked up if it has few values that another field
@@ -39,7 +42,7 @@ def survey(events: EventBatch, schema: EventSchema, config: FeaturesConfig) -> L
     that. Else the mass is learned, and is 0 where m2 is below its rounding.
 
     Coordinates stored beside those that make the momentum are computed, unless they are measurements of their
-    own (see ``find_deviations``).
+    own (see ``find_deviations``). Of collections that are given nothing needs to be known.
 
     Raises:
         RecipeError: If the recipe asks for an order or a mass that the events do not have.
@@ -47,22 +50,32 @@ def survey(events: EventBatch, schema: EventSchema, config: FeaturesConfig) -> L
     blocks = {b.collection: b for b in config.blocks if isinstance(b, ObjectsConfig)}
     padded = tuple(n for n, b in blocks.items() if b.count == "threshold")
     counts, masses, orders = {}, {}, {}
-    for described in schema.collections:
+    responses = [b for b in config.blocks if isinstance(b, ResponseConfig)]
+    generated = [c for c in schema.collections if c.name not in given]
+    for described in generated:
         name = described.name
         mask = presence(events, name)
-        if not described.fixed and name not in padded and mask is not None:
+        counted = name not in padded and name not in {b.collection for b in responses}
+        if not described.fixed and counted and mask is not None:
             number = mask.sum(1)
             counts[name] = (int(number.min()), int(number.max()))
         if len(described.coordinates) > 2:
             masses[name] = _mass(events, described, config, blocks.get(name))
-    layout = Layout(schema, counts, padded, masses, azimuth=config.azimuth is not None)
+    layout = Layout(schema, counts, padded, masses, azimuth=config.azimuth is not None, given=given)
     view = View(events, layout)
-    for described in schema.collections:
+    for described in generated:
         order = _order(view, described, blocks.get(described.name))
         if order is not None:
             orders[described.name] = order
-    deviations = {c.name: _deviations(events, c, layout, config) for c in schema.collections}
-    return replace(layout, orders=orders, deviations={n: d for n, d in deviations.items() if d})
+    deviations = {c.name: _deviations(events, c, layout, config) for c in generated}
+    layout = replace(layout, orders=orders, deviations={n: d for n, d in deviations.items() if d})
+    return layout.with_places({b.collection: _places(events, layout, b) for b in responses})
+
+
+def _places(events: EventBatch, layout: Layout, config: ResponseConfig) -> Places:
+    kind = distance_kind(layout, config)
+    partner = match(events, config.of, config.collection, kind, config.within)
+    return find_places(events, config.of, config.collection, partner)
 
 
 def _deviations(

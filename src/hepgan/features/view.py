@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.schema import coordinates
+from hepgan.events.schema import Collection, EventSchema, coordinates
 from hepgan.features.config import Reference
 from hepgan.features.kinematics import Kinematics
 from hepgan.features.layout import MOMENTUM, Layout, Mass
@@ -41,7 +41,9 @@ def azimuth_of(events: EventBatch, references: Iterable[Reference]) -> Tensor:
         mask = presence(events, reference.name)
         px, py = (k[n] if mask is None else torch.where(mask, k[n], 0.0) for n in ("px", "py"))
         x, y = x + px[:, slots].sum(1), y + py[:, slots].sum(1)
-    return torch.atan2(y, x)
+    # The gradient of atan2 at the origin is NaN; given objects may be none.
+    nowhere = (x == 0) & (y == 0)
+    return torch.atan2(y, torch.where(nowhere, 1.0, x))
 
 
 def presence(events: EventBatch, collection: str) -> Tensor | None:
@@ -94,6 +96,12 @@ class View:
     def with_events(self, events: EventBatch, trees: Mapping[str, Tensor]) -> View:
         """The same events with objects in another order, that of trees' leaves."""
         return View(events, self.layout, self.angle, trees, self.refuse)
+
+    def with_collection(self, name: str, objects: Objects) -> View:
+        """The same events with other objects in a collection."""
+        events = self.events
+        changed = EventBatch(events.schema, {**events.collections, name: objects}, events.scalars)
+        return View(changed, self.layout, self.angle, self.trees, self.refuse)
 
     def mask(self, collection: str) -> Tensor | None:
         """Where there is an object (N, M); None if everywhere, or if absent objects count as zeros."""
@@ -161,6 +169,8 @@ class Builder:
         device: The device.
         azimuth: What to turn the events by (N,), or None.
         counts: The number of objects (N,), for collections in which it varies.
+        schema: What the events are to hold; the layout's schema if None.
+        given: Collections that are given.
     """
 
     def __init__(
@@ -170,8 +180,12 @@ class Builder:
         device: torch.device,
         azimuth: Tensor | None,
         counts: Mapping[str, Tensor],
+        schema: EventSchema | None = None,
+        given: Mapping[str, Objects] | None = None,
     ) -> None:
         self.layout, self.size, self.device, self.azimuth = layout, size, device, azimuth
+        self.schema = layout.schema if schema is None else schema
+        self.given = dict(given or {})
         self.counts = dict(counts)
         self.scalars: dict[str, Tensor] = {}
         self.fields: dict[str, dict[str, Tensor]] = {}
@@ -194,6 +208,22 @@ class Builder:
                 constant = torch.tensor(mass.value, dtype=torch.float64, device=self.device)
                 self._masses[collection] = constant.expand(shape)
         return self._masses[collection]
+
+    def given_kinematics(self, collection: str) -> Kinematics:
+        """The momenta (N, M) of a given collection, as they are."""
+        return raw_kinematics(EventBatch(self.schema, self.given), collection)
+
+    def given_field(self, collection: str, name: str) -> Tensor:
+        """A field (N, M) of a given collection, in float64."""
+        return stored_field(EventBatch(self.schema, self.given), collection, name)
+
+    def given_presence(self, collection: str) -> Tensor:
+        """Where (N, M) a given collection has an object."""
+        objects = self.given[collection]
+        shaped = _two_dimensional(next(iter(objects.fields.values())))
+        if objects.mask is None:
+            return torch.ones(shaped.shape, dtype=torch.bool, device=self.device)
+        return objects.mask
 
     def put_momenta(self, collection: str, slots: tuple[int, ...], k: Kinematics) -> None:
         """Puts in the momenta (N, len(slots)) of some objects."""
@@ -264,11 +294,16 @@ class Builder:
 
     def build(self) -> EventBatch:
         """The events."""
-        schema = self.layout.schema
+        schema = self.schema
         collections = {}
         for described in schema.collections:
+            if described.name in self.given:
+                collections[described.name] = self.given[described.name]
+                continue
             mask = self._mask(described.name)
             fields = self._stored(described.name)
+            if described.name in self.layout.places:
+                mask, fields = _placed(described, mask, fields)
             if mask is not None:
                 absent = ~mask
                 fields = {n: v.masked_fill(absent, 0) for n, v in fields.items()}
@@ -277,6 +312,19 @@ class Builder:
             collections[described.name] = Objects(fields, mask)
         scalars = {n: self.scalars[n] for n in schema.scalar_names}
         return EventBatch(schema, collections, scalars, size=self.size)
+
+
+def _placed(
+    described: Collection, mask: Tensor | None, fields: dict[str, Tensor]
+) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """No more objects than there can be, of those that have been moved to the front of all places."""
+    most = described.max_count
+    lacking = most - next(iter(fields.values())).shape[1]
+    if lacking > 0:
+        fields = {n: torch.nn.functional.pad(v, (0, lacking)) for n, v in fields.items()}
+        mask = None if mask is None else torch.nn.functional.pad(mask, (0, lacking))
+    fields = {n: v[:, :most] for n, v in fields.items()}
+    return None if mask is None or described.fixed else mask[:, :most], fields
 
 
 def _joined(pieces: list[tuple[tuple[int, ...], Tensor]]) -> Tensor:

@@ -223,7 +223,8 @@ class GANConfig(GuidedConfig):
 
     Attributes:
         generator: The generator's network, whose output has no nonlinearity.
-        noise: Random numbers per event; as many as there are features if None.
+        noise: Random numbers per event; as many as there are features if None. With 0 the features are a
+            function of the context.
         critics: One or more critics.
         penalties: Terms of the generator's loss on observables' distributions.
         optimiser: The generator's optimiser; the training's if None.
@@ -233,7 +234,7 @@ class GANConfig(GuidedConfig):
 
     kind: Literal["gan"] = "gan"
     generator: NetworkConfig = MLPConfig(widths=(128, 128, 128))
-    noise: int | None = Field(default=None, ge=1)
+    noise: int | None = Field(default=None, ge=0)
     critics: tuple[CriticConfig, ...] = Field(default=(CriticConfig(),), min_length=1)
 
     @model_validator(mode="after")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import awkward as ak
+
 from hepgan._files import claim
 from hepgan.errors import OutputError
 from hepgan.events import EventWriter, fileset, write_fileset
@@ -54,7 +56,7 @@ def produce(
     output: str | Path,
     *,
     seed: int = 0,
-    condition: Mapping[str, Any] | None = None,
+    condition: Mapping[str, Any] | ak.Array | None = None,
     format: Format = "ttree",
     shard_size: int = 1_000_000,
     workers: int | None = None,

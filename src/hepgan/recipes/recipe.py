@@ -65,7 +65,8 @@ class Recipe(Config):
         name: The recipe's name.
         description: What it is for, and the paper that it follows.
         events: What is read.
-        conditions: Scalars that are given in generation instead of being generated.
+        conditions: Scalars (``beam_energy``) and collections (``GenJet``) that are given in generation
+            instead of being generated.
         features: How events become numbers.
         model: The generative model.
         observables: Physics quantities by name: an expression, or a mapping with binning and label.
