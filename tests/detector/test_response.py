@@ -76,6 +76,15 @@ def test_lost_events_count_in_the_efficiency_and_not_in_the_stability():
     np.testing.assert_allclose(found.stability[3], whole.stability[3], atol=0.03)
 
 
+def test_what_is_found_of_nothing_makes_bins_less_pure():
+    events = simulated(50_000, seed=8)
+    positive = Observable("t", function=lambda ev: ak.mask(ev.t, ev.t > 0), bins=6, range=(-3, 3))
+    whole, found = response(events, TRUE, FOUND), response(events, positive, FOUND)
+    np.testing.assert_allclose(found.purity[3:], whole.purity[3:])
+    np.testing.assert_allclose(found.detector, whole.detector)
+    np.testing.assert_allclose(found.purity[:3], 0.0)
+
+
 def test_weights_count():
     events = simulated(20_000, seed=5)
     weighted = ak.with_field(events, np.where(ak.to_numpy(events.t) > 0, 2.0, 1.0), "weight")

@@ -112,7 +112,8 @@ def response(
 
     Args:
         events: N events with what they are at the vertex and at the detector, weighted by their weight.
-        vertex: The observable at the vertex, one number an event.
+        vertex: The observable at the vertex, one number an event. What is found of an event that lacks it
+            belongs to no bin, and makes those where it is found less pure.
         detector: The same observable at the detector. An event that lacks it is lost.
         edges: The bins' edges, ascending; those of ``vertex`` if None.
         threshold: Least purity and stability of a bin that is not ill-posed.
@@ -134,8 +135,7 @@ def response(
     schema = schema_of(events)
     weight = np.ones(len(events)) if schema.weight is None else ak.to_numpy(events[schema.weight])
     weight = weight.astype(np.float64)
-    known = np.isfinite(true)
-    if not known.any():
+    if not np.isfinite(true).any():
         msg = f"no event has the observable {vertex.name}"
         raise InputError(msg)
     size = len(limits) - 1
@@ -143,8 +143,8 @@ def response(
     # The places beyond the bins hold what belongs to none of them.
     both = np.zeros((size + 1, size + 2))
     column = np.where(np.isfinite(found), place, size + 1)
-    np.add.at(both, (row[known], column[known]), weight[known])
-    counts = np.bincount(row[known], minlength=size + 1)[:size]
+    np.add.at(both, (row, column), weight)
+    counts = np.bincount(row, minlength=size + 1)[:size]
     seen = np.bincount(place, minlength=size + 1)[:size]
     total, diagonal = both[:size].sum(1), both[:size, :size].diagonal()
     measured = both[:, :size].sum(0)

@@ -270,7 +270,7 @@ def unfold_through(
 
 
 def _features(
-    learned: Learned, data: ak.Array, given: Mapping[str, Any], observables: Mapping[str, Observable]
+    learned: Learned, data: ak.Array, given: Mapping[str, Tensor], observables: Mapping[str, Observable]
 ) -> FeatureBatch:
     """Data as a batch to learn from: observables in ``x``, conditions as context."""
     columns = [torch.from_numpy(column_of(o, data)) for o in observables.values()]
@@ -278,8 +278,7 @@ def _features(
         if not bool(torch.isfinite(column).any()):
             msg = f"no event of the data has the observable {name}"
             raise InputError(msg)
-    values = {n: torch.from_numpy(v.astype("float64")).to(learned.device) for n, v in given.items()}
-    condition = learned.representation.encode_condition(values, len(data)).cpu()
+    condition = learned.representation.encode_condition(given, len(data)).cpu()
     weight = torch.from_numpy(event_weights(data))
     return FeatureBatch(
         x=torch.stack(columns, 1),

@@ -12,12 +12,13 @@ import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hepgan._learned import Learned
 from hepgan._outcome import outcome
 from hepgan.detector.levels import Fold, Level, event_weights, folding_of, recorded, seen
 from hepgan.errors import InputError, RecipeError
-from hepgan.events import EventBatch, to_awkward
+from hepgan.events import EventBatch, to_awkward, to_batch
 from hepgan.features import mirrored
 from hepgan.generator import MAX_POOL, EventGenerator
 from hepgan.models import OptimiserConfig
@@ -162,17 +163,24 @@ def unfold(
     return made
 
 
-def conditions_of(prior: EventGenerator, data: ak.Array) -> dict[str, Any]:
+def conditions_of(prior: EventGenerator, data: ak.Array) -> dict[str, Tensor]:
     """The conditions (N,) of a generator that data have, by name.
 
     Raises:
         InputError: If one is missing.
+        RecipeError: If one is a collection.
     """
+    schema = prior.schema
     for name in prior.recipe.conditions:
+        if name not in schema.scalar_names:
+            msg = f"the prior is given {name}, as a folding is: it makes no events that could be unfolded"
+            raise RecipeError(msg)
         if name not in data.fields:
             msg = f"the data have no {name!r}, which the generator needs as a condition"
             raise InputError(msg)
-    return {n: ak.to_numpy(data[n]) for n in prior.recipe.conditions}
+    fields = tuple(schema.scalar(n) for n in prior.recipe.conditions)
+    part = schema.model_copy(update={"collections": (), "scalars": fields, "weight": None})
+    return to_batch(data, part, device=prior._fitted.device).scalars
 
 
 def joined(vertex: EventBatch, detector: EventBatch) -> EventBatch:
@@ -190,17 +198,14 @@ def joined(vertex: EventBatch, detector: EventBatch) -> EventBatch:
     return EventBatch(schema, {**vertex.collections, **detector.collections}, scalars)
 
 
-def pool_of(prior: EventGenerator, given: Mapping[str, Any], weight: Floats, seed: int) -> Pool:
-    """Conditions as often as in the data, by their weights."""
+def pool_of(prior: EventGenerator, given: Mapping[str, Tensor], weight: Floats, seed: int) -> Pool:
+    """Encoded conditions (N,) as often as in the data, by their weights (N,)."""
     if not given:
         return prior._fitted.pool
     share = np.clip(weight, 0.0, None)
     rng = np.random.default_rng(seed)
-    rows = rng.choice(len(weight), min(MAX_POOL, len(weight)), p=share / share.sum())
-    values = {n: torch.from_numpy(np.asarray(v[rows], dtype=np.float64)) for n, v in given.items()}
-    encoded = prior.representation.encode_condition(
-        {n: v.to(prior._fitted.device) for n, v in values.items()}
-    )
+    rows = torch.from_numpy(rng.choice(len(weight), min(MAX_POOL, len(weight)), p=share / share.sum()))
+    encoded = prior.representation.encode_condition({n: v[rows.to(v.device)] for n, v in given.items()})
     return Pool(encoded.to(prior._fitted.pool.condition))
 
 
