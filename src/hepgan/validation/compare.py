@@ -24,6 +24,7 @@ from hepgan.validation.comparison import Comparison
 from hepgan.validation.features import FeatureComparison, FeatureSample, FeatureView
 from hepgan.validation.labels import check_labels
 from hepgan.validation.latents import latent_section
+from hepgan.validation.members import members_section
 from hepgan.validation.results import evaluate
 from hepgan.validation.samples import Sample, SampleBuilder, event_weights, with_ranges
 from hepgan.validation.streams import Paths, Stream, names_of
@@ -248,6 +249,8 @@ def _compare(
         classifier_events=classifier_events,
         n_jobs=n_jobs,
     )
+    bands = {label: r.bands for label, r in results.items() if r.bands}
+    sections = {} if not bands else {"ensemble": members_section(observables, bands)}
     everything = {"reference": true} | made | ({} if trained is None else {"train": trained})
     return Comparison(
         dict(observables),
@@ -264,7 +267,8 @@ def _compare(
             trained_features,
             seed,
         ),
-        {} if view is None or view.latents is None else {"latents": latent_section(*view.latents)},
+        sections
+        | ({} if view is None or view.latents is None else {"latents": latent_section(*view.latents)}),
     )
 
 

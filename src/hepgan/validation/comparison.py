@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hepgan.observables import Observable
 from hepgan.observables.table import Table
 from hepgan.validation.metrics import pulls
@@ -154,7 +156,10 @@ class Comparison:
         made = {label: r.histograms[name] for label, r in self.results.items()}
         from hepgan.validation.densities import density
 
-        return density(self.observables[name], self.reference[name], made, deviation=deviation)
+        errors = {
+            label: np.sqrt(r.bands[name].variance) for label, r in self.results.items() if name in r.bands
+        }
+        return density(self.observables[name], self.reference[name], made, deviation=deviation, errors=errors)
 
     def plot_2d(self, x: str, y: str) -> Figure:
         """The plane of two per-event observables, one panel a sample, with the medians of y over x.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import hist
@@ -19,10 +20,11 @@ from matplotlib.ticker import (
 )
 
 from hepgan.observables import Observable
+from hepgan.validation.members import Band
 from hepgan.validation.metrics import Floats
 from hepgan.validation.style import COLOURS, LINES, REFERENCE, StyledFigure, styled
 
-__all__ = ["contents", "density", "edges_of", "horizontal", "vertical"]
+__all__ = ["contents", "density", "edges_of", "horizontal", "pulls_of_members", "vertical"]
 
 MOST_IN_RATIO = 3
 """Samples in one ratio panel; more of them hide each other."""
@@ -33,19 +35,27 @@ DEVIATIONS = (0.1, 100.0)
 
 @styled
 def density(
-    observable: Observable, reference: Any, generated: Mapping[str, Any], *, deviation: bool = False
+    observable: Observable,
+    reference: Any,
+    generated: Mapping[str, Any],
+    *,
+    deviation: bool = False,
+    errors: Mapping[str, Floats] = MappingProxyType({}),
 ) -> Figure:
     """Normalised histograms, and below them the ratios to the reference, and their deviations from 1.
 
     Weighted observables are shown as sums of weights per event, whose area is not normalised.
 
-    The band is the reference's statistical error, vertical lines are the generated samples' own. The
-    vertical axis is logarithmic where the filled bins span more than a factor of 200.
+    The grey band is the reference's statistical error, vertical lines are the generated samples' own; a
+    coloured band is an ensemble's whole uncertainty, the spread of its members included. The vertical axis is
+    logarithmic where the filled bins span more than a factor of 200.
 
     Args:
         observable: The observable.
         reference: The reference's histogram.
         generated: The generated samples' histograms, by label.
+        errors: The whole uncertainties of the contents (before division by the bin widths) of the samples of
+            ensembles, by label.
         deviation: Whether to show |ratio - 1| in per cent, on a logarithmic axis; below the band it is less
             than the reference's statistical error.
     """
@@ -86,6 +96,11 @@ def density(
         ratio = ratios[k // MOST_IN_RATIO]
         made, made_error = contents(h, normalised)
         main.stairs(made, edges, color=colour, lw=1.8, ls=line, label=label)
+        if label in errors:
+            whole = errors[label] / np.diff(reference.axes[0].edges)
+            told = None if several else "statistics and spread of members"
+            _band(main, edges, made - whole, made + whole, colour, label=told)
+            _band(ratio, edges, (made - whole) / safe, (made + whole) / safe, colour)
         if not several:
             main.errorbar(_beside(edges, 0, 1), made, made_error, fmt="none", ecolor=colour, lw=1)
         # A ratio that is not known even to a factor of two tells nothing, and would hide its neighbours.
@@ -138,6 +153,40 @@ def density(
     return figure
 
 
+@styled
+def pulls_of_members(bands: Mapping[str, Band]) -> Figure:
+    """The distribution of an ensemble's pulls, and how much of each observable's errors the spread is."""
+    figure = StyledFigure(figsize=(11.5, max(4.8, 1.8 + 0.28 * len(bands))), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    pulls = np.concatenate([b.pulls for b in bands.values()])
+    pulls = pulls[np.isfinite(pulls)]
+    edges = np.linspace(-5.0, 5.0, 41)
+    share = np.histogram(np.clip(pulls, -4.99, 4.99), edges)[0] / max(len(pulls), 1) / np.diff(edges)
+    left.stairs(share, edges, color=COLOURS[0], lw=1.8, label=f"{len(pulls)} bins")
+    x = np.linspace(-5.0, 5.0, 201)
+    left.plot(x, np.exp(-0.5 * x**2) / math.sqrt(2 * math.pi), color=REFERENCE, lw=1.5, label="normal")
+    told = f"mean {pulls.mean():.2f}, width {pulls.std():.2f}" if len(pulls) else None
+    left.set(xlabel="Pull, with the spread of members", ylabel="Density", xlim=(-5.0, 5.0))
+    left.set_ylim(0.0, 1.45 * left.get_ylim()[1])
+    left.legend(loc="upper left", frameon=False, title=told, title_fontsize=12, alignment="left")
+    parts = {
+        "spread of members": [b.spread for b in bands.values()],
+        "generated events": [b.statistical for b in bands.values()],
+        "reference": [b.true for b in bands.values()],
+    }
+    whole = [max(float(sum(v[k].sum() for v in parts.values())), 1e-300) for k in range(len(bands))]
+    start = np.zeros(len(bands))
+    for (label, each), colour in zip(parts.items(), (COLOURS[0], COLOURS[1], REFERENCE), strict=True):
+        width = np.array([float(v.sum()) / w for v, w in zip(each, whole, strict=True)])
+        right.barh(list(bands), width, left=start, color=colour, label=label)
+        start += width
+    right.set(xlabel="Share of the variance of the pulls", xlim=(0.0, 1.0))
+    right.invert_yaxis()
+    right.tick_params(axis="y", which="both", length=0)
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=11)
+    return figure
+
+
 def edges_of(axis: Any) -> Floats:
     """Bin edges; whole numbers stand in the middle of their bins."""
     edges = np.asarray(axis.edges, dtype=np.float64)
@@ -177,8 +226,13 @@ def _suit(panel: Any, axis: Any, which: str) -> None:
     panel.set(**{f"{which}lim": (edges[0], edges[-1])})
 
 
-def _band(panel: Any, edges: Floats, low: Floats, high: Floats) -> None:
-    panel.stairs(high, edges, baseline=low, fill=True, color=REFERENCE, alpha=0.45, lw=0, hatch=None)
+def _band(
+    panel: Any, edges: Floats, low: Floats, high: Floats, colour: str = REFERENCE, label: str | None = None
+) -> None:
+    alpha = 0.45 if colour == REFERENCE else 0.3
+    panel.stairs(
+        high, edges, baseline=low, fill=True, color=colour, alpha=alpha, lw=0, hatch=None, label=label
+    )
 
 
 def _beside(edges: Floats, number: int, of: int) -> Floats:

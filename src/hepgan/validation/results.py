@@ -13,6 +13,7 @@ import numpy as np
 from hepgan.observables.table import Table, event_table, plan_table
 from hepgan.validation.classifier import MIN_EVENTS, ClassifierTest, two_sample_test
 from hepgan.validation.correlations import Correlations, correlations
+from hepgan.validation.members import Band, band
 from hepgan.validation.memorisation import Memorisation, memorisation
 from hepgan.validation.metrics import Metric, per_event, pulls, shape, unbinned
 from hepgan.validation.once import Once
@@ -28,11 +29,12 @@ class Result:
     Attributes:
         histograms: The generated sample's histograms, by observable.
         observables: Metrics of each observable: ``ks``, ``wasserstein``, ``chi2`` (over ndf).
-        pulls: Pulls of each observable's bins.
+        pulls: Pulls of each observable's bins, in which only the statistical errors count.
         correlations: None where there are fewer than two per-event observables.
         classifier: None where it was not run.
         memorisation: None without a training sample.
         skipped: Why a part is missing.
+        bands: Of the events of an ensemble, the uncertainties of each observable's bins.
     """
 
     histograms: Mapping[str, Any]
@@ -42,6 +44,7 @@ class Result:
     classifier: ClassifierTest | None = None
     memorisation: Memorisation | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
+    bands: Mapping[str, Band] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able metrics; each has ``value``, ``floor`` and ``ratio``."""
@@ -49,6 +52,7 @@ class Result:
             "observables": {
                 name: {m: metric.to_dict() for m, metric in metrics.items()}
                 | {"pulls": [float(p) if math.isfinite(p) else None for p in self.pulls[name]]}
+                | ({"ensemble": self.bands[name].to_dict()} if name in self.bands else {})
                 for name, metrics in self.observables.items()
             }
         }
@@ -121,9 +125,22 @@ def evaluate(
                 once,
                 {"max_events": classifier_events, "n_jobs": n_jobs} if classifier else None,
             ),
+            bands=_bands(reference, sample),
         )
         for label, sample in generated.items()
     }
+
+
+def _bands(reference: Sample, generated: Sample) -> dict[str, Band]:
+    """The uncertainties of an ensemble's histograms; none of other events."""
+    found = {
+        name: band(
+            reference.histograms[name], generated.histograms[name], parts, weighted=o.weight is not None
+        )
+        for name, parts in generated.members.items()
+        for o in (reference.observables[name],)
+    }
+    return {name: b for name, b in found.items() if b is not None}
 
 
 def _distances(

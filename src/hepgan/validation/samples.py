@@ -17,6 +17,7 @@ from scipy import sparse
 from hepgan.errors import InputError
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Flat, Observable, from_config
+from hepgan.validation.members import MEMBER, members_of
 from hepgan.validation.metrics import Values, effective_size
 
 __all__ = [
@@ -52,6 +53,8 @@ class Sample:
         observables: The observables.
         histograms: One for each observable, of all events; of a weighted one per event.
         groups: The same, split into random groups of events (first axis); only of the reference.
+        members: The same, split by the members of an ensemble (first axis); only of generated events that
+            tell them.
         invalid: Number of values of each observable that are not finite.
         n_events: Number of all events.
         sum_weights: Their sum of weights.
@@ -70,6 +73,7 @@ class Sample:
     events: ak.Array
     weights: Floats
     flat: dict[str, Flat] = field(default_factory=dict, repr=False)
+    members: Mapping[str, Any] = field(default_factory=dict)
 
     def values(self, name: str) -> Values:
         """An observable's values in the kept events."""
@@ -108,7 +112,8 @@ class SampleBuilder:
         observables: What is histogrammed.
         seed: Seed of the choice of events that are kept.
         max_events: Events kept; each event of the sample has the same chance.
-        groups: Whether histograms of random groups are filled, too.
+        groups: Whether histograms of random groups are filled, too; if not, those of the members of an
+            ensemble, where events have the scalar ``member``.
         source: What errors call the sample.
     """
 
@@ -126,10 +131,10 @@ class SampleBuilder:
         self._rng = np.random.default_rng([seed, 0x5A3])
         self._max_events = max_events
         self._histograms = {n: empty_histogram(o) for n, o in self.observables.items()}
-        self._groups = {n: empty_histogram(o, groups=True) for n, o in self.observables.items() if groups}
+        self._random = groups
+        self._make_groups(GROUPS if groups else 0)
         self._invalid = dict.fromkeys(self.observables, 0)
         self._n, self._sum, self._last = 0, 0.0, 0
-        self._group_sums = np.zeros((2, GROUPS))
         self._kept: list[tuple[Floats, ak.Array, Floats]] = []
         self._flat: dict[str, Flat] = {}
 
@@ -145,8 +150,8 @@ class SampleBuilder:
             ValueError: If there is not one weight for each event.
         """
         w = event_weights(events, self.schema, weights, self.source)
-        group = self._rng.integers(GROUPS, size=len(w)) if self._groups else None
-        self._group_sums += group_sums(w, group)
+        group = self._rng.integers(GROUPS, size=len(w)) if self._random else self._members(events)
+        self._group_sums += group_sums(w, group, self._group_sums.shape[1])
         self._flat = {n: flat_values(o, events) for n, o in self.observables.items()}
         for name, flat in self._flat.items():
             self._invalid[name] += fill(flat, w, self._histograms[name], self._groups.get(name), group)
@@ -156,6 +161,25 @@ class SampleBuilder:
         self._kept.append((self._rng.random(len(w)), events, w))
         if sum(len(k) for k, _, _ in self._kept) > 1.5 * self._max_events:
             self._kept = [self._chosen()]
+
+    def _make_groups(self, number: int) -> None:
+        split = self.observables if number else {}
+        self._groups = {n: empty_histogram(o, groups=number) for n, o in split.items()}
+        self._group_sums = np.zeros((2, max(number, 1)))
+
+    def _members(self, events: ak.Array) -> NDArray[np.int64] | None:
+        """The member of an ensemble that has made each event; None where events do not tell."""
+        member = members_of(events, self.source)
+        if member is not None and not self._n and len(member):
+            self._make_groups(int(member.max()) + 1)
+        if not self._groups:
+            return None
+        known = self._group_sums.shape[1]
+        if member is None or (member >= known).any():
+            entry = None if member is None else self._n + int(np.argmax(member >= known))
+            msg = f"the first events are of {known} members of an ensemble, and others of none of them"
+            raise InputError(msg, file=self.source, branch=MEMBER, entry=entry)
+        return member
 
     def _chosen(self) -> tuple[Floats, ak.Array, Floats]:
         key = np.concatenate([k for k, _, _ in self._kept])
@@ -179,16 +203,19 @@ class SampleBuilder:
             msg = f"the weights of {self._n} events sum to {self._sum:g}, so there is no distribution"
             raise InputError(msg, file=self.source, branch=self.schema.weight)
         _, events, weights = self._chosen()
+        histograms, parts = per_event(self.observables, self._histograms, self._groups, self._group_sums)
         return Sample(
             self.schema,
             self.observables,
-            *per_event(self.observables, self._histograms, self._groups, self._group_sums),
+            histograms,
+            parts if self._random else {},
             self._invalid,
             self._n,
             self._sum,
             events,
             weights,
             self._flat if len(weights) == self._n == self._last else {},
+            {} if self._random else parts,
         )
 
 
@@ -212,11 +239,17 @@ def event_weights(
     return result
 
 
-def empty_histogram(observable: Observable, *, groups: bool = False) -> Any:
-    """A histogram for the observable, with Weight storage; with an axis of groups before, where asked."""
+def empty_histogram(observable: Observable, *, groups: bool | int = False) -> Any:
+    """A histogram for the observable, with Weight storage.
+
+    Args:
+        observable: The observable.
+        groups: How many groups an axis before shall have, 10 for True; no such axis for 0 and False.
+    """
     axes = [observable.axis()]
     if groups:
-        axes.insert(0, hist.axis.Integer(0, GROUPS, name="group", underflow=False, overflow=False))
+        number = GROUPS if groups is True else groups
+        axes.insert(0, hist.axis.Integer(0, number, name="group", underflow=False, overflow=False))
     return hist.Hist(*axes, storage=hist.storage.Weight(), name=observable.name)
 
 
@@ -230,10 +263,10 @@ def flat_values(observable: Observable, events: ak.Array) -> Flat:
     )
 
 
-def group_sums(weights: Floats, group: NDArray[np.int64] | None) -> Floats:
-    """Sum of weights and of squared weights (2, GROUPS) of events in each group; all in the first if None."""
+def group_sums(weights: Floats, group: NDArray[np.int64] | None, number: int = GROUPS) -> Floats:
+    """Sum of weights and of squared weights (2, number) of events in each group; all in the first if None."""
     group = np.zeros(len(weights), dtype=np.int64) if group is None else group
-    return np.stack([np.bincount(group, weights**power, GROUPS) for power in (1, 2)])
+    return np.stack([np.bincount(group, weights**power, number) for power in (1, 2)])
 
 
 def per_event(
@@ -329,8 +362,9 @@ def _fill_by_event(
         rows = group[: sums.shape[0]].repeat(np.diff(sums.indptr))
         view = groups.view(flow=True)
         for name, power in (("value", 1), ("variance", 2)):
-            found = np.bincount(rows * size + place, content**power, GROUPS * size)
-            view[name] += found.reshape(GROUPS, size)
+            number = len(view)
+            found = np.bincount(rows * size + place, content**power, number * size)
+            view[name] += found.reshape(number, size)
 
 
 def with_ranges(observables: Mapping[str, Any], events: ak.Array) -> dict[str, Observable]:

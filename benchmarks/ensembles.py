@@ -1,0 +1,116 @@
+"""What an ensemble costs to train, next to one model and to as many in sequence.
+
+    OMP_NUM_THREADS=1 python benchmarks/ensembles.py
+
+Steps of training are timed in turn: one model, the ensemble, and the members one after another. Times are
+those of the processor (or of the clock, on a GPU), so that what else runs on the machine hardly counts.
+``ratio`` is the ensemble's time over that of one model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+
+from hepgan.features.batch import FeatureBatch
+from hepgan.models import FlowConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
+from hepgan.networks import MLPConfig, ResidualConfig
+from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
+
+WIDE = MLPConfig(widths=(512,) * 5)
+FAT_GAN = GANConfig(
+    noise=100,
+    generator=WIDE,
+    critics=({"loss": "wgan_gp", "steps": 5, "network": WIDE.model_copy(update={"dropout": 0.1})},),
+)
+DIS = FlowMatchingConfig(network=ResidualConfig(width=64, blocks=3, layer_norm=True))
+SPLINES = FlowConfig(blocks=4, bins=8, rotations="learned", network=MLPConfig(widths=(32, 32)))
+CASES = {
+    "FAT-GAN, 5 x 512, batch 1000": (FAT_GAN, 3, 0, 1000),
+    "recipe dis, 3 x 64, batch 4096": (DIS, 2, 1, 4096),
+    "recipe dis, 3 x 64, batch 256": (DIS, 2, 1, 256),
+    "splines, 4 x (32, 32), batch 256": (SPLINES, 4, 0, 256),
+}
+
+
+def events(size: int, context: int, number: int = 20_000) -> FeatureBatch:
+    """Normal features."""
+    return FeatureBatch(
+        x=torch.randn(number, size),
+        mask=None,
+        discrete=torch.zeros(number, 0, dtype=torch.int64),
+        condition=torch.zeros(number, 0),
+        context=torch.rand(number, context),
+        weight=torch.ones(number),
+    )
+
+
+def trainer(case: str, members: int, device: str) -> Trainer:
+    """A training of one model or of an ensemble."""
+    config, size, context, batch = CASES[case]
+    torch.manual_seed(1)
+    model = build_model(
+        config,
+        size=size,
+        context_size=context,
+        decode=lambda f: f,
+        observables={},
+        members=members,
+    )
+    model.train()
+    settings = TrainingConfig(
+        steps=10**9,
+        batch_size=batch,
+        optimiser=OptimiserConfig(lr=1e-4),
+        schedule=ScheduleConfig(kind="constant"),
+    )
+    return Trainer(model, events(size, context), settings, device=device)
+
+
+def timed(steps: list[Callable[[], object]], seconds: float, device: str) -> float:
+    """Seconds for one call of each of the functions."""
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    calls, start = 0, clock()
+    while calls == 0 or clock() - start < seconds:
+        for step in steps:
+            step()
+        calls += 1
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (clock() - start) / calls
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--members", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=3.0, help="least time of each part of a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", type=int, nargs="+", default=list(range(len(CASES))))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    chosen = parser.parse_args()
+    print(f"{'':<34}{'one [ms]':>10}{'ratio':>8}{'sequence':>10}", flush=True)
+    for number in chosen.cases:
+        case = list(CASES)[number]
+        one, ensemble = (trainer(case, m, chosen.device) for m in (1, chosen.members))
+        parts = ([one._train_step], [ensemble._train_step], [one._train_step] * chosen.members)
+        for part in parts[:2] if chosen.rounds > 1 else ():
+            timed(part, 0.0, chosen.device)
+        # The best round of each: others had more of the caches to share.
+        rounds = [
+            [timed(part, chosen.seconds, chosen.device) for part in parts] for _ in range(chosen.rounds)
+        ]
+        alone, together, sequence = (min(times) for times in zip(*rounds, strict=True))
+        print(
+            f"{case:<34}{1e3 * alone:>10.1f}{together / alone:>8.2f}{sequence / alone:>10.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
