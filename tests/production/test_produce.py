@@ -136,7 +136,7 @@ def test_parquet_has_no_fileset(generator, tmp_path):
 
 
 def test_conditions_go_by_the_number_of_the_event_in_all_shards(toy_generator, tmp_path):
-    wanted = np.arange(5000) % 30 + 5
+    wanted = np.arange(5000) % 20 + 10
     produce(toy_generator, 5000, tmp_path / "many", condition={"npv": wanted}, shard_size=3000)
     assert np.array_equal(np.asarray(read_events(tmp_path / "many" / "*.root").npv), wanted)
 

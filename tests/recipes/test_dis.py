@@ -130,6 +130,7 @@ def test_only_the_spherical_and_our_own_features_bound_the_energy(events):
     assert beyond["direct-gan"][1] > 0
 
 
+@pytest.mark.filterwarnings("ignore:the condition beam_energy is:UserWarning")
 @pytest.mark.parametrize(("direction", "jagged"), [(1, False), (-1, True)])
 def test_no_event_of_ours_is_beyond_an_edge_at_any_beam_energy(direction, jagged):
     events = scattered(2000, 3, energies=(30.0, BEAM), direction=direction, jagged=jagged)
@@ -175,3 +176,65 @@ def test_ranges_close_the_edge_that_the_published_features_leave_open(events):
     energy = representation.decode(features.with_x(x)).Electron.energy
     assert float(energy.max()) <= BEAM * (1 + 1e-12)
     assert float(energy.max()) > 0.99 * BEAM
+
+
+def test_the_conditional_features_are_those_of_every_beam_energy():
+    events = scattered(2000, 1, energies=(20.0, 30.0, BEAM))
+    batch, representation = represented("cfat-gan", events)
+    assert representation.names == ("Electron.px", "Electron.py", "Electron.pz")
+    features = representation.encode(batch)
+    beam = batch.scalars["beam_energy"].double()
+    electron = batch.Electron
+    expected = [electron.px.double(), electron.py.double(), (beam - electron.pz.double()).log()]
+    for column, values in zip(features.x.T, expected, strict=True):
+        torch.testing.assert_close(column, standard(values), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(features.context, standard(beam)[:, None])
+
+
+def test_networks_of_the_conditional_gan_are_the_published_ones():
+    model = load_recipe("cfat-gan").model
+    assert (model.noise, model.penalties) == (100, ())
+    (critic,) = model.critics
+    for network in (model.generator, critic.network):
+        assert network.widths == (512,) * 8
+        assert (network.activation, network.slope) == ("leaky_relu", 0.2)
+    assert (model.generator.dropout, critic.network.dropout) == (0.0, 0.1)
+    assert (critic.loss, critic.gradient_penalty, critic.features, critic.context) == (
+        "wgan_gp",
+        10,
+        True,
+        True,
+    )
+    assert set(critic.observables) == {"energy", "pt", "pz", "pz_over_pt"}
+
+
+@pytest.mark.filterwarnings("ignore:the condition beam_energy is:UserWarning")
+def test_the_conditional_gan_keeps_pz_below_every_beam_energy():
+    small = ["model.generator.widths=[16, 16]", "model.critics.0.network.widths=[16, 16]"]
+    events = scattered(2000, 1, energies=(20.0, 30.0, BEAM))
+    generator = EventGenerator(load_recipe("cfat-gan").with_settings([*QUICK, *small]))
+    generator.fit(events, seed=1, device="cpu")
+    for beam in (20.0, 25.0, 50.0, 60.0):
+        made = generator.generate(1000, seed=2, condition={"beam_energy": beam})
+        assert ak.all(made.beam_energy == beam)
+        assert ak.max(made.Electron.pz) <= beam
+
+
+@pytest.mark.filterwarnings("ignore:the condition beam_energy is:UserWarning")
+def test_our_own_at_many_energies_is_for_the_electron_along_minus_z():
+    events = scattered(3000, 3, energies=(20.0, 30.0, BEAM), direction=-1, jagged=True)
+    recipe = load_recipe("dis-energies").with_settings([*QUICK, "model.network.width=16", "model.steps=2"])
+    generator = EventGenerator(recipe).fit(events, seed=1, device="cpu")
+    made = generator.generate(6000, seed=2, condition={"beam_energy": "15,20,30,40,50,60"})
+    assert made.type.content == events.type.content
+    beam = np.asarray(made.beam_energy, dtype=np.float64)
+    energy, pz = (np.asarray(made.Electron[c][:, 0], dtype=np.float64) for c in ("energy", "pz"))
+    assert (energy <= beam).all()
+    assert (1 - (energy - pz) / (2 * beam) >= -1e-6).all()
+    # The recipe's own observables, of true events, agree with what was drawn.
+    values = {n: o.flat(events).values for n, o in recipe.make_observables().items()}
+    s = 4 * np.asarray(events.beam_energy, dtype=np.float64) ** 2
+    np.testing.assert_allclose(values["Q2"], values["x_bj"] * values["y"] * s, rtol=2e-3)
+    np.testing.assert_allclose(values["W2"], s * values["y"] - values["Q2"], rtol=1e-2, atol=0.02)
+    assert values["Q2"].min() > 1.99
+    assert values["x_bj"].min() > 1.9e-3

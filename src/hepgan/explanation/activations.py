@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import awkward as ak
 import numpy as np
@@ -221,7 +221,7 @@ def _name(model: Model, path: str) -> str:
     parts = path.split(".")
     if "critics" in parts:
         place = parts.index("critics")
-        critic = model.get_submodule(".".join(parts[: place + 2]))
+        critic = cast("Critic", model.get_submodule(".".join(parts[: place + 2])))
         parts = [*parts[:place], critic.config.name, *parts[place + 2 :]]
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "network" else parts)
 

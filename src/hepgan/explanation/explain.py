@@ -102,7 +102,7 @@ class Explanation:
                     "phase": s.phase,
                     "roughness": s.roughness,
                     "coordinates": s.coordinates.tolist(),
-                    "values": np.where(np.isfinite(s.values), s.values, None).tolist(),
+                    "values": [[v if np.isfinite(v) else None for v in row] for row in s.values.tolist()],
                 }
                 for name, s in self.surfaces.items()
             },

@@ -74,12 +74,10 @@ def plot_overlay(true: Floats, generated: Floats, shares: Floats, title: str) ->
     figure = StyledFigure(figsize=(6.4, 5.4), layout="constrained")
     panel = figure.subplots()
     low, high = np.quantile(np.concatenate([true, generated]), (0.002, 0.998), axis=0)
-    spans = list(zip(low, np.where(high > low, high, low + 1), strict=True))
+    tops = np.where(high > low, high, low + 1)
     bins = int(np.clip(np.sqrt(min(len(true), len(generated)) / 8), 8, 40))
-    contents = [
-        np.histogram2d(*sample.T, bins=bins, range=spans, density=True)[0] for sample in (true, generated)
-    ]
-    edges = [np.linspace(*span, bins + 1) for span in spans]
+    edges = [np.linspace(a, b, bins + 1) for a, b in zip(low, tops, strict=True)]
+    contents = [np.histogram2d(s[:, 0], s[:, 1], edges, density=True)[0] for s in (true, generated)]
     mesh = panel.pcolormesh(*edges, np.ma.masked_equal(contents[1], 0).T, cmap="Blues", rasterized=True)
     figure.colorbar(mesh, ax=panel, label="Density of generated events")
     centres = [(e[1:] + e[:-1]) / 2 for e in edges]

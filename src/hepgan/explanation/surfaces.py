@@ -159,7 +159,8 @@ def _directions(parameters: Sequence[Tensor], seed: int) -> tuple[list[Tensor], 
             return torch.zeros_like(p)
         rows, own = drawn.flatten(1), p.detach().flatten(1)
         scale = own.norm(dim=1, keepdim=True) / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        return (rows * scale).reshape(p.shape)
+        scaled: Tensor = rows * scale
+        return scaled.reshape(p.shape)
 
     return [direction(p) for p in parameters], [direction(p) for p in parameters]
 

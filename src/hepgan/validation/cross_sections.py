@@ -174,7 +174,8 @@ def _edges(name: str, edges: ArrayLike, most: float) -> Floats:
     ascending = found.ndim == 1 and len(found) > 1 and bool((np.diff(found) > 0).all())
     if not ascending or not (found[0] > 0 and found[-1] <= most):
         msg = f"{name} must ascend above 0" + (f" and up to {most:g}" if most < math.inf else "")
-        raise ValueError(f"{msg}, not {edges}")  # noqa: EM102
+        msg += f", not {edges!r}"
+        raise ValueError(msg)
     return found
 
 

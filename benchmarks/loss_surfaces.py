@@ -1,0 +1,61 @@
+"""Surfaces of the losses of a GAN with dense and with residual networks, after the same time of training.
+
+    python benchmarks/loss_surfaces.py DATA [--recipe fat-gan] [--max-time 120] [--figure surfaces.png]
+
+DATA holds fatgan_50gev.root. Generator and critic have 15 hidden layers of 128 units, or 7 residual blocks
+of two matrices each. Prints, for the adversarial term of the generator and for the critic's own, the
+roughness of the surface (the share of its variance that no paraboloid describes) for several pairs of
+directions.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from physics import print_table
+
+import hepgan
+from hepgan.explanation import loss_surface
+from hepgan.explanation.plots import plot_surfaces
+
+NETWORKS = {
+    "dense": f"{{kind: mlp, widths: {[128] * 15}}}",
+    "residual": "{kind: residual, width: 128, blocks: 7}",
+}
+TERMS = ("critic_adversarial", "critic")
+SEEDS = 3
+
+
+def main() -> None:
+    """Runs it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--recipe", default="fat-gan")
+    parser.add_argument("--max-time", type=float, default=120.0)
+    parser.add_argument("--figure", type=Path)
+    chosen = parser.parse_args()
+    events = hepgan.read_events(chosen.data / "fatgan_50gev.root")
+    columns: dict[str, dict[str, str]] = {}
+    shown = {}
+    for name, network in NETWORKS.items():
+        settings = [f"model.generator={network}", f"model.critics.0.network={network}"]
+        recipe = hepgan.load_recipe(chosen.recipe).with_settings([*settings, "training.batch_size=256"])
+        generator = hepgan.EventGenerator(recipe).fit(events, max_time=chosen.max_time)
+        row = {"steps": f"{generator.summary['steps']:,}"}
+        for term in TERMS:
+            found = [loss_surface(generator, events, term, points=17, seed=s) for s in range(SEEDS)]
+            rough = [f.roughness for f in found]
+            row[f"roughness, {term}"] = f"{np.mean(rough):.3f} ({min(rough):.3f} to {max(rough):.3f})"
+            shown[f"{name}, {term}"] = found[0]
+        columns[name] = row
+    print_table(columns)
+    if chosen.figure is not None:
+        plot_surfaces({name: shown[name] for name in sorted(shown, reverse=True)}).savefig(
+            chosen.figure, dpi=60
+        )
+
+
+if __name__ == "__main__":
+    main()
