@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hepgan._files import replacing, write_tensors
 from hepgan._members import DiscreteMembers, with_member_field
-from hepgan.errors import ModelFileError
+from hepgan.errors import ModelFileError, RecipeError
 from hepgan.events import EventSchema
 from hepgan.events.schema import Kind
 from hepgan.features import DiscreteModel, Representation
@@ -75,6 +75,18 @@ class Learned:
         if not isinstance(self.model, Ensemble) or not isinstance(self.discrete, DiscreteMembers):
             return self
         return replace(self, model=self.model.member(number), discrete=self.discrete.member(number))
+
+    @property
+    def discrete_model(self) -> DiscreteModel:
+        """The model of the discrete part, for what is done with a single model only.
+
+        Raises:
+            RecipeError: If this is an ensemble.
+        """
+        if isinstance(self.discrete, DiscreteMembers):
+            msg = f"this is an ensemble of {self.members}: take one of its members, generator.member(k)"
+            raise RecipeError(msg)
+        return self.discrete
 
     @property
     def condition_ranges(self) -> dict[str, tuple[float, float]]:

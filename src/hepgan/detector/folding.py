@@ -339,7 +339,7 @@ class Folding:
             device=generator.device,
         )
         known = representation.known(None if given is None else given.detach())
-        discrete = learned.discrete.sample(drawn.to(device), condition.detach(), known)
+        discrete = learned.discrete_model.sample(drawn.to(device), condition.detach(), known)
         context, mask = representation.context(discrete, condition)
         weight = condition.new_ones(size)
         features = FeatureBatch(
@@ -411,7 +411,8 @@ class Folding:
 
 
 def _frozen(generator: EventGenerator) -> EventGenerator:
-    for module in generator._fitted.modules.values():
+    learned = generator._fitted
+    for module in (learned.representation, learned.discrete_model, learned.model):
         module.requires_grad_(False)
     return generator
 

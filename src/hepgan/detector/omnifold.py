@@ -97,10 +97,12 @@ def omnifold(
     nominal = event_weights(simulation)
     found, shares = [], []
     for k in range(replicas):
-        pair = [simulation, data]
+        simulated, measured = simulation, data
         if replicas > 1:
-            pair = [bootstrap(e, _seed(seed, k, i)) for i, e in enumerate(pair)]
-        weight, share = _unfolded(*pair, vertex, detector, iterations, _seed(seed, k, 2), settings)
+            simulated, measured = (bootstrap(e, _seed(seed, k, i)) for i, e in enumerate((simulation, data)))
+        weight, share = _unfolded(
+            simulated, measured, vertex, detector, iterations, _seed(seed, k, 2), settings
+        )
         # They are those of the events as they are, whatever the bootstrap sample.
         found.append(weight * nominal.sum() / (nominal @ weight))
         shares.append(share)

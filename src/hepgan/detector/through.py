@@ -157,7 +157,7 @@ class Unfolder(GuidedModel):
         number = len(learned.representation.variables)
         like = batch.condition
         uniform = torch.rand((len(batch), number), generator=generator, device=like.device)
-        discrete = learned.discrete.sample(uniform, like)
+        discrete = learned.discrete_model.sample(uniform, like)
         context, mask = learned.representation.context(discrete, like)
         return replace(batch, discrete=discrete, context=context.to(like.dtype), mask=mask)
 
@@ -227,8 +227,12 @@ def unfold_through(
     config = config if isinstance(config, ThroughConfig) else ThroughConfig.model_validate(dict(config))
     given = conditions_of(prior, data)
     learned = prior._fitted
-    pool = pool_of(prior, given, event_weights(data), seed)
-    learned = replace(learned, model=deepcopy(learned.model), pool=pool)
+    learned = replace(
+        learned,
+        model=deepcopy(learned.model),
+        discrete=learned.discrete_model,
+        pool=pool_of(prior, given, event_weights(data), seed),
+    )
     used = {n: None for c in config.critics for n in c.observables}
     used |= {n: None for p in config.penalties for n in p.observables}
     columns = tuple(n for n in used if n in observables)

@@ -127,7 +127,7 @@ def unfold(
     made = EventGenerator(recipe)
     learned = prior._fitted
     made._parts = learned = replace(
-        learned, model=deepcopy(learned.model), discrete=deepcopy(learned.discrete), pool=pool
+        learned, model=deepcopy(learned.model), discrete=deepcopy(learned.discrete_model), pool=pool
     )
     shares: list[float] = []
     history = History()
@@ -248,7 +248,7 @@ def _learn(
     learned: Learned, config: TrainingConfig, batch: EventBatch, weight: Floats, seed: int, *, progress: bool
 ) -> History:
     """Train the model, and the discrete part, on events with weights; returns the history."""
-    representation, discrete = learned.representation.cpu(), learned.discrete.cpu()
+    representation, discrete = learned.representation.cpu(), learned.discrete_model.cpu()
     features, possible = representation.encode_possible(batch.to("cpu"))
     full = torch.from_numpy(weight / weight.mean()).to(features.weight)
     features = replace(features, weight=full)[possible]

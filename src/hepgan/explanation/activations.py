@@ -234,7 +234,7 @@ def _generated(
     generator: EventGenerator, n: int, condition: Mapping[str, Any] | None, seed: int
 ) -> tuple[ak.Array, FeatureBatch, Tensor]:
     """Generated events, what is given of them, and their noise."""
-    sampler = generator._checked(n, seed, 0, condition)
+    sampler = generator._checked(n, seed, 0, condition, None)
     traces = [sampler.traced(number) for number in range(-(-n // BLOCK))]
     events = ak.concatenate([to_awkward(t.events) for t in traces])[:n]
     given = FeatureBatch.concatenate([t.given for t in traces])[:n]
