@@ -435,8 +435,8 @@ def check_lengths(given: Mapping[str, Any] | ak.Array | None, n: int) -> None:
     Raises:
         InputError: If one has more or fewer.
     """
-    whole = isinstance(given, ak.Array)
-    for name, value in {"events": given}.items() if whole else (given or {}).items():
+    values: Mapping[str, Any] = {"events": given} if isinstance(given, ak.Array) else given or {}
+    for name, value in values.items():
         shape = (len(value),) if isinstance(value, ak.Array) else np.shape(value)
         if shape not in ((), (n,)):
             msg = f"the condition {name} has the shape {shape}; expected one number, or {n}"
