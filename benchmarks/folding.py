@@ -209,9 +209,10 @@ def with_losses(events, rng: np.random.Generator) -> ak.Array:
     detector = ak.concatenate([own, ak.unflatten(ak.flatten(fakes), counts)], axis=1)
     detector = detector[ak.argsort(detector.energy, axis=1, ascending=False)]
     detector = ak.zip({f: detector[f] for f in detector.fields}, with_name="Momentum4D")
-    return ak.zip(
-        {"Electron": events.Electron, "Detector": detector, "beam_energy": events.beam_energy}, depth_limit=1
-    )
+    parts = {"Electron": events.Electron, "Detector": detector, "beam_energy": events.beam_energy}
+    made = ak.zip(parts, depth_limit=1)
+    # Without the schema that the file had, of one electron in every event.
+    return ak.Array(made.layout, behavior=made.behavior)
 
 
 def efficiency(chosen: argparse.Namespace) -> None:
