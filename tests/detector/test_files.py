@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fold")
     recipe = folding_recipe(
         schema_of(jet_pairs(10)), vertex=["GenJet"], detector=["Jet"], conditions=["rho"]
-    ).with_settings(["training.steps=20", "training.batch_size=256"])
+    ).with_settings(["training.steps=20", "training.batch_size=256", "model.blocks=1"])
     Folding(recipe).fit(jet_pairs(1200, 1), device="cpu").save(folder / "folding.safetensors")
     events = jet_pairs(EVENTS, 2, weighted=True)[["GenJet", "rho", "genWeight"]]
     write_events(folder / "vertex.root", events)

@@ -20,7 +20,8 @@ JETS = {"vertex": ["GenJet"], "detector": ["Jet"], "conditions": ["rho"]}
 def quick(kind="conditional", **training):
     recipe = folding_recipe(schema_of(jet_pairs(10)), **JETS, kind=kind)
     settings = {"steps": 40, "batch_size": 256} | training
-    return recipe.with_settings([f"training.{k}={v}" for k, v in settings.items()])
+    small = ["model.blocks=3", "model.network.widths=[32]"] if kind == "conditional" else []
+    return recipe.with_settings([*small, *(f"training.{k}={v}" for k, v in settings.items())])
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def same(one, other, collection="Jet"):
 
 def test_folded_events_have_the_response_of_the_detector():
     """Learned from falling spectra, applied to flat ones: smearing, efficiency by flavour, fakes."""
-    folding = Folding(quick(steps=500, batch_size=1024)).fit(jet_pairs(12_000, 1), device="cpu")
+    folding = Folding(quick(steps=300, batch_size=1024)).fit(jet_pairs(12_000, 1), device="cpu")
     events = jet_pairs(12_000, 2, flat=True)
     found = pairs(
         folding.fold(events, seed=1, keep_vertex=True), "GenJet", "Jet", distance="delta_r", within=0.12

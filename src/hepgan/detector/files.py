@@ -62,7 +62,7 @@ def fold_file(
     """
     claim(Path(output), force=force, make=False)
     chunks = _aligned(iterate_events(vertex, step=chunk, branches=folding.conditions), BLOCK)
-    done = 0
+    done = written = 0
     with ExitStack() as stack:
         writer: EventWriter | None = None
         for events in _ahead(chunks):
@@ -80,8 +80,9 @@ def fold_file(
                 with closing(pieces):
                     for batch in pieces:
                         writer.extend(batch)
+                        written += len(batch)
                         if on_progress is not None:
-                            on_progress(writer.written)
+                            on_progress(written)
             except InputError as error:
                 entry = None if error.entry is None else error.entry + done
                 where = error.file or vertex
