@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,33 +13,39 @@ from torch import Tensor
 from hepgan.events import EventBatch
 from hepgan.features import FeatureBatch, Representation, mirrored, reflected
 
-__all__ = ["to_train_on"]
+__all__ = ["of_each_member", "to_train_on"]
 
 
 def to_train_on(
-    representation: Representation,
-    features: FeatureBatch,
+    representation: Representation, features: FeatureBatch, batch: EventBatch, generator: torch.Generator
+) -> FeatureBatch:
+    """Features with their images."""
+    return mirrored(representation, _with_images(representation, features, batch), generator=generator)
+
+
+def of_each_member(
+    representations: Sequence[Representation],
     batch: EventBatch,
-    rows: list[Tensor] | None,
+    rows: Sequence[Tensor],
     generator: torch.Generator,
-) -> tuple[FeatureBatch, list[Tensor] | None]:
-    """Features with their images, and which of them the members of an ensemble learn from.
+) -> tuple[FeatureBatch, list[Tensor]]:
+    """Features, with their images, of the events that each member of an ensemble learns from.
 
     Images are not drawn independently of their events, so each member has those of its own events.
+
+    Args:
+        representations: The members' own.
+        batch: All training events.
+        rows: The numbers of each member's events.
+        generator: Decides which images there are.
+
+    Returns:
+        The features of all members, and the numbers of each one's among them.
     """
-    if rows is None:
-        whole = _with_images(representation, features, batch)
-        return mirrored(representation, whole, generator=generator), None
-    if not (representation.config.reflections or representation.config.bounds):
-        return features, rows
-    parts = [
-        mirrored(
-            representation,
-            _with_images(representation, features[own], batch[own]),
-            generator=generator,
-        )
-        for own in rows
-    ]
+    parts = []
+    for representation, own in zip(representations, rows, strict=True):
+        events = batch[own]
+        parts.append(to_train_on(representation, representation.encode(events), events, generator))
     ends = np.cumsum([0, *map(len, parts)]).tolist()
     return FeatureBatch.concatenate(parts), [torch.arange(a, b) for a, b in pairwise(ends)]
 

@@ -43,6 +43,7 @@ class Learned:
         model: The model of the continuous part.
         pool: Conditions of training events, to draw from where none are given.
         device: Where the networks are.
+        own: Of an ensemble the representation of each member, whose transforms are fitted to its events.
     """
 
     derived: Derived
@@ -51,6 +52,7 @@ class Learned:
     model: Model
     pool: Pool
     device: torch.device
+    own: tuple[Representation, ...] = ()
 
     @property
     def schema(self) -> EventSchema:
@@ -74,7 +76,13 @@ class Learned:
             raise ValueError(msg)
         if not isinstance(self.model, Ensemble) or not isinstance(self.discrete, DiscreteMembers):
             return self
-        return replace(self, model=self.model.member(number), discrete=self.discrete.member(number))
+        return replace(
+            self,
+            representation=self.own[number],
+            discrete=self.discrete.member(number),
+            model=self.model.member(number),
+            own=(),
+        )
 
     @property
     def discrete_model(self) -> DiscreteModel:
@@ -102,7 +110,8 @@ class Learned:
     @property
     def modules(self) -> dict[str, torch.nn.Module]:
         """The parts that have tensors, by their names in the file."""
-        return {"representation": self.representation, "discrete": self.discrete, "model": self.model}
+        own = {f"representation_{k}": r for k, r in enumerate(self.own)}
+        return {"representation": self.representation, "discrete": self.discrete, "model": self.model, **own}
 
     def write(self, path: Path, recipe: Recipe, summary: Mapping[str, Any], *, force: bool) -> None:
         """Writes a model file.
@@ -159,7 +168,11 @@ class Learned:
                 members=members,
             )
             pool = Pool(tensors["conditions"], tensors.get("given"))
-            learned = cls(derived, representation, discrete, model, pool, device)
+            own = tuple(
+                Representation.from_state(metadata["representation"])
+                for _ in range(members if members > 1 else 0)
+            )
+            learned = cls(derived, representation, discrete, model, pool, device, own)
             for name, module in learned.modules.items():
                 prefix = name + "."
                 module.load_state_dict(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -11,10 +11,19 @@ from torch import Tensor, nn
 from hepgan.errors import RecipeError
 from hepgan.events import EventBatch, EventSchema
 from hepgan.events.schema import Field, Kind
-from hepgan.features import DiscreteModel, FeatureBatch
+from hepgan.features import DiscreteModel, FeatureBatch, Representation
 from hepgan.models import by_member
 
-__all__ = ["MEMBER", "DiscreteMembers", "bootstrap", "check_name", "with_member", "with_member_field"]
+__all__ = [
+    "MEMBER",
+    "DiscreteMembers",
+    "bootstrap",
+    "check_name",
+    "decoded_by_member",
+    "decoded_in_turn",
+    "with_member",
+    "with_member_field",
+]
 
 MEMBER = "member"
 """The scalar of generated events that tells which member of an ensemble has made them."""
@@ -78,6 +87,38 @@ def bootstrap(events: int, members: int, generator: torch.Generator) -> list[Ten
     Reference: B. Efron, Bootstrap methods: another look at the jackknife, Ann. Stat. 7 (1979) 1.
     """
     return [torch.randint(events, (events,), generator=generator).sort().values for _ in range(members)]
+
+
+def decoded_in_turn(representations: Sequence[Representation]) -> Callable[[FeatureBatch], EventBatch]:
+    """A decoding of batches with equally many events of each member, one member's after another's.
+
+    Args:
+        representations: The members' own.
+    """
+
+    def decode(features: FeatureBatch) -> EventBatch:
+        each = len(features) // len(representations)
+        parts = [r.decode(features[k * each : (k + 1) * each]) for k, r in enumerate(representations)]
+        return EventBatch.concatenate(parts)
+
+    return decode
+
+
+def decoded_by_member(
+    representations: Sequence[Representation],
+    features: FeatureBatch,
+    member: Tensor,
+    azimuth: Tensor | None,
+) -> EventBatch:
+    """Events of features, each in the representation of the member (N,) that has made it."""
+    numbers = range(len(representations))
+    rows = [(member == k).nonzero()[:, 0] for k in numbers]
+    parts = [
+        representations[k].decode(features[rows[k]], None if azimuth is None else azimuth[rows[k]])
+        for k in numbers
+        if len(rows[k])
+    ]
+    return EventBatch.concatenate(parts)[torch.cat(rows).argsort()]
 
 
 def check_name(schema: EventSchema, recipe: str) -> None:

@@ -101,14 +101,24 @@ def evaluate(
 
 @torch.no_grad()
 def negative_log_likelihood(learned: Learned, reference: EventBatch) -> float:
-    """The mean of - log p of the continuous features of events, of those that the model can make."""
-    features, possible = learned.representation.encode_possible(reference.to(learned.device))
+    """The mean of - log p of the continuous features of events, of those that the model can make.
+
+    Members of an ensemble have features of their own, so their p is of the columns that these are made of.
+    """
+    members = [learned.member(k) for k in range(learned.members)]
+    encoded = [m.representation.encode_possible(reference.to(learned.device)) for m in members]
+    possible = torch.stack([p for _, p in encoded]).all(0)
     weight = torch.ones(len(reference)) if reference.weight is None else reference.weight
     weight = weight.to(learned.device, torch.float64)[possible]
     if not float(weight.sum()) > 0.0:
         return 0.0
-    seen = features[possible].to(learned.device, torch.float32)
-    log_prob = learned.model.log_prob(seen.x, seen.context, seen.mask).double()
+    each = []
+    for member, (features, _) in zip(members, encoded, strict=True):
+        there = features[possible]
+        seen = there.to(learned.device, torch.float32)
+        found = member.model.log_prob(seen.x, seen.context, seen.mask).double()
+        each.append(found if len(members) == 1 else found + member.representation.log_abs_det(there))
+    log_prob = torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
     return float(-(weight * log_prob).sum() / weight.sum())
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from hepgan._conditions import warn_outside
 from hepgan._density import Latents, MeasureName, latents, log_prob
 from hepgan._describe import describe
-from hepgan._images import to_train_on
+from hepgan._images import of_each_member, to_train_on
 from hepgan._learned import Learned, installed_versions
-from hepgan._members import DiscreteMembers, bootstrap, check_name
+from hepgan._members import DiscreteMembers, bootstrap, check_name, decoded_in_turn
 from hepgan._outcome import data_hash, outcome
 from hepgan._selection import NLL, evaluate, metric_names, negative_log_likelihood
 from hepgan._threads import threads
@@ -176,13 +176,17 @@ class EventGenerator:
         features = representation.encode(batch)
         discrete: Any = DiscreteModel(representation.variables, representation.condition_size)
         members = self.recipe.training.members
+        own: list[Representation] = []
         rows = None
         if members == 1:
             discrete.fit(features.discrete, features.condition, features.weight, generator=_rng(seed))
+            smooth = to_train_on(representation, features, batch, _rng(seed))
         else:
             check_name(derived.schema, self.recipe.name)
             rows = bootstrap(len(features), members, _rng(seed))
+            own = representation.resampled(batch, [torch.bincount(r, minlength=len(batch)) for r in rows])
             discrete = DiscreteMembers.fitted(discrete, features, rows, generator=_rng(seed))
+            smooth, rows = of_each_member(own, batch, rows, _rng(seed))
         kept = torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]
         pool = Pool(features.condition[kept], None if features.given is None else features.given[kept])
         model = build_model(
@@ -191,14 +195,14 @@ class EventGenerator:
             context_size=representation.context_size,
             periodic=representation.periodic,
             tokens=representation.tokens,
-            decode=derived.after(representation.decode),
+            decode=derived.after(decoded_in_turn(own) if own else representation.decode),
             observables=observables,
             members=members,
         )
-        smooth, rows = to_train_on(representation, features, batch, rows, _rng(seed))
-        representation.to(device)
-        discrete.to(device)
-        return Learned(derived, representation, discrete, model, pool, device), features, smooth, rows
+        for part in (representation, discrete, *own):
+            part.to(device)
+        learned = Learned(derived, representation, discrete, model, pool, device, tuple(own))
+        return learned, features, smooth, rows
 
     def _training(self, max_time: float | None, used: float) -> TrainingConfig:
         """The recipe's settings, with the time that is left."""
@@ -523,6 +527,7 @@ def _sampler(
         seed=seed,
         device=learned.device,
         complete=learned.derived,
+        own=learned.own,
     )
 
 

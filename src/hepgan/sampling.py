@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgan._conditions import Constant, Each, Law, read_law
-from hepgan._members import DiscreteMembers, with_member
+from hepgan._members import DiscreteMembers, decoded_by_member, with_member
 from hepgan.errors import InputError, TrainingError
 from hepgan.events import EventBatch, check_events, to_batch
 from hepgan.features import DiscreteModel, FeatureBatch, Representation
@@ -199,6 +199,7 @@ class Sampler:
         seed: The seed, 0 <= seed < 2^64.
         device: Where the networks run.
         complete: What adds to decoded events what is computed from them.
+        own: Of an ensemble the members' representations.
     """
 
     def __init__(
@@ -211,8 +212,9 @@ class Sampler:
         seed: int,
         device: torch.device | str = "cpu",
         complete: Callable[[EventBatch], EventBatch] | None = None,
+        own: Sequence[Representation] = (),
     ) -> None:
-        self.complete = complete
+        self.complete, self.own = complete, own
         self.representation, self.discrete, self.model = representation, discrete, model
         self.conditions, self.seed, self.device = conditions, seed, torch.device(device)
 
@@ -328,10 +330,10 @@ class Sampler:
     ) -> tuple[EventBatch, Tensor]:
         z = noise.gaussian(self.model.noise_size, attempt, rows)
         context = features.context.to(z.dtype)
-        if isinstance(self.model, Ensemble):
-            x = self.model.sample(z, context, features.mask, member)
-        else:
-            x = self.model.sample(z, context, features.mask)
+        if isinstance(self.model, Ensemble) and member is not None:
+            made = features.with_x(self.model.sample(z, context, features.mask, member))
+            return decoded_by_member(self.own, made, member, azimuth), z
+        x = self.model.sample(z, context, features.mask)
         return self.representation.decode(features.with_x(x), azimuth), z
 
     def blocks(self, first: int, last: int, workers: int | None = None) -> Generator[EventBatch, None, None]:

@@ -246,13 +246,6 @@ def test_an_ensemble_samples_as_its_members_do(name: str) -> None:
             torch.testing.assert_close(found[member == k], own, rtol=1e-4, atol=1e-5)
 
 
-def test_the_likelihood_of_an_ensemble_is_the_mean_of_its_members() -> None:
-    ensemble = made(FLOW).eval()
-    x, context = torch.randn(5, D), torch.randn(5, C)
-    each = torch.stack([ensemble.member(k).log_prob(x, context, None) for k in range(M)])
-    torch.testing.assert_close(ensemble.log_prob(x, context, None).exp(), each.exp().mean(0))
-
-
 @pytest.mark.parametrize("name", list(EVERY))
 def test_a_resumed_ensemble_ends_as_one_that_was_not_stopped(name: str, tmp_path) -> None:
     data = events(100)

@@ -120,6 +120,7 @@ def test_a_comparison_has_bands_where_events_tell_their_member(tmp_path) -> None
     assert told["pulls"] == pytest.approx(found.pulls.tolist())
     assert told["spread"] == pytest.approx(np.sqrt(found.spread).tolist())
     assert metrics["ensemble"]["x"]["within_one_sigma"] == pytest.approx(np.mean(np.abs(found.pulls) < 1))
+    assert any("spread of 8 members" in line for line in comparison.verdicts())
     plain = hepgan.compare(reference, events(values), X, **options)
     assert not plain.results["generated"].bands
     assert "ensemble" not in plain.sections

@@ -117,6 +117,27 @@ class Representation(nn.Module):
         self._finish(learned)
         return self
 
+    @torch.no_grad()
+    def resampled(self, events: EventBatch, counts: Sequence[Tensor]) -> list[Representation]:
+        """The same representation for each of several bootstrap samples: its transforms are fitted to them.
+
+        What a transform has learned from fluctuations of the events is then no more common to all samples
+        than what a model learns from them.
+
+        Args:
+            events: The N training events.
+            counts: How often each of them is in a sample (N,).
+        """
+        raw, discrete = self._raw(self._view(events, self.layout, self._parts))
+        mask = self._existing(discrete, self._gates, self._standard.kept) if self._any_gate else None
+        weight, found = self._weight(events), []
+        for number in counts:
+            made = Representation.from_state(self.state())
+            made.load_state_dict(self.state_dict())
+            made._standard.refit(raw, mask, weight * number)
+            found.append(made)
+        return found
+
     def _check_bounds(self, events: EventBatch) -> None:
         outside = ~self.valid(events)
         if bool(outside.any()):

@@ -96,6 +96,20 @@ class StandardColumns(PreciseModule):
         self.transform = transform
         return learned
 
+    def refit(self, raw: Tensor, mask: Tensor | None, weight: Tensor) -> None:
+        """Fits the transforms anew, without changes of what they are.
+
+        Args:
+            raw: (N, R) columns.
+            mask: (N, D) where features exist.
+            weight: (N,) event weights; events of weight 0 do not count at all.
+        """
+        if self.transform is None:
+            return
+        x = self._limited(raw[:, self.kept], self.limits)
+        counts = (weight != 0).unsqueeze(1).expand_as(x)
+        self.transform.fit(x, counts if mask is None else counts & mask, weight)
+
     def set_up(self, learned: Mapping[str, Any]) -> None:
         """Fixes the columns that are kept, and builds the transforms."""
         constants = learned["constants"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
@@ -32,7 +31,8 @@ class Ensemble(Model):
     member's after another's; terms are means over members, so M times a term's gradient is in each member's
     parameters that of its own term.
 
-    As a distribution it is the members' equal mixture.
+    Its events are an equal mixture of the members'. Each member's features may have a meaning of their own,
+    so there is no density of an ensemble's features.
 
     Args:
         stacked: A model of the kind, which this one takes over.
@@ -85,11 +85,6 @@ class Ensemble(Model):
             return self._each[k].sample(noise, context, mask)
 
         return by_member(made, member, self.members, noise, context, mask)
-
-    def log_prob(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        """Log of the mean over members of the density (N,) of features (N, D), of those that exist."""
-        each = torch.stack([m.log_prob(x, context, mask) for m in self._each])
-        return torch.logsumexp(each, 0) - math.log(self.members)
 
     def noise_mask(self, mask: Tensor | None) -> Tensor | None:
         """That of a member."""

@@ -47,6 +47,14 @@ class Batches:
         index = torch.cat([self._indices(k) for k in range(len(self._counts))])
         return self.data.map(lambda t: t.index_select(0, index))
 
+    def spread(self, count: int) -> FeatureBatch:
+        """All events; of an ensemble about so many, spread over the sample, equally many of each member."""
+        if self._rows is None:
+            return self.data
+        each = min(count // len(self._counts), *self._counts)
+        rows = [r[torch.linspace(0, len(r) - 1, each, dtype=torch.float64).long()] for r in self._rows]
+        return self.data[torch.cat(rows)]
+
     def two(self, generator: torch.Generator) -> tuple[FeatureBatch, FeatureBatch] | None:
         """Two batches besides the others, without an event in both, but for bootstrap samples.
 

@@ -125,7 +125,7 @@ class Trainer:
         if resume and self._checkpoint is not None and self._checkpoint.exists():
             self._restore(self._checkpoint)
         else:
-            model.prepare(data)
+            model.prepare(self._batches.spread(50_000))
 
     def run(self) -> History:
         """Train to the end, or until Ctrl-C; then the model has the weights that are to be used.

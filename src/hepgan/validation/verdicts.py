@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
+
 from hepgan.validation.metrics import Metric
 from hepgan.validation.results import Result
 
@@ -64,6 +66,7 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
         if telling and grade_auc(test.auc) != "good":
             lines.append(f"it sees the difference most in {_joined(telling)}")
     lines += shapes(result, called)
+    lines += _bands(result)
     if (c := result.correlations) is not None and math.isfinite(c.max_difference.value):
         pair = "" if c.worst is None else f" ({_joined([called.get(n, n) for n in c.worst])})"
         lines.append(
@@ -84,6 +87,21 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
         )
     lines += [f"{part} not judged: {why}" for part, why in result.skipped.items() if why != "not asked for"]
     return lines
+
+
+def _bands(result: Result) -> list[str]:
+    """Whether the bands of an ensemble cover; nothing of other events."""
+    if not result.bands:
+        return []
+    pulls = np.concatenate([b.pulls for b in result.bands.values()])
+    known = pulls[np.isfinite(pulls)]
+    if not known.size:
+        return []
+    members = max(b.members for b in result.bands.values())
+    inside = float(np.mean(np.abs(known) < 1))
+    return [
+        f"with the spread of {members} members, {inside:.0%} of all bins are within one sigma (68% expected)"
+    ]
 
 
 def shapes(
