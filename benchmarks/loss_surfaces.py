@@ -1,4 +1,4 @@
-"""Surfaces of the losses of a GAN with dense and with residual networks, after equally many steps of training.
+"""Surfaces of the losses of a GAN with dense and with residual networks, after equally many steps.
 
     python benchmarks/loss_surfaces.py DATA [--steps 2000] [--figure surfaces.png]
 
