@@ -1,6 +1,6 @@
-"""Surfaces of the losses of a GAN with dense and with residual networks, after the same time of training.
+"""Surfaces of the losses of a GAN with dense and with residual networks, after equally many steps.
 
-    python benchmarks/loss_surfaces.py DATA [--recipe fat-gan] [--max-time 120] [--figure surfaces.png]
+    python benchmarks/loss_surfaces.py DATA [--steps 2000] [--figure surfaces.png]
 
 DATA holds fatgan_50gev.root. Generator and critic have 15 hidden layers of 128 units, or 7 residual blocks
 of two matrices each. Prints, for the adversarial term of the generator and for the critic's own, the
@@ -25,15 +25,14 @@ NETWORKS = {
     "residual": "{kind: residual, width: 128, blocks: 7}",
 }
 TERMS = ("critic_adversarial", "critic")
-SEEDS = 3
+SEEDS, POINTS = 3, 13
 
 
 def main() -> None:
     """Runs it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--recipe", default="fat-gan")
-    parser.add_argument("--max-time", type=float, default=120.0)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--figure", type=Path)
     chosen = parser.parse_args()
     events = hepgan.read_events(chosen.data / "fatgan_50gev.root")
@@ -41,11 +40,14 @@ def main() -> None:
     shown = {}
     for name, network in NETWORKS.items():
         settings = [f"model.generator={network}", f"model.critics.0.network={network}"]
-        recipe = hepgan.load_recipe(chosen.recipe).with_settings([*settings, "training.batch_size=256"])
-        generator = hepgan.EventGenerator(recipe).fit(events, max_time=chosen.max_time)
-        row = {"steps": f"{generator.summary['steps']:,}"}
+        settings += ["training.batch_size=256", f"training.steps={chosen.steps}"]
+        recipe = hepgan.load_recipe("fat-gan").with_settings(settings)
+        generator = hepgan.EventGenerator(recipe).fit(events)
+        row = {"steps": f"{chosen.steps:,}", "seconds": f"{generator.summary['seconds']:.0f}"}
         for term in TERMS:
-            found = [loss_surface(generator, events, term, points=17, seed=s) for s in range(SEEDS)]
+            found = [
+                loss_surface(generator, events, term, points=POINTS, n=512, seed=s) for s in range(SEEDS)
+            ]
             rough = [f.roughness for f in found]
             row[f"roughness, {term}"] = f"{np.mean(rough):.3f} ({min(rough):.3f} to {max(rough):.3f})"
             shown[f"{name}, {term}"] = found[0]

@@ -172,6 +172,12 @@ def test_conditions_within_the_range_are_not_warned_of_even_if_the_file_rounded_
         generator.generate(10, condition={"energy": 27.7})
 
 
+def test_a_model_tells_the_ranges_of_its_conditions(generators):
+    (line,) = [line for line in generators["flow"].describe() if line.startswith("conditions")]
+    assert line.startswith("conditions  energy (10")
+    assert line.endswith("level (0 to 3), channel")
+
+
 def test_a_category_outside_is_an_error_not_a_warning(generators):
     with pytest.raises(InputError, match="channel cannot be 'tt'"):
         generators["flow"].generate(10, condition={"channel": "tt"})

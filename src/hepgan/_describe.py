@@ -29,7 +29,7 @@ def describe(
         f"model       {recipe.model.kind}, {networks:,} parameters",
         f"features    {learned.representation.size} continuous, "
         f"{len(learned.representation.variables)} discrete",
-        f"conditions  {', '.join(recipe.conditions) or 'none'}",
+        f"conditions  {', '.join(_conditions(learned)) or 'none'}",
         "events      " + "; ".join(_contents(learned.schema)),
     ]
     if learned.members > 1:
@@ -112,6 +112,13 @@ def _terms(diagnostics: Mapping[str, float], own: Container[str]) -> Iterator[st
             )
             other = "of generated events" if term in own else "between true events"
             yield f"{term} {value:.3g} ({other} {floor:.3g}), gradient {gradient:.3g}"
+
+
+def _conditions(learned: Learned) -> Iterator[str]:
+    """Conditions, with the range in the training events of those that are numbers."""
+    for name in learned.representation.conditions:
+        low, high = learned.condition_ranges.get(name, (None, None))
+        yield name if low is None or high is None else f"{name} ({low:g} to {high:g})"
 
 
 def _contents(schema: EventSchema) -> Iterator[str]:
