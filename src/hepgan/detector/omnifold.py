@@ -100,7 +100,7 @@ def omnifold(
         pair = [simulation, data]
         if replicas > 1:
             pair = [bootstrap(e, _seed(seed, k, i)) for i, e in enumerate(pair)]
-        weight, share = _unfolded(*pair, vertex, detector, iterations, _seed(seed, k, 2), settings)
+        weight, share = _unfolded(pair[0], pair[1], vertex, detector, iterations, _seed(seed, k, 2), settings)
         # They are those of the events as they are, whatever the bootstrap sample.
         found.append(weight * nominal.sum() / (nominal @ weight))
         shares.append(share)
