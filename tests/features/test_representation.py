@@ -581,9 +581,9 @@ def test_recipes_that_do_not_fit_the_events_are_refused(events, config, message)
         represent(events, config)
 
 
-def test_conditions_must_be_scalars(events):
-    with pytest.raises(RecipeError, match="'Muon' is not a scalar"):
-        represent(events, conditions=("Muon",))
+def test_conditions_must_be_of_the_events(events):
+    with pytest.raises(RecipeError, match="'Tau' is no scalar or collection"):
+        represent(events, conditions=("Tau",))
 
 
 def test_categories_that_were_not_learned_are_refused():

@@ -14,6 +14,7 @@ from hepgan._files import claim
 from hepgan.detector.folding import Folding, weight_field
 from hepgan.errors import InputError
 from hepgan.events import EventWriter, iterate_events
+from hepgan.events.columns import ATTRIBUTE
 from hepgan.models import BLOCK
 
 __all__ = ["fold_file"]
@@ -94,7 +95,7 @@ def _aligned(chunks: Iterator[ak.Array], size: int) -> Iterator[ak.Array]:
     held: ak.Array | None = None
     for chunk in chunks:
         held = chunk if held is None else ak.concatenate([held, chunk])
-        held.attrs.update(chunk.attrs)
+        held.attrs[ATTRIBUTE] = chunk.attrs[ATTRIBUTE]
         whole = len(held) // size * size
         if whole:
             yield held[:whole]

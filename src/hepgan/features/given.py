@@ -166,7 +166,7 @@ class Given(nn.Module):
         return torch.cat([x[:, others], cos, sin, features.context], 1)
 
     @property
-    def places(self) -> dict[str, dict[str, int]]:
+    def columns(self) -> dict[str, dict[str, int]]:
         """The columns that networks see of each object's numbers, by its label and their names."""
         found: dict[str, dict[str, int]] = {}
         turning = list(self.inner.periodic)

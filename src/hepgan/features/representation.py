@@ -212,7 +212,19 @@ class Representation(nn.Module):
             ahead = self.condition_size
             return None if value is None else value + ahead, None if first is None else first + ahead
 
-        return find_tokens(self.layout, features, self.variables, places)
+        return find_tokens(self.layout, features, self.variables, places, self._true_columns())
+
+    def _true_columns(self) -> dict[str, dict[str, int]]:
+        """The columns of the context with the true object of each that a detector's response is of."""
+        if self._given is None:
+            return {}
+        first, seen = self._conditions.size, self._given.columns
+        found = {}
+        for name, places in self.layout.places.items():
+            for i in range(len(places.found)):
+                own = seen.get(self.layout.label(places.of, i), {})
+                found[self.layout.label(name, i)] = {what: first + column for what, column in own.items()}
+        return found
 
     @property
     def rounded(self) -> tuple[int, ...]:

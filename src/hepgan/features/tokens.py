@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,6 +60,7 @@ def find_tokens(
     features: Iterable[Encoded],
     variables: Sequence[DiscreteVariable],
     places: Callable[[int], tuple[int | None, int | None]],
+    given: Mapping[str, Mapping[str, int]] | None = None,
 ) -> tuple[Tokens, ...]:
     """The objects of each collection that have the same features with the same transforms.
 
@@ -72,6 +73,8 @@ def find_tokens(
         variables: The discrete variables.
         places: The columns of the context with a variable's value, and with the first of its classes; None
             where there are none.
+        given: The columns of the context with what is given of an object's own true one, by the object's
+            label and what they are.
     """
     owner = {
         layout.label(c.name, slot): (c.name, slot)
@@ -100,6 +103,10 @@ def find_tokens(
         columns = sorted(own[collection, slots[0]], key=own[collection, slots[0]].__getitem__)
         table = tuple(tuple(own[collection, s][k] for k in columns) for s in slots)
         context = _context([discrete.get((collection, s), {}) for s in slots], variables, places)
+        known = [(given or {}).get(layout.label(collection, s), {}) for s in slots]
+        names = sorted({n for k in known for n in k})
+        rows = zip(context, known, strict=True)
+        context = tuple((*row, *(k.get(n, -1) for n in names)) for row, k in rows)
         found.append(Tokens(collection, table, context, ordered=collection in layout.orders))
     return tuple(found)
 
