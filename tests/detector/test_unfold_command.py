@@ -37,19 +37,25 @@ def folder(tmp_path_factory):
     return folder
 
 
+def run(*arguments):
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    return end.value.code
+
+
 def test_the_command_writes_a_generator_of_events_at_the_vertex(folder, tmp_path, capsys):
     inputs = [str(folder / n) for n in ("prior.safetensors", "folding.safetensors", "data.root")]
     options = ["--events", "900", "--iterations", "2", "--set", "training.steps=5", "--device", "cpu"]
     output = tmp_path / "unfolded.safetensors"
     options += ["--recipe", str(folder / "seen.yaml")]
-    assert main(["unfold", *inputs, "-o", str(output), *options]) == 0
+    assert run("unfold", *inputs, "-o", str(output), *options) == 0
     said = capsys.readouterr()
     assert "unfolded from 800 events of data, 2 iterations" in said.out + said.err
     made = EventGenerator.load(output, device="cpu").generate(500, seed=1)
     assert set(made.fields) == {"GenJet", "rho"}
     # Conditions are those of the data.
     assert set(made.rho.to_list()) <= set(read_events(folder / "data.root").rho.to_list())
-    assert main(["unfold", *inputs, "-o", str(output), *options]) == 2
+    assert run("unfold", *inputs, "-o", str(output), *options) == 2
 
 
 def test_a_gradient_goes_through_a_learned_folding(folder):
@@ -68,7 +74,7 @@ def test_a_gradient_goes_through_a_learned_folding(folder):
 
 def test_a_folding_is_no_prior(folder, capsys):
     inputs = [str(folder / n) for n in ("folding.safetensors", "folding.safetensors", "data.root")]
-    assert main(["unfold", *inputs, "-o", str(folder / "no.safetensors")]) == 2
+    assert run("unfold", *inputs, "-o", str(folder / "no.safetensors")) == 2
     assert "makes no events that could be unfolded" in capsys.readouterr().err
 
 
