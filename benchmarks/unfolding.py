@@ -1,12 +1,12 @@
 """Closure of unfolding: pseudo-data at the detector against a simulation that is wrong, and the truth.
 
-    python benchmarks/unfolding.py DATA --models FOLDER [--figures FOLDER] [--members 6] [--iterations 2]
+    python benchmarks/unfolding.py DATA --results FOLDER [--figures FOLDER] [--members 5] [--iterations 2]
 
 DATA holds dis_train.root and dis_test_trained_energies.root: electrons at the vertex (Electron) and with
 2% (+) 10%/sqrt(E) and 1 mrad (Detector). The simulation is a part of dis_train, drawn so that it differs from
 the data by up to a factor of 2 in Q2 and x; the data are the detector's side of some test events, the truth
 is the vertex of others. Unfolded are bootstrap samples of the data. FOLDER gets the prior and
-the unfolded generators; what is there is not made anew.
+the numbers of each member; what is there is not made anew, so processes may share the members by --only.
 
 Printed are the mean and the width of the pulls of k' (the electron's energy), Q2 and x at the vertex, outside
 what the response declares ill-posed (small y, and bins), and at the detector; of the prior and each method.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from hepgan.events import EventBatch, Objects, to_awkward, to_batch
 from hepgan.reweighting.weights import accepted
 from hepgan.validation.unfolding import closure, plot_closure, plot_response
 
-GENERATED = 150_000
+GENERATED = 100_000
 
 THRESHOLD = 0.5
 """Least purity and stability; y in bins of the same relative width has to have them, too."""
@@ -157,112 +158,125 @@ def folded(events: ak.Array, seed: int) -> ak.Array:
         return to_awkward(joined(batch, smear(batch, torch.Generator().manual_seed(seed))))
 
 
-def kept(path: Path, make) -> hepgan.EventGenerator:
-    """A generator, from its file if it is there."""
+def columns(events: ak.Array, sides: Mapping[str, Mapping[str, hepgan.Observable]]) -> dict[str, np.ndarray]:
+    """The numbers that closure is judged by, of events at both levels, and their weights."""
+    found = {f"{side}_{o.name}": column_of(o, events) for side, each in sides.items() for o in each.values()}
+    return found | {"weight": event_weights(events)}
+
+
+def kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> ak.Array:
+    """The columns of a member, from its file if it is there."""
     if not path.exists():
         started = time.process_time()
-        made = make()
-        made.save(path)
+        np.savez(path, **make())
         print(f"{path.name}: {time.process_time() - started:.0f} s of CPU time", flush=True)
-    return hepgan.EventGenerator.load(path, device="cpu")
+    return ak.zip(dict(np.load(path)), depth_limit=1)
+
+
+def parsed() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--figures", type=Path)
+    parser.add_argument("--methods", nargs="+", default=["prior", "OmniFold", "generator", "gradient"])
+    parser.add_argument("--members", type=int, default=5)
+    parser.add_argument("--only", type=int, nargs="+", help="make these members, and judge nothing")
+    parser.add_argument("--iterations", type=int, default=2)
+    parser.add_argument("--events", type=int, default=50_000, help="simulated ones; half as many of data")
+    parser.add_argument("--steps", type=int, default=500, help="training steps in each iteration")
+    return parser.parse_args()
 
 
 def main() -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--figures", type=Path)
-    parser.add_argument("--members", type=int, default=6)
-    parser.add_argument("--iterations", type=int, default=2)
-    parser.add_argument(
-        "--events", type=int, default=60_000, help="simulated events; twice as many as of data"
-    )
-    parser.add_argument("--steps", type=int, default=600, help="training steps in each iteration")
-    parser.add_argument("--methods", nargs="+", default=["omnifold", "generator", "through"])
-    chosen = parser.parse_args()
-    chosen.models.mkdir(parents=True, exist_ok=True)
+    chosen = parsed()
+    chosen.results.mkdir(parents=True, exist_ok=True)
     test = hepgan.read_events(chosen.data / "dis_test_trained_energies.root")
     data, truth = test[: chosen.events // 2][["Detector", "beam_energy"]], test[len(test) // 2 :]
     simulation = simulated(hepgan.read_events(chosen.data / "dis_train.root"))
     print(f"{len(simulation):,} simulated events, {len(data):,} of data", flush=True)
-    resolved = response(simulation, inelasticity("Electron"), inelasticity("Detector"), threshold=THRESHOLD)
+    y = {side: inelasticity(side) for side in ("Electron", "Detector")}
+    resolved = response(simulation, y["Electron"], y["Detector"], threshold=THRESHOLD)
     least = float(resolved.edges[:-1][~resolved.ill_posed].min())
-    print("y:", [f"{r['low']:.3f} {r['purity']:.2f} {r['stability']:.2f}" for r in resolved.rows()])
-    print(f"y < {least:.3g} is ill-posed")
-    plain = judged("Electron")
-    vertex = {n: above(o, inelasticity("Electron"), least) for n, o in plain.items()}
-    detector = {n: above(o, inelasticity("Detector"), least) for n, o in judged("Detector").items()}
-    responses = {n: response(simulation, vertex[n], detector[n], threshold=THRESHOLD) for n in vertex}
-    for name, found in responses.items():
-        ill = found.ill_posed
-        print(f"{name}: condition {found.condition:.3g}, {ill.sum()} bins of {len(ill)} ill-posed")
+    for row in resolved.rows():
+        print("y from {low:.3f}: purity {purity:.2f}, stability {stability:.2f}".format(**row))
+    print(f"y < {least:.3g} is ill-posed", flush=True)
+    plain = {side: judged(side) for side in y}
+    inside = {side: {n: above(o, y[side], least) for n, o in each.items()} for side, each in plain.items()}
+    sides = {"vertex": inside["Electron"], "detector": plain["Detector"]}
 
-    recipe = hepgan.load_recipe("dis").with_settings(SETTINGS)
-    fit = hepgan.EventGenerator(recipe).fit
-    prior = kept(
-        chosen.models / "prior.safetensors", lambda: fit(simulation[["Electron", "beam_energy"]], seed=0)
-    )
-    seen, settings = level("Detector"), {"iterations": chosen.iterations}
-    steps = [f"training.steps={chosen.steps}"]
+    path = chosen.results / "prior.safetensors"
+    if not path.exists():
+        recipe = hepgan.load_recipe("dis").with_settings(SETTINGS)
+        hepgan.EventGenerator(recipe).fit(simulation[["Electron", "beam_energy"]], seed=0).save(path)
+    prior = hepgan.EventGenerator.load(path, device="cpu")
+    used, seen = simulation[: chosen.events], level("Detector")
     guides = electron("Detector")
-    guides = guides | {"log_Q2": f"log({guides['Q2']})", "log_x": f"log({guides['x_seen']})"}
+    guides |= {"log_Q2": f"log({guides['Q2']})", "log_x": f"log({guides['x_seen']})"}
     guides = {n: hepgan.Observable(n, text) for n, text in guides.items()}
 
-    def by_generator(k: int):
-        return unfold(
-            prior, smear, bootstrap(data, k), seen, events=chosen.events, settings=steps, seed=k, **settings
-        )
+    def made(generator: hepgan.EventGenerator, k: int) -> dict[str, np.ndarray]:
+        print(generator.summary.get("unfolding", {}).get("shares", ""), flush=True)
+        return columns(folded(generator.generate(GENERATED, seed=k), k), sides)
 
-    def through(k: int):
-        return unfold_through(prior, smear, bootstrap(data, k), guides, THROUGH, seed=k)
+    def member(label: str, k: int) -> dict[str, np.ndarray]:
+        again = bootstrap(data, k)
+        if label == "prior":
+            return made(prior, k)
+        if label == "OmniFold":
+            both = level("Electron"), seen
+            found = omnifold(bootstrap(used, 100 + k), again, *both, iterations=chosen.iterations, seed=k)
+            print(found.shares[0])
+            # The weights are those of the events as they are, whatever the bootstrap sample.
+            return columns(with_weights(used, found.replicas[0]), sides)
+        if label == "generator":
+            options = {"events": chosen.events, "settings": [f"training.steps={chosen.steps}"], "seed": k}
+            return made(unfold(prior, smear, again, seen, iterations=chosen.iterations, **options), k)
+        return made(unfold_through(prior, smear, again, guides, THROUGH, seed=k), k)
 
-    members = {"prior": [folded(prior.generate(GENERATED, seed=k), k) for k in range(chosen.members)]}
-    if "omnifold" in chosen.methods:
-        started, path = time.process_time(), chosen.models / f"omnifold-{chosen.iterations}.npy"
-        if not path.exists():
-            found = omnifold(
-                simulation[: chosen.events],
-                data,
-                level("Electron"),
-                seen,
-                replicas=chosen.members,
-                **settings,
-            )
-            np.save(path, found.replicas)
-            print(
-                f"OmniFold: {time.process_time() - started:.0f} s of CPU time, shares {found.shares.mean(0)}"
-            )
-        weights = np.load(path)
-        used = simulation[: chosen.events]
-        members["OmniFold"] = [with_weights(used, event_weights(used) * w) for w in weights]
-    for name, label, make in (("generator", "generator", by_generator), ("through", "gradient", through)):
-        if name in chosen.methods:
-            which = f"{name}-{chosen.iterations}" if name == "generator" else name
-            made = [
-                kept(chosen.models / f"{which}-{k}.safetensors", partial(make, k))
-                for k in range(chosen.members)
-            ]
-            members[label] = [folded(g.generate(GENERATED, seed=k), k) for k, g in enumerate(made)]
-
+    members = {
+        label: [
+            kept(chosen.results / f"{label}-{k}.npz", partial(member, label, k))
+            for k in chosen.only or range(chosen.members)
+        ]
+        for label in chosen.methods
+    }
+    if chosen.only:
+        return
+    # The true events are seen by the detector of the file.
+    true = ak.zip(columns(truth, sides), depth_limit=1)
     rows: dict[str, dict[str, str]] = {label: {} for label in members}
-    for where, observables in (("vertex", vertex), ("detector", judged("Detector"))):
+    for side, observables in sides.items():
         for name, observable in observables.items():
-            ill = responses[name].ill_posed if where == "vertex" else None
+            found = response(
+                simulation, inside["Electron"][name], inside["Detector"][name], threshold=THRESHOLD
+            )
+            column = replace(
+                plain["Electron"][name], expression=f"{side}_{observable.name} + 0", name=observable.name
+            )
             closures = {
-                label: closure(observable, truth, events, ill_posed=ill, same_events=label == "OmniFold")
+                label: closure(
+                    column,
+                    true,
+                    events,
+                    ill_posed=found.ill_posed if side == "vertex" else None,
+                    same_events=label == "OmniFold",
+                )
                 for label, events in members.items()
             }
-            for label, found in closures.items():
-                rows[label][f"{name}, {where}"] = f"{found.mean:+.2f}, {found.width:.2f}"
-                print(label, name, where, np.round(found.pulls, 1), found.excluded.astype(int), flush=True)
+            for label, each in closures.items():
+                rows[label][f"{name}, {side}"] = f"{each.mean:+.2f}, {each.width:.2f}"
+                print(label, name, side, np.round(each.pulls, 1), each.excluded.astype(int), flush=True)
+            if side == "vertex":
+                ill = found.ill_posed
+                print(f"{name}: condition {found.condition:.3g}, {ill.sum()} bins of {len(ill)} ill-posed")
             if chosen.figures:
-                plot_closure(closures).savefig(
-                    chosen.figures / f"unfolding-{observable.name}-{where}.png", dpi=90
-                )
-    for name, found in responses.items() if chosen.figures else ():
-        observable = plain[name]
-        plot_response(found, observable).savefig(chosen.figures / f"response-{observable.name}.png", dpi=90)
+                figure = plot_closure(closures)
+                figure.savefig(chosen.figures / f"unfolding_{observable.name}_{side}.png", dpi=80)
+            if chosen.figures and side == "vertex":
+                figure = plot_response(found, plain["Electron"][name])
+                figure.savefig(chosen.figures / f"response_{observable.name}.png", dpi=80)
     print_table(rows)
 
 

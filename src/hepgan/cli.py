@@ -19,6 +19,7 @@ from hepgan._fold_command import fold
 from hepgan._options import DEVICE, FILE, MAX_TIME, OVERWRITE, RESUME, SEED, SETTINGS
 from hepgan._refine_command import refine
 from hepgan._reweight_command import reweight
+from hepgan._unfold_command import unfold
 from hepgan.errors import InputError, OutputError
 
 __all__ = ["main"]
@@ -224,7 +225,7 @@ def train(
     say_next("generate", output, "-n", 100_000, "-o", "generated.root")
 
 
-for command in (distill, refine, fold):
+for command in (distill, refine, fold, unfold):
     cli.add_command(command)
 
 

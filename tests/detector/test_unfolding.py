@@ -21,7 +21,7 @@ QUICK = ("training.steps=150", "training.batch_size=1024")
 FOUND = {"x": Observable("x", "Hit[0].x")}
 ENERGY = {
     "penalties": [{"kind": "energy", "observables": "x"}],
-    "training": {"steps": 250, "batch_size": 512, "optimiser": {"kind": "adam", "lr": 5e-3}},
+    "training": {"steps": 150, "batch_size": 512, "optimiser": {"kind": "adam", "lr": 5e-3}},
 }
 
 
@@ -73,8 +73,9 @@ def test_omnifold_is_where_the_iterations_lead(simulation):
 
 
 def test_replicas_tell_the_statistical_uncertainty(simulation, data):
+    simulation = simulation[:6000]
     found = omnifold(simulation, data[:1000], VERTEX, DETECTOR, iterations=1, replicas=6, seed=2)
-    assert found.replicas.shape == (6, len(simulation))
+    assert found.replicas.shape == (6, 6000)
     means = [moments(simulation, w)[0] for w in found.replicas]
     # One iteration moves the mean by a known share of what the mean of the data moves it.
     share = after(1, 1.0, 1.0)[0]

@@ -146,6 +146,8 @@ def unfold(
         weight, share = _weights(batch, fold, measured, detector, random, reweighter)
         shares.append(share)
         history = _learn(learned, recipe.training, batch, weight, numbers[2], progress=progress)
+        if history.status == "interrupted":
+            break
     made.history = history
     made.summary = {
         **prior.summary,

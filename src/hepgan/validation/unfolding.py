@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 FEWEST = 25.0
 """Effective true events below which a bin's variance is not known well enough to judge by."""
 
+MOST = 6.0
+"""Pulls beyond this stand at the edge of a picture."""
+
 
 @dataclass(frozen=True)
 class Closure:
@@ -126,7 +129,8 @@ def _shares(observable: Observable, events: ak.Array, edges: Floats) -> tuple[Fl
 def plot_closure(closures: Mapping[str, Closure]) -> Figure:
     """Unfoldings of one observable: shares of events per unit, ratios to the truth, and pulls.
 
-    Bands are one standard deviation of an unfolding, and of the truth; bins that are not judged are grey.
+    Bands are one standard deviation of an unfolding, and of the truth; bins that are not judged are grey, and
+    pulls beyond 6 stand at 6.
 
     Args:
         closures: By what the unfoldings are called; all of the same observable and truth.
@@ -152,7 +156,7 @@ def plot_closure(closures: Mapping[str, Closure]) -> Figure:
         _band(ratio, edges, scaled - scatter, scaled + scatter, colour)
         used = ~found.excluded
         note = f"{label}: {found.mean:+.2f} \N{PLUS-MINUS SIGN} {found.width:.2f}"
-        pull.plot(middle[used], found.pulls[used], "o", color=colour, ms=4, label=note)
+        pull.plot(middle[used], found.judged.clip(-MOST, MOST), "o", color=colour, ms=4, label=note)
     for panel in (top, ratio, pull):
         for i in np.flatnonzero(first.excluded):
             panel.axvspan(edges[i], edges[i + 1], color=NOTHING, lw=0, zorder=0)
@@ -165,7 +169,7 @@ def plot_closure(closures: Mapping[str, Closure]) -> Figure:
     for level in (-1, 1):
         pull.axhline(level, color=REFERENCE, ls=":", lw=1.2)
     pull.axhline(0.0, color="black", lw=1.2)
-    pull.set(ylabel="Pull", ylim=(-6, 6), xlabel=first.observable.title)
+    pull.set(ylabel="Pull", ylim=(-1.1 * MOST, 2.1 * MOST), xlabel=first.observable.title)
     pull.legend(loc="upper left", frameon=False, fontsize=9, ncols=2, columnspacing=0.8, handletextpad=0.1)
     top.legend(loc="best", frameon=False)
     horizontal(pull, axis)
