@@ -6,9 +6,9 @@ Each toy draws a fresh training sample of a known distribution (a falling spectr
 mean depends on x), trains an ensemble on it, and compares the ensemble's histograms with the exact contents
 of bins. The band of a bin is the standard deviation between members, without their statistical part; it
 covers if the truth is inside in 68% of the bins. ``within`` is the share of bins where it is, with the error
-from the scatter of the toys; ``pull`` is the width of (ensemble - truth) / band over all bins and toys;
-``spread / error`` compares the bands with the actual deviations, both in quadrature, and is 1 for bands of
-the right size; ``bias`` is the share of the deviations (in quadrature) that is common to all toys.
+from the scatter of the toys; ``spread / error`` compares the bands with the actual deviations, both in
+quadrature, and is 1 for bands of the right size; ``bias`` is the share of the deviations (in quadrature) that
+is common to all toys.
 """
 
 from __future__ import annotations
@@ -116,14 +116,12 @@ def summary(toys: list[tuple[np.ndarray, np.ndarray]]) -> str:
     """What deviations and bands of several toys come to."""
     deviation, sigma = (np.stack(part) for part in zip(*toys, strict=True))
     inside = np.mean(np.abs(deviation) < sigma, axis=1)
-    filled = sigma > 0
-    pull = float(np.std((deviation / np.where(filled, sigma, 1.0))[filled]))
     squares = float(np.mean(deviation**2))
     # The mean over toys fluctuates, too.
     common = np.mean(deviation.mean(axis=0) ** 2 - deviation.var(axis=0, ddof=1) / len(toys))
     error = float(inside.std(ddof=1) / np.sqrt(len(inside)))
     return (
-        f"within {inside.mean():.1%} +- {error:.1%}, pull {pull:.2f}, "
+        f"within {inside.mean():.1%} +- {error:.1%}, "
         f"spread / error {np.sqrt(np.mean(sigma**2) / squares):.2f}, "
         f"bias {np.sqrt(max(common, 0.0) / squares):.2f}"
     )
