@@ -33,6 +33,7 @@ from hepgan.explanation import (
 from hepgan.explanation.plots import plot_surfaces
 from hepgan.explanation.surfaces import LossSurface, _directions
 from hepgan.refinement import refine
+from hepgan.sampling import Conditions, Sampler
 
 MLP = {"kind": "mlp", "widths": [16, 12], "slope": 0.2}
 RESIDUAL = {"kind": "residual", "width": 16, "blocks": 2}
@@ -79,8 +80,9 @@ def generator():
 
 
 def noise_and_context(generator, n, seed):
-    sampler = generator._checked(n, seed, 0, None)
-    trace = sampler.traced(0)
+    parts = generator._fitted
+    conditions = Conditions(parts.representation, None, parts.pool)
+    trace = Sampler(parts.representation, parts.discrete, parts.model, conditions, seed=seed).traced(0)
     return trace.noise[:n].float(), trace.given.context[:n].float()
 
 

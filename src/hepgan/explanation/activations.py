@@ -21,6 +21,7 @@ from hepgan.models import BLOCK, Critic, GuidedModel, Model
 from hepgan.models.view import View
 from hepgan.networks import Network
 from hepgan.networks.layers import Activation
+from hepgan.sampling import Conditions, Sampler, check_lengths
 
 if TYPE_CHECKING:
     from hepgan._learned import Learned
@@ -94,9 +95,14 @@ def activations(
 
     Raises:
         InputError: If there is no such layer, or the true events are not of the model's kind.
+        ValueError: If n is below 1.
     """
+    if n < 1:
+        msg = f"n must be at least 1, not {n}"
+        raise ValueError(msg)
     learned = generator._fitted
-    made, given, noise = _generated(generator, n, condition, seed)
+    check_lengths(condition, n)
+    made, given, noise = _generated(learned, n, condition, seed)
     recorder = _Recorder(learned.model, layers)
     x, found = recorder.generated(given, noise)
     critics = _critics(learned.model)
@@ -231,10 +237,19 @@ def _critics(model: Model) -> list[Critic]:
 
 
 def _generated(
-    generator: EventGenerator, n: int, condition: Mapping[str, Any] | None, seed: int
+    learned: Learned, n: int, condition: Mapping[str, Any] | None, seed: int
 ) -> tuple[ak.Array, FeatureBatch, Tensor]:
     """Generated events, what is given of them, and their noise."""
-    sampler = generator._checked(n, seed, 0, condition, None)
+    sampler = Sampler(
+        learned.representation,
+        learned.discrete,
+        learned.model,
+        Conditions(learned.representation, condition, learned.pool, n),
+        seed=seed,
+        device=learned.device,
+        complete=learned.derived,
+        own=learned.own,
+    )
     traces = [sampler.traced(number) for number in range(-(-n // BLOCK))]
     events = ak.concatenate([to_awkward(t.events) for t in traces])[:n]
     given = FeatureBatch.concatenate([t.given for t in traces])[:n]
