@@ -69,7 +69,7 @@ class Closure:
 
     @property
     def width(self) -> float:
-        """Standard deviation of the judged pulls: 0.8 to 1.3 if the unfolding closes; NaN of less than two."""
+        """Standard deviation of the judged pulls: 0.8 to 1.3 if the unfolding closes; NaN of one."""
         return float(self.judged.std(ddof=1)) if len(self.judged) > 1 else float("nan")
 
 
