@@ -183,6 +183,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--only", type=int, nargs="+", help="make these members, and judge nothing")
     parser.add_argument("--iterations", type=int, default=2)
+    parser.add_argument("--calibration", choices=["temperature", "isotonic", "none"], default="temperature")
     parser.add_argument("--events", type=int, default=50_000, help="simulated ones; half as many of data")
     parser.add_argument("--steps", type=int, default=500, help="training steps in each iteration")
     return parser.parse_args()
@@ -216,6 +217,9 @@ def main() -> None:
     guides |= {"log_Q2": f"log({guides['Q2']})", "log_x": f"log({guides['x_seen']})"}
     guides = {n: hepgan.Observable(n, text) for n, text in guides.items()}
 
+    calibration = None if chosen.calibration == "none" else chosen.calibration
+    common = {"iterations": chosen.iterations, "calibration": calibration}
+
     def made(generator: hepgan.EventGenerator, k: int) -> dict[str, np.ndarray]:
         print(generator.summary.get("unfolding", {}).get("shares", ""), flush=True)
         return columns(folded(generator.generate(GENERATED, seed=k), k), sides)
@@ -226,13 +230,13 @@ def main() -> None:
             return made(prior, k)
         if label == "OmniFold":
             both = level("Electron"), seen
-            found = omnifold(bootstrap(used, 100 + k), again, *both, iterations=chosen.iterations, seed=k)
+            found = omnifold(bootstrap(used, 100 + k), again, *both, seed=k, **common)
             print(found.shares[0])
             # The weights are those of the events as they are, whatever the bootstrap sample.
             return columns(with_weights(used, found.replicas[0]), sides)
         if label == "generator":
             options = {"events": chosen.events, "settings": [f"training.steps={chosen.steps}"], "seed": k}
-            return made(unfold(prior, smear, again, seen, iterations=chosen.iterations, **options), k)
+            return made(unfold(prior, smear, again, seen, **common, **options), k)
         return made(unfold_through(prior, smear, again, guides, THROUGH, seed=k), k)
 
     members = {

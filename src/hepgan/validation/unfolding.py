@@ -64,13 +64,13 @@ class Closure:
 
     @property
     def mean(self) -> float:
-        """Mean of the judged pulls: within 0.3 of 0 if the unfolding closes."""
-        return float(self.judged.mean())
+        """Mean of the judged pulls: within 0.3 of 0 if the unfolding closes; NaN without any."""
+        return float(self.judged.mean()) if len(self.judged) else float("nan")
 
     @property
     def width(self) -> float:
-        """Standard deviation of the judged pulls: 0.8 to 1.3 if the unfolding closes."""
-        return float(self.judged.std(ddof=1))
+        """Standard deviation of the judged pulls: 0.8 to 1.3 if the unfolding closes; NaN of one."""
+        return float(self.judged.std(ddof=1)) if len(self.judged) > 1 else float("nan")
 
 
 def closure(
