@@ -85,16 +85,21 @@ class Learned:
         )
 
     @property
-    def discrete_model(self) -> DiscreteModel:
-        """The model of the discrete part, for what is done with a single model only.
+    def alone(self) -> Learned:
+        """These parts, for what is done with a single model only.
 
         Raises:
-            RecipeError: If this is an ensemble.
+            RecipeError: If they are those of an ensemble.
         """
-        if isinstance(self.discrete, DiscreteMembers):
+        if self.members > 1:
             msg = f"this is an ensemble of {self.members}: take one of its members, generator.member(k)"
             raise RecipeError(msg)
-        return self.discrete
+        return self
+
+    @property
+    def discrete_model(self) -> DiscreteModel:
+        """The model of the discrete part, of parts that are :attr:`alone`."""
+        return cast("DiscreteModel", self.alone.discrete)
 
     @property
     def condition_ranges(self) -> dict[str, tuple[float, float]]:

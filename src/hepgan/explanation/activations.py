@@ -95,12 +95,13 @@ def activations(
 
     Raises:
         InputError: If there is no such layer, or the true events are not of the model's kind.
+        RecipeError: If the generator is an ensemble.
         ValueError: If n is below 1.
     """
     if n < 1:
         msg = f"n must be at least 1, not {n}"
         raise ValueError(msg)
-    learned = generator._fitted
+    learned = generator._fitted.alone
     check_lengths(condition, n)
     made, given, noise = _generated(learned, n, condition, seed)
     recorder = _Recorder(learned.model, layers)
@@ -248,7 +249,6 @@ def _generated(
         seed=seed,
         device=learned.device,
         complete=learned.derived,
-        own=learned.own,
     )
     traces = [sampler.traced(number) for number in range(-(-n // BLOCK))]
     events = ak.concatenate([to_awkward(t.events) for t in traces])[:n]

@@ -167,7 +167,7 @@ def _directions(parameters: Sequence[Tensor], seed: int) -> tuple[list[Tensor], 
 
 def _ready(generator: EventGenerator, events: ak.Array, n: int) -> tuple[Model, FeatureBatch]:
     """The model, with observables that a loaded one lacks, and events as it learns from."""
-    learned = generator._fitted
+    learned = generator._fitted.alone
     model = learned.model
     if isinstance(model, Student) or not model.phases:
         msg = f"a {type(model).__name__.lower()} does not learn from events, so it has no loss of them"
