@@ -16,8 +16,7 @@ __all__ = ["explain"]
 @click.command(
     cls=Command,
     short_help="Show what a model's networks have learned.",
-    example="hepgan explain dis.safetensors test.root:Events -o explained --condition beam_energy=10,50 "
-    "--label beam_energy",
+    example="hepgan explain dis-energies.safetensors test.root:Events -o explained --label beam_energy",
 )
 @click.argument("model", type=FILE)
 @click.argument("reference", required=False)
