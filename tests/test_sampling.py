@@ -12,7 +12,7 @@ from hepgan import sampling
 from hepgan.errors import InputError, TrainingError
 from hepgan.events import EventBatch
 from hepgan.models import BLOCK
-from hepgan.sampling import Conditions, Sampler
+from hepgan.sampling import Conditions, Pool, Sampler
 
 
 def sampler(generator, bounds=None, given=None, seed=5):
@@ -139,7 +139,7 @@ def test_an_array_as_condition_goes_by_the_number_of_the_event(toy_generator):
 
 def test_missing_conditions_are_drawn_from_training_events(toy_generator, whole):
     pool = toy_generator._fitted.pool
-    known = toy_generator._fitted.representation.decode_condition(pool)["npv"]
+    known = toy_generator._fitted.representation.decode_condition(pool.condition)["npv"]
     assert set(whole.npv.tolist()) <= set(known.tolist())
     error = float(known.double().std()) / len(whole) ** 0.5
     assert abs(float(whole.npv.double().mean() - known.double().mean())) < 5 * error
@@ -163,6 +163,7 @@ def test_unusable_conditions_are_named(toy_generator, given, match):
 def test_categories_are_given_by_name_and_wrong_ones_by_their_event():
     class Encoder:
         conditions = ("channel",)
+        given = ()
 
         class schema:
             @staticmethod
@@ -172,16 +173,16 @@ def test_categories_are_given_by_name_and_wrong_ones_by_their_event():
         def decode_condition(self, drawn):
             return {"channel": drawn[:, 0]}
 
-        def encode_condition(self, values):
+        def encode_condition(self, values, size, given):
             bad = values["channel"] > 1
             if bad.any():
                 msg = "wrong"
                 raise InputError(msg, branch="channel", entry=int(bad.nonzero()[0]))
             return values["channel"].unsqueeze(1)
 
-    draw, pool = torch.rand(BLOCK, 1, dtype=torch.float64), torch.zeros(3, 1, dtype=torch.float64)
+    draw, pool = torch.rand(BLOCK, 1, dtype=torch.float64), Pool(torch.zeros(3, 1, dtype=torch.float64))
     named = Conditions(Encoder(), {"channel": ["mm", "ee", "mm"]}, pool, 3)
-    assert named.block(0, draw)[:4, 0].tolist() == [1, 0, 1, 1]
+    assert named.block(0, draw)[0][:4, 0].tolist() == [1, 0, 1, 1]
     with pytest.raises(InputError, match="channel cannot be 'tt'; it is ee, mm"):
         Conditions(Encoder(), {"channel": ["mm", "tt"]}, pool)
     values = np.zeros(2 * BLOCK)
@@ -240,7 +241,7 @@ def test_workers_stop_when_the_events_are_no_longer_wanted(toy_generator, monkey
 def test_an_error_in_a_worker_reaches_the_caller(toy_generator):
     broken = sampler(toy_generator)
     broken.model = None
-    with pytest.raises(AttributeError, match="noise_size"):
+    with pytest.raises(AttributeError, match="members"):
         list(broken.iterate(10, workers=2))
 
 

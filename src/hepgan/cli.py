@@ -225,7 +225,7 @@ def train(
     say_next("generate", output, "-n", 100_000, "-o", "generated.root")
 
 
-for command in (distill, refine, fold, unfold):
+for command in (distill, refine, unfold):
     cli.add_command(command)
 
 
@@ -317,7 +317,8 @@ def generate(
     say_next("validate", "REFERENCE.root", made, "-o", "report")
 
 
-cli.add_command(reweight)
+for command in (fold, reweight):
+    cli.add_command(command)
 
 
 @cli.command(
