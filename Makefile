@@ -9,8 +9,9 @@ STAMP := $(VENV)/.installed
 quickstart: $(STAMP)-pythia
 	$(BIN)/hepgan quickstart -o quickstart --force
 
+# The trainings of tests are small: a second core would be waited for more than it helps.
 test: $(STAMP)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

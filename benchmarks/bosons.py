@@ -1,26 +1,29 @@
 """Physics of the Drell-Yan and W Z recipes: trains each, generates, and judges every bin on the test sample.
 
     python benchmarks/bosons.py DATA [--recipes drell-yan wz] [--max-time 1800] [--events 1000000]
-        [--models FOLDER] [--reweight]
+        [--models FOLDER] [--reweight] [--refine]
 
 DATA holds drell_yan_{train,test}.root and wz_{train,test}.root. Nothing is trained for a model that FOLDER
 holds already. A bin is good if |ratio - 1| <= 1% + 2 sigma, where the ratio is that of generated to test
 events and sigma has the statistical errors of the test, the training and the generated sample. Bins: 1 GeV
 of the resonances' masses around their peaks, 50 of pT and eta of each particle and of Delta R of each pair.
 
-With --reweight, classifiers learn from the training events and 200,000 generated ones, and weight the others.
+With --reweight, classifiers learn from the training events and 200,000 generated ones, and weight the others;
+by these weights others are kept or not (unweighted). With --refine, too, the generator is refined by them.
 
 Prints a table in Markdown; the column "floor" is the training sample in place of the generated one.
 """
 
 from __future__ import annotations
 
+import time
+
 import awkward as ak
 import numpy as np
 from physics import generated, options, print_table, trained
 
 import hepgan
-from hepgan.reweighting import Reweighter, effective_sample_size
+from hepgan.reweighting import Reweighter, effective_sample_size, unweight
 from hepgan.reweighting.apply import weighted
 
 LEARNED = 200_000
@@ -80,10 +83,44 @@ def judge(observables, test, train, found) -> dict[str, str]:
     return row
 
 
-def area_under_curve(observables, test, train, found) -> dict[str, str]:
-    """That of the classifier, with its floor."""
+def figures(observables, test, train, found) -> dict[str, str]:
+    """All figures, by name, with the classifier's."""
     auc = hepgan.compare(test, found, observables, train=train).metrics["classifier"]["auc"]
-    return {"classifier AUC": f"{auc['value']:.4f} (floor {auc['floor']:.4f})"}
+    return {
+        "classifier AUC": f"{auc['value']:.4f} (floor {auc['floor']:.4f})",
+        **judge(observables, test, train, found),
+    }
+
+
+def improved(generator, observables, test, train, made, chosen) -> dict[str, dict[str, str]]:
+    """Columns of events with weights, of those that are kept by them, and of a refined generator."""
+    started = time.perf_counter()
+    reweighter = Reweighter(observables, seed=chosen.seed).fit(train, made[:LEARNED])
+    seconds = time.perf_counter() - started
+    weights = reweighter(made[LEARNED:])
+    others = weighted(made[LEARNED:], weights)
+    size = effective_sample_size(weights.weight) / len(others)
+    kept = unweight(weights.weight, seed=chosen.seed)
+    columns = {
+        "reweighted": {
+            "seconds of training": f"{seconds:.0f}",
+            **figures(observables, test, train, others),
+            "effective sample size": f"{size:.1%}",
+        },
+        "unweighted": {
+            **figures(observables, test, train, made[LEARNED:][kept.kept]),
+            "share of events kept": f"{kept.efficiency:.1%}",
+        },
+    }
+    if chosen.refine:
+        refined = hepgan.refine(generator, lambda e: reweighter(e).weight, seed=chosen.seed)
+        better, _, rate = generated(refined, chosen.events)
+        columns["refined"] = {
+            "seconds of training": f"{refined.summary['refinement']['seconds']:.0f}",
+            **figures(observables, test, train, better),
+            **rate,
+        }
+    return columns
 
 
 def main() -> None:
@@ -91,6 +128,7 @@ def main() -> None:
     parser = options(__doc__, ["drell-yan", "wz"], 1800.0)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--reweight", action="store_true")
+    parser.add_argument("--refine", action="store_true")
     chosen = parser.parse_args()
     columns: dict[str, dict[str, str]] = {}
     for recipe in chosen.recipes:
@@ -100,22 +138,11 @@ def main() -> None:
         generator = trained(recipe, train, chosen)
         observables = generator.recipe.make_observables()
         made, training, rate = generated(generator, chosen.events)
-        columns[recipe] = {
-            **training,
-            **area_under_curve(observables, test, train, made),
-            **judge(observables, test, train, made),
-            **rate,
-        }
+        columns[recipe] = {**training, **figures(observables, test, train, made), **rate}
         if chosen.reweight:
-            reweighter = Reweighter(observables, seed=chosen.seed).fit(train, made[:LEARNED])
-            others = weighted(made[LEARNED:], weights := reweighter(made[LEARNED:]))
-            size = effective_sample_size(weights.weight) / len(others)
-            columns[f"{recipe}, reweighted"] = {
-                **area_under_curve(observables, test, train, others),
-                **judge(observables, test, train, others),
-                "effective sample size": f"{size:.1%}",
-            }
-            print(columns[f"{recipe}, reweighted"], flush=True)
+            for name, column in improved(generator, observables, test, train, made, chosen).items():
+                columns[f"{recipe}, {name}"] = column
+                print(recipe, name, column, flush=True)
         columns[f"floor ({stem})"] = judge(observables, test, train, train)
         print(recipe, columns[recipe], flush=True)
     print_table(columns)

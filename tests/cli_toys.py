@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import awkward as ak
@@ -86,12 +88,43 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "hepgan", *map(str, arguments)]
 
 
+ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+PATIENCE = 300.0
+"""Seconds that a process may take on a machine with much else to do."""
+
+
 def execute(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=300, env=environment, **options
+        command(*arguments), capture_output=True, text=True, timeout=PATIENCE, env=ONE_CORE, **options
     )
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """The command line in a process of its own, which goes on."""
+    return subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_CORE
+    )
+
+
+def wait_for(there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Waits for what a process is about to do."""
+    end = time.monotonic() + PATIENCE
+    while not there():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process has written, on stdout and stderr, when it has ended."""
+    try:
+        return process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int] | None]:

@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 import uproot
 import yaml
-from cli_toys import RECIPE, columns, command, execute, inside, listing, run, write
+from cli_toys import RECIPE, columns, command, ended, execute, inside, listing, run, start, wait_for, write
 from toys import dimuons
 
 import hepgan
 from hepgan._commands import read_conditions
+from hepgan._console import Group, progress
+from hepgan._console import run as run_group
 from hepgan.cli import cli
 from hepgan.errors import InputError
 
@@ -400,24 +402,6 @@ def test_output_goes_through_a_pipe_that_closes_early():
 # ---------------------------------------------------------------- being stopped
 
 
-def _start(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(*arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def _wait_for(there, process) -> None:
-    end = time.monotonic() + 120
-    while not there():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 LONG = "train @tiny.yaml @train.root -o m.safetensors --set training.steps=1000000 --set training.max_time=60"
 CHECKPOINT = Path("m.checkpoint.safetensors")
 
@@ -430,10 +414,10 @@ def _steps_in(checkpoint: Path) -> int:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_training_says_how_to_go_on_and_goes_on(number, status, trained, here):
-    process = _start(*inside(LONG, trained))
-    _wait_for(CHECKPOINT.exists, process)
+    process = start(*inside(LONG, trained))
+    wait_for(CHECKPOINT.exists, process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = ended(process)
     assert process.returncode == status
     again = " ".join(["hepgan", *inside(LONG, trained), "--resume"])
     assert err.startswith("hepgan: interrupted; m.checkpoint.safetensors holds")
@@ -453,10 +437,10 @@ def test_a_stopped_training_says_how_to_go_on_and_goes_on(number, status, traine
 
 
 def test_a_killed_training_leaves_a_checkpoint_that_can_be_resumed(trained, here, capfd):
-    process = _start(*inside(LONG, trained))
-    _wait_for(CHECKPOINT.exists, process)
+    process = start(*inside(LONG, trained))
+    wait_for(CHECKPOINT.exists, process)
     process.kill()
-    process.communicate(timeout=60)
+    ended(process)
     steps = _steps_in(CHECKPOINT)
     words = [*inside(LONG, trained), "--set", f"training.steps={steps + 2}", "--resume"]
     assert run(*words) == 0
@@ -480,14 +464,14 @@ def test_resuming_without_a_checkpoint_begins(do, here):
 )
 def test_a_stopped_generation_leaves_only_whole_files(number, output, trained, here):
     words = inside(f"generate @m.safetensors -n 1e9 -o {output} --shard-size 20000", trained)
-    process = _start(*words)
+    process = start(*words)
     shards = here / "shards"
     if output == "shards":
-        _wait_for(lambda: any(shards.glob("events-*.root")), process)
+        wait_for(lambda: any(shards.glob("events-*.root")), process)
     else:
-        _wait_for(lambda: any(here.glob(".g.*")), process)
+        wait_for(lambda: any(here.glob(".g.*")), process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = ended(process)
     whole = sorted(here.glob("**/*.root"))
     assert all(uproot.open(f"{p}:Events").num_entries == 20000 for p in whole)
     assert bool(whole) == (output == "shards")
@@ -496,6 +480,31 @@ def test_a_stopped_generation_leaves_only_whole_files(number, output, trained, h
         assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
         assert err == "hepgan: interrupted; no unfinished file is left\n"
         assert not [p for p in here.glob("**/.*") if p.is_file()]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_request_to_stop_is_heard_even_where_python_drops_it(number, status, monkeypatch):
+    """An exception in a finaliser is shown and forgotten."""
+
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    group, reached = Group(), []
+
+    @group.command(example="work")
+    def work():
+        with progress("working", 2) as advance:
+            Finalised()
+            reached.append("after the signal")
+            advance(1)
+            reached.append("after the next events")
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert run_group(group, ["work"]) == status
+    assert reached == ["after the signal"]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 # ------------------------------------------------------------ terminals, Pythia

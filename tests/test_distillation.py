@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
-from cli_toys import RECIPE, columns, command, execute, inside, listing, run, write
+from cli_toys import RECIPE, columns, ended, execute, inside, listing, run, start, wait_for, write
 from toys import dimuons
 
 from hepgan import EventGenerator, distill
@@ -243,15 +241,11 @@ def test_what_is_wrong_is_one_line(trained, here, capfd):
 
 def test_a_stopped_distillation_goes_on(trained, here):
     words = inside(f"distill @m.safetensors -o s.safetensors {FEW} --set training.steps=1000000", trained)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, env=environment)
-    checkpoint, end = Path("s.checkpoint.safetensors"), time.monotonic() + 120
-    while not checkpoint.exists():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    process = start(*words)
+    checkpoint = Path("s.checkpoint.safetensors")
+    wait_for(checkpoint.exists, process)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = ended(process)
     assert process.returncode == 130
     assert said.startswith("hepgan: interrupted; s.checkpoint.safetensors holds")
     assert set(listing(here)) == {"s.checkpoint.safetensors"}

@@ -15,6 +15,7 @@ from hepgan.models import FlowConfig, Refined, build_model, build_prior
 from hepgan.refinement import refine
 
 QUICK = ("training.steps=250", "training.batch_size=1024", "training.max_time=null")
+STUDENT = ("training.steps=300", "training.max_time=null")
 SHORT = ("training.steps=3", "training.batch_size=64", "training.max_time=null")
 
 
@@ -105,7 +106,9 @@ def test_what_is_refined_once_is_not_refined_again(refined):
 
 
 def test_a_refined_generator_is_distilled_into_one_call(refined):
-    student = distill(refined, pairs=20_000, settings=["training.steps=300"], max_time=30.0, seed=1)
+    student = distill(
+        refined, pairs=20_000, settings=["training.steps=300", "training.max_time=null"], seed=1
+    )
     slow, fast = refined.generate(5000, seed=2), student.generate(5000, seed=2)
     assert fast.Muon.charge.to_list() == slow.Muon.charge.to_list()
     assert np.corrcoef(leading(slow), leading(fast))[0, 1] > 0.97

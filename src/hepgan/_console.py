@@ -26,6 +26,9 @@ TRACEBACK = "HEPGAN_TRACEBACK"
 
 MAX_COUNT = 10**12
 
+_received: list[int] = []
+"""Signals by which the user has asked the running command to stop."""
+
 
 class Interrupted(Exception):
     """The user asked to stop; the message tells what is left, and how to go on."""
@@ -123,10 +126,11 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         total: Number of events.
 
     Yields:
-        What to call with the number of events done so far.
+        What to call with the number of events done so far; it raises KeyboardInterrupt if the user has asked
+        the command to stop.
     """
     if not sys.stderr.isatty():
-        yield lambda done: None
+        yield lambda done: _heed()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -143,6 +147,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     task = bar.add_task("", total=total, rate="")
 
     def advance(done: int) -> None:
+        _heed()
         speed = bar.tasks[task].speed
         bar.update(task, completed=done, rate=f"{speed:,.0f} events/s" if speed else "")
 
@@ -214,24 +219,34 @@ def _line(text: str) -> None:
     click.echo(" ".join(text.split()), err=True)
 
 
+def _heed() -> None:
+    """Raises KeyboardInterrupt again, for Python drops what strikes in a finaliser, say."""
+    if _received:
+        raise KeyboardInterrupt
+
+
 @contextmanager
 def _terminable() -> Iterator[Callable[[], bool]]:
     """Lets SIGTERM, which batch systems send before they kill, end things as Ctrl-C does."""
-    received: list[int] = []
+    _received.clear()
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(number)
+        _received.append(number)
         handler = signal.getsignal(signal.SIGINT)
         # SIGINT is ignored in the background of a shell, but SIGTERM must be heard there, too.
-        if not callable(handler):
+        if number == signal.SIGINT or not callable(handler):
             raise KeyboardInterrupt
         handler(signal.SIGINT, frame)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield lambda: bool(received)
+        yield lambda: signal.SIGTERM in _received
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _received.clear()

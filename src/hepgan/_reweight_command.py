@@ -10,9 +10,10 @@ import click
 
 from hepgan._console import Command, Count, progress, say
 from hepgan._options import FILE, OVERWRITE, SEED
-from hepgan.errors import InputError
+from hepgan.errors import InputError, OutputError
 
 if TYPE_CHECKING:
+    from hepgan.events import EventSchema
     from hepgan.reweighting import Reweighter
 
 __all__ = ["reweight"]
@@ -97,23 +98,36 @@ def reweight(
     import numpy as np
 
     from hepgan._files import claim
-    from hepgan.events import read_events
+    from hepgan.events import infer_schema, read_events
     from hepgan.recipes import load_recipe
     from hepgan.reweighting import Reweighter, effective_sample_size
+    from hepgan.reweighting import unweight as unweighted
+    from hepgan.reweighting.apply import check_name
     from hepgan.validation import claim_report
 
     if (report is None) != (testing is None):
         msg = "--report and --test go together: weights are judged by events that made none of them"
         raise InputError(msg)
-    if testing == reference:
+    if testing is not None and _files(testing) & _files(reference):
         msg = "is both the reference and the test sample; judge by events that the classifiers have not seen"
         raise InputError(msg, file=reference)
     claim(output, force=force, make=False)
     if report is not None:
         claim_report(report, force=force)
+    for source in (reference, generated, *([] if testing is None else [testing])):
+        if any(path == output.resolve() for path, _ in _files(source)):
+            msg = "is read and cannot be written, too: choose another --output"
+            raise OutputError(msg, file=output)
+    # What cannot be written is better known before anything is learned.
+    schema = infer_schema(generated)
+    if not unweight:
+        check_name(schema, name)
+    elif schema.weight is not None:
+        msg = f"the events have weights ({schema.weight}) already, which --unweight would not do without"
+        raise InputError(msg, file=generated)
     observables = {} if recipe is None else load_recipe(recipe).make_observables()
     true = read_events(reference)
-    made = read_events(generated, entry_stop=events)
+    made = read_events(generated, schema=schema, entry_stop=events)
     say(f"{len(made):,} generated and {len(true):,} true events to learn from")
     reweighter = Reweighter(
         observables,
@@ -122,22 +136,35 @@ def reweight(
         calibration=None if calibration == "none" else calibration,
         seed=seed,
     ).fit(true, made)
-    written, kept = _write(reweighter, generated, output, len(made), name, unweight, quantile, seed, force)
+    written, kept = _write(
+        reweighter, generated, schema, output, len(made), name, unweight, quantile, seed, force
+    )
     w = reweighter.fitted_weights.weight
     low, high = np.quantile(w, (0.01, 0.99))
     say(f"effective sample size {effective_sample_size(w) / len(w):.1%} of the events")
     say(f"1% of the weights below {low:.3g}, 1% above {high:.3g}")
+    found: dict[str, Any] = {}
     if unweight:
+        lost = unweighted(w, quantile=quantile).overweight
         say(f"{kept:,} of {written:,} events kept, which need no weights")
+        say(f"{lost:.2%} of the weight was beyond the largest that --quantile allows, and is lost")
+        found = {"efficiency": kept / written, "overweight": lost}
     say(f"events in {output}")
     if report is not None and testing is not None:
-        found = {"efficiency": kept / written} if unweight else {}
         _report(reweighter, observables, reference, testing, generated, output, report, found, seed)
+
+
+def _files(source: str) -> set[tuple[Path, str | None]]:
+    """The files that FILE.root:Tree stands for, and the tree."""
+    from hepgan.events.sources import locate
+
+    return {(Path(path).resolve(), tree) for path, tree in locate(source)}
 
 
 def _write(
     reweighter: Reweighter,
     generated: str,
+    schema: EventSchema,
     output: Path,
     known: int,
     name: str,
@@ -153,17 +180,13 @@ def _write(
     """
     import numpy as np
 
-    from hepgan.events import EventWriter, infer_schema, iterate_events, schema_of
+    from hepgan.events import EventWriter, iterate_events, schema_of
     from hepgan.reweighting import Weights
     from hepgan.reweighting.apply import weighted
     from hepgan.reweighting.weights import accepted
 
     fitted = reweighter.fitted_weights
     top = float(np.quantile(fitted.weight, quantile))
-    schema = infer_schema(generated)
-    if unweight and schema.weight is not None:
-        msg = f"the events have weights ({schema.weight}) already, which --unweight would not do without"
-        raise InputError(msg, file=generated)
     done = kept = 0
     with ExitStack() as stack:
         writer: EventWriter | None = None

@@ -141,7 +141,8 @@ def _check(teacher: Model, steps: int) -> None:
     if not teacher.has_likelihood:
         msg = "a GAN makes its events in one step already, so there is nothing to distil"
         if isinstance(teacher, Refined):
-            msg = "a refined GAN is not distilled: its noise has other dimensions than its events"
+            kind = type(teacher.model).__name__
+            msg = f"a refined {kind} is not distilled: it makes its events in a few steps already"
         raise RecipeError(msg)
     most = teacher.config.steps if isinstance(teacher, FlowMatching) else 1
     if steps > most:

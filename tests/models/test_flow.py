@@ -329,6 +329,20 @@ def test_splines_increase_and_their_slopes_are_their_derivatives(bins, circular)
     assert torch.equal(y[outside], x[outside])
 
 
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("circular", [False, True])
+def test_slopes_of_steep_splines_are_finite_in_single_precision(circular, inverse):
+    generator = torch.Generator().manual_seed(0)
+    raw = 5 * torch.randn(parameters_of(10, circular=circular), 2, 100_000, generator=generator)
+    x = 6 * torch.rand(2, 100_000, generator=generator) - 3
+    raw, x = raw.requires_grad_(), x.requires_grad_()
+    y, log_slope = spline(x, raw, bins=10, bound=3.0, circular=circular, inverse=inverse)
+    assert torch.isfinite(log_slope).all()
+    assert (y.abs() <= 3.00001).all()
+    for gradient in torch.autograd.grad(log_slope.sum() + y.sum(), (x, raw)):
+        assert torch.isfinite(gradient).all()
+
+
 def test_splines_without_parameters_are_the_identity():
     x = torch.linspace(-2, 2, 101, dtype=torch.float64)[None]
     raw = torch.zeros(parameters_of(4, circular=False), 1, 101, dtype=torch.float64)

@@ -92,13 +92,39 @@ def test_a_report_compares_before_and_after_and_tells_of_the_weights(here):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [("--report @x", "go together"), ("--report @x --test @true.root", "have not seen")],
+    [
+        ("--report @x", "go together"),
+        ("--report @x --test @true.root", "have not seen"),
+        ("--report @x --test @./true.root", "have not seen"),
+    ],
 )
 def test_weights_are_not_judged_by_the_events_that_made_them(here, capsys, options, message):
     assert run(*inside(f"reweight @true.root @made.root -o @y.root {options}", here))
     assert message in capsys.readouterr().err
     assert not (here / "x").exists()
     assert not (here / "y.root").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("-o @y.root --unweight", "(genWeight) already"),
+        ("-o @y.root --name Muon", "have a 'Muon' already"),
+        ("-o @weighted.root --force", "choose another --output"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_anything_is_learned(
+    here, capsys, monkeypatch, options, message
+):
+    def learned(*_):
+        pytest.fail("it learned")
+
+    monkeypatch.setattr(Reweighter, "fit", learned)
+    write_events(here / "weighted.root", dimuons(300, 4, weighted=True)[["Muon", "genWeight"]], force=True)
+    before = (here / "weighted.root").read_bytes()
+    assert run(*inside(f"reweight @true.root @weighted.root {options}", here))
+    assert message in capsys.readouterr().err
+    assert (here / "weighted.root").read_bytes() == before
 
 
 def test_a_refined_model_makes_events_that_are_nearer_to_the_truth(here):

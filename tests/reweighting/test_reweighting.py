@@ -95,6 +95,13 @@ def test_samples_of_one_distribution_have_weights_of_1():
     assert effective_sample_size(found.weight) > 0.97 * N
 
 
+def test_calibrations_are_not_judged_by_the_events_that_made_them():
+    # Any increasing function of the score fits the noise of the events that it is made of perfectly.
+    fitted = Reweighter(classifier="trees", members=2, calibration="isotonic")
+    fitted.fit(normal(3000, seed=1), normal(3000, seed=2))
+    assert 0.3 < fitted.reliability.chi2 < 6
+
+
 @pytest.mark.parametrize("calibration", ["temperature", "isotonic"])
 def test_calibration_mends_a_classifier_that_is_too_sure(calibration):
     rng = np.random.default_rng(4)
@@ -224,3 +231,47 @@ def test_what_cannot_be_learned_from_is_an_error_that_says_why():
         Reweighter()(good)
     with pytest.raises(InputError, match="lack y"):
         Reweighter(classifier="trees", members=2).fit(good, normal(500, seed=2))(good[["x"]])
+
+
+def of_kinds(n, kinds, seed, counts=None):
+    """Events with a string each, and jets."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 4, n) if counts is None else counts
+    jets = {"pt": ak.unflatten(rng.exponential(size=int(np.sum(counts))), counts)}
+    kind = np.array(kinds)[rng.integers(0, len(kinds), n)]
+    return ak.zip({"x": rng.normal(size=n), "kind": kind, "Jet": ak.zip(jets)}, depth_limit=1)
+
+
+@pytest.fixture(scope="module")
+def of_two_kinds():
+    """Knows that a third of the generated events should not be."""
+    generated = of_kinds(4000, ("a", "b", "c"), 2)
+    return Reweighter(classifier="trees", members=2).fit(of_kinds(4000, ("b", "c"), 1), generated), generated
+
+
+def test_strings_are_the_same_in_samples_that_do_not_have_all_of_them(of_two_kinds):
+    fitted, generated = of_two_kinds
+    kind, weight = np.array(ak.to_list(generated.kind)), fitted.fitted_weights.weight
+    for name, expected in (("a", 0.0), ("b", 1.5), ("c", 1.5)):
+        assert weight[kind == name].mean() == pytest.approx(expected, abs=0.15)
+    assert fitted(of_kinds(500, ("b", "c"), 3)).weight.mean() == pytest.approx(1.5, abs=0.15)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_a_few_new_events_have_weights(of_two_kinds, n):
+    weights = of_two_kinds[0](of_kinds(n, ("b",), 3, np.full(n, 2)))
+    assert weights.weight.shape == weights.error.shape == (n,)
+
+
+def test_collections_that_nothing_was_learned_of_are_not_seen():
+    fitted = Reweighter(classifier="trees", members=2).fit(normal(500, seed=1), normal(500, seed=2))
+    events = normal(5, seed=3)
+    more = ak.with_field(events, of_kinds(5, ("a",), 3).Jet, "Jet")
+    np.testing.assert_array_equal(fitted(more).weight, fitted(events).weight)
+
+
+def test_trees_do_not_mind_objects_that_hardly_any_event_has():
+    counts = np.where(np.arange(600) < 1, 2, 1)
+    made, true = of_kinds(600, ("a",), 1, counts), of_kinds(600, ("a",), 2, np.ones(600, dtype=int))
+    fitted = Reweighter(classifier="trees", members=2).fit(true, made)
+    assert np.isfinite(fitted.fitted_weights.weight).all()

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import awkward as ak
 import numpy as np
 import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from hepgan import compare
 from hepgan.observables.table import Table
 from hepgan.validation.classifier import two_sample_test, weighted_auc
 
@@ -79,3 +81,23 @@ def test_delong_error_is_the_scatter_of_the_auc():
     found = [weighted_auc(rng.normal(size=600) + positive, positive, np.ones(600)) for _ in range(300)]
     values, errors = np.array(found).T
     assert errors.mean() == pytest.approx(values.std(), rel=0.15)
+
+
+def test_columns_that_hardly_any_event_has_are_no_obstacle():
+    rng = np.random.default_rng(6)
+    true, made = _table(rng, 1000), _table(rng, 1000)
+    for table, number in ((true, 0), (made, 1)):
+        table.values[number:, 2] = np.nan
+    assert two_sample_test(true, made, n_jobs=1).auc.value == pytest.approx(0.5, abs=0.06)
+
+
+def test_events_of_kinds_that_are_not_true_are_told():
+    def events(kinds, seed):
+        rng = np.random.default_rng(seed)
+        return ak.zip({"x": rng.normal(size=3000), "kind": np.array(list(kinds))[rng.integers(0, 3, 3000)]})
+
+    found = compare(events("abc", 0), {"same": events("abc", 1), "other": events("bcd", 2)}, n_jobs=1)
+    same, other = (found.results[label].classifier.auc.value for label in ("same", "other"))
+    assert same == pytest.approx(0.5, abs=0.03)
+    # The third that is "a" is above all; of the others, a third of those of the other sample are below.
+    assert other == pytest.approx(1 / 3 + 2 / 3 * (1 / 3 + 1 / 3), abs=0.03)

@@ -65,6 +65,13 @@ def flow():
     return EventGenerator({**recipe, "training": training}).fit(dimuons(500, 1)[["MET"]])
 
 
+def test_latents_that_do_not_vary_have_no_correlation():
+    values = np.random.default_rng(0).normal(size=(500, 3))
+    values[:, 1] = 0.3
+    found = latent_metrics(Latents(("a", "b", "c"), values))["largest_correlation"]
+    assert set(found["features"]) == {"a", "c"}
+
+
 def test_a_models_own_events_are_normal_noise_and_others_are_not(flow):
     own = flow.generate(4000, seed=3)
     latents = flow.latents(own)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgan.events.schema import EventSchema, Field
+from hepgan.events.schema import Collection, EventSchema, Field
 
-__all__ = ["MAX_OBJECTS", "Table", "event_table", "object_slots"]
+__all__ = ["MAX_OBJECTS", "Plan", "Table", "event_table", "plan_table"]
 
 MAX_OBJECTS = 8
 """Objects of one collection that get columns of their own."""
@@ -51,14 +51,36 @@ class Table:
         return np.asarray(self.values[:, self.names.index(name)])
 
 
-def object_slots(samples: Sequence[ak.Array], schema: EventSchema) -> dict[str, int]:
-    """Columns that each collection with a varying count needs to hold the objects of all samples."""
-    slots = {}
-    for c in schema.collections:
-        if c.layout != "single":
-            counts = [int(ak.max(ak.num(s[c.name]), initial=0)) for s in samples if len(s)]
-            slots[c.name] = min(max(counts, default=0), MAX_OBJECTS)
-    return slots
+class Plan(NamedTuple):
+    """What the columns of several samples have to be, so that the same number means the same in all.
+
+    Attributes:
+        slots: Columns for the objects of each collection that holds lists of them.
+        counted: The collections of which events differ in the number of objects.
+        strings: The strings of each column of strings (``Jet.kind``), which stand for them by their place.
+    """
+
+    slots: dict[str, int]
+    counted: frozenset[str]
+    strings: dict[str, tuple[str, ...]]
+
+
+def plan_table(samples: Sequence[tuple[ak.Array, EventSchema]]) -> Plan:
+    """The columns that suit all samples, each with its schema."""
+    slots: dict[str, int] = {}
+    counts: dict[str, set[int]] = {}
+    strings: dict[str, set[str]] = {}
+    for events, schema in samples:
+        for c in _listed(schema):
+            most = int(ak.max(ak.num(events[c.name]), initial=0)) if len(events) else 0
+            slots[c.name] = max(slots.get(c.name, 0), min(most, MAX_OBJECTS))
+            counts.setdefault(c.name, set()).update((c.min_count, c.max_count))
+        for name, field, values in _fields(events, schema):
+            if field.dtype == "string":
+                known = field.values if field.values is not None else np.unique(_texts(values)).tolist()
+                strings.setdefault(name, set()).update(map(str, known))
+    counted = frozenset(name for name, found in counts.items() if len(found) > 1)
+    return Plan(slots, counted, {name: tuple(sorted(found)) for name, found in strings.items()})
 
 
 def event_table(
@@ -66,7 +88,7 @@ def event_table(
     schema: EventSchema,
     weights: NDArray[np.float64],
     observables: Mapping[str, NDArray[np.float64]],
-    slots: Mapping[str, int],
+    plan: Plan,
 ) -> Table:
     """The fields of all objects, the numbers of objects, the scalars and the observables of each event.
 
@@ -77,48 +99,65 @@ def event_table(
         schema: What they hold.
         weights: Event weights (N,).
         observables: Per-event observables (N,).
-        slots: Columns for each collection (see :func:`object_slots`).
+        plan: What the columns are (see :func:`plan_table`); collections that it lacks are left out.
     """
     columns: dict[str, NDArray[np.float64]] = {}
-    for c in schema.collections:
-        objects = events[c.name]
-        if c.layout == "single":
-            for f in c.fields:
-                columns[f"{c.name}.{f.name}"] = _numbers(objects[f.name], f)
-            continue
-        if not c.fixed:
-            columns[f"n{c.name}"] = ak.to_numpy(ak.num(objects)).astype(np.float64)
-        for f in c.fields:
-            padded = _padded(objects[f.name], f, slots[c.name])
-            columns |= {f"{c.name}[{i}].{f.name}": padded[:, i] for i in range(slots[c.name])}
-    for f in schema.scalars:
-        if f.name != schema.weight:
-            columns[f.name] = _numbers(events[f.name], f)
+    listed = {c.name for c in _listed(schema)}
+    for name, field, values in _fields(events, schema):
+        collection, _, what = name.partition(".")
+        strings = plan.strings.get(name, ())
+        if collection not in listed:
+            columns[name] = _numbers(values, field, strings)
+        elif collection in plan.slots:
+            if collection in plan.counted:
+                columns[f"n{collection}"] = ak.to_numpy(ak.num(values)).astype(np.float64)
+            padded = _padded(values, field, strings, plan.slots[collection])
+            columns |= {f"{collection}[{i}].{what}": column for i, column in enumerate(padded.T)}
     columns |= observables
     values = np.column_stack(list(columns.values())) if columns else np.empty((len(events), 0))
     values[~np.isfinite(values)] = np.nan
     return Table(tuple(columns), values, weights, frozenset(observables))
 
 
-def _numbers(values: ak.Array, field: Field) -> NDArray[np.float64]:
+def _listed(schema: EventSchema) -> list[Collection]:
+    """The collections that hold lists of objects."""
+    return [c for c in schema.collections if c.layout != "single"]
+
+
+def _fields(events: ak.Array, schema: EventSchema) -> Iterator[tuple[str, Field, ak.Array]]:
+    """All fields of objects and all scalars but the weight, with names such as ``Jet.pt``."""
+    for c in schema.collections:
+        for f in c.fields:
+            yield f"{c.name}.{f.name}", f, events[c.name][f.name]
+    for f in schema.scalars:
+        if f.name != schema.weight:
+            yield f.name, f, events[f.name]
+
+
+def _numbers(values: ak.Array, field: Field, strings: Sequence[str]) -> NDArray[np.float64]:
     if field.dtype == "string":
-        return _codes(np.asarray(ak.to_list(values)), field)
+        return _codes(_texts(values), strings)
     return np.asarray(ak.to_numpy(ak.fill_none(values, np.nan)), dtype=np.float64)
 
 
-def _codes(strings: NDArray[Any], field: Field) -> NDArray[np.float64]:
-    """Positions of the strings among the field's values; NaN for others."""
-    known = np.asarray(sorted(str(v) for v in field.values or np.unique(strings).tolist()))
-    if not len(known) or not len(strings):
-        return np.full(len(strings), np.nan)
-    where = np.searchsorted(known, strings).clip(max=len(known) - 1)
-    return np.where(known[where] == strings, where.astype(np.float64), np.nan)
+def _texts(values: ak.Array) -> NDArray[Any]:
+    """All strings of events or objects."""
+    return np.asarray(ak.to_list(ak.flatten(values, axis=1) if values.ndim > 1 else values), dtype=str)
 
 
-def _padded(values: ak.Array, field: Field, slots: int) -> NDArray[np.float64]:
+def _codes(texts: NDArray[Any], strings: Sequence[str]) -> NDArray[np.float64]:
+    """Places of the texts among the sorted strings; NaN for others."""
+    if not len(strings):
+        return np.full(len(texts), np.nan)
+    known = np.asarray(strings)
+    where = np.searchsorted(known, texts).clip(max=len(known) - 1)
+    return np.where(known[where] == texts, where.astype(np.float64), np.nan)
+
+
+def _padded(values: ak.Array, field: Field, strings: Sequence[str], slots: int) -> NDArray[np.float64]:
     """(N, slots), NaN beyond the objects that there are."""
     counts = ak.to_numpy(ak.num(values, axis=1))
-    flat = _numbers(ak.flatten(values, axis=1), field)
+    flat = _numbers(ak.flatten(values, axis=1), field, strings)
     result = np.full((len(counts), slots), np.nan)
     event = np.repeat(np.arange(len(counts)), counts)
     slot = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)

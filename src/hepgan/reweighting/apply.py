@@ -9,13 +9,13 @@ import awkward as ak
 import numpy as np
 
 from hepgan.errors import InputError
-from hepgan.events import schema_of
+from hepgan.events import EventSchema, schema_of
 from hepgan.events.columns import ATTRIBUTE
 from hepgan.observables import Observable
 from hepgan.reweighting.reweighter import Reweighter
 from hepgan.reweighting.weights import Weights
 
-__all__ = ["reweight", "weighted"]
+__all__ = ["check_name", "reweight", "weighted"]
 
 
 def reweight(
@@ -42,6 +42,7 @@ def reweight(
     Raises:
         InputError: If the samples cannot be told apart by anything, or are too small.
     """
+    check_name(schema_of(generated), name)
     fitted = Reweighter(observables, **settings).fit(reference, generated)
     return weighted(generated, fitted.fitted_weights, name)
 
@@ -54,12 +55,22 @@ def weighted(events: ak.Array, weights: Weights, name: str = "weight") -> ak.Arr
     """
     schema = schema_of(events)
     own = schema.weight
-    for taken in (name, f"{name}_error"):
-        if taken in events.fields and taken != own:
-            msg = f"the events have a {taken!r} already, which is no weight: choose another name"
-            raise InputError(msg)
+    check_name(schema, name)
     factor = 1.0 if own is None else ak.to_numpy(events[own]).astype(np.float64)
     made = ak.with_field(events, (weights.weight * factor).astype(np.float32), name)
     made = ak.with_field(made, (weights.error * np.abs(factor)).astype(np.float32), f"{name}_error")
     described = schema_of(made).model_copy(update={"weight": name})
     return ak.Array(made, attrs={**made.attrs, ATTRIBUTE: described})
+
+
+def check_name(schema: EventSchema, name: str) -> None:
+    """Sees to it that weights can be called so.
+
+    Raises:
+        InputError: If the events have a field of this name that is not their weight.
+    """
+    fields = {*schema.collection_names, *schema.scalar_names, *(f.name for f in schema.identifiers)}
+    for taken in (name, f"{name}_error"):
+        if taken in fields and taken != schema.weight:
+            msg = f"the events have a {taken!r} already, which is no weight: choose another name"
+            raise InputError(msg)

@@ -28,6 +28,9 @@ Score = Callable[[Floats], Floats]
 EPOCHS, STEPS, BATCH, RATE, DECAY = 15, (300, 2500), 2048, 2e-3, 0.05
 """Training of the network: passes over the events, within these numbers of steps."""
 
+LEAF = 100
+"""Events of a tree's leaf, at least: what fewer events have, trees can't tell."""
+
 HELD, CHECKS = 0.1, 30
 """Share of the events by which the best of so many states of the network is chosen."""
 
@@ -35,7 +38,7 @@ TREES: dict[str, Any] = {
     "max_iter": 400,
     "learning_rate": 0.06,
     "max_leaf_nodes": 16,
-    "min_samples_leaf": 100,
+    "min_samples_leaf": LEAF,
     "l2_regularization": 1.0,
     "early_stopping": True,
     "validation_fraction": 0.15,
@@ -63,7 +66,8 @@ def learned(kind: ClassifierName, x: Floats, label: Any, weight: Floats, seed: i
         seed: The same seed gives the same classifier.
     """
     if kind == "trees":
-        return _trees(x, label, weight, seed)
+        trees = HistGradientBoostingClassifier(random_state=seed, **TREES)
+        return _trees(trees, x, label, weight, trees.decision_function)
     return _network(x, np.where(label, weight, 0.0), np.where(label, 0.0, weight), seed)
 
 
@@ -83,15 +87,24 @@ def averaged(kind: ClassifierName, x: Floats, factor: Floats, weight: Floats, se
     """
     if kind == "trees":
         trees = HistGradientBoostingRegressor(loss="poisson", random_state=seed, **TREES)
-        trees.fit(x, factor, sample_weight=weight)
-        return lambda rows: np.log(np.asarray(trees.predict(rows), dtype=np.float64))
+        return _trees(trees, x, factor, weight, lambda rows: np.log(trees.predict(rows)))
     return _network(x, weight * factor, weight, seed)
 
 
-def _trees(x: Floats, label: Any, weight: Floats, seed: int) -> Score:
-    trees = HistGradientBoostingClassifier(random_state=seed, **TREES)
-    trees.fit(x, label, sample_weight=weight)
-    return lambda rows: np.asarray(trees.decision_function(rows), dtype=np.float64)
+def _trees(trees: Any, x: Floats, target: Any, weight: Floats, score: Score) -> Score:
+    """The score of trees that have learned a target (N,) of rows (N, D)."""
+    # They can't bin a column that is empty in the part that they learn from.
+    full = np.isfinite(x).sum(0) >= LEAF
+
+    def columns(rows: Floats) -> Floats:
+        return rows[:, full] if full.any() else np.zeros((len(rows), 1))
+
+    trees.fit(columns(x), target, sample_weight=weight)
+
+    def score_of(rows: Floats) -> Floats:
+        return np.asarray(score(columns(rows)) if len(rows) else np.empty(0), dtype=np.float64)
+
+    return score_of
 
 
 def _network(x: Floats, true: Floats, made: Floats, seed: int) -> Score:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hepgan.errors import InputError
 from hepgan.events import EventSchema, schema_of
 from hepgan.observables import Observable
-from hepgan.observables.table import Table, event_table, object_slots
+from hepgan.observables.table import Table, event_table, plan_table
 from hepgan.reweighting.calibration import CALIBRATIONS, Calibration, Reliability, calibrated, reliability
 from hepgan.reweighting.classifiers import CLASSIFIERS, ClassifierName, Score, averaged, learned
 from hepgan.reweighting.weights import Weights
@@ -30,8 +30,9 @@ class Reweighter:
     """Weights w = D / (1 - D) of generated events, by an ensemble of classifiers D of true against generated.
 
     The events are divided into as many parts as there are members; each member learns from all parts but
-    its own, and what it says of that calibrates it. So no event that was learned from is weighted by a
-    member that knows it; new events get the mean of all members.
+    its own, and what it says of that calibrates it; each half of the part is calibrated by the other. So no
+    event that was learned from is weighted by a member, or a calibration, that knows it; new events get the
+    mean of all members.
 
     References: K. Cranmer et al., arXiv:1506.02169; A. Andreassen and B. Nachman, arXiv:1907.08209.
 
@@ -97,10 +98,7 @@ class Reweighter:
                 or negative ones for ``trees``.
         """
         schemas = schema_of(reference), schema_of(generated)
-        self._slots: dict[str, int] = {}
-        for events, schema in zip((reference, generated), schemas, strict=True):
-            for name, n in object_slots([events], schema).items():
-                self._slots[name] = max(n, self._slots.get(name, 0))
+        self._plan = plan_table([(reference, schemas[0]), (generated, schemas[1])])
         tables = [self._table(e, s) for e, s in zip((reference, generated), schemas, strict=True)]
         self._names = [n for n in tables[0].names if n in tables[1].names]
         if not self._names:
@@ -113,17 +111,20 @@ class Reweighter:
         label = np.arange(len(x)) < len(true)
         weight = np.concatenate([t.weights * (len(x) / 2 / t.weights.sum()) for t in (true, made)])
         rng = np.random.default_rng(self.seed)
-        part = np.concatenate([rng.permutation(len(t)) % self.members for t in (true, made)])
+        order = np.concatenate([rng.permutation(len(t)) for t in (true, made)])
+        part, half = order % self.members, order // self.members % 2
         raw, score = np.empty(len(x)), np.empty(len(x))
         self._scores, self._corrections = [], []
         for k in range(self.members):
             held = part == k
             member = learned(self.classifier, x[~held], label[~held], weight[~held], self.seed + k)
             raw[held] = member(x[held])
-            correction = calibrated(self.calibration, raw[held], label[held], weight[held])
-            score[held] = correction(raw[held])
+            # A calibration knows the events that it is made of, so each half is calibrated by the other.
+            for side in (0, 1):
+                own, other = held & (half == side), held & (half != side)
+                score[own] = self._correction(raw[other], label[other], weight[other])(raw[own])
             self._scores.append(member)
-            self._corrections.append(correction)
+            self._corrections.append(self._correction(raw[held], label[held], weight[held]))
         self.reliability_before = reliability(raw, label, weight)
         self.reliability = reliability(score, label, weight)
         self._finish(score[~label], made, part[~label])
@@ -147,7 +148,7 @@ class Reweighter:
                 negative ones for ``trees``.
         """
         schema = schema_of(events)
-        self._slots = object_slots([events], schema)
+        self._plan = plan_table([(events, schema)])
         table = self._table(events, schema)
         self._names = list(table.names)
         factor = np.asarray(factors, dtype=np.float64)
@@ -155,19 +156,22 @@ class Reweighter:
         self._check(replace(table, weights=table.weights * factor), "weighted")
         x, weight = table.values, table.weights / table.weights.mean()
         factor = factor / np.average(factor, weights=weight)
-        part = np.random.default_rng(self.seed).permutation(len(x)) % self.members
+        order = np.random.default_rng(self.seed).permutation(len(x))
+        part, half = order % self.members, order // self.members % 2
         both, label = np.concatenate([weight * factor, weight]), np.arange(2 * len(x)) < len(x)
         raw, score = np.empty(len(x)), np.empty(len(x))
         self._scores, self._corrections = [], []
         for k in range(self.members):
             held = part == k
-            twice = np.concatenate([held, held])
             member = averaged(self.classifier, x[~held], factor[~held], weight[~held], self.seed + k)
             raw[held] = member(x[held])
-            correction = calibrated(self.calibration, np.tile(raw[held], 2), label[twice], both[twice])
-            score[held] = correction(raw[held])
+            for side in (0, 1):
+                own, other = held & (half == side), held & (half != side)
+                twice = np.tile(other, 2)
+                score[own] = self._correction(np.tile(raw[other], 2), label[twice], both[twice])(raw[own])
+            twice = np.tile(held, 2)
             self._scores.append(member)
-            self._corrections.append(correction)
+            self._corrections.append(self._correction(np.tile(raw[held], 2), label[twice], both[twice]))
         self.reliability_before = reliability(np.tile(raw, 2), label, both)
         self.reliability = reliability(np.tile(score, 2), label, both)
         self._finish(score, table, part)
@@ -219,6 +223,9 @@ class Reweighter:
         self._sharpness = _sharpness(scores, part) if self.calibration else 1.0
         self._fitted = Weights(ratio / self._norm, (np.exp(scores) / self._norm).std(axis=0))
 
+    def _correction(self, score: Floats, label: Any, weight: Floats) -> Callable[..., Floats]:
+        return calibrated(self.calibration, score, label, weight)
+
     def _members(self, x: Floats) -> Floats:
         """Each member's calibrated scores (K, N)."""
         pairs = zip(self._scores, self._corrections, strict=True)
@@ -234,7 +241,7 @@ class Reweighter:
                 flat = observable.flat(events)
                 columns[name] = np.full(len(events), np.nan)
                 columns[name][np.asarray(flat.index)] = np.asarray(flat.values, dtype=np.float64)
-        table = event_table(events, schema, weights, columns, self._slots)
+        table = event_table(events, schema, weights, columns, self._plan)
         return table if self.fields else table.select([n for n in table.names if n in columns])
 
     def _check(self, table: Table, name: str) -> None:

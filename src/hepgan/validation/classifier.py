@@ -23,6 +23,9 @@ __all__ = ["ClassifierTest", "two_sample_test", "weighted_auc"]
 
 Floats = NDArray[np.float64]
 
+LEAF = 40
+"""Events of a leaf, at least: what fewer events have, trees can't tell."""
+
 BINS = 200
 """Bins of each column; the trees split between them."""
 
@@ -181,7 +184,7 @@ def _trees(seed: int) -> Any:
         max_iter=80,
         learning_rate=0.1,
         max_leaf_nodes=31,
-        min_samples_leaf=40,
+        min_samples_leaf=LEAF,
         l2_regularization=1.0,
         early_stopping=False,
         random_state=seed,
@@ -248,7 +251,8 @@ def _distinct(x: Floats) -> list[int]:
     """The columns that hold something and are not copies of earlier ones: others only cost time."""
     first: dict[bytes, int] = {}
     for i, column in enumerate(np.ascontiguousarray(x.T)):
-        if _varies(column):
+        # Trees can't bin a column that is empty in the part that they learn from.
+        if np.isfinite(column).sum() >= LEAF and _varies(column):
             first.setdefault(sha256(column.astype(np.float32)).digest(), i)
     return list(first.values())
 

@@ -103,6 +103,8 @@ def _largest_correlation(latents: Latents, w: Floats) -> dict[str, Any] | None:
         if there.sum() < 3:
             continue
         cov = np.cov(x[there], y[there], aweights=np.abs(w[there]))
+        if not cov.diagonal().min() > 0:
+            continue
         r = float(cov[0, 1] / math.sqrt(cov[0, 0] * cov[1, 1]))
         floor = float(chance * math.sqrt(np.square(w[there]).sum()) / abs(w[there].sum()))
         if best is None or abs(r) / floor > abs(best["value"]) / best["floor"]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hepgan.observables.table import Table, event_table, object_slots
+from hepgan.observables.table import Table, event_table, plan_table
 from hepgan.validation.classifier import MIN_EVENTS, ClassifierTest, two_sample_test
 from hepgan.validation.correlations import Correlations, correlations
 from hepgan.validation.memorisation import Memorisation, memorisation
@@ -272,15 +272,12 @@ def _tables(
         rows.append(_rows(len(sample.weights), size, rng))
     rows += [_rows(len(s.weights), size, rng) for s in trained]
     events = [s.events if r is None else s.events[r] for s, r in zip(samples, rows, strict=True)]
-    slots: dict[str, int] = {}
-    for s, e in zip(samples, events, strict=True):
-        for name, n in object_slots([e], s.schema).items():
-            slots[name] = max(n, slots.get(name, 0))
+    plan = plan_table([(e, s.schema) for s, e in zip(samples, events, strict=True)])
     tables = []
     for s, e, r in zip(samples, events, rows, strict=True):
         part: Any = slice(None) if r is None else r
         columns = {n: v[part] for n, v in s.columns.items()}
-        tables.append(event_table(e, s.schema, s.weights[part], columns, slots))
+        tables.append(event_table(e, s.schema, s.weights[part], columns, plan))
     common = [n for n in tables[0].names if all(n in t.names for t in tables)]
     tables = [t.select(common) for t in tables]
     made = dict(zip(generated, tables[1 : 1 + len(generated)], strict=True))

@@ -56,6 +56,8 @@ def spline(
     unit = unit.clamp(0.0, 1.0)
     piece = _piece(unit, raw, bins, circular=circular, inverse=inverse)
     t = piece.backward(unit) if inverse else (unit - piece.left) / piece.width
+    # Rounding leads a little out of a narrow bin, where a steep piece has no positive slope.
+    t = t.clamp(0.0, 1.0)
     value, log_slope = piece.forward(t)
     if inverse:
         value = piece.left + piece.width * t
@@ -91,7 +93,7 @@ class _Piece(NamedTuple):
         a = self.height * (mean - self.first) + bend
         b = self.height * self.first - bend
         c = -mean * rise
-        # This form of the root has no difference of numbers that are nearly the same.
+        # Where b is positive, this form of the root has no difference of numbers that are nearly the same.
         root = (b * b - 4.0 * a * c).clamp(min=torch.finfo(b.dtype).tiny).sqrt()
         return 2.0 * c / (-b - root)
 
