@@ -156,19 +156,22 @@ class Reweighter:
         self._check(replace(table, weights=table.weights * factor), "weighted")
         x, weight = table.values, table.weights / table.weights.mean()
         factor = factor / np.average(factor, weights=weight)
-        part = np.random.default_rng(self.seed).permutation(len(x)) % self.members
+        order = np.random.default_rng(self.seed).permutation(len(x))
+        part, half = order % self.members, order // self.members % 2
         both, label = np.concatenate([weight * factor, weight]), np.arange(2 * len(x)) < len(x)
         raw, score = np.empty(len(x)), np.empty(len(x))
         self._scores, self._corrections = [], []
         for k in range(self.members):
             held = part == k
-            twice = np.concatenate([held, held])
             member = averaged(self.classifier, x[~held], factor[~held], weight[~held], self.seed + k)
             raw[held] = member(x[held])
-            correction = calibrated(self.calibration, np.tile(raw[held], 2), label[twice], both[twice])
-            score[held] = correction(raw[held])
+            for side in (0, 1):
+                own, other = held & (half == side), held & (half != side)
+                twice = np.tile(other, 2)
+                score[own] = self._correction(np.tile(raw[other], 2), label[twice], both[twice])(raw[own])
+            twice = np.tile(held, 2)
             self._scores.append(member)
-            self._corrections.append(correction)
+            self._corrections.append(self._correction(np.tile(raw[held], 2), label[twice], both[twice]))
         self.reliability_before = reliability(np.tile(raw, 2), label, both)
         self.reliability = reliability(np.tile(score, 2), label, both)
         self._finish(score, table, part)
