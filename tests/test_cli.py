@@ -504,10 +504,13 @@ def test_a_request_to_stop_is_heard_even_where_python_drops_it(number, status, m
             reached.append("after the next events")
 
     monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)
+    # What runs in the background of a shell ignores Ctrl-C.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert run_group(group, ["work"]) == status
     assert reached == ["after the signal"]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    signal.signal(signal.SIGINT, ours)
 
 
 # ------------------------------------------------------------ terminals, Pythia

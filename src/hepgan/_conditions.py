@@ -20,6 +20,9 @@ __all__ = ["Alternating", "Constant", "Each", "Law", "Uniform", "is_law", "read_
 
 UNIFORM = "uniform:"
 
+MARGIN = 0.01
+"""Share of the range of the training events by which conditions may be outside without a warning."""
+
 
 @dataclass(frozen=True)
 class Law:
@@ -180,7 +183,7 @@ def _number(text: str) -> float | None:
 
 
 def warn_outside(given: Mapping[str, Law], ranges: Mapping[str, tuple[float, float]], **how: Any) -> None:
-    """Warns of conditions that training events don't have, beyond the rounding of single precision.
+    """Warns of conditions beyond those of training events, by more than another sample of them would be.
 
     Args:
         given: What gives the conditions, by name.
@@ -191,7 +194,7 @@ def warn_outside(given: Mapping[str, Law], ranges: Mapping[str, tuple[float, flo
         if name not in ranges:
             continue
         low, high = ranges[name]
-        slack = 1e-6 * max(abs(low), abs(high))
+        slack = max(MARGIN * (high - low), 1e-6 * max(abs(low), abs(high)))
         least, most = law.extremes
         if least < low - slack or most > high + slack:
             values = f"{least:g}" if least == most else f"{least:g} to {most:g}"

@@ -17,7 +17,7 @@ __all__ = ["unfold"]
 
 @click.command(
     cls=Command,
-    short_help="Make a generator that agrees with data, once its events are folded.",
+    short_help="Make a generator whose folded events agree with data.",
     example="hepgan unfold prior.safetensors folding.safetensors data.root:Events -o unfolded.safetensors",
 )
 @click.argument("prior", type=FILE)
@@ -26,7 +26,8 @@ __all__ = ["unfold"]
 @click.option("-o", "--output", type=FILE, required=True, help="Model file to write (.safetensors).")
 @click.option(
     "--recipe",
-    help="Recipe whose observables, of events at the detector, help to tell data from folded events.",
+    help="Recipe whose observables, of events at the detector, help to tell data from folded events.  "
+    "[default: none]",
 )
 @click.option(
     "--iterations",
