@@ -101,7 +101,7 @@ def distill(
     trainer = Trainer(
         student,
         taught,
-        _training(recipe.training, max_time, time.monotonic() - started),
+        recipe.training.within(max_time, time.monotonic() - started),
         seed=seed,
         device=learned.device,
         evaluate=_evaluation(held, learned.device),
@@ -208,12 +208,6 @@ def _points(teacher: Model, student: Student, noise: Tensor, features: FeatureBa
     start = student.circles.start(noise)
     points = torch.stack([start, teacher.sample(noise, context, mask)], 1)
     return points if mask is None else points.masked_fill(~mask[:, None], 0.0)
-
-
-def _training(config: TrainingConfig, max_time: float | None, used: float) -> TrainingConfig:
-    """The settings, with the time that is left."""
-    limits = [t for t in (max_time, config.max_time) if t is not None]
-    return config.model_copy(update={"max_time": max(min(limits) - used, 1.0)}) if limits else config
 
 
 def _evaluation(held: FeatureBatch, device: torch.device) -> Callable[[Model], dict[str, float]]:

@@ -30,7 +30,7 @@ from hepgan.models import DensityConfig, Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
 from hepgan.sampling import Conditions, Pool, Sampler, check_lengths
-from hepgan.training import History, Trainer, TrainingConfig
+from hepgan.training import History, Trainer
 
 __all__ = ["EventGenerator", "Latents", "choose_device"]
 
@@ -130,7 +130,7 @@ class EventGenerator:
         trainer = Trainer(
             learned.model,
             smooth.to(device, torch.float32),
-            self._training(max_time, time.monotonic() - started),
+            self.recipe.training.within(max_time, time.monotonic() - started),
             seed=seed,
             device=device,
             evaluate=_evaluation(learned, metrics, observables, batch[validation]) if metrics else None,
@@ -203,14 +203,6 @@ class EventGenerator:
             part.to(device)
         learned = Learned(derived, representation, discrete, model, pool, device, tuple(own))
         return learned, features, smooth, rows
-
-    def _training(self, max_time: float | None, used: float) -> TrainingConfig:
-        """The recipe's settings, with the time that is left."""
-        config = self.recipe.training
-        limits = [t for t in (max_time, config.max_time) if t is not None]
-        if not limits:
-            return config
-        return config.model_copy(update={"max_time": max(min(limits) - used, 1.0)})
 
     def _schema(self, events: ak.Array) -> EventSchema:
         wanted = self.recipe.events

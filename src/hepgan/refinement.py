@@ -108,15 +108,10 @@ def refine(
         tokens = representation.tokens if size == representation.size else None
         prior = build_prior(config.prior, size, representation.context_size, tokens=tokens)
     noise, weight = _weighted_noise(generator, weigh, events, seed, progress=progress)
-    training = recipe.training
-    limits = [t for t in (max_time, training.max_time) if t is not None]
-    if limits:
-        left = max(min(limits) - (time.monotonic() - started), 1.0)
-        training = training.model_copy(update={"max_time": left})
     trainer = Trainer(
         prior,
         replace(noise, weight=weight),
-        training,
+        recipe.training.within(max_time, time.monotonic() - started),
         seed=seed,
         device=learned.device,
         checkpoint=checkpoint,

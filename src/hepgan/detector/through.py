@@ -240,15 +240,10 @@ def unfold_through(
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         model = Unfolder(config, learned, fold, observables=observables, columns=columns)
-    training = config.training
-    limits = [t for t in (max_time, training.max_time) if t is not None]
-    if limits:
-        left = max(min(limits) - (time.monotonic() - started), 1.0)
-        training = training.model_copy(update={"max_time": left})
     trainer = Trainer(
         model,
         _features(learned, data, given, {n: observables[n] for n in columns}),
-        training,
+        config.training.within(max_time, time.monotonic() - started),
         seed=seed,
         device=learned.device,
         checkpoint=checkpoint,

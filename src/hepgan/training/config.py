@@ -85,3 +85,13 @@ class TrainingConfig(Config):
             msg = "patience needs a selection and evaluate_every"
             raise ValueError(msg)
         return self
+
+    def within(self, max_time: float | None, used: float) -> TrainingConfig:
+        """The settings with the time that is left.
+
+        Args:
+            max_time: A limit in seconds beside that of the settings; None for none.
+            used: Seconds that have been used of it.
+        """
+        limits = [t for t in (max_time, self.max_time) if t is not None]
+        return self.model_copy(update={"max_time": max(min(limits) - used, 1.0)}) if limits else self
