@@ -20,6 +20,9 @@ __all__ = ["reweight"]
 
 CHUNK = 100_000
 
+LITTLE = 0.8
+"""A smaller share of true events that generated ones reach is told: classifiers err by less."""
+
 
 @click.command(
     cls=Command,
@@ -142,6 +145,8 @@ def reweight(
     w = reweighter.fitted_weights.weight
     low, high = np.quantile(w, (0.01, 0.99))
     say(f"effective sample size {effective_sample_size(w) / len(w):.1%} of the events")
+    if reweighter.reach < LITTLE:
+        say(f"generated events reach only {reweighter.reach:.1%} of the true ones: no weights mend the rest")
     say(f"1% of the weights below {low:.3g}, 1% above {high:.3g}")
     found: dict[str, Any] = {}
     if unweight:

@@ -44,6 +44,16 @@ def test_weights_are_the_ratio_of_the_densities(fitted):
         assert np.average(found.weight) == pytest.approx(1, abs=0.02)
 
 
+def test_generated_events_reach_all_true_ones_or_the_share_that_they_share(fitted):
+    assert fitted.reach == pytest.approx(1, abs=0.05)
+    # One half of the true events is where no generated event is.
+    x = np.random.default_rng(4).normal(size=N)
+    true = ak.zip({"x": np.where(np.arange(N) % 2, x, x + 30)})
+    half = Reweighter(classifier=fitted.classifier, members=3, seed=1)
+    half.fit(true, ak.zip({"x": np.random.default_rng(5).normal(size=N)}))
+    assert half.reach == pytest.approx(0.5, abs=0.05)
+
+
 def test_reweighted_events_follow_the_true_distribution(fitted):
     events = normal(N, seed=3)
     weight = fitted(events).weight

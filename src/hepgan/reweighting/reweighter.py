@@ -188,6 +188,19 @@ class Reweighter:
         return self._fitted
 
     @property
+    def reach(self) -> float:
+        """The mean weight of generated events before it is scaled to 1.
+
+        It is the share of the true events where generated ones are made at all, so 1 but for errors of the
+        classifiers. Far below, weights do not make the generated distribution the true one.
+
+        Raises:
+            RuntimeError: If nothing has been learned.
+        """
+        self._require_fit()
+        return self._norm
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """What the classifiers see."""
         self._require_fit()
