@@ -13,6 +13,7 @@ import hist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hepgan._members import MEMBER
 from hepgan.errors import InputError
 from hepgan.events import schema_of
 
@@ -152,8 +153,8 @@ def reduced_cross_section(
         return np.asarray(np.histogram2d(x[good], q2[good], edges, weights=content[good])[0])
 
     spread = None
-    if "member" in events.fields:
-        member = ak.to_numpy(events.member)
+    if MEMBER in events.fields:
+        member = ak.to_numpy(events[MEMBER])
         parts = [member == m for m in np.unique(member)]
         if len(parts) > 1:
             # Each member stands for all of the luminosity.

@@ -12,6 +12,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from hepgan._members import MEMBER
 from hepgan.errors import InputError
 from hepgan.validation.sections import Section
 
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
 
     from hepgan.observables import Observable
 
-__all__ = ["MEMBER", "Band", "band", "members_of", "members_section"]
+__all__ = ["Band", "band", "members_of", "members_section"]
 
 Floats = NDArray[np.float64]
-
-MEMBER = "member"
-"""The scalar of generated events that tells which member of an ensemble has made them."""
 
 
 @dataclass(frozen=True)
