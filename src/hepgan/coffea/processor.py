@@ -85,16 +85,20 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
         place = f"{about.get('filename', '')}:{about.get('entrystart', 0)}"
         weights = self._weights(events, place)
         observables = self.observables
+        flat = {n: flat_values(o, _columns(events, o)) for n, o in observables.items()}
         group, groups = None, {}
         if dataset == self.reference:
-            rng = np.random.default_rng([self.seed, zlib.crc32(place.encode())])
+            # The events decide, not where their file lies: the floor of a sample is always the same.
+            contents = 0
+            for part in flat.values():
+                contents = zlib.crc32(part.values.tobytes(), contents)
+            rng = np.random.default_rng([self.seed, contents])
             group = rng.integers(GROUPS, size=len(weights))
             groups = {n: empty_histogram(o, groups=True) for n, o in observables.items()}
         histograms, invalid = {}, {}
         for name, observable in observables.items():
             histograms[name] = empty_histogram(observable)
-            flat = flat_values(observable, _columns(events, observable))
-            invalid[name] = fill(flat, weights, histograms[name], groups.get(name), group)
+            invalid[name] = fill(flat[name], weights, histograms[name], groups.get(name), group)
         return {
             dataset: {
                 "histograms": histograms,
