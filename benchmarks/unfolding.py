@@ -185,6 +185,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--calibration", choices=["temperature", "isotonic", "none"], default="temperature")
     parser.add_argument("--events", type=int, default=50_000, help="simulated ones; half as many of data")
+    parser.add_argument("--swap", action="store_true", help="data and truth change places")
     parser.add_argument("--steps", type=int, default=500, help="training steps in each iteration")
     return parser.parse_args()
 
@@ -194,7 +195,9 @@ def main() -> None:
     chosen = parsed()
     chosen.results.mkdir(parents=True, exist_ok=True)
     test = hepgan.read_events(chosen.data / "dis_test_trained_energies.root")
-    data, truth = test[: chosen.events // 2][["Detector", "beam_energy"]], test[len(test) // 2 :]
+    halves = [test[: len(test) // 2], test[len(test) // 2 :]]
+    measured, truth = reversed(halves) if chosen.swap else halves
+    data = measured[: chosen.events // 2][["Detector", "beam_energy"]]
     simulation = simulated(hepgan.read_events(chosen.data / "dis_train.root"))
     print(f"{len(simulation):,} simulated events, {len(data):,} of data", flush=True)
     y = {side: inelasticity(side) for side in ("Electron", "Detector")}

@@ -12,6 +12,7 @@ from hepgan.distillation import distill
 from hepgan.errors import InputError, RecipeError
 from hepgan.generator import EventGenerator
 from hepgan.models import BLOCK
+from hepgan.training import Trainer
 
 MEMBERS = 3
 RECIPE = {
@@ -174,3 +175,69 @@ def test_the_command_line_trains_an_ensemble_and_generates_its_members(tmp_path,
     code, told = run("distill", model, "-o", tmp_path / "fast.safetensors")
     assert code == 2
     assert "one of its members" in told
+
+
+STATUS = Trainer._status
+SHARED = {**RECIPE, "training": {**RECIPE["training"], "steps": 20, "shared_start": 0.75}}
+
+
+def apart(generator: EventGenerator) -> float:
+    """How far two members' events of the same noise are from each other."""
+    one, other = (generator.generate(2000, seed=1, member=k).x for k in (0, 1))
+    return float(np.sqrt(np.mean((one - other) ** 2)))
+
+
+def test_members_go_on_from_one_model_that_they_have_in_common(generator: EventGenerator) -> None:
+    shared = EventGenerator(SHARED).fit(toy(400), seed=2, device="cpu")
+    assert shared.history.status == "finished"
+    assert shared.history.losses["step"].tolist() == list(range(1, 21))
+    rates = shared.history.losses["lr"]
+    assert np.all(rates[:16] == 1.0)
+    assert np.all(np.diff(rates[15:]) < 0)
+    assert 0.02 < apart(shared) < 0.6 * apart(generator)
+
+
+@pytest.mark.parametrize("kind", ["gan", "flow"])
+def test_every_part_of_every_family_starts_from_the_common_model(kind: str) -> None:
+    models = {
+        "gan": {
+            "kind": "gan",
+            "noise": 2,
+            "generator": {"kind": "mlp", "widths": [8]},
+            "critics": [{"loss": "bce", "network": {"kind": "mlp", "widths": [8], "spectral_norm": True}}],
+        },
+        "flow": {
+            "kind": "flow",
+            "blocks": 2,
+            "rotations": "learned",
+            "network": {"kind": "mlp", "widths": [8]},
+        },
+    }
+    still = {
+        "training": {**SHARED["training"], "shared_start": 0.95, "optimiser": {"kind": "adam", "lr": 1e-20}}
+    }
+    shared = EventGenerator({**SHARED, **still, "model": models[kind]}).fit(toy(400), seed=2, device="cpu")
+    for name, values in shared._fitted.model.stacked.named_parameters():
+        assert (values - values[:1]).abs().max() < 1e-12, name
+
+
+def test_a_stopped_training_goes_on_in_either_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(**options: object) -> EventGenerator:
+        return EventGenerator(SHARED).fit(toy(400), seed=2, device="cpu", **options)
+
+    whole = fit().generate(500)
+    for stop in (5, 17):
+        path = tmp_path / f"{stop}.safetensors"
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                Trainer,
+                "_status",
+                lambda self, asked, stop=stop: (
+                    "interrupted" if len(self.history.losses) == stop else STATUS(self, asked)
+                ),
+            )
+            part = fit(checkpoint=path)
+        assert (part.history.status, len(part.history.losses)) == ("interrupted", stop)
+        resumed = fit(checkpoint=path, resume=True)
+        assert len(resumed.history.losses) == 20
+        assert ak.all(resumed.generate(500).x == whole.x)

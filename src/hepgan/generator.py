@@ -26,11 +26,11 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, schema_of, select, to_awkward, to_batch
 from hepgan.events import with_kinds as _with_kinds
 from hepgan.features import DiscreteModel, FeatureBatch, Representation
-from hepgan.models import DensityConfig, Model, build_model
+from hepgan.models import Decode, DensityConfig, Ensemble, Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
 from hepgan.sampling import Conditions, Pool, Sampler, check_lengths
-from hepgan.training import History, Trainer
+from hepgan.training import History, Trainer, train_from_one
 
 __all__ = ["EventGenerator", "Latents", "choose_device"]
 
@@ -127,20 +127,21 @@ class EventGenerator:
             learned, features, smooth, rows = self._prepare(
                 batch[training], derived, observables, seed, device
             )
-        trainer = Trainer(
-            learned.model,
-            smooth.to(device, torch.float32),
-            self.recipe.training.within(max_time, time.monotonic() - started),
-            seed=seed,
-            device=device,
-            evaluate=_evaluation(learned, metrics, observables, batch[validation]) if metrics else None,
-            checkpoint=checkpoint,
-            resume=resume,
-            progress=progress,
-            rows=rows,
-        )
-        self._parts, self.history = None, trainer.history
-        trainer.run()
+            start = self._start(learned, features, batch[training], observables, seed)
+        config = self.recipe.training.within(max_time, time.monotonic() - started)
+        options: dict[str, Any] = {
+            "seed": seed,
+            "device": device,
+            "evaluate": _evaluation(learned, metrics, observables, batch[validation]) if metrics else None,
+            "checkpoint": checkpoint,
+            "resume": resume,
+            "progress": progress,
+        }
+        self._parts, self.history = None, History()
+        if start is None or rows is None or not isinstance(learned.model, Ensemble):
+            Trainer(learned.model, smooth, config, rows=rows, history=self.history, **options).run()
+        else:
+            train_from_one(*start, learned.model, smooth, rows, config, self.history, **options)
         learned.model.eval()
         self._parts = learned
         members = {"members": learned.members} if learned.members > 1 else {}
@@ -189,20 +190,46 @@ class EventGenerator:
             smooth, rows = of_each_member(own, batch, rows, _rng(seed))
         kept = torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]
         pool = Pool(features.condition[kept], None if features.given is None else features.given[kept])
-        model = build_model(
+        decode = derived.after(decoded_in_turn(own) if own else representation.decode)
+        model = self._model(representation, decode, observables, members)
+        for part in (representation, discrete, *own):
+            part.to(device)
+        learned = Learned(derived, representation, discrete, model, pool, device, tuple(own))
+        return learned, features, smooth, rows
+
+    def _start(
+        self,
+        learned: Learned,
+        features: FeatureBatch,
+        batch: EventBatch,
+        observables: Mapping[str, Observable],
+        seed: int,
+    ) -> tuple[Model, FeatureBatch] | None:
+        """The one model that an ensemble's members start from, and the events that it is trained on."""
+        if learned.members == 1 or not self.recipe.training.shared_start:
+            return None
+        representation = learned.representation
+        decode = learned.derived.after(representation.decode)
+        model = self._model(representation, decode, observables, 1)
+        return model, to_train_on(representation, features, batch, _rng(seed))
+
+    def _model(
+        self,
+        representation: Representation,
+        decode: Decode,
+        observables: Mapping[str, Observable],
+        members: int,
+    ) -> Model:
+        return build_model(
             self.recipe.model,
             size=representation.size,
             context_size=representation.context_size,
             periodic=representation.periodic,
             tokens=representation.tokens,
-            decode=derived.after(decoded_in_turn(own) if own else representation.decode),
+            decode=decode,
             observables=observables,
             members=members,
         )
-        for part in (representation, discrete, *own):
-            part.to(device)
-        learned = Learned(derived, representation, discrete, model, pool, device, tuple(own))
-        return learned, features, smooth, rows
 
     def _schema(self, events: ak.Array) -> EventSchema:
         wanted = self.recipe.events

@@ -39,6 +39,7 @@ __all__ = [
     "GAN",
     "Critic",
     "CriticConfig",
+    "Decode",
     "DensityConfig",
     "DensityModel",
     "Ensemble",

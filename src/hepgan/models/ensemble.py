@@ -112,6 +112,15 @@ class Ensemble(Model):
         """One of the models; its parameters share the memory of this one's."""
         return self._each[number]
 
+    @torch.no_grad()
+    def start_from(self, model: Model) -> None:
+        """Give all members the weights of one model of their kind."""
+        for place in self._places:
+            own = cast("Stacked", self.stacked.get_submodule(place)).own
+            weights = model.get_submodule(place).state_dict()
+            for name, values in own.items():
+                values.copy_(weights[name])
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Ensemble:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for member in self._each:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hepgan.training.config import ScheduleConfig, SelectionConfig, TrainingConfig
+from hepgan.training.ensembles import train_from_one
 from hepgan.training.history import History, Table
 from hepgan.training.plots import plot_history
 from hepgan.training.trainer import Trainer
@@ -15,4 +16,5 @@ __all__ = [
     "Trainer",
     "TrainingConfig",
     "plot_history",
+    "train_from_one",
 ]

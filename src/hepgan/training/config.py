@@ -49,6 +49,8 @@ class TrainingConfig(Config):
         batch_size: Real events in a batch, of each member.
         members: Models of an ensemble, which are trained together, each from weights of its own, with its
             own noise, on its own bootstrap sample of the training events; 1 for a single model on all events.
+        shared_start: Share of an ensemble's training that is done once, by one model of all events, before
+            members go on from it, each on its own; the learning rate stays at its highest until then.
         optimiser: For all parts of the model to which the recipe gives none; the model's default if None.
         schedule: The learning rate's course; it follows the steps, or the time if that runs out sooner.
         ema: Decay per step of the running mean of the weights that sampling uses; 0 for none, the
@@ -67,6 +69,7 @@ class TrainingConfig(Config):
     steps: int = Field(default=10_000, ge=1)
     batch_size: int = Field(default=1024, ge=1)
     members: int = Field(default=1, ge=1, le=1000)
+    shared_start: float = Field(default=0.0, ge=0.0, lt=1.0)
     optimiser: OptimiserConfig | None = None
     schedule: ScheduleConfig = ScheduleConfig()
     ema: float | None = Field(default=None, ge=0.0, lt=1.0)

@@ -36,15 +36,19 @@ def build_optimiser(config: OptimiserConfig, parameters: Iterable[nn.Parameter])
             return torch.optim.RMSprop(alpha=config.rho, **common)
 
 
-def rate(config: ScheduleConfig, step: int, progress: float) -> float:
+def rate(config: ScheduleConfig, step: int, progress: float, hold: float = 0.0) -> float:
     """The learning rate as a share of the highest.
 
     Args:
         config: The schedule.
-        step: Steps done.
+        step: Steps done, since the warm-up began.
         progress: Share of the training that is done, by steps or by time.
+        hold: Share of the training up to which it does not fall; what is left of the schedule follows then.
     """
     progress = min(max(progress, 0.0), 1.0)
+    top = config.rise if config.kind == "onecycle" else 0.0
+    if progress > top and hold > top:
+        progress = top + (1.0 - top) * max(0.0, progress - hold) / (1.0 - hold)
     warm = min(1.0, (step + 1) / (config.warmup + 1))
     if config.kind == "constant":
         return warm

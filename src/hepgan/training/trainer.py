@@ -52,6 +52,8 @@ class Trainer:
         resume: Whether to go on from the checkpoint, if there is one.
         progress: Whether to show a progress bar.
         rows: For an ensemble the numbers of each member's events, as ``Batches`` takes them.
+        until: Share of the training after which this part of it ends.
+        history: That of the part before, to go on with: steps, time and schedules are those of the whole.
 
     Raises:
         TrainingError: If there are no events to train on, their weights sum to 0 or less, or there is
@@ -72,6 +74,8 @@ class Trainer:
         resume: bool = False,
         progress: bool = False,
         rows: Sequence[Tensor] | None = None,
+        until: float = 1.0,
+        history: History | None = None,
     ) -> None:
         if rows is not None and len(rows) != model.members:
             msg = f"events of {len(rows)} members for a model of {model.members}"
@@ -88,7 +92,7 @@ class Trainer:
         self.device = torch.device(device)
         self.model = model.to(self.device)
         self.config = config
-        self.history = History()
+        self.history = History() if history is None else history
         self._evaluate = evaluate
         self._checkpoint = None if checkpoint is None else Path(checkpoint)
         self._progress = progress
@@ -113,7 +117,8 @@ class Trainer:
         decay = model.default_ema if config.ema is None else config.ema
         self._mean = WeightMean(model.sampling_modules(), decay)
         self._best: list[Tensor] | None = None
-        self._step = 0
+        self._until = until
+        self._step = self._first = len(self.history.losses)
         self._since_best = 0
         self._fingerprint = {
             "config": config.model_dump(mode="json", exclude=_FREE_TO_CHANGE),
@@ -122,6 +127,8 @@ class Trainer:
             "data": _digest(data),
             "model": [[n, list(t.shape)] for n, t in model.state_dict().items()],
         }
+        if until < 1.0:
+            self._fingerprint["shared"] = True
         if resume and self._checkpoint is not None and self._checkpoint.exists():
             self._restore(self._checkpoint)
         else:
@@ -173,7 +180,7 @@ class Trainer:
                     self._save()
                     saved = now
             history.status = status
-            if status != "interrupted":
+            if status not in ("interrupted", "branch"):
                 self._do_evaluate()
             history.seconds = before + time.monotonic() - start
             self._save()
@@ -186,6 +193,8 @@ class Trainer:
             return "finished"
         if config.max_time is not None and self.history.seconds >= config.max_time:
             return "time"
+        if self._until < 1.0 and self._share() >= self._until:
+            return "branch"
         if config.patience is not None and self._since_best >= config.patience:
             return "patience"
         return "running"
@@ -195,7 +204,8 @@ class Trainer:
         return min(1.0, max(self._step / self.config.steps, by_time))
 
     def _train_step(self) -> dict[str, float]:
-        lr = rate(self.config.schedule, self._step, self._share())
+        hold = self.config.shared_start if self.config.members > 1 else 0.0
+        lr = rate(self.config.schedule, self._step - self._first, self._share(), hold)
         row: dict[str, float] = {}
         for phase, optimiser, settings in zip(self._phases, self._optimisers, self._settings, strict=True):
             for group in optimiser.param_groups:
@@ -318,6 +328,7 @@ class Trainer:
             {
                 **self._fingerprint,
                 "step": self._step,
+                "first": self._first,
                 "cursors": cursors,
                 "since_best": self._since_best,
                 "best_step": self.history.best_step,
@@ -353,7 +364,7 @@ class Trainer:
         for name in _TABLES:
             columns = {n: tensors[f"{name}/{n}"].numpy() for n in state["columns"].get(name, ())}
             setattr(self.history, name, Table(columns))
-        self._step = state["step"]
+        self._step, self._first = state["step"], state.get("first", 0)
         self._since_best = state["since_best"]
         self.history.best_step = state["best_step"]
         self.history.seconds = state["seconds"]
