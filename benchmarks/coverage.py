@@ -50,7 +50,7 @@ def truth(name: str) -> np.ndarray:
     return np.diff(below)
 
 
-def recipe(kind: str, members: int, steps: int, transform: str) -> dict[str, object]:
+def recipe(kind: str, members: int, steps: int, transform: str, shared: float) -> dict[str, object]:
     """A small model of the toy."""
     models = {
         "flow_matching": {
@@ -90,6 +90,7 @@ def recipe(kind: str, members: int, steps: int, transform: str) -> dict[str, obj
             "steps": steps,
             "batch_size": 250,
             "members": members,
+            "shared_start": shared,
             "optimiser": {"kind": "adam", "lr": rate},
             "schedule": {"kind": "cosine", "warmup": 20},
             "ema": 0.99,
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=2_000)
     parser.add_argument("--transform", default="quantile", choices=["quantile", "standardise"])
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--shared", type=float, default=0.0, help="training.shared_start")
     parser.add_argument("--verbose", action="store_true", help="tell after each toy")
     parser.add_argument("--generated", type=int, default=20_000, help="events of each member")
     chosen = parser.parse_args()
@@ -147,8 +149,8 @@ def main() -> None:
         results: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in EDGES}
         for number in range(chosen.toys):
             events = toy(chosen.events, np.random.default_rng([number, 7]))
-            generator = hepgan.EventGenerator(recipe(kind, chosen.members, chosen.steps, chosen.transform))
-            generator.fit(events, seed=number, device="cpu")
+            settings = recipe(kind, chosen.members, chosen.steps, chosen.transform, chosen.shared)
+            generator = hepgan.EventGenerator(settings).fit(events, seed=number, device="cpu")
             made = generator.generate(chosen.generated * chosen.members, seed=number, workers=1)
             for name, pair in judged(made, chosen.members).items():
                 results[name].append(pair)

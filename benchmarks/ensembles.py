@@ -4,7 +4,8 @@
 
 Steps of training are timed in turn: one model, the ensemble, and the members one after another. Times are
 those of the processor (or of the clock, on a GPU), so that what else runs on the machine hardly counts.
-``ratio`` is the ensemble's time over that of one model.
+``ratio`` is the ensemble's time over that of one model. ``shared`` is the same of a whole, if short,
+training of which the members have the first 80% in common (``training.shared_start``).
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from hepgan.features.batch import FeatureBatch
-from hepgan.models import FlowConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
+from hepgan.models import FlowConfig, FlowMatchingConfig, GANConfig, Model, OptimiserConfig, build_model
 from hepgan.networks import MLPConfig, ResidualConfig
-from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
+from hepgan.training import History, ScheduleConfig, Trainer, TrainingConfig, train_from_one
 
 WIDE = MLPConfig(widths=(512,) * 5)
 FAT_GAN = GANConfig(
@@ -48,11 +50,11 @@ def events(size: int, context: int, number: int = 20_000) -> FeatureBatch:
     )
 
 
-def trainer(case: str, members: int, device: str) -> Trainer:
-    """A training of one model or of an ensemble."""
-    config, size, context, batch = CASES[case]
+def built(case: str, members: int) -> Model:
+    """One model or an ensemble."""
+    config, size, context, _ = CASES[case]
     torch.manual_seed(1)
-    model = build_model(
+    return build_model(
         config,
         size=size,
         context_size=context,
@@ -60,14 +62,48 @@ def trainer(case: str, members: int, device: str) -> Trainer:
         observables={},
         members=members,
     )
-    model.train()
-    settings = TrainingConfig(
-        steps=10**9,
-        batch_size=batch,
+
+
+def settings(case: str, steps: int, members: int = 1, shared: float = 0.0) -> TrainingConfig:
+    """Those of a training."""
+    return TrainingConfig(
+        steps=steps,
+        batch_size=CASES[case][3],
+        members=members,
+        shared_start=shared,
         optimiser=OptimiserConfig(lr=1e-4),
         schedule=ScheduleConfig(kind="constant"),
     )
-    return Trainer(model, events(size, context), settings, device=device)
+
+
+def trainer(case: str, members: int, device: str) -> Trainer:
+    """A training of one model or of an ensemble."""
+    model = built(case, members)
+    model.train()
+    _, size, context, _ = CASES[case]
+    return Trainer(model, events(size, context), settings(case, 10**9), device=device)
+
+
+def shared(case: str, members: int, device: str, steps: int) -> float:
+    """The time of a training with a common start, in units of that of one model."""
+    data = events(*CASES[case][1:3])
+    one = Trainer(built(case, 1), data, settings(case, steps), device=device)
+    alone = timed([one.run], 0.0, device)
+    together = partial(
+        train_from_one,
+        built(case, 1),
+        data,
+        built(case, members),
+        data,
+        [torch.arange(len(data))] * members,
+        settings(case, steps, members, 0.8),
+        History(),
+        evaluate=None,
+        checkpoint=None,
+        resume=False,
+        device=device,
+    )
+    return timed([together], 0.0, device) / alone
 
 
 def timed(steps: list[Callable[[], object]], seconds: float, device: str) -> float:
@@ -91,10 +127,11 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=3.0, help="least time of each part of a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10, help="least steps of a whole training")
     parser.add_argument("--cases", type=int, nargs="+", default=list(range(len(CASES))))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     chosen = parser.parse_args()
-    print(f"{'':<34}{'one [ms]':>10}{'ratio':>8}{'sequence':>10}", flush=True)
+    print(f"{'':<34}{'one [ms]':>10}{'ratio':>8}{'sequence':>10}{'shared':>8}", flush=True)
     for number in chosen.cases:
         case = list(CASES)[number]
         one, ensemble = (trainer(case, m, chosen.device) for m in (1, chosen.members))
@@ -106,8 +143,10 @@ def main() -> None:
             [timed(part, chosen.seconds, chosen.device) for part in parts] for _ in range(chosen.rounds)
         ]
         alone, together, sequence = (min(times) for times in zip(*rounds, strict=True))
+        steps = max(chosen.steps, int(3 * chosen.seconds / alone))
         print(
-            f"{case:<34}{1e3 * alone:>10.1f}{together / alone:>8.2f}{sequence / alone:>10.2f}",
+            f"{case:<34}{1e3 * alone:>10.1f}{together / alone:>8.2f}{sequence / alone:>10.2f}"
+            f"{shared(case, chosen.members, chosen.device, steps):>8.2f}",
             flush=True,
         )
 
