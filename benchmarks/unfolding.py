@@ -1,11 +1,12 @@
 """Closure of unfolding: pseudo-data at the detector against a simulation that is wrong, and the truth.
 
-    python benchmarks/unfolding.py DATA --results FOLDER [--figures FOLDER] [--members 5] [--iterations 2]
+    python benchmarks/unfolding.py DATA --results FOLDER [--figures FOLDER] [--folding learned] [--swap]
 
 DATA holds dis_train.root and dis_test_trained_energies.root: electrons at the vertex (Electron) and with
 2% (+) 10%/sqrt(E) and 1 mrad (Detector). The simulation is a part of dis_train, drawn so that it differs from
 the data by up to a factor of 2 in Q2 and x; the data are the detector's side of some test events, the truth
-is the vertex of others. Unfolded are bootstrap samples of the data. FOLDER gets the prior and
+is the vertex of others. The folding is the function that made the sample, or the recipe `folding`, learned
+from the simulation. Unfolded are bootstrap samples of the data. FOLDER gets the prior and
 the numbers of each member; what is there is not made anew, so processes may share the members by --only.
 
 Printed are the mean and the width of the pulls of k' (the electron's energy), Q2 and x at the vertex, outside
@@ -27,8 +28,8 @@ import torch
 from physics import print_table
 
 import hepgan
-from hepgan.detector import Level, bootstrap, omnifold, response, unfold, unfold_through
-from hepgan.detector.levels import event_weights, with_weights
+from hepgan.detector import Folding, Level, bootstrap, omnifold, response, unfold, unfold_through
+from hepgan.detector.levels import Fold, event_weights, folding_of, with_weights
 from hepgan.detector.response import column_of
 from hepgan.detector.unfolding import joined
 from hepgan.events import EventBatch, Objects, to_awkward, to_batch
@@ -151,11 +152,11 @@ def smear(batch: EventBatch, generator: torch.Generator) -> EventBatch:
     return EventBatch(schema, {"Detector": Objects(fields, vertex.mask)}, batch.scalars)
 
 
-def folded(events: ak.Array, seed: int) -> ak.Array:
+def folded(fold: Fold, events: ak.Array, seed: int) -> ak.Array:
     """Events at both levels."""
     batch = to_batch(events)
     with torch.no_grad():
-        return to_awkward(joined(batch, smear(batch, torch.Generator().manual_seed(seed))))
+        return to_awkward(joined(batch, fold(batch, torch.Generator().manual_seed(seed))))
 
 
 def columns(events: ak.Array, sides: Mapping[str, Mapping[str, hepgan.Observable]]) -> dict[str, np.ndarray]:
@@ -180,11 +181,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--figures", type=Path)
     parser.add_argument("--methods", nargs="+", default=["prior", "OmniFold", "generator", "gradient"])
-    parser.add_argument("--members", type=int, default=5)
+    parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--only", type=int, nargs="+", help="make these members, and judge nothing")
-    parser.add_argument("--iterations", type=int, default=2)
+    parser.add_argument("--iterations", type=int, default=3)
     parser.add_argument("--calibration", choices=["temperature", "isotonic", "none"], default="temperature")
-    parser.add_argument("--events", type=int, default=50_000, help="simulated ones; half as many of data")
+    parser.add_argument("--events", type=int, default=100_000, help="simulated ones; half as many of data")
+    parser.add_argument("--folding", choices=["exact", "learned"], default="exact")
     parser.add_argument("--swap", action="store_true", help="data and truth change places")
     parser.add_argument("--steps", type=int, default=500, help="training steps in each iteration")
     return parser.parse_args()
@@ -215,6 +217,13 @@ def main() -> None:
         recipe = hepgan.load_recipe("dis").with_settings(SETTINGS)
         hepgan.EventGenerator(recipe).fit(simulation[["Electron", "beam_energy"]], seed=0).save(path)
     prior = hepgan.EventGenerator.load(path, device="cpu")
+    folding: Folding | Fold = smear
+    if chosen.folding == "learned":
+        path = chosen.results / "folding.safetensors"
+        if not path.exists():
+            Folding("folding").fit(simulation, seed=0).save(path)
+        folding = Folding.load(path, device="cpu")
+    fold = folding_of(folding)
     used, seen = simulation[: chosen.events], level("Detector")
     guides = electron("Detector")
     guides |= {"log_Q2": f"log({guides['Q2']})", "log_x": f"log({guides['x_seen']})"}
@@ -225,7 +234,7 @@ def main() -> None:
 
     def made(generator: hepgan.EventGenerator, k: int) -> dict[str, np.ndarray]:
         print(generator.summary.get("unfolding", {}).get("shares", ""), flush=True)
-        return columns(folded(generator.generate(GENERATED, seed=k), k), sides)
+        return columns(folded(fold, generator.generate(GENERATED, seed=k), k), sides)
 
     def member(label: str, k: int) -> dict[str, np.ndarray]:
         again = bootstrap(data, k)
@@ -239,8 +248,8 @@ def main() -> None:
             return columns(with_weights(used, found.replicas[0]), sides)
         if label == "generator":
             options = {"events": chosen.events, "settings": [f"training.steps={chosen.steps}"], "seed": k}
-            return made(unfold(prior, smear, again, seen, **common, **options), k)
-        return made(unfold_through(prior, smear, again, guides, THROUGH, seed=k), k)
+            return made(unfold(prior, folding, again, seen, **common, **options), k)
+        return made(unfold_through(prior, folding, again, guides, THROUGH, seed=k), k)
 
     members = {
         label: [
