@@ -12,7 +12,7 @@ from scipy import stats
 
 import hepgan
 from hepgan import EventGenerator, distill
-from hepgan._conditions import Uniform, is_law, read_law
+from hepgan._laws import Uniform, is_law, read_law
 from hepgan.errors import InputError
 from hepgan.events import schema_of, with_kinds
 from hepgan.refinement import refine

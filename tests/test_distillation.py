@@ -12,8 +12,9 @@ from cli_toys import RECIPE, columns, ended, execute, inside, listing, run, star
 from toys import dimuons
 
 from hepgan import EventGenerator, distill
+from hepgan._conditions import Conditions
 from hepgan.errors import InputError, RecipeError
-from hepgan.sampling import Conditions, Sampler
+from hepgan.sampling import Sampler
 
 QUICK = (
     "training.steps=300",

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from hepgan import sampling
+from hepgan._conditions import Conditions, Pool
 from hepgan.errors import InputError, TrainingError
 from hepgan.events import EventBatch
 from hepgan.models import BLOCK
-from hepgan.sampling import Conditions, Pool, Sampler
+from hepgan.sampling import Sampler
 
 
 def sampler(generator, bounds=None, given=None, seed=5):

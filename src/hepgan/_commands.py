@@ -22,7 +22,7 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
     Raises:
         InputError: If there is no such condition, or a file that does not have enough of it.
     """
-    from hepgan._conditions import is_law
+    from hepgan._laws import is_law
     from hepgan.events import read_events
 
     names = generator.recipe.conditions

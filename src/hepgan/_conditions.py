@@ -1,206 +1,195 @@
-"""Laws by which the conditions of generated events follow from the number of the event and random numbers."""
+"""What is given in generation: the conditions of each event."""
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan._laws import Constant, Each, Law, read_law
 from hepgan.errors import InputError
-from hepgan.events.schema import Field, Kind
+from hepgan.events import check_events, to_batch
+from hepgan.features import Representation
+from hepgan.models import BLOCK
 
-__all__ = ["Alternating", "Constant", "Each", "Law", "Uniform", "is_law", "read_law", "warn_outside"]
-
-UNIFORM = "uniform:"
-
-MARGIN = 0.01
-"""Share of the range of the training events by which conditions may be outside without a warning."""
+__all__ = ["Conditions", "Pool", "check_lengths"]
 
 
-@dataclass(frozen=True)
-class Law:
-    """What gives each event its value of a condition."""
+class Pool(NamedTuple):
+    """Conditions of training events, to draw from where none are given.
 
-    random = False
-    """Whether it needs a random number for each event."""
+    Attributes:
+        condition: (P, Q) encoded.
+        given: (P, R) the given collections as they are; None if there are none.
+    """
 
-    @property
-    def extremes(self) -> tuple[float, float]:
-        """The least and the largest value that it gives."""
-        raise NotImplementedError
-
-    def values(self, event: NDArray[np.int64], draw: Tensor) -> Tensor:
-        """The values (N,) of events, by their numbers (N,) and uniform numbers (N,) in [0, 1)."""
-        raise NotImplementedError
+    condition: Tensor
+    given: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Constant(Law):
-    """One value for all events."""
-
-    value: float
-
-    @property
-    def extremes(self) -> tuple[float, float]:
-        """The value, twice."""
-        return self.value, self.value
-
-    def values(self, event: NDArray[np.int64], draw: Tensor) -> Tensor:
-        """The value for each event."""
-        return torch.full_like(draw, self.value)
-
-
-@dataclass(frozen=True)
-class Each(Law):
-    """A value for each event; the last of them for those beyond."""
-
-    given: NDArray[np.float64]
-
-    @property
-    def extremes(self) -> tuple[float, float]:
-        """Those of the values."""
-        return float(self.given.min()), float(self.given.max())
-
-    def values(self, event: NDArray[np.int64], draw: Tensor) -> Tensor:
-        """The values at the events' numbers."""
-        return torch.from_numpy(self.given[event.clip(0, len(self.given) - 1)]).to(draw)
-
-
-@dataclass(frozen=True)
-class Alternating(Law):
-    """Values in turn: event i has value i modulo their number."""
-
-    given: NDArray[np.float64]
-
-    @property
-    def extremes(self) -> tuple[float, float]:
-        """Those of the values."""
-        return float(self.given.min()), float(self.given.max())
-
-    def values(self, event: NDArray[np.int64], draw: Tensor) -> Tensor:
-        """The values in turn."""
-        return torch.from_numpy(self.given[event % len(self.given)]).to(draw)
-
-
-@dataclass(frozen=True)
-class Uniform(Law):
-    """Evenly drawn between two ends; whole numbers, both ends among them, where the condition is one."""
-
-    low: float
-    high: float
-    whole: bool
-    random = True
-
-    @property
-    def extremes(self) -> tuple[float, float]:
-        """Its ends."""
-        return self.low, self.high
-
-    def values(self, event: NDArray[np.int64], draw: Tensor) -> Tensor:
-        """What the uniform numbers choose."""
-        if self.whole:
-            return (self.low + (self.high - self.low + 1) * draw).floor()
-        return self.low + (self.high - self.low) * draw
-
-
-def is_law(text: str, field: Field) -> bool:
-    """Whether a text is one that :func:`read_law` understands, instead of the name of a file."""
-    if text.startswith(UNIFORM) or text in _names(field):
-        return True
-    return all(part in _names(field) or _number(part) is not None for part in text.split(","))
-
-
-def read_law(name: str, text: str, field: Field) -> Law:
-    """The law that a text tells.
+class Conditions:
+    """What is given in generation: the conditions of event number i.
 
     Args:
-        name: The condition.
-        text: ``35``, a category's name, several of these as in ``10,20,30``, or ``uniform:LOW:HIGH``.
-        field: The condition's place in the events.
+        representation: The fitted representation, which encodes them.
+        given: By name a number for all events, an array with one for each event, or a text: values that
+            take turns (``10,20,30``), or ``uniform:LOW:HIGH``; of a collection an array with the objects of
+            each event, with which all other conditions have to be given, too. Or events that have them all.
+            Names that are missing here follow their distribution in the training events.
+        pool: The conditions of training events.
+        size: The number of events that an array must have values for.
+        first: The number of the event that the first values of arrays belong to.
 
     Raises:
-        InputError: If the text is none of these.
+        InputError: If a name is not a condition of the model, or its values are not usable.
     """
-    if text.startswith(UNIFORM):
-        return _uniform(name, text, field)
-    known = _names(field)
-    parts = [text] if text in known else text.split(",")
-    numbers = [known.index(part) if part in known else _number(part) for part in parts]
-    if known and any(part not in known for part in parts):
-        wrong = next(part for part in parts if part not in known)
-        msg = f"the condition {name} cannot be {wrong!r}; it is {', '.join(known)}"
-        raise InputError(msg)
-    if None in numbers:
-        msg = (
-            f"the condition {name} must be a number, an array of numbers, several as in 10,20,30, or "
-            f"uniform:LOW:HIGH, not {text!r}"
-        )
-        raise InputError(msg)
-    given = np.array(numbers, dtype=np.float64)
-    if not np.isfinite(given).all():
-        msg = f"the condition {name} is not a finite number"
-        raise InputError(msg)
-    return Constant(float(given[0])) if len(given) == 1 else Alternating(given)
+
+    def __init__(
+        self,
+        representation: Representation,
+        given: Mapping[str, Any] | ak.Array | None,
+        pool: Pool,
+        size: int = 0,
+        first: int = 0,
+    ) -> None:
+        self._representation, self._pool, self._first = representation, pool, first
+        self.given: dict[str, Law] = {}
+        self._objects: Tensor | None = None
+        values = _by_name(given, representation.conditions)
+        collections = {n: v for n, v in values.items() if n in representation.given}
+        if collections:
+            missing = [n for n in representation.conditions if n not in values]
+            if missing:
+                msg = f"the condition {missing[0]} is missing: collections are given together with all others"
+                raise InputError(msg)
+            self._objects = _packed(representation, collections, size)
+        for name, value in values.items():
+            if name in collections:
+                continue
+            if name not in representation.conditions:
+                known = ", ".join(representation.conditions) or "none"
+                msg = f"{name!r} is not a condition of this model; it has {known}"
+                raise InputError(msg)
+            self.given[name] = self._law(name, value, size)
+        self._random = [name for name, law in self.given.items() if law.random]
+
+    def _law(self, name: str, value: Any, size: int) -> Law:
+        if isinstance(value, str):
+            return read_law(name, value, self._representation.schema.scalar(name))
+        numbers = self._numbers(name, value, size)
+        return Each(numbers) if numbers.ndim else Constant(float(numbers))
+
+    def _numbers(self, name: str, value: Any, size: int) -> NDArray[np.float64]:
+        field = self._representation.schema.scalar(name)
+        values = np.asarray(value)
+        if values.dtype.kind in "US" and field.values is not None:
+            known = [str(v) for v in field.values]
+            wrong = ~np.isin(values, known)
+            if wrong.any():
+                msg = (
+                    f"the condition {name} cannot be {str(values[wrong].flat[0])!r}; it is {', '.join(known)}"
+                )
+                raise InputError(msg)
+            values = (values[..., None] == np.array(known)).argmax(-1)
+        try:
+            numbers = values.astype(float)
+        except (TypeError, ValueError) as error:
+            msg = f"the condition {name} must be a number, or an array of numbers"
+            raise InputError(msg) from error
+        if numbers.ndim > 1 or (numbers.ndim == 1 and len(numbers) < size):
+            msg = f"the condition {name} has the shape {numbers.shape}; expected one number, or {size}"
+            raise InputError(msg)
+        bad = ~np.isfinite(numbers)
+        if bad.any():
+            entry = int(bad.argmax()) if numbers.ndim else None
+            msg = f"the condition {name} is not a finite number"
+            raise InputError(msg, entry=entry)
+        return numbers
+
+    @property
+    def draws(self) -> int:
+        """The uniform numbers per event that :meth:`block` needs."""
+        return 1 + len(self._random) if self._representation.conditions else 0
+
+    def block(self, number: int, draws: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(BLOCK, Q) encoded conditions, and (BLOCK, R) given collections as they are, if there are some.
+
+        Args:
+            number: The block's number.
+            draws: Uniform numbers (BLOCK, draws), which choose from the pool.
+
+        Raises:
+            InputError: If a value is not one of its category.
+        """
+        if not self.draws:
+            return draws, None
+        draw = draws[:, 0]
+        rows = (draw * len(self._pool.condition)).long().clamp(max=len(self._pool.condition) - 1)
+        drawn = self._pool.condition.to(draw.device)[rows]
+        given = None if self._pool.given is None else self._pool.given.to(draw.device)[rows]
+        if not self.given and self._objects is None:
+            return drawn, given
+        values = self._representation.decode_condition(drawn)
+        first = number * BLOCK - self._first
+        event = np.arange(number * BLOCK, (number + 1) * BLOCK)
+        for name, law in self.given.items():
+            own = draws[:, 1 + self._random.index(name)] if law.random else draw
+            values[name] = law.values(event - self._first if isinstance(law, Each) else event, own)
+        if self._objects is not None:
+            at = (event - self._first).clip(0, len(self._objects) - 1)
+            given = self._objects[torch.from_numpy(at)].to(draw.device)
+        try:
+            return self._representation.encode_condition(values, BLOCK, given), given
+        except InputError as error:
+            entry = None if error.entry is None else error.entry + first
+            raise InputError(error.message, branch=error.branch, entry=entry) from error
 
 
-def _uniform(name: str, text: str, field: Field) -> Uniform:
-    ends = [_number(part) for part in text.removeprefix(UNIFORM).split(":")]
-    if len(ends) != 2 or None in ends:
-        msg = f"the condition {name} cannot be {text!r}; expected uniform:LOW:HIGH"
-        raise InputError(msg)
-    low, high = (float(end or 0.0) for end in ends)
-    if field.kind is Kind.CATEGORY:
-        msg = f"the condition {name} is a category, which has no range: give its values, as in a,b"
-        raise InputError(msg)
-    whole = field.kind is Kind.INTEGER or "int" in field.dtype
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        msg = f"the condition {name} cannot be {text!r}: its ends must be finite and in order"
-        raise InputError(msg)
-    if whole and not (low.is_integer() and high.is_integer()):
-        msg = f"the condition {name} is a whole number, and so must be the ends of {text!r}"
-        raise InputError(msg)
-    return Uniform(low, high, whole)
+def _by_name(given: Mapping[str, Any] | ak.Array | None, names: Sequence[str]) -> Mapping[str, Any]:
+    """Conditions by name; of events those that are conditions."""
+    if isinstance(given, ak.Array):
+        missing = [n for n in names if n not in given.fields]
+        if missing:
+            msg = f"the events have no {missing[0]}, which is a condition of this model"
+            raise InputError(msg)
+        return {n: given[n] for n in names}
+    return given or {}
 
 
-def _names(field: Field) -> list[str]:
-    """The names of a category's values; none of a number."""
-    values = field.values or ()
-    return [str(v) for v in values] if any(isinstance(v, str) for v in values) else []
+def _packed(representation: Representation, given: Mapping[str, Any], size: int) -> Tensor:
+    """The objects of given collections (N, R), checked.
 
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def warn_outside(given: Mapping[str, Law], ranges: Mapping[str, tuple[float, float]], **how: Any) -> None:
-    """Warns of conditions beyond those of training events, by more than another sample of them would be.
-
-    Args:
-        given: What gives the conditions, by name.
-        ranges: The least and the largest value in the training events, by name.
-        how: What ``warnings.warn`` takes besides.
+    Raises:
+        InputError: If there are too few events, or some cannot be.
     """
-    for name, law in given.items():
-        if name not in ranges:
-            continue
-        low, high = ranges[name]
-        slack = max(MARGIN * (high - low), 1e-6 * max(abs(low), abs(high)))
-        least, most = law.extremes
-        if least < low - slack or most > high + slack:
-            values = f"{least:g}" if least == most else f"{least:g} to {most:g}"
-            trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-            message = (
-                f"the condition {name} is {values}, outside the range of the training events ({trained}): "
-                "what is generated there is extrapolated"
-            )
-            warnings.warn(message, UserWarning, **how)
+    for name, value in given.items():
+        if not isinstance(value, ak.Array) or len(value) < size:
+            found = len(value) if hasattr(value, "__len__") else 1
+            msg = f"the condition {name} is of {found} events; expected an array with the objects of {size}"
+            raise InputError(msg)
+    schema = representation.given_schema
+    events = ak.zip(dict(given), depth_limit=1)
+    check_events(events, schema, weights=False)
+    packed = representation.pack(to_batch(events, schema))
+    if packed is None:
+        raise TypeError(given)
+    return packed
+
+
+def check_lengths(given: Mapping[str, Any] | ak.Array | None, n: int) -> None:
+    """Sees to it that conditions that are arrays have a value for each of n events.
+
+    Raises:
+        InputError: If one has more or fewer.
+    """
+    named: Mapping[str, Any] = {"events": given} if isinstance(given, ak.Array) else given or {}
+    for name, value in named.items():
+        shape = (len(value),) if isinstance(value, ak.Array) else np.shape(value)
+        if shape not in ((), (n,)):
+            msg = f"the condition {name} has the shape {shape}; expected one number, or {n}"
+            raise InputError(msg)

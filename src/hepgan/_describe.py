@@ -33,7 +33,9 @@ def describe(
         "events      " + "; ".join(_contents(learned.schema)),
     ]
     if learned.members > 1:
-        lines.insert(2, f"ensemble    {learned.members} members, each of a bootstrap sample of its own")
+        common = recipe.training.shared_start
+        told = f", after {common:.0%} of the training in common" if common else ""
+        lines.insert(2, f"ensemble    {learned.members} members, each of a bootstrap sample of its own{told}")
     if "member" in summary:
         lines.insert(2, f"member      {summary['member']} of an ensemble")
     lines += [f"derived     {name} = {expression}" for name, expression in recipe.events.derived.items()]

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from hepgan._conditions import Pool
 from hepgan._files import replacing, write_tensors
 from hepgan._members import DiscreteMembers, with_member_field
 from hepgan.errors import ModelFileError, RecipeError
@@ -24,7 +25,6 @@ from hepgan.features import DiscreteModel, Representation
 from hepgan.models import Ensemble, Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
-from hepgan.sampling import Pool
 
 __all__ = ["Learned", "installed_versions", "read_model_file"]
 

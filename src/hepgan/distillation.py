@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hepgan._conditions import Conditions
 from hepgan._console import progress as progress_bar
 from hepgan._learned import Learned
 from hepgan._outcome import outcome
@@ -19,7 +20,7 @@ from hepgan.features import FeatureBatch
 from hepgan.generator import EventGenerator
 from hepgan.models import BLOCK, FlowMatching, Model, Refined, Student, StudentConfig, build_model
 from hepgan.recipes import Recipe
-from hepgan.sampling import Conditions, Sampler
+from hepgan.sampling import Sampler
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["PAIRS", "distill"]

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgan._conditions import warn_outside
+from hepgan._conditions import Conditions, Pool, check_lengths
 from hepgan._density import Latents, MeasureName, latents, log_prob
 from hepgan._describe import describe
 from hepgan._images import of_each_member, to_train_on
+from hepgan._laws import warn_outside
 from hepgan._learned import Learned, installed_versions
 from hepgan._members import DiscreteMembers, bootstrap, check_name, decoded_in_turn
 from hepgan._outcome import data_hash, outcome
@@ -29,7 +30,7 @@ from hepgan.features import DiscreteModel, FeatureBatch, Representation
 from hepgan.models import Decode, DensityConfig, Ensemble, Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
-from hepgan.sampling import Conditions, Pool, Sampler, check_lengths
+from hepgan.sampling import Sampler
 from hepgan.training import History, Trainer, train_from_one
 
 __all__ = ["EventGenerator", "Latents", "choose_device"]

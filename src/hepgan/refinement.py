@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hepgan._conditions import Conditions
 from hepgan._console import progress as progress_bar
 from hepgan._outcome import outcome
 from hepgan.errors import InputError, RecipeError
@@ -20,7 +21,7 @@ from hepgan.events import to_awkward
 from hepgan.features import FeatureBatch
 from hepgan.generator import EventGenerator
 from hepgan.models import BLOCK, Refined, RefinedConfig, build_prior
-from hepgan.sampling import Conditions, Sampler
+from hepgan.sampling import Sampler
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["EVENTS", "refine"]

@@ -15,6 +15,7 @@ from toys import dimuons
 
 import hepgan
 from hepgan import EventGenerator, Observable
+from hepgan._conditions import Conditions
 from hepgan.distillation import distill
 from hepgan.errors import InputError
 from hepgan.explanation import (
@@ -33,7 +34,7 @@ from hepgan.explanation import (
 from hepgan.explanation.plots import plot_surfaces
 from hepgan.explanation.surfaces import LossSurface, _directions
 from hepgan.refinement import refine
-from hepgan.sampling import Conditions, Sampler
+from hepgan.sampling import Sampler
 
 MLP = {"kind": "mlp", "widths": [16, 12], "slope": 0.2}
 RESIDUAL = {"kind": "residual", "width": 16, "blocks": 2}

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan._conditions import Pool
 from hepgan._learned import Learned
 from hepgan._outcome import outcome
 from hepgan.detector.levels import Fold, Level, event_weights, folding_of, recorded, seen
@@ -25,7 +26,6 @@ from hepgan.models import OptimiserConfig
 from hepgan.reweighting import Reweighter, effective_sample_size
 from hepgan.reweighting.calibration import Calibration
 from hepgan.reweighting.classifiers import ClassifierName
-from hepgan.sampling import Pool
 from hepgan.training import History, ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["EVENTS", "conditions_of", "joined", "pool_of", "unfold"]

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan._conditions import Conditions, check_lengths
 from hepgan._density import fitting, needed
 from hepgan.errors import InputError
 from hepgan.events import to_awkward, to_batch
@@ -21,7 +22,7 @@ from hepgan.models import BLOCK, Critic, GuidedModel, Model
 from hepgan.models.view import View
 from hepgan.networks import Network
 from hepgan.networks.layers import Activation
-from hepgan.sampling import Conditions, Sampler, check_lengths
+from hepgan.sampling import Sampler
 
 if TYPE_CHECKING:
     from hepgan._learned import Learned
