@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from toys import dimuons
 
 from hepgan import _learned
+from hepgan._fitting import split
 from hepgan._selection import evaluate
 from hepgan.errors import InputError, ModelFileError, OutputError, RecipeError, TrainingError
 from hepgan.events import read_events, schema_of, select, to_batch, write_events
-from hepgan.generator import EventGenerator, _split
+from hepgan.generator import EventGenerator
 from hepgan.observables import Observable
 from hepgan.training import Trainer
 
@@ -304,7 +305,7 @@ def test_a_training_can_be_judged_by_the_likelihood_of_events_that_were_kept_out
         training__validation_fraction=0.3,
     ).fit(events, seed=3, device="cpu")
     (kept,) = [r for r in generator.history.metrics.rows() if r["step"] == generator.history.best_step]
-    held = _split(len(events), 0.3, 3)[1].numpy()
+    held = split(len(events), 0.3, 3)[1].numpy()
     expected = -generator.log_prob(events[held], measure="columns")
     features = generator.representation.encode_possible(to_batch(events[held], generator.schema))[0]
     volume = generator.representation.log_abs_det(features).numpy()

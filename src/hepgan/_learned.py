@@ -11,11 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
+import awkward as ak
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hepgan._conditions import Pool
+from hepgan._conditions import Conditions, Pool
 from hepgan._files import replacing, write_tensors
 from hepgan._members import DiscreteMembers, with_member_field
 from hepgan.errors import ModelFileError, RecipeError
@@ -25,6 +26,7 @@ from hepgan.features import DiscreteModel, Representation
 from hepgan.models import Ensemble, Model, build_model
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe, load_recipe
+from hepgan.sampling import Sampler
 
 __all__ = ["Learned", "installed_versions", "read_model_file"]
 
@@ -117,6 +119,36 @@ class Learned:
         """The parts that have tensors, by their names in the file."""
         own = {f"representation_{k}": r for k, r in enumerate(self.own)}
         return {"representation": self.representation, "discrete": self.discrete, "model": self.model, **own}
+
+    def sampler(
+        self,
+        *,
+        seed: int,
+        condition: Mapping[str, Any] | ak.Array | None = None,
+        size: int = 0,
+        first: int = 0,
+    ) -> Sampler:
+        """What makes the events of a seed.
+
+        Args:
+            seed: From 0 to 2^64 - 1.
+            condition: Conditions as ``EventGenerator.generate`` takes them.
+            size: The number of events that arrays of conditions must have values for.
+            first: The number of the event that their first values belong to.
+
+        Raises:
+            InputError: If a condition is not one of the model's, or not usable.
+        """
+        return Sampler(
+            self.representation,
+            self.discrete,
+            self.model,
+            Conditions(self.representation, condition, self.pool, size, first),
+            seed=seed,
+            device=self.device,
+            complete=self.derived,
+            own=self.own,
+        )
 
     def write(self, path: Path, recipe: Recipe, summary: Mapping[str, Any], *, force: bool) -> None:
         """Writes a model file.

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hepgan._conditions import Conditions
 from hepgan._console import progress as progress_bar
 from hepgan._learned import Learned
 from hepgan._outcome import outcome
@@ -20,7 +19,6 @@ from hepgan.features import FeatureBatch
 from hepgan.generator import EventGenerator
 from hepgan.models import BLOCK, FlowMatching, Model, Refined, Student, StudentConfig, build_model
 from hepgan.recipes import Recipe
-from hepgan.sampling import Sampler
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["PAIRS", "distill"]
@@ -176,15 +174,7 @@ def _student(recipe: Recipe, config: StudentConfig, learned: Learned, seed: int)
 def _paths(learned: Learned, student: Student, seed: int, blocks: int, *, progress: bool) -> FeatureBatch:
     """Paths of the teacher, in ``x`` as a student learns from them."""
     teacher = learned.model
-    conditions = Conditions(learned.representation, None, learned.pool)
-    sampler = Sampler(
-        learned.representation,
-        learned.discrete,
-        teacher,
-        conditions,
-        seed=(seed + APART) % (1 << 64),
-        device=learned.device,
-    )
+    sampler = learned.sampler(seed=(seed + APART) % (1 << 64))
 
     @torch.no_grad()
     def block(number: int) -> FeatureBatch:

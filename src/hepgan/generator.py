@@ -11,32 +11,25 @@ import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from hepgan._conditions import Conditions, Pool, check_lengths
+from hepgan._conditions import check_lengths
 from hepgan._density import Latents, MeasureName, latents, log_prob
 from hepgan._describe import describe
-from hepgan._images import of_each_member, to_train_on
+from hepgan._fitting import evaluation, prepare, schema_for, split
 from hepgan._laws import warn_outside
 from hepgan._learned import Learned, installed_versions
-from hepgan._members import DiscreteMembers, bootstrap, check_name, decoded_in_turn
 from hepgan._outcome import data_hash, outcome
-from hepgan._selection import NLL, evaluate, metric_names, negative_log_likelihood
+from hepgan._selection import metric_names
 from hepgan._threads import threads
 from hepgan.errors import InputError, RecipeError
-from hepgan.events import EventBatch, EventSchema, check_events, schema_of, select, to_awkward, to_batch
-from hepgan.events import with_kinds as _with_kinds
-from hepgan.features import DiscreteModel, FeatureBatch, Representation
-from hepgan.models import Decode, DensityConfig, Ensemble, Model, build_model
-from hepgan.observables import Observable
+from hepgan.events import EventBatch, EventSchema, check_events, to_awkward, to_batch
+from hepgan.features import Representation
+from hepgan.models import DensityConfig
 from hepgan.recipes import Derived, Recipe, load_recipe
 from hepgan.sampling import Sampler
-from hepgan.training import History, Trainer, train_from_one
+from hepgan.training import History
 
 __all__ = ["EventGenerator", "Latents", "choose_device"]
-
-MAX_POOL = 20_000
-"""How many training events' conditions a model keeps, to draw from where none are given."""
 
 STEP = 100_000
 """Events in a batch: enough to make what is done for each batch cheap, few enough for any memory."""
@@ -103,7 +96,7 @@ class EventGenerator:
         """
         started = time.monotonic()
         device = choose_device(device)
-        schema = self._schema(events)
+        schema = schema_for(self.recipe, events)
         derived = Derived(schema, self.recipe.events.derived)
         check_events(events, schema)
         observables = self.recipe.make_observables()
@@ -117,7 +110,7 @@ class EventGenerator:
         )
         batch = to_batch(events, schema)
         derived.check(batch)
-        training, validation = _split(len(batch), self.recipe.training.validation_fraction, seed)
+        training, validation = split(len(batch), self.recipe.training.validation_fraction, seed)
         if metrics and not len(validation):
             msg = "training.selection: no events are left to judge by; raise training.validation_fraction"
             raise RecipeError(msg, file=self.recipe.name)
@@ -125,132 +118,33 @@ class EventGenerator:
         # Modules are made with torch's global random numbers, which are the caller's.
         with torch.random.fork_rng([]), threads(1):
             torch.manual_seed(seed)
-            learned, features, smooth, rows = self._prepare(
-                batch[training], derived, observables, seed, device
-            )
-            start = self._start(learned, features, batch[training], observables, seed)
+            prepared = prepare(self.recipe, batch[training], derived, observables, seed, device)
         config = self.recipe.training.within(max_time, time.monotonic() - started)
-        options: dict[str, Any] = {
-            "seed": seed,
-            "device": device,
-            "evaluate": _evaluation(learned, metrics, observables, batch[validation]) if metrics else None,
-            "checkpoint": checkpoint,
-            "resume": resume,
-            "progress": progress,
-        }
+        learned = prepared.learned
         self._parts, self.history = None, History()
-        if start is None or rows is None or not isinstance(learned.model, Ensemble):
-            Trainer(learned.model, smooth, config, rows=rows, history=self.history, **options).run()
-        else:
-            train_from_one(*start, learned.model, smooth, rows, config, self.history, **options)
-        learned.model.eval()
+        prepared.train(
+            config,
+            self.history,
+            seed=seed,
+            device=device,
+            evaluate=evaluation(learned, metrics, observables, batch[validation]) if metrics else None,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=progress,
+        )
         self._parts = learned
         members = {"members": learned.members} if learned.members > 1 else {}
         self.summary = {
             **members,
             "training_events": len(training),
             "validation_events": len(validation),
-            "data_hash": data_hash(features),
+            "data_hash": data_hash(prepared.features),
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
             "device": str(device),
             **outcome(self.history),
         }
         return self
-
-    def _prepare(
-        self,
-        batch: EventBatch,
-        derived: Derived,
-        observables: Mapping[str, Observable],
-        seed: int,
-        device: torch.device,
-    ) -> tuple[Learned, FeatureBatch, FeatureBatch, list[Tensor] | None]:
-        """All parts but for the training of the model; the events as features, and as they are trained on.
-
-        Of an ensemble also the numbers of the latter that each member learns from.
-        """
-        representation = Representation(self.recipe.features, derived.learned, self.recipe.conditions)
-        representation.fit(batch)
-        if not representation.size:
-            msg = f"nothing to learn: no continuous number varies in the training events ({len(batch)})"
-            raise InputError(msg)
-        features = representation.encode(batch)
-        discrete: Any = DiscreteModel(representation.variables, representation.condition_size)
-        members = self.recipe.training.members
-        own: list[Representation] = []
-        rows = None
-        if members == 1:
-            discrete.fit(features.discrete, features.condition, features.weight, generator=_rng(seed))
-            smooth = to_train_on(representation, features, batch, _rng(seed))
-        else:
-            check_name(derived.schema, self.recipe.name)
-            rows = bootstrap(len(features), members, _rng(seed))
-            own = representation.resampled(batch, [torch.bincount(r, minlength=len(batch)) for r in rows])
-            discrete = DiscreteMembers.fitted(discrete, features, rows, generator=_rng(seed))
-            smooth, rows = of_each_member(own, batch, rows, _rng(seed))
-        kept = torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]
-        pool = Pool(features.condition[kept], None if features.given is None else features.given[kept])
-        decode = derived.after(decoded_in_turn(own) if own else representation.decode)
-        model = self._model(representation, decode, observables, members)
-        for part in (representation, discrete, *own):
-            part.to(device)
-        learned = Learned(derived, representation, discrete, model, pool, device, tuple(own))
-        return learned, features, smooth, rows
-
-    def _start(
-        self,
-        learned: Learned,
-        features: FeatureBatch,
-        batch: EventBatch,
-        observables: Mapping[str, Observable],
-        seed: int,
-    ) -> tuple[Model, FeatureBatch] | None:
-        """The one model that an ensemble's members start from, and the events that it is trained on."""
-        if learned.members == 1 or not self.recipe.training.shared_start:
-            return None
-        representation = learned.representation
-        decode = learned.derived.after(representation.decode)
-        model = self._model(representation, decode, observables, 1)
-        return model, to_train_on(representation, features, batch, _rng(seed))
-
-    def _model(
-        self,
-        representation: Representation,
-        decode: Decode,
-        observables: Mapping[str, Observable],
-        members: int,
-    ) -> Model:
-        return build_model(
-            self.recipe.model,
-            size=representation.size,
-            context_size=representation.context_size,
-            periodic=representation.periodic,
-            tokens=representation.tokens,
-            decode=decode,
-            observables=observables,
-            members=members,
-        )
-
-    def _schema(self, events: ak.Array) -> EventSchema:
-        wanted = self.recipe.events
-        schema = wanted.layout or schema_of(events)
-        try:
-            if wanted.kinds:
-                schema = _with_kinds(schema, wanted.kinds)
-            if wanted.weight:
-                schema = schema.model_copy(update={"weight": wanted.weight})
-            if wanted.select:
-                kept = [*wanted.select, *wanted.derived, *self.recipe.conditions]
-                kept += [] if schema.weight is None else [schema.weight]
-                schema = select(schema, kept)
-            if schema.weight is not None:
-                schema.scalar(schema.weight)
-        except (KeyError, ValueError) as error:
-            reason = str(error.args[0]) if error.args else str(error)
-            msg = f"the recipe is for other events: {reason}"
-            raise RecipeError(msg, file=self.recipe.name) from error
-        return schema
 
     # ------------------------------------------------------------------ generating
 
@@ -410,7 +304,7 @@ class EventGenerator:
             raise ValueError(msg)
         learned = self._of(member)
         size = first + n - offset
-        sampler = _sampler(learned, seed=seed, condition=condition, size=size, first=offset)
+        sampler = learned.sampler(seed=seed, condition=condition, size=size, first=offset)
         if not first:  # once for all shards
             warn_outside(sampler.conditions.given, learned.condition_ranges)
         return sampler
@@ -528,47 +422,3 @@ def choose_device(device: torch.device | str | None) -> torch.device:
         msg = f"device {str(device)!r} is not available here; there are {', '.join(there)}"
         raise InputError(msg) from error
     return chosen
-
-
-def _sampler(
-    learned: Learned,
-    *,
-    seed: int,
-    condition: Mapping[str, Any] | ak.Array | None = None,
-    size: int = 0,
-    first: int = 0,
-) -> Sampler:
-    conditions = Conditions(learned.representation, condition, learned.pool, size, first)
-    return Sampler(
-        learned.representation,
-        learned.discrete,
-        learned.model,
-        conditions,
-        seed=seed,
-        device=learned.device,
-        complete=learned.derived,
-        own=learned.own,
-    )
-
-
-def _evaluation(
-    learned: Learned, names: tuple[str, ...], observables: Mapping[str, Observable], reference: EventBatch
-) -> Callable[[Model], dict[str, float]]:
-    """What a training evaluates: metrics of as many generated events as there are to compare with."""
-
-    def metrics(model: Model) -> dict[str, float]:
-        generated = next(_sampler(learned, seed=0).iterate(len(reference), step=len(reference)))
-        found = evaluate(names, observables, reference, generated)
-        return found | ({NLL: negative_log_likelihood(learned, reference)} if NLL in names else {})
-
-    return metrics
-
-
-def _split(size: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    held = min(int(size * fraction), size - 1)
-    order = torch.randperm(size, generator=_rng(seed))
-    return order[held:].sort().values, order[:held].sort().values
-
-
-def _rng(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)

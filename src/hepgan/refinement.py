@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hepgan._conditions import Conditions
 from hepgan._console import progress as progress_bar
 from hepgan._outcome import outcome
 from hepgan.errors import InputError, RecipeError
@@ -21,7 +20,6 @@ from hepgan.events import to_awkward
 from hepgan.features import FeatureBatch
 from hepgan.generator import EventGenerator
 from hepgan.models import BLOCK, Refined, RefinedConfig, build_prior
-from hepgan.sampling import Sampler
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["EVENTS", "refine"]
@@ -141,16 +139,7 @@ def _weighted_noise(
 ) -> tuple[FeatureBatch, torch.Tensor]:
     """Noise that events were made of, as features to learn from; and the weights, whose mean is 1."""
     learned = generator._fitted
-    conditions = Conditions(learned.representation, None, learned.pool)
-    sampler = Sampler(
-        learned.representation,
-        learned.discrete,
-        learned.model,
-        conditions,
-        seed=(seed + APART) % (1 << 64),
-        device=learned.device,
-        complete=learned.derived,
-    )
+    sampler = learned.sampler(seed=(seed + APART) % (1 << 64))
     parts: list[FeatureBatch] = []
     made: list[ak.Array] = []
     blocks = -(-events // BLOCK)

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgan._conditions import Pool
+from hepgan._fitting import MAX_POOL
 from hepgan._learned import Learned
 from hepgan._outcome import outcome
 from hepgan.detector.levels import Fold, Level, event_weights, folding_of, recorded, seen
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, to_awkward, to_batch
 from hepgan.features import mirrored
-from hepgan.generator import MAX_POOL, EventGenerator
+from hepgan.generator import EventGenerator
 from hepgan.models import OptimiserConfig
 from hepgan.reweighting import Reweighter, effective_sample_size
 from hepgan.reweighting.calibration import Calibration

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgan._conditions import Conditions, check_lengths
+from hepgan._conditions import check_lengths
 from hepgan._density import fitting, needed
 from hepgan.errors import InputError
 from hepgan.events import to_awkward, to_batch
@@ -22,7 +22,6 @@ from hepgan.models import BLOCK, Critic, GuidedModel, Model
 from hepgan.models.view import View
 from hepgan.networks import Network
 from hepgan.networks.layers import Activation
-from hepgan.sampling import Sampler
 
 if TYPE_CHECKING:
     from hepgan._learned import Learned
@@ -242,15 +241,7 @@ def _generated(
     learned: Learned, n: int, condition: Mapping[str, Any] | None, seed: int
 ) -> tuple[ak.Array, FeatureBatch, Tensor]:
     """Generated events, what is given of them, and their noise."""
-    sampler = Sampler(
-        learned.representation,
-        learned.discrete,
-        learned.model,
-        Conditions(learned.representation, condition, learned.pool, n),
-        seed=seed,
-        device=learned.device,
-        complete=learned.derived,
-    )
+    sampler = learned.sampler(seed=seed, condition=condition, size=n)
     traces = [sampler.traced(number) for number in range(-(-n // BLOCK))]
     events = ak.concatenate([to_awkward(t.events) for t in traces])[:n]
     given = FeatureBatch.concatenate([t.given for t in traces])[:n]
