@@ -187,7 +187,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--only", type=int, nargs="+", help="make these members, and judge nothing")
     parser.add_argument("--iterations", type=int, default=3)
-    parser.add_argument("--calibration", choices=["temperature", "isotonic", "none"], default="temperature")
+    parser.add_argument("--calibration", choices=["temperature", "isotonic", "none"], default="none")
     parser.add_argument("--events", type=int, default=100_000, help="simulated ones; half as many of data")
     parser.add_argument("--folding", choices=["exact", "learned"], default="exact")
     parser.add_argument("--swap", action="store_true", help="data and truth change places")

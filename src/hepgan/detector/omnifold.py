@@ -56,15 +56,14 @@ def omnifold(
     seed: int = 0,
     classifier: ClassifierName = "trees",
     members: int = 2,
-    calibration: Calibration | None = "temperature",
+    calibration: Calibration | None = None,
 ) -> OmniFolded:
     """Unfolds data by weights of simulated events that are known at both levels.
 
     Each iteration has two steps. A classifier of data against the recorded simulation, at the detector,
     gives weights; a second one, of the simulation with these weights against itself without, at the vertex,
     gives their mean over events that are the same at the vertex. That holds for events that were not
-    recorded, too. Both classifiers are calibrated on events that they did not learn from, and
-    no event gets a weight from a classifier that knows it.
+    recorded, too. No event gets a weight from a classifier that knows it.
 
     Few iterations leave the result near the simulation where the detector says little, many amplify noise.
 
@@ -83,7 +82,8 @@ def omnifold(
         classifier: As of ``Reweighter``: of the smooth and few-dimensional distributions here, trees learned
             more than networks, in a fraction of the time. Negative weights need ``mlp``.
         members: Members of each ensemble of classifiers.
-        calibration: As of ``Reweighter``.
+        calibration: As of ``Reweighter``; none by default, since calibration shrinks weights that cannot be
+            told from noise, in every iteration, which leaves a bias towards the simulation.
 
     Raises:
         InputError: If events lack what a level names, or are too few.

@@ -66,7 +66,7 @@ def unfold(
     seed: int = 0,
     classifier: ClassifierName = "trees",
     members: int = 2,
-    calibration: Calibration | None = "temperature",
+    calibration: Calibration | None = None,
     progress: bool = False,
 ) -> EventGenerator:
     """A generator of events at the vertex that agree with data once they are folded.
@@ -98,7 +98,8 @@ def unfold(
         seed: The same seed, the same generator.
         classifier: As of ``omnifold``.
         members: Members of each ensemble of classifiers.
-        calibration: As of ``Reweighter``.
+        calibration: As of ``Reweighter``; none by default, since calibration shrinks weights that cannot be
+            told from noise, in every iteration, which leaves a bias towards the prior.
         progress: Whether to show progress bars.
 
     Returns:
