@@ -15,6 +15,7 @@ from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, Optimiser
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import MMD, Energy, Histogram, Moments, Paired, TermSchedule, Wasserstein
 from hepgan.training import History, ScheduleConfig, SelectionConfig, Trainer, TrainingConfig, plot_history
+from hepgan.training.optimisation import rate
 
 
 def flow(size=2, context=0, **settings):
@@ -503,3 +504,15 @@ def test_a_distance_alone_teaches_a_distribution_and_a_paired_difference_a_colla
         spreads.append(float(sample(model).std()))
     assert spreads[0] == pytest.approx(1.0, abs=0.15)
     assert spreads[1] < 0.1
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine", "onecycle"])
+def test_a_rate_that_is_held_falls_later(kind):
+    schedule = ScheduleConfig(kind=kind, final=0.1, rise=0.3)
+    held = [rate(schedule, 1000, share, hold=0.8) for share in np.linspace(0, 1, 101)]
+    plain = [rate(schedule, 1000, share) for share in np.linspace(0, 1, 101)]
+    if kind == "onecycle":  # it rises as it would
+        assert held[:31] == plain[:31]
+    assert held[31:81] == pytest.approx([1.0] * 50)
+    assert held[100] == plain[100]
+    assert np.all(np.diff(held[80:]) <= 0)

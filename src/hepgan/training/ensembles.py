@@ -65,6 +65,6 @@ def train_from_one(
         trainer = Trainer(one, common, settings, until=config.shared_start, resume=resume, **options)
         trainer.run()
         ensemble.start_from(one)
-        if history.status != "branch":
+        if history.status == "interrupted":
             return
     Trainer(ensemble, data, config, rows=rows, evaluate=evaluate, resume=branched, **options).run()
