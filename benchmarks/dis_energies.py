@@ -113,6 +113,8 @@ def main() -> None:
     parser.add_argument("--sample", choices=list(RECIPES), default="dis")
     parser.add_argument("--figure", help="picture of reduced cross sections, of the sample dis")
     chosen = parser.parse_args()
+    if chosen.figure and chosen.sample != "dis":
+        parser.error("--figure is for the sample dis")
     train, known, new = samples(chosen)
     for recipe in chosen.recipes or RECIPES[chosen.sample]:
         generator = trained(recipe, train, chosen)

@@ -87,8 +87,11 @@ def trainer(case: str, members: int, device: str) -> Trainer:
 def shared(case: str, members: int, device: str, steps: int) -> float:
     """The time of a training with a common start, in units of that of one model."""
     data = events(*CASES[case][1:3])
-    one = Trainer(built(case, 1), data, settings(case, steps), device=device)
-    alone = timed([one.run], 0.0, device)
+
+    def one() -> None:
+        Trainer(built(case, 1), data, settings(case, steps), device=device).run()
+
+    alone = timed([one], 0.0, device)
     together = partial(
         train_from_one,
         built(case, 1),

@@ -257,9 +257,11 @@ def main() -> None:
             return made(unfold(prior, folding, again, seen, **common, **options), k)
         return made(unfold_through(prior, folding, again, guides, THROUGH, seed=k), k)
 
+    given = ("folding", "swap", "iterations", "calibration", "events", "steps")
+    settings = "".join(f"-{getattr(chosen, name)}" for name in given)
     members = {
         label: [
-            kept(chosen.results / f"{label}-{k}.npz", partial(member, label, k))
+            kept(chosen.results / f"{label}-{k}{settings}.npz", partial(member, label, k))
             for k in chosen.only or range(chosen.members)
         ]
         for label in chosen.methods

@@ -34,7 +34,7 @@ def describe(
     ]
     if learned.members > 1:
         common = recipe.training.shared_start
-        told = f", after {common:.0%} of the training in common" if common else ""
+        told = f", after {100 * common:g}% of the training in common" if common else ""
         lines.insert(2, f"ensemble    {learned.members} members, each of a bootstrap sample of its own{told}")
     if "member" in summary:
         lines.insert(2, f"member      {summary['member']} of an ensemble")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import awkward as ak
@@ -85,20 +86,17 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
         place = f"{about.get('filename', '')}:{about.get('entrystart', 0)}"
         weights = self._weights(events, place)
         observables = self.observables
-        flat = {n: flat_values(o, _columns(events, o)) for n, o in observables.items()}
         group, groups = None, {}
         if dataset == self.reference:
-            # The events decide, not where their file lies: the floor of a sample is always the same.
-            contents = 0
-            for part in flat.values():
-                contents = zlib.crc32(part.values.tobytes(), contents)
-            rng = np.random.default_rng([self.seed, contents])
+            # The file's name decides, not the folder where it lies.
+            rng = np.random.default_rng([self.seed, zlib.crc32(PurePath(place).name.encode())])
             group = rng.integers(GROUPS, size=len(weights))
             groups = {n: empty_histogram(o, groups=True) for n, o in observables.items()}
         histograms, invalid = {}, {}
         for name, observable in observables.items():
             histograms[name] = empty_histogram(observable)
-            invalid[name] = fill(flat[name], weights, histograms[name], groups.get(name), group)
+            flat = flat_values(observable, _columns(events, observable))
+            invalid[name] = fill(flat, weights, histograms[name], groups.get(name), group)
         return {
             dataset: {
                 "histograms": histograms,

@@ -114,12 +114,20 @@ class Ensemble(Model):
 
     @torch.no_grad()
     def start_from(self, model: Model) -> None:
-        """Give all members the weights of one model of their kind."""
+        """Give all members the weights of one model of their kind, and what it has taken from its events."""
         for place in self._places:
             own = cast("Stacked", self.stacked.get_submodule(place)).own
             weights = model.get_submodule(place).state_dict()
             for name, values in own.items():
                 values.copy_(weights[name])
+        common = dict(model.named_buffers())
+        for name, buffer in self._common_buffers().items():
+            buffer.copy_(common[name])
+
+    def _common_buffers(self) -> dict[str, Tensor]:
+        """The buffers by name that are no member's own."""
+        inside = tuple(p + "." for p in self._places)
+        return {n: b for n, b in self.stacked.named_buffers() if not n.startswith(inside)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Ensemble:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -147,8 +155,7 @@ class Ensemble(Model):
                     found = getattr(part.get_submodule(prefix), leaf)
                     found.data = values.data[k]
                     found.requires_grad_(False)
-        inside = tuple(p + "." for p in self._places)
-        common = {n: b for n, b in self.stacked.named_buffers() if not n.startswith(inside)}
+        common = self._common_buffers()
         for member in self._each:
             for name, buffer in member.named_buffers():
                 if name in common:

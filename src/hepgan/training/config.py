@@ -50,7 +50,8 @@ class TrainingConfig(Config):
         members: Models of an ensemble, which are trained together, each from weights of its own, with its
             own noise, on its own bootstrap sample of the training events; 1 for a single model on all events.
         shared_start: Share of an ensemble's training that is done once, by one model of all events, before
-            members go on from it, each on its own; the learning rate stays at its highest until then.
+            members go on from it, each on its own. Until then the learning rate rises as the schedule says,
+            but does not fall, and nothing is evaluated. Nothing for a single model.
         optimiser: For all parts of the model to which the recipe gives none; the model's default if None.
         schedule: The learning rate's course; it follows the steps, or the time if that runs out sooner.
         ema: Decay per step of the running mean of the weights that sampling uses; 0 for none, the

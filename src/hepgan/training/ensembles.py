@@ -57,14 +57,17 @@ def train_from_one(
         ModelFileError: As ``Trainer``.
         KeyboardInterrupt: As ``Trainer``.
     """
-    options |= {"checkpoint": checkpoint, "history": history}
+    options |= {"checkpoint": checkpoint, "history": history, "hold": config.shared_start}
     resume = resume and checkpoint is not None and Path(checkpoint).exists()
     branched = resume and checkpoint is not None and not read_checkpoint(Path(checkpoint))[1].get("shared")
     if not branched:
         settings = config.model_copy(update=_NOT_OF_ONE)
         trainer = Trainer(one, common, settings, until=config.shared_start, resume=resume, **options)
         trainer.run()
-        ensemble.start_from(one)
+        ensemble.to(trainer.device).start_from(one)
+        # What the first part needs of a GPU's memory, the second one may need.
+        one.cpu()
+        del trainer
         if history.status == "interrupted":
             return
     Trainer(ensemble, data, config, rows=rows, evaluate=evaluate, resume=branched, **options).run()

@@ -52,8 +52,9 @@ class Trainer:
         resume: Whether to go on from the checkpoint, if there is one.
         progress: Whether to show a progress bar.
         rows: For an ensemble the numbers of each member's events, as ``Batches`` takes them.
-        until: Share of the training after which this part of it ends.
+        until: Share of the training after which this part of it ends, one step before the end at the latest.
         history: That of the part before, to go on with: steps, time and schedules are those of the whole.
+        hold: Share of the training up to which the learning rate does not fall.
 
     Raises:
         TrainingError: If there are no events to train on, their weights sum to 0 or less, or there is
@@ -76,6 +77,7 @@ class Trainer:
         rows: Sequence[Tensor] | None = None,
         until: float = 1.0,
         history: History | None = None,
+        hold: float = 0.0,
     ) -> None:
         if rows is not None and len(rows) != model.members:
             msg = f"events of {len(rows)} members for a model of {model.members}"
@@ -117,7 +119,7 @@ class Trainer:
         decay = model.default_ema if config.ema is None else config.ema
         self._mean = WeightMean(model.sampling_modules(), decay)
         self._best: list[Tensor] | None = None
-        self._until = until
+        self._until, self._hold = until, hold
         self._step = self._first = len(self.history.losses)
         self._since_best = 0
         self._fingerprint = {
@@ -155,6 +157,8 @@ class Trainer:
                 self._finish()
                 raise
             self._finish()
+            if history.status == "branch" and interrupt.asked:
+                history.status = "interrupted"
         return history
 
     def _loop(self, interrupt: Interrupt) -> None:
@@ -189,12 +193,13 @@ class Trainer:
         config = self.config
         if interrupt.asked:
             return "interrupted"
+        if self._until < 1.0 and (self._share() >= self._until or self._step >= config.steps - 1):
+            return "branch"
         if self._step >= config.steps:
             return "finished"
-        if config.max_time is not None and self.history.seconds >= config.max_time:
+        out = config.max_time is not None and self.history.seconds >= config.max_time
+        if out and self._step > self._first:
             return "time"
-        if self._until < 1.0 and self._share() >= self._until:
-            return "branch"
         if config.patience is not None and self._since_best >= config.patience:
             return "patience"
         return "running"
@@ -204,8 +209,7 @@ class Trainer:
         return min(1.0, max(self._step / self.config.steps, by_time))
 
     def _train_step(self) -> dict[str, float]:
-        hold = self.config.shared_start if self.config.members > 1 else 0.0
-        lr = rate(self.config.schedule, self._step - self._first, self._share(), hold)
+        lr = rate(self.config.schedule, self._step - self._first, self._share(), self._hold)
         row: dict[str, float] = {}
         for phase, optimiser, settings in zip(self._phases, self._optimisers, self._settings, strict=True):
             for group in optimiser.param_groups:
@@ -364,7 +368,7 @@ class Trainer:
         for name in _TABLES:
             columns = {n: tensors[f"{name}/{n}"].numpy() for n in state["columns"].get(name, ())}
             setattr(self.history, name, Table(columns))
-        self._step, self._first = state["step"], state.get("first", 0)
+        self._step, self._first = state["step"], state["first"]
         self._since_best = state["since_best"]
         self.history.best_step = state["best_step"]
         self.history.seconds = state["seconds"]
