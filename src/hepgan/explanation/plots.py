@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -104,7 +105,11 @@ def plot_surfaces(surfaces: Mapping[str, LossSurface]) -> Figure:
         middle = len(steps) // 2
         values = surface.values - surface.values[middle, middle]
         levels = _levels(values)
-        drawn = panel.contourf(steps, steps, values.T, levels=levels, cmap="viridis", extend="both")
+        # As many colours as levels, however far apart they are.
+        colours = BoundaryNorm(levels, 256, extend="both")
+        drawn = panel.contourf(
+            steps, steps, values.T, levels=levels, cmap="viridis", norm=colours, extend="both"
+        )
         panel.contour(steps, steps, values.T, levels=levels, colors="white", linewidths=0.4)
         panel.plot(0, 0, marker="+", color="white", ms=10)
         figure.colorbar(drawn, ax=panel, format="%.3g")
