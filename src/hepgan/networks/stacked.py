@@ -113,15 +113,7 @@ class StackedNetwork(Stacked, Network):
 
         return run
 
-    def forward(  # type: ignore[override]
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        time: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The outputs (M * N, outputs) for x (M * N, inputs); the other arguments as those of a network."""
-        return self.bind(context, mask)(x, time)
+    forward = Network.forward  # type: ignore[assignment]
 
 
 class _Caller(nn.Module):
