@@ -1,10 +1,10 @@
 """Digests of what every recipe makes, to compare before and after a change that should change nothing.
 
 Run with ``python benchmarks/digests.py DATA FOLDER`` before a change, and with another folder after it; then
-``python benchmarks/digests.py --compare FOLDER OTHER``. Each recipe, with small networks, learns a few thousand
-events of DATA for a few steps. FOLDER gets its model file, its generated events as arrays, the losses, the
-log-probabilities of events, the metrics of a comparison, and digests of all of it. The same bits are to be expected
-on one machine only.
+``python benchmarks/digests.py --compare FOLDER OTHER``. Each recipe, with small networks, learns a few
+thousand events of DATA for a few steps. FOLDER gets its model file, its generated events as arrays, the
+losses, the log-probabilities of events, the metrics of a comparison, and digests of all of it. The same bits
+are to be expected on one machine only.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def arrays(events: ak.Array) -> dict[str, np.ndarray]:
         for label, values in fields:
             if values.ndim > 1:
                 found[f"{label}:counts"] = ak.to_numpy(ak.num(values)).astype(np.int64)
-                values = ak.flatten(values)  # noqa: PLW2901
+                values = ak.flatten(values)
             found[label] = ak.to_numpy(values)
     return found
 
@@ -144,7 +144,9 @@ def compare(first: Path, second: Path) -> int:
     for name in one:
         keys = [k for k in one[name] if one[name][k] != two.get(name, {}).get(k)]
         differ += bool(keys)
-        told = f"{', '.join(keys)}; {numbers(first / f'{name}.npz', second / f'{name}.npz')}" if keys else "same"
+        told = (
+            f"{', '.join(keys)}; {numbers(first / f'{name}.npz', second / f'{name}.npz')}" if keys else "same"
+        )
         print(f"{name:22} {told}")
     return differ
 

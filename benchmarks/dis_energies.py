@@ -10,7 +10,7 @@ learned, and one is judged by (recipes dis and cfat-gan, which have the electron
 energy ten times as many events are generated as there are to judge by. Prints tables in Markdown. Nothing is
 trained for a model that the folder --models holds already. --figure draws reduced cross sections at 50 GeV.
 
-KL is the divergence in 50 bins with equal shares of true events (hepgan.objectives.distances.kl); the thesis
+KL is the divergence in 50 bins with equal shares of true events (hepgan.stats.distances.kl); the thesis
 does not state its bins. chi2 is that of benchmarks/fat_gan.py. Both stand beside what a perfect generator
 has: the mean of KL for as many events, and chi2 of Poisson toys.
 """
@@ -23,7 +23,7 @@ from fat_gan import chi2, expected, histogram
 from physics import options, print_table, trained
 
 import hepgan
-from hepgan.objectives.distances import kl
+from hepgan.stats.distances import kl
 from hepgan.validation import ReducedCrossSection, reduced_cross_section
 
 ENERGIES = (10, 20, 30, 40, 50)

@@ -20,7 +20,7 @@ import numpy as np
 from physics import generated, options, print_table, trained
 
 import hepgan
-from hepgan.objectives.distances import ks
+from hepgan.stats.distances import ks
 
 BEAM = 50.0
 Q2_RANGE, X_RANGE = (1.0, 1e4), (1e-3, 1.0)

@@ -29,7 +29,7 @@ import numpy as np
 import hepgan
 from hepgan.detector import Folding, folding_recipe, pairs, profile
 from hepgan.events import schema_of
-from hepgan.objectives.distances import wasserstein_scaled
+from hepgan.stats.distances import wasserstein_scaled
 
 ENERGY = [2, 6, 10, 15, 20, 30, 40, 60]
 THETA = [0.7, 2.6, 2.85, 2.97, 3.04, 3.07, 3.10]

@@ -23,7 +23,7 @@ import numpy as np
 from physics import generated, options, print_table
 
 import hepgan
-from hepgan.objectives.distances import ks
+from hepgan.stats.distances import ks
 from hepgan.training import History, plot_history
 
 RECIPE = "drell-yan-paper"

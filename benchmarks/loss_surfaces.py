@@ -18,7 +18,7 @@ from physics import print_table
 
 import hepgan
 from hepgan.explanation import loss_surface
-from hepgan.explanation.plots import plot_surfaces
+from hepgan.plotting.explanation import plot_surfaces
 
 NETWORKS = {
     "dense": f"{{kind: mlp, widths: {[128] * 15}}}",

@@ -36,7 +36,7 @@ from hepgan.detector.levels import Fold, event_weights, folding_of, with_weights
 from hepgan.detector.response import column_of
 from hepgan.detector.unfolding import joined
 from hepgan.events import EventBatch, Objects, to_awkward, to_batch
-from hepgan.reweighting.weights import accepted
+from hepgan.stats.weights import accepted
 from hepgan.validation.unfolding import closure, plot_closure, plot_response
 
 GENERATED = 100_000

@@ -15,7 +15,7 @@ from physics import generated, options, print_table, trained
 from scipy import stats
 
 import hepgan
-from hepgan.objectives.distances import ks
+from hepgan.stats.distances import ks
 
 MUON_MASS = np.float32(0.10566)
 EVENTS = 100_000

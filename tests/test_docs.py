@@ -18,7 +18,7 @@ from toys import dimuons
 import hepgan
 from hepgan.cli import cli
 from hepgan.cli import main as cli_main
-from hepgan.distillation import distill
+from hepgan.generator.distillation import distill
 from hepgan.observables.language import FUNCTIONS, METHODS, PAIR_PROPERTIES, PROPERTIES
 from hepgan.recipes import load_recipe
 from hepgan.recipes.recipe import parse_yaml

@@ -14,14 +14,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hepgan.distillation import distill
     from hepgan.errors import HepganError, InputError, ModelFileError, OutputError, RecipeError, TrainingError
     from hepgan.events import EventBatch, EventSchema, infer_schema, iterate_events, read_events, write_events
     from hepgan.generator import EventGenerator
+    from hepgan.generator.distillation import distill
+    from hepgan.generator.refinement import refine
     from hepgan.observables import Observable
     from hepgan.production.produce import produce
     from hepgan.recipes import Recipe, load_recipe
-    from hepgan.refinement import refine
     from hepgan.reweighting import reweight
     from hepgan.validation.compare import compare
     from hepgan.validation.comparison import Comparison
@@ -71,13 +71,13 @@ _HOME = {
     "RecipeError": "errors",
     "TrainingError": "errors",
     "compare": "validation",
-    "distill": "distillation",
+    "distill": "generator.distillation",
     "infer_schema": "events",
     "iterate_events": "events",
     "load_recipe": "recipes",
     "produce": "production",
     "read_events": "events",
-    "refine": "refinement",
+    "refine": "generator.refinement",
     "reweight": "reweighting",
     "write_events": "events",
 }

@@ -11,8 +11,8 @@ from normal import SCHEMA, after, fold, simulated
 from hepgan import EventGenerator, Observable
 from hepgan.detector import Level, bootstrap, omnifold, unfold, unfold_through
 from hepgan.detector.levels import event_weights
-from hepgan.distillation import distill
 from hepgan.errors import InputError, RecipeError
+from hepgan.generator.distillation import distill
 from hepgan.validation.unfolding import closure, plot_closure
 
 VERTEX, DETECTOR = Level(("t",)), Level(("Hit",))

@@ -15,8 +15,6 @@ from toys import dimuons
 
 import hepgan
 from hepgan import EventGenerator, Observable
-from hepgan._conditions import Conditions
-from hepgan.distillation import distill
 from hepgan.errors import InputError
 from hepgan.explanation import (
     Labels,
@@ -31,10 +29,12 @@ from hepgan.explanation import (
     purity,
     tsne,
 )
-from hepgan.explanation.plots import plot_surfaces
 from hepgan.explanation.surfaces import LossSurface, _directions
-from hepgan.refinement import refine
-from hepgan.sampling import Sampler
+from hepgan.generator.conditions import Conditions
+from hepgan.generator.distillation import distill
+from hepgan.generator.refinement import refine
+from hepgan.generator.sampling import Sampler
+from hepgan.plotting.explanation import plot_surfaces
 
 MLP = {"kind": "mlp", "widths": [16, 12], "slope": 0.2}
 RESIDUAL = {"kind": "residual", "width": 16, "blocks": 2}

@@ -16,11 +16,12 @@ from response_toys import jet_pairs
 
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import to_batch
-from hepgan.features import DiscreteModel, DiscreteVariable
+from hepgan.features import DiscreteVariable
 from hepgan.features.config import FeaturesConfig
-from hepgan.features.kinematics import Kinematics
-from hepgan.features.matching import distances, match
+from hepgan.features.parts.matching import distances, match
 from hepgan.features.representation import Representation
+from hepgan.models.discrete import DiscreteModel
+from hepgan.vectors.kinematics import Kinematics
 
 RESPONSE = {"kind": "response", "collection": "Jet", "of": "GenJet"}
 

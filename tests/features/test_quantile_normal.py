@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from hepgan.features.transforms import QuantileNormal
-from hepgan.objectives.distances import ks
+from hepgan.stats.distances import ks
 
 N = 100_000
 MARGINALS = {

@@ -8,12 +8,12 @@ from feature_samples import fields, rng, uniform
 from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema, Kind
-from hepgan.features import DiscreteModel
 from hepgan.features.config import FeaturesConfig
-from hepgan.features.frames import axes, boosted, invariant_mass
+from hepgan.features.parts.trees import cluster, depth_first, grow
 from hepgan.features.representation import Representation
-from hepgan.features.trees import cluster, depth_first, grow
 from hepgan.features.view import View
+from hepgan.models.discrete import DiscreteModel
+from hepgan.vectors.frames import axes, boosted, invariant_mass
 
 N = 400
 Q = 91.188

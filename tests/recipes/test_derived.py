@@ -147,7 +147,7 @@ def test_what_is_not_finite_is_0() -> None:
 def test_what_cannot_be_derived_is_refused_before_training(
     events: ak.Array, derived: dict[str, str], match: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hepgan.generator.Representation", None)
+    monkeypatch.setattr("hepgan.generator.generator.Representation", None)
     with pytest.raises(RecipeError, match=match):
         generator(derived).fit(events, device="cpu")
 

@@ -19,7 +19,7 @@ from hepgan.features import Representation
 from hepgan.generator import EventGenerator
 from hepgan.production import produce
 from hepgan.recipes import Derived, Recipe, draft_recipe, load_recipe
-from hepgan.recipes._findings import constant_mass, find_edge
+from hepgan.recipes.drafting.findings import constant_mass, find_edge
 
 ALL = [
     "zmumu_train.root",

@@ -10,7 +10,7 @@ from hepgan.errors import InputError
 from hepgan.events import read_events, schema_of, write_events
 from hepgan.observables import Observable
 from hepgan.reweighting import Reweighter, effective_sample_size, reweight, unweight
-from hepgan.reweighting.calibration import calibrated, reliability
+from hepgan.stats.calibration import calibrated, reliability
 
 N = 20_000
 

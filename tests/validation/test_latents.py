@@ -11,8 +11,8 @@ from toys import dimuons
 from hepgan import EventGenerator
 from hepgan.errors import InputError
 from hepgan.generator import Latents
+from hepgan.plotting.latents import LEAST, REACH, plot_latents
 from hepgan.validation import compare
-from hepgan.validation.corner import LEAST, REACH, plot_latents
 from hepgan.validation.latents import latent_metrics, latent_section
 
 

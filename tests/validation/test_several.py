@@ -13,8 +13,9 @@ from toys import dimuons
 from hepgan.errors import InputError
 from hepgan.events import write_events
 from hepgan.observables import Observable
-from hepgan.validation import Comparison, Metric, classifier, compare, compare_files, memorisation
-from hepgan.validation.plots import COLOURS, LINES
+from hepgan.plotting.comparison import COLOURS, LINES
+from hepgan.stats import memorisation, two_sample
+from hepgan.validation import Comparison, Metric, compare, compare_files
 from hepgan.validation.tables import best, observable_rows, overall_rows
 
 OBSERVABLES = {
@@ -60,7 +61,7 @@ def test_a_sample_has_the_same_metrics_alone_and_among_others(with_train, sample
 
 def test_what_is_of_true_events_alone_is_computed_once(samples, monkeypatch):
     calls = {"trees": 0, "index": 0}
-    trial, index = classifier._trial, memorisation.NearestNeighbors
+    trial, index = two_sample._trial, memorisation.NearestNeighbors
 
     def counted_trial(*arguments, **options):
         calls["trees"] += 1
@@ -70,7 +71,7 @@ def test_what_is_of_true_events_alone_is_computed_once(samples, monkeypatch):
         calls["index"] += 1
         return index(*arguments, **options)
 
-    monkeypatch.setattr(classifier, "_trial", counted_trial)
+    monkeypatch.setattr(two_sample, "_trial", counted_trial)
     monkeypatch.setattr(memorisation, "NearestNeighbors", counted_index)
     few = {label: events[:500] for label, events in samples.items()}
     compare(dimuons(500, 1), few, {"m": OBSERVABLES["m"]}, train=dimuons(500, 5), n_jobs=1)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import awkward as ak
 
-from hepgan._files import claim
 from hepgan.errors import HepganError, InputError
 from hepgan.events import EventWriter, schema_of
+from hepgan.files import claim
 
 __all__ = ["DATASETS", "make_dataset", "require_pythia"]
 

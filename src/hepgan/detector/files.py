@@ -10,11 +10,11 @@ from typing import Literal
 
 import awkward as ak
 
-from hepgan._files import claim
 from hepgan.detector.folding import Folding, weight_field
 from hepgan.errors import InputError
 from hepgan.events import EventWriter, iterate_events
 from hepgan.events.columns import ATTRIBUTE
+from hepgan.files import claim
 from hepgan.models import BLOCK
 
 __all__ = ["fold_file"]

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hepgan.events import to_batch
 from hepgan.events.editing import select
 from hepgan.events.inference import schema_of
-from hepgan.features.matching import Distance, match
+from hepgan.features.parts.matching import Distance, match
 from hepgan.features.view import presence, raw_kinematics
 
 __all__ = ["Pairs", "Profile", "pairs", "profile"]

@@ -14,14 +14,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from hepgan._learned import Learned
-from hepgan._outcome import outcome
 from hepgan.detector.levels import Fold, event_weights, folding_of
 from hepgan.detector.response import column_of
 from hepgan.detector.unfolding import conditions_of, joined, pool_of
 from hepgan.errors import InputError
 from hepgan.features import FeatureBatch
 from hepgan.generator import EventGenerator
+from hepgan.generator.outcome import outcome
+from hepgan.generator.parts import Learned
 from hepgan.models import GuidedConfig, GuidedModel, OptimiserConfig
 from hepgan.models.circles import Circles
 from hepgan.models.view import View

@@ -14,19 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgan._conditions import Pool
-from hepgan._fitting import MAX_POOL
-from hepgan._learned import Learned
-from hepgan._outcome import outcome
 from hepgan.detector.levels import Fold, Level, event_weights, folding_of, recorded, seen
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, to_awkward, to_batch
 from hepgan.features import mirrored
 from hepgan.generator import EventGenerator
+from hepgan.generator.conditions import Pool
+from hepgan.generator.fitting import MAX_POOL
+from hepgan.generator.outcome import outcome
+from hepgan.generator.parts import Learned
 from hepgan.models import OptimiserConfig
 from hepgan.reweighting import Reweighter, effective_sample_size
-from hepgan.reweighting.calibration import Calibration
-from hepgan.reweighting.classifiers import ClassifierName
+from hepgan.stats.calibration import Calibration
+from hepgan.stats.classifiers import ClassifierName
 from hepgan.training import History, ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["EVENTS", "conditions_of", "joined", "pool_of", "unfold"]

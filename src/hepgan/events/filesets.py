@@ -9,10 +9,10 @@ from typing import Any
 
 import uproot
 
-from hepgan._files import replacing
 from hepgan.errors import InputError
 from hepgan.events.reading import Paths
 from hepgan.events.sources import locate, open_source
+from hepgan.files import replacing
 
 __all__ = ["fileset", "write_fileset"]
 

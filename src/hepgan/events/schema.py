@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field as Setting
 from pydantic import model_validator
 
-from hepgan._config import Config
+from hepgan.config import Config
 
 __all__ = ["COORDINATES", "Collection", "EventSchema", "Field", "Kind", "coordinates"]
 

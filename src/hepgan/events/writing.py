@@ -15,7 +15,6 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgan._files import claim
 from hepgan.errors import OutputError
 from hepgan.events.batch import EventBatch
 from hepgan.events.columns import Column, Jagged, Numbers, concatenated, parts, scalar_values, sliced
@@ -24,6 +23,7 @@ from hepgan.events.formats import FORMATS, Sink
 from hepgan.events.inference import schema_of
 from hepgan.events.layouts import branches_of, undotted, written
 from hepgan.events.schema import EventSchema, Field
+from hepgan.files import claim
 
 __all__ = ["EventWriter", "write_events"]
 

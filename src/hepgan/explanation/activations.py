@@ -13,19 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgan._conditions import check_lengths
-from hepgan._density import fitting, needed
 from hepgan.errors import InputError
 from hepgan.events import to_awkward, to_batch
 from hepgan.features import FeatureBatch
+from hepgan.generator.conditions import check_lengths
+from hepgan.generator.density import fitting, needed
 from hepgan.models import BLOCK, Critic, GuidedModel, Model
 from hepgan.models.view import View
 from hepgan.networks import Network
 from hepgan.networks.layers import Activation
 
 if TYPE_CHECKING:
-    from hepgan._learned import Learned
     from hepgan.generator import EventGenerator
+    from hepgan.generator.parts import Learned
 
 __all__ = ["Activations", "activations", "encoded", "hidden_layers"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.errors import InputError
-from hepgan.objectives.distances import quantile
 from hepgan.observables import Observable
+from hepgan.stats.distances import quantile
 
 __all__ = ["Labels", "Purity", "clusters", "labels_of", "principal_components", "purity", "tsne"]
 

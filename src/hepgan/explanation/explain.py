@@ -13,7 +13,6 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgan._files import claim_folder, replacing
 from hepgan.errors import InputError
 from hepgan.explanation.activations import Activations, activations
 from hepgan.explanation.embedding import (
@@ -26,7 +25,8 @@ from hepgan.explanation.embedding import (
     tsne,
 )
 from hepgan.explanation.surfaces import LossSurface, loss_surface
-from hepgan.objectives.distances import ks
+from hepgan.files import claim_folder, replacing
+from hepgan.stats.distances import ks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,7 +132,7 @@ class Explanation:
     def figures(self) -> dict[str, Figure]:
         """All pictures by name."""
         # Who wants no picture need not wait for matplotlib.
-        from hepgan.explanation.plots import plot_map, plot_overlay, plot_surfaces
+        from hepgan.plotting.explanation import plot_map, plot_overlay, plot_surfaces
 
         made = {
             f"tsne-{layer}": plot_map(m.points, m.cluster, m.labels, layer) for layer, m in self.maps.items()

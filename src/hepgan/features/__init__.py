@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.config import DecayConfig, FeaturesConfig, FieldsConfig, ObjectsConfig
-from hepgan.features.discrete import DiscreteModel, DiscreteVariable
 from hepgan.features.measure import Measure, Volume
 from hepgan.features.mirror import mirrored
 from hepgan.features.reflections import reflected
 from hepgan.features.representation import Representation
 from hepgan.features.tokens import Tokens
+from hepgan.features.variables import DiscreteVariable
 
 __all__ = [
     "DecayConfig",
-    "DiscreteModel",
     "DiscreteVariable",
     "FeatureBatch",
     "FeaturesConfig",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hepgan.features._variables import DiscreteVariable
-from hepgan.features.blocks import Block, DecayBlock, ObjectsBlock
 from hepgan.features.layout import Layout, count_name
+from hepgan.features.parts import Block, DecayBlock, ObjectsBlock
+from hepgan.features.variables import DiscreteVariable
 
 __all__ = ["numbered", "sorted_apart"]
 

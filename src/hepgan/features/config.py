@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field as Setting
 from pydantic import field_validator, model_validator
 
-from hepgan._config import Config
+from hepgan.config import Config
 from hepgan.errors import RecipeError
 from hepgan.features.reflections import Axis
 from hepgan.observables.language import parse

@@ -10,8 +10,8 @@ from torch import Tensor
 from hepgan.errors import InputError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import EventSchema, Kind
-from hepgan.features._variables import DiscreteVariable
 from hepgan.features.precise import PreciseModule
+from hepgan.features.variables import DiscreteVariable
 
 __all__ = ["Conditions", "ContextEncoder"]
 

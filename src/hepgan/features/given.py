@@ -13,8 +13,8 @@ from hepgan.errors import InputError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema
 from hepgan.features.config import FeaturesConfig, ObjectsConfig, Reference
-from hepgan.features.kinematics import wrap
 from hepgan.features.view import azimuth_of, presence
+from hepgan.vectors.kinematics import wrap
 
 if TYPE_CHECKING:
     from hepgan.features.representation import Representation

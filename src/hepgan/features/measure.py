@@ -12,9 +12,9 @@ from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import coordinates
 from hepgan.features.batch import FeatureBatch
-from hepgan.features.kinematics import wrap
 from hepgan.features.representation import Representation
 from hepgan.features.view import presence
+from hepgan.vectors.kinematics import wrap
 
 __all__ = ["Measure", "Volume"]
 

@@ -7,15 +7,6 @@ from difflib import get_close_matches
 
 from hepgan.errors import RecipeError
 from hepgan.events.schema import EventSchema
-from hepgan.features.blocks import (
-    Block,
-    DecayBlock,
-    FieldsBlock,
-    ObjectsBlock,
-    ResponseBlock,
-    ScatteringBlock,
-    TreeBlock,
-)
 from hepgan.features.config import (
     DecayConfig,
     FeaturesConfig,
@@ -28,6 +19,15 @@ from hepgan.features.config import (
     TreeConfig,
 )
 from hepgan.features.layout import Layout
+from hepgan.features.parts import (
+    Block,
+    DecayBlock,
+    FieldsBlock,
+    ObjectsBlock,
+    ResponseBlock,
+    ScatteringBlock,
+    TreeBlock,
+)
 
 __all__ = ["check_references", "plan"]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hepgan.features.kinematics import Kinematics, wrap
+from hepgan.vectors.kinematics import Kinematics, wrap
 
 __all__ = ["REDUNDANT", "Deviation", "find_deviations", "resolution"]
 

@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import EventSchema
-from hepgan.features._variables import DiscreteVariable
 from hepgan.features.assembly import numbered, sorted_apart
 from hepgan.features.batch import FeatureBatch
-from hepgan.features.blocks import Block, FieldsBlock, ResponseBlock
 from hepgan.features.bounds import within
 from hepgan.features.config import FeaturesConfig, TransformSpec
 from hepgan.features.context import Conditions, ContextEncoder
 from hepgan.features.given import Given, given_config, given_schema
 from hepgan.features.layout import Column, Layout
-from hepgan.features.matching import without_holes
+from hepgan.features.parts import Block, FieldsBlock, ResponseBlock
+from hepgan.features.parts.matching import without_holes
 from hepgan.features.plan import check_references, plan
 from hepgan.features.refusal import Refusal
 from hepgan.features.standard import StandardColumns
 from hepgan.features.survey import survey
 from hepgan.features.tokens import Encoded, Tokens, find_tokens
+from hepgan.features.variables import DiscreteVariable
 from hepgan.features.view import Builder, View, azimuth_of
 
 __all__ = ["Representation"]

@@ -12,11 +12,11 @@ from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import Collection, EventSchema, Kind
 from hepgan.features.config import FeaturesConfig, ObjectsConfig, ResponseConfig
-from hepgan.features.kinematics import Kinematics
 from hepgan.features.layout import Layout, Mass, Places
-from hepgan.features.matching import distance_kind, find_places, match
+from hepgan.features.parts.matching import distance_kind, find_places, match
 from hepgan.features.redundant import REDUNDANT, Deviation, find_deviations
 from hepgan.features.view import View, presence, raw_kinematics, stored_field
+from hepgan.vectors.kinematics import Kinematics
 
 __all__ = ["survey"]
 

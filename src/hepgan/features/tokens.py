@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hepgan.features._variables import DiscreteVariable
 from hepgan.features.config import TransformSpec
 from hepgan.features.layout import Layout
+from hepgan.features.variables import DiscreteVariable
 
 __all__ = ["Encoded", "Tokens", "find_tokens"]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema, coordinates
 from hepgan.features.config import Reference
-from hepgan.features.kinematics import Kinematics
 from hepgan.features.layout import MOMENTUM, Layout, Mass
 from hepgan.features.refusal import Refusal
+from hepgan.vectors.kinematics import Kinematics
 
 __all__ = ["Builder", "View", "azimuth_of", "raw_kinematics"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hepgan.features.kinematics import wrap
+from hepgan.vectors.kinematics import wrap
 
 __all__ = ["Circles"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from hepgan._config import Config
+from hepgan.config import Config
 from hepgan.networks import MLPConfig, NetworkConfig, ResidualConfig
 from hepgan.objectives import ADVERSARIAL, PenaltyConfig, TermSchedule
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hepgan._config import Config
+from hepgan.config import Config
 from hepgan.errors import RecipeError
 from hepgan.features.tokens import Tokens
 from hepgan.networks.base import Network

@@ -9,7 +9,7 @@ import torch
 from pydantic import field_validator, model_validator
 from torch import Tensor
 
-from hepgan._config import Config
+from hepgan.config import Config
 from hepgan.objectives.samples import Circumstances, Sample
 from hepgan.objectives.terms import TermSchedule
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from hepgan._config import Config
+from hepgan.config import Config
 
 __all__ = ["Term", "TermSchedule", "total", "weighted_mean"]
 

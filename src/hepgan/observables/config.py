@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field as Setting
 from pydantic import field_validator, model_validator
 
-from hepgan._config import Config
+from hepgan.config import Config
 from hepgan.observables.language import parse
 
 __all__ = ["ObservableConfig", "check_axis"]

@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 
 import awkward as ak
 
-from hepgan._conditions import check_lengths
-from hepgan._files import claim
 from hepgan.errors import OutputError
 from hepgan.events import EventWriter, fileset, write_fileset
+from hepgan.files import claim
 from hepgan.generator import EventGenerator
+from hepgan.generator.conditions import check_lengths
 
 __all__ = ["Production", "produce"]
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field as Setting
 from pydantic import ValidationError, field_validator, model_validator
 
-from hepgan._config import Config
+from hepgan.config import Config
 from hepgan.errors import RecipeError
 from hepgan.events.schema import EventSchema, Kind
 from hepgan.features.config import FeaturesConfig
@@ -21,7 +21,7 @@ from hepgan.models.config import ModelConfig
 from hepgan.observables import Observable, ObservableConfig
 from hepgan.observables import from_config as observable_from_config
 from hepgan.observables.language import parse
-from hepgan.recipes._settings import Change, change, known_keys, real_place
+from hepgan.recipes.settings import Change, change, known_keys, real_place
 from hepgan.training import TrainingConfig
 
 __all__ = ["EventsConfig", "Recipe", "load_recipe", "recipe_names", "recipe_text"]

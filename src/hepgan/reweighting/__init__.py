@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hepgan.reweighting.apply import reweight
-from hepgan.reweighting.calibration import Reliability
 from hepgan.reweighting.reweighter import Reweighter
-from hepgan.reweighting.weights import Unweighted, Weights, effective_sample_size, unweight
+from hepgan.stats.calibration import Reliability
+from hepgan.stats.weights import Unweighted, Weights, effective_sample_size, unweight
 
 __all__ = [
     "Reliability",

@@ -13,7 +13,7 @@ from hepgan.events import EventSchema, schema_of
 from hepgan.events.columns import ATTRIBUTE
 from hepgan.observables import Observable
 from hepgan.reweighting.reweighter import Reweighter
-from hepgan.reweighting.weights import Weights
+from hepgan.stats.weights import Weights
 
 __all__ = ["check_name", "reweight", "weighted"]
 

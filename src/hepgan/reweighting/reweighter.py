@@ -14,9 +14,9 @@ from hepgan.errors import InputError
 from hepgan.events import EventSchema, schema_of
 from hepgan.observables import Observable
 from hepgan.observables.table import Table, event_table, plan_table
-from hepgan.reweighting.calibration import CALIBRATIONS, Calibration, Reliability, calibrated, reliability
-from hepgan.reweighting.classifiers import CLASSIFIERS, ClassifierName, Score, averaged, learned
-from hepgan.reweighting.weights import Weights
+from hepgan.stats.calibration import CALIBRATIONS, Calibration, Reliability, calibrated, reliability
+from hepgan.stats.classifiers import CLASSIFIERS, ClassifierName, Score, averaged, learned
+from hepgan.stats.weights import Weights
 
 __all__ = ["Reweighter"]
 
@@ -39,7 +39,7 @@ class Reweighter:
     Args:
         observables: What the classifiers see, by name; of these only those with one number an event.
         fields: Whether they see the fields of all objects and the scalars, too.
-        classifier: ``mlp`` or ``trees``; see :func:`hepgan.reweighting.classifiers.learned`.
+        classifier: ``mlp`` or ``trees``; see :func:`hepgan.stats.classifiers.learned`.
         members: Members of the ensemble, at least 2.
         calibration: ``temperature`` or ``isotonic``; None for none.
         seed: The same seed gives the same weights.

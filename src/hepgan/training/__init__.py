@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from hepgan.plotting.training import plot_history
 from hepgan.training.config import ScheduleConfig, SelectionConfig, TrainingConfig
 from hepgan.training.ensembles import train_from_one
 from hepgan.training.history import History, Table
-from hepgan.training.plots import plot_history
 from hepgan.training.trainer import Trainer
 
 __all__ = [

@@ -11,8 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hepgan._files import replacing, write_tensors
 from hepgan.errors import ModelFileError
+from hepgan.files import replacing, write_tensors
 
 __all__ = ["read_checkpoint", "write_checkpoint"]
 

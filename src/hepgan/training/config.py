@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from hepgan._config import Config
+from hepgan.config import Config
 from hepgan.models import OptimiserConfig
 
 __all__ = ["ScheduleConfig", "SelectionConfig", "TrainingConfig"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from hepgan.observables import Observable
 from hepgan.observables.table import Table
-from hepgan.validation.metrics import pulls
+from hepgan.stats.metrics import pulls
 from hepgan.validation.results import Result, binned
 from hepgan.validation.samples import Sample
 from hepgan.validation.sections import Section
@@ -154,7 +154,7 @@ class Comparison:
         """
         self._check(name)
         made = {label: r.histograms[name] for label, r in self.results.items()}
-        from hepgan.validation.densities import density
+        from hepgan.plotting.densities import density
 
         errors = {
             label: np.sqrt(r.bands[name].variance) for label, r in self.results.items() if name in r.bands
@@ -172,7 +172,7 @@ class Comparison:
             if any(name not in t.names for t in self.tables.values()) or not self.tables:
                 msg = f"{name!r} is not one number an event, or the events were not kept"
                 raise KeyError(msg)
-        from hepgan.validation import plots
+        from hepgan.plotting import comparison as plots
 
         return plots.plane(self.observables[x], self.observables[y], self.tables)
 
@@ -186,7 +186,7 @@ class Comparison:
             KeyError: If there is no sample of that label.
             ValueError: If correlations were not computed.
         """
-        from hepgan.validation import plots
+        from hepgan.plotting import comparison as plots
 
         labels = {n: o.label or n for n, o in self.observables.items()}
         found = self._parts("correlations", label)
@@ -203,7 +203,7 @@ class Comparison:
         result = self._result(label)
         if result.classifier is None:
             raise ValueError(_missing(result, "classifier"))
-        from hepgan.validation import plots
+        from hepgan.plotting import comparison as plots
 
         number = 0 if label is None else self.labels.index(label)
         return plots.classifier(result.classifier, number)
@@ -218,7 +218,7 @@ class Comparison:
             KeyError: If there is no sample of that label.
             ValueError: If there was no training sample.
         """
-        from hepgan.validation import plots
+        from hepgan.plotting import comparison as plots
 
         return plots.memorisation(self._parts("memorisation", label), self.labels)
 

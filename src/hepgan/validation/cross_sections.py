@@ -13,9 +13,9 @@ import hist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hepgan._members import MEMBER
 from hepgan.errors import InputError
 from hepgan.events import schema_of
+from hepgan.generator.members import MEMBER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ class ReducedCrossSection:
             ValueError: If the bins differ.
         """
         # Who wants no picture need not wait for matplotlib.
-        from hepgan.validation.reduced_plot import plot_reduced
+        from hepgan.plotting.cross_sections import plot_reduced
 
         return plot_reduced(self, generated or {})
 

@@ -60,7 +60,7 @@ def latent_section(latents: Latents, weights: Any = None) -> Section:
 
 def _corner(latents: Latents, weights: Any) -> Figure:
     # Who wants no picture need not wait for matplotlib.
-    from hepgan.validation.corner import plot_latents
+    from hepgan.plotting.latents import plot_latents
 
     return plot_latents(latents, weights)
 

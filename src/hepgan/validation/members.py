@@ -12,8 +12,8 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgan._members import MEMBER
 from hepgan.errors import InputError
+from hepgan.generator.members import MEMBER
 from hepgan.validation.sections import Section
 
 if TYPE_CHECKING:
@@ -177,6 +177,6 @@ def members_section(
 
 def _pulls(bands: Mapping[str, Band]) -> Figure:
     # Who wants no picture need not wait for matplotlib.
-    from hepgan.validation.densities import pulls_of_members
+    from hepgan.plotting.densities import pulls_of_members
 
     return pulls_of_members(bands)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import uproot
 
-from hepgan._files import claim_folder
 from hepgan.errors import OutputError
+from hepgan.files import claim_folder
+from hepgan.stats.metrics import Metric
 from hepgan.validation import tables
 from hepgan.validation import verdicts as words
-from hepgan.validation.metrics import Metric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,7 +87,7 @@ def save(comparison: Comparison, folder: str | Path, *, force: bool = False, dev
 
 def render(comparison: Comparison, *, deviation: bool = False) -> str:
     """The report as one HTML page, with its pictures inside."""
-    from hepgan.validation.style import COLOURS
+    from hepgan.plotting.style import COLOURS
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     source = files("hepgan.validation").joinpath("report.html.jinja").read_text(encoding="utf-8")

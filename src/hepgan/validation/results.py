@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from hepgan.observables.table import Table, event_table, plan_table
-from hepgan.validation.classifier import MIN_EVENTS, ClassifierTest, two_sample_test
-from hepgan.validation.correlations import Correlations, correlations
+from hepgan.stats.correlations import Correlations, correlations
+from hepgan.stats.memorisation import Memorisation, memorisation
+from hepgan.stats.metrics import Metric, per_event, pulls, shape, unbinned
+from hepgan.stats.once import Once
+from hepgan.stats.two_sample import MIN_EVENTS, ClassifierTest, two_sample_test
 from hepgan.validation.members import Band, band
-from hepgan.validation.memorisation import Memorisation, memorisation
-from hepgan.validation.metrics import Metric, per_event, pulls, shape, unbinned
-from hepgan.validation.once import Once
 from hepgan.validation.samples import Sample
 
 __all__ = ["Result", "binned", "evaluate"]

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from hepgan._members import MEMBER
 from hepgan.errors import InputError
 from hepgan.events.schema import EventSchema
+from hepgan.generator.members import MEMBER
 from hepgan.observables import Flat, Observable, from_config
+from hepgan.stats.metrics import Values, effective_size
 from hepgan.validation.members import members_of
-from hepgan.validation.metrics import Values, effective_size
 
 __all__ = [
     "GROUPS",

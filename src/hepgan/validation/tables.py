@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hepgan.validation.metrics import Metric
+from hepgan.stats.metrics import Metric
 from hepgan.validation.results import Result
 from hepgan.validation.verdicts import Grade, grade, grade_auc, grade_memorisation
 

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from hepgan.detector.levels import event_weights
 from hepgan.detector.response import Response, column_of
 from hepgan.observables import Observable
-from hepgan.validation.densities import edges_of, horizontal, vertical
-from hepgan.validation.style import COLOURS, NOTHING, REFERENCE, StyledFigure, styled
+from hepgan.plotting.densities import edges_of, horizontal, vertical
+from hepgan.plotting.style import COLOURS, NOTHING, REFERENCE, StyledFigure, styled
 
 __all__ = ["Closure", "closure", "plot_closure", "plot_response"]
 

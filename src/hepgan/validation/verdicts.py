@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from hepgan.validation.metrics import Metric
+from hepgan.stats.metrics import Metric
 from hepgan.validation.results import Result
 
 __all__ = ["Grade", "grade", "grade_auc", "shapes", "verdicts"]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hepgan.features.kinematics import wrap
 from hepgan.models.config import FlowConfig
 from hepgan.models.flows.splines import parameters_of, spline
+from hepgan.vectors.kinematics import wrap
 
 __all__ = ["Univariate"]
 

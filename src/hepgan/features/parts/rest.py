@@ -1,0 +1,227 @@
+"""What is missing in an event whose total is known: one more pseudo-particle."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hepgan.errors import InputError, RecipeError
+from hepgan.features.layout import Column, Gate, Mass
+from hepgan.features.parts.base import Variable
+from hepgan.features.refusal import Refusal
+from hepgan.vectors.frames import direction, invariant_mass
+from hepgan.vectors.kinematics import safe_sqrt
+
+__all__ = ["Rest", "RestMomentum"]
+
+ROUNDING = 2.0**-21
+"""Share of the total within which energies and momenta from float32 balance."""
+
+SLACK = 1e-3
+"""Share of the total by which a training event may exceed what leaves a rest."""
+
+MOST_MASSES = 8
+_TINY = 1e-9
+
+
+class RestMomentum(NamedTuple):
+    """The rest of a generated event.
+
+    Attributes:
+        others_mass: (N,) the mass of all that isn't the rest.
+        speed: (N,) the speed at which that moves.
+        eta: (N,) pseudorapidity of the rest along the first of its axes' direction.
+        phi: (N,) its azimuth in these axes.
+    """
+
+    others_mass: Tensor
+    speed: Tensor
+    eta: Tensor
+    phi: Tensor
+
+    def velocity(self, frame: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The velocity (N, 3) of the others, opposite to the rest."""
+        x, y, z = frame
+        sin, cos = 1.0 / torch.cosh(self.eta), torch.tanh(self.eta)
+        sides = sin * torch.cos(self.phi), sin * torch.sin(self.phi), cos
+        unit = sum(s.unsqueeze(1) * v for s, v in zip(sides, (x, y, z), strict=True))
+        return -self.speed.unsqueeze(1) * unit
+
+
+class Rest:
+    """The four-momentum that a collection lacks of (total energy, 0).
+
+    Its class is 0 for nothing, then one for each mass that a single object can have, then one for all else.
+    Its columns are the logarithm of its energy; the logarithm of m / (E - m), for the last class; and its
+    direction, as pseudorapidity and azimuth in a frame that the other objects define in their rest frame.
+
+    Args:
+        collection: The collection.
+        total: The total energy, in GeV.
+        mass: Where the objects' masses come from.
+    """
+
+    def __init__(self, collection: str, total: float, mass: Mass) -> None:
+        self.collection, self.total = collection, total
+        known = {"fixed": (mass.value,), "table": mass.values}.get(mass.source, (0.0,))
+        different = sorted(set(known))
+        self.masses = tuple(different) if len(different) <= MOST_MASSES else ()
+        self._classes: list[int] = []
+        self._counts: list[int] = []
+        self.variable = Variable(f"{collection}.rest", (), None, None, ordinal=False)
+        self.columns: list[Column] = []
+
+    @property
+    def many(self) -> int:
+        """The class of a rest that isn't one object."""
+        return len(self.masses) + 1
+
+    def learn(self, momenta: Tensor, count: Tensor) -> dict[str, Any]:
+        """The classes that occur, and the numbers of objects with which there is a rest.
+
+        Raises:
+            RecipeError: If what an event lacks has less than no energy, or more momentum than energy.
+        """
+        total = momenta.sum(1)
+        self._check(total)
+        return {
+            "classes": torch.unique(self._number(total)).tolist(),
+            "counts": torch.unique(count[self.there(total)]).tolist(),
+        }
+
+    def set_up(self, learned: dict[str, Any]) -> None:
+        """Fixes the columns and the variable."""
+        self._classes, self._counts = (
+            [int(c) for c in learned["classes"]],
+            [int(c) for c in learned["counts"]],
+        )
+        values = tuple(float(c) for c in self._classes)
+        name = f"{self.collection}.rest"
+        self.variable = Variable(name, values, None, None, ordinal=False)
+        low = next((i for i, c in enumerate(self._classes) if c > 0), 1)
+        some = Gate(name, low, len(values) - 1)
+        last = Gate(name, len(values) - 1, len(values) - 1 if self.many in self._classes else -1)
+        self.columns = [
+            Column(f"{name}.{c}", (f"{name}.{c}", f"rest.{c}", c), -high if high else None, high, gate)
+            for c, high, gate in (
+                ("energy", None, some),
+                ("mass", None, last),
+                ("eta", None, some),
+                ("phi", math.pi, some),
+            )
+        ]
+
+    def _check(self, total: Tensor) -> None:
+        momentum = total[:, :3].norm(dim=1)
+        wrong = total[:, 3] + momentum > (1 + SLACK) * self.total
+        if bool(wrong.any()):
+            event = int(wrong.nonzero()[0])
+            msg = (
+                f"{self.collection}: total_energy is {self.total:g} GeV, but the objects have together "
+                f"{float(total[event, 3]):g} GeV and a momentum of {float(momentum[event]):g} GeV, which "
+                f"leaves nothing that could be missing ({int(wrong.sum())} of {len(wrong)} events)"
+            )
+            raise RecipeError(msg, entry=event)
+
+    def there(self, total: Tensor) -> Tensor:
+        """Where (N,) the objects' total (N, 4) lacks something."""
+        return self.total - total[:, 3] > 8 * ROUNDING * self.total
+
+    def mass_of_others(self, total: Tensor) -> Tensor:
+        """The mass (N,) of the objects' total (N, 4)."""
+        exact = torch.full_like(total[:, 3], self.total)
+        return torch.where(self.there(total), invariant_mass(total), exact)
+
+    def classes(self, total: Tensor, refuse: Refusal) -> Tensor:
+        """The classes (N,) of the variable, of objects' totals (N, 4).
+
+        Raises:
+            InputError: If one did not occur in the events that were learned from.
+        """
+        table, number = torch.tensor(self._classes, device=total.device), self._number(total)
+        found = torch.searchsorted(table, number).clamp(max=len(table) - 1)
+        unknown = table[found] != number
+
+        def error(event: int) -> InputError:
+            msg = (
+                f"{self.collection}: what is missing in the total ({self.total - float(total[event, 3]):g} "
+                "GeV) is of a kind that did not occur in the events that were learned from"
+            )
+            return InputError(msg, entry=event)
+
+        refuse(unknown, error)
+        return found
+
+    def _number(self, total: Tensor) -> Tensor:
+        energy = self.total - total[:, 3]
+        squared = energy**2 - total[:, :3].square().sum(1)
+        number = torch.full_like(energy, self.many, dtype=torch.int64)
+        # Noise of m2 = E^2 - p^2 from the rounding of what was summed.
+        noise = ROUNDING * self.total * (energy.abs() + ROUNDING * self.total)
+        for i, mass in enumerate(self.masses):
+            number = torch.where((squared - mass**2).abs() <= noise, i + 1, number)
+        return torch.where(self.there(total), number, 0)
+
+    def encode(self, total: Tensor, x: Tensor, y: Tensor, z: Tensor) -> list[Tensor]:
+        """The columns of objects' totals (N, 4), in the axes (N, 3)."""
+        energy = (self.total - total[:, 3]).clamp(min=_TINY)
+        mass = invariant_mass(torch.cat([-total[:, :3], energy.unsqueeze(1)], 1)).clamp(min=_TINY)
+        unit = direction(-total[:, :3])
+        ahead, behind = ((unit + sign * z).square().sum(1).clamp(min=1e-24) for sign in (1, -1))
+        return [
+            torch.log(energy),
+            torch.log(mass / (energy - mass).clamp(min=_TINY)),
+            0.5 * torch.log(ahead / behind),
+            torch.atan2((unit * y).sum(1), (unit * x).sum(1)),
+        ]
+
+    def _there_by_class(self, classes: Tensor, count: Tensor) -> Tensor:
+        """The class numbers (N,), 0 where there is no rest."""
+        number = torch.tensor(self._classes, device=classes.device)[classes.clamp(min=0)]
+        allowed = torch.zeros_like(number, dtype=torch.bool)
+        for c in self._counts:
+            allowed |= count == c
+        return torch.where(allowed, number, 0)
+
+    def present(self, classes: Tensor, count: Tensor) -> Tensor:
+        """Which columns (N, 4) exist."""
+        number = self._there_by_class(classes, count)
+        some, last = number > 0, number == self.many
+        return torch.stack([some, last, some, some], 1)
+
+    def decode(self, columns: Tensor, classes: Tensor, count: Tensor, others: Tensor) -> RestMomentum:
+        """The rest's momentum.
+
+        Args:
+            columns: (N, 4).
+            classes: (N,) classes of the variable.
+            count: (N,) the number of objects.
+            others: (N,) the summed masses of the other objects, which their total must exceed.
+        """
+        number = self._there_by_class(classes, count)
+        table = torch.tensor([0.0, *self.masses, 0.0], dtype=torch.float64, device=columns.device)
+        known, many = table[number], number == self.many
+        some = number > 0
+        log_energy, log_mass, eta, phi = columns.unbind(1)
+        energy = torch.exp(log_energy.clamp(max=math.log(self.total)))
+        most = (self.total - others).clamp(min=_TINY)
+        energy = torch.minimum(energy, 0.999999 * most)
+        mass = torch.where(many, energy * torch.sigmoid(log_mass), torch.minimum(known, energy))
+        # M^2 = (Q - E)^2 - p^2 must exceed the square of the others' summed masses.
+        room = (self.total**2 + mass**2 - others**2) / (2.0 * self.total)
+        energy = torch.maximum(torch.minimum(energy, 0.999999 * room), mass)
+        energy = torch.where(some, energy, 0.0)
+        mass = torch.where(some, mass, 0.0)
+        squared = self.total**2 + mass**2 - 2.0 * self.total * energy
+        momentum = safe_sqrt((energy - mass) * (energy + mass))
+        speed = momentum / (self.total - energy)
+        return RestMomentum(safe_sqrt(squared), speed, eta, phi)
+
+    def softer(self, total: Tensor, least: Tensor) -> Tensor:
+        """Whether a rest that is one object has less energy than the least of the others (N,)."""
+        number = self._number(total)
+        single = (number > 0) & (number < self.many)
+        return ~single | (self.total - total[:, 3] <= least)

@@ -1,0 +1,131 @@
+"""What a generator is and what its training came to, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+from hepgan.events import EventSchema
+from hepgan.generator.parts import Learned
+from hepgan.recipes import Recipe
+
+__all__ = ["describe", "distillation", "outcome", "refinement", "unfolding"]
+
+
+def describe(
+    recipe: Recipe, learned: Learned, summary: Mapping[str, Any], versions: Mapping[str, str]
+) -> list[str]:
+    """What a generator is.
+
+    Args:
+        recipe: Its recipe.
+        learned: Its parts.
+        summary: What was noted of its training; empty if there was none.
+        versions: Packages that wrote it, with their versions.
+    """
+    networks = sum(p.numel() for p in learned.model.parameters())
+    lines = [
+        f"recipe      {recipe.name}: {' '.join(recipe.description.split())}",
+        f"model       {recipe.model.kind}, {networks:,} parameters",
+        f"features    {learned.representation.size} continuous, "
+        f"{len(learned.representation.variables)} discrete",
+        f"conditions  {', '.join(_conditions(learned)) or 'none'}",
+        "events      " + "; ".join(_contents(learned.schema)),
+    ]
+    if learned.members > 1:
+        common = recipe.training.shared_start
+        told = f", after {100 * common:g}% of the training in common" if common else ""
+        lines.insert(2, f"ensemble    {learned.members} members, each of a bootstrap sample of its own{told}")
+    if "member" in summary:
+        lines.insert(2, f"member      {summary['member']} of an ensemble")
+    lines += [f"derived     {name} = {expression}" for name, expression in recipe.events.derived.items()]
+    if summary:
+        lines.append(
+            f"training    {summary['training_events']:,} events, {summary['steps']:,} steps in "
+            f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, "
+            f"{summary['status']}"
+        )
+        lines += [f"term        {line}" for line in _terms(summary.get("diagnostics", {}), recipe.model.own)]
+        lines.append(f"data hash   {summary['data_hash']}")
+        if "distillation" in summary:
+            lines.append(f"distilled   {distillation(summary['distillation'])}")
+        if "refinement" in summary:
+            lines.append(f"refined     {refinement(summary['refinement'])}")
+        if "unfolding" in summary:
+            lines.append(f"unfolded    {unfolding(summary['unfolding'])}")
+    found = ", ".join(f"{package} {number}" for package, number in versions.items())
+    lines.append(f"written by  {found}")
+    return lines
+
+
+def outcome(summary: Mapping[str, Any]) -> list[str]:
+    """What a training came to."""
+    why = {"time": ", out of time", "patience": ", no better model for long"}.get(summary["status"], "")
+    lines = [f"{summary['steps']:,} steps in {summary['seconds']:,.0f} s{why}"]
+    metrics = {k: v for k, v in summary["metrics"].items() if k != "step"}
+    if metrics:
+        best = summary["best_step"]
+        kept = "at the end" if best is None else f"at step {best:,}, which is kept"
+        lines.append(f"{kept}: " + ", ".join(f"{k} {v:.3g}" for k, v in metrics.items()))
+    return lines
+
+
+def distillation(summary: Mapping[str, Any]) -> str:
+    """What a student has learned from, and how far its features are from its teacher's."""
+    teacher = summary["teacher"]
+    calls = teacher.get("steps", 1) * (1 if teacher.get("solver") == "euler" else 2)
+    of = f" of {calls} network calls" if teacher["kind"] == "flow_matching" else ""
+    line = (
+        f"from {teacher['kind']}{of}, {summary['pairs']:,} pairs, {summary['steps']:,} steps in "
+        f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, {summary['status']}"
+    )
+    difference = summary["metrics"].get("difference")
+    return line if difference is None else f"{line}; features differ by {difference:.3g} of their spread"
+
+
+def refinement(summary: Mapping[str, Any]) -> str:
+    """What a prior of a refined generator has learned from."""
+    return (
+        f"by {summary['events']:,} weighted events, as good as {summary['effective_events']:,.0f} without, "
+        f"{summary['steps']:,} steps in {summary['seconds']:,.0f} s on {summary['device']}, "
+        f"seed {summary['seed']}, {summary['status']}"
+    )
+
+
+def unfolding(summary: Mapping[str, Any]) -> str:
+    """What an unfolded generator has learned from, and how near to the data it was before each iteration."""
+    line = f"from {summary['data']:,} events of data, "
+    if "shares" in summary:
+        shares = ", ".join(f"{share:.3f}" for share in summary["shares"])
+        line += f"{summary['iterations']} iterations of effective share {shares}, "
+    return line + (
+        f"{summary['steps']:,} steps at the end, {summary['seconds']:,.0f} s on {summary['device']}, "
+        f"seed {summary['seed']}"
+    )
+
+
+def _terms(diagnostics: Mapping[str, float], own: Container[str]) -> Iterator[str]:
+    """The last diagnosis of a training, one line for each term of the loss of what makes events."""
+    for name in diagnostics:
+        if name.endswith("/value"):
+            term = name.removesuffix("/value")
+            value, floor, gradient = (
+                diagnostics[f"{term}/{part}"] for part in ("value", "floor", "gradient")
+            )
+            other = "of generated events" if term in own else "between true events"
+            yield f"{term} {value:.3g} ({other} {floor:.3g}), gradient {gradient:.3g}"
+
+
+def _conditions(learned: Learned) -> Iterator[str]:
+    """Conditions, with the range in the training events of those that are numbers."""
+    for name in learned.representation.conditions:
+        low, high = learned.condition_ranges.get(name, (None, None))
+        yield name if low is None or high is None else f"{name} ({low:g} to {high:g})"
+
+
+def _contents(schema: EventSchema) -> Iterator[str]:
+    for c in schema.collections:
+        count = f"{c.min_count}" if c.fixed else f"{c.min_count}..{c.max_count}"
+        yield f"{count} {c.name} ({', '.join(c.field_names)})"
+    if schema.scalars:
+        yield ", ".join(schema.scalar_names)

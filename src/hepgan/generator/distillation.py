@@ -1,0 +1,217 @@
+"""Distillation: generators that make in one step, or a few, what others make in many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hepgan.cli.console import progress as progress_bar
+from hepgan.errors import RecipeError
+from hepgan.features import FeatureBatch
+from hepgan.generator.generator import EventGenerator
+from hepgan.generator.outcome import outcome
+from hepgan.generator.parts import Learned
+from hepgan.models import BLOCK, FlowMatching, Model, Refined, Student, StudentConfig, build_model
+from hepgan.recipes import Recipe
+from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
+
+__all__ = ["PAIRS", "distill"]
+
+PAIRS = 200_000
+"""How many events the teacher makes for the student to learn from, unless told otherwise."""
+
+TRAINING = TrainingConfig(
+    steps=10_000,
+    batch_size=1024,
+    schedule=ScheduleConfig(kind="cosine", warmup=100),
+    gradient_clip=1.0,
+    max_time=270.0,
+)
+
+APART = 1 << 63
+"""What is added to the seed of the teacher's events, so that they are none of those that users generate."""
+
+
+def distill(
+    generator: EventGenerator,
+    *,
+    steps: int = 1,
+    pairs: int = PAIRS,
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    max_time: float | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> EventGenerator:
+    """A generator that makes in one step, or a few, nearly the same events as a slower one.
+
+    The slower one, the teacher, makes events; the student learns by regression to make the same of the same
+    noise, discrete part and conditions, so no file of events is needed. It shares the representation and the
+    discrete part, so the constraints that hold by construction hold for it, too. It has no likelihood.
+
+    Args:
+        generator: The teacher, on the device that is to be used. Its model is flow matching or, if it is to
+            be learned in one step, any other with a likelihood.
+        steps: Network calls of the student for an event.
+        pairs: How many events the teacher makes to learn from.
+        settings: Changes of the student's recipe, ``key=value``, which has the sections ``model``
+            (``StudentConfig``) and ``training`` of its own.
+        seed: Seed of the teacher's events, the weights and the training; the same seed, the same student.
+        max_time: Seconds after which the training ends, with its learning rate annealed.
+        checkpoint: File that the training is saved to as it goes, and resumed from.
+        resume: Whether to go on from ``checkpoint``.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The student. Its history has the metric ``difference``: between its features and the teacher's of
+        events that it did not learn from, the root of the mean square, where 1 is the features' own spread.
+
+    Raises:
+        RecipeError: If there is nothing to distil, or a setting is wrong.
+        TrainingError: If a loss is not a number.
+        ValueError: If a number is out of range.
+    """
+    for name, value in (("steps", steps), ("pairs", pairs)):
+        if value < 1:
+            msg = f"{name} must be at least 1, not {value}"
+            raise ValueError(msg)
+    started = time.monotonic()
+    learned = generator._fitted
+    if learned.members > 1:
+        msg = f"this is an ensemble of {learned.members}: distil one of its members, generator.member(k)"
+        raise RecipeError(msg)
+    recipe = _recipe(generator.recipe, steps, settings)
+    config = recipe.model
+    if not isinstance(config, StudentConfig):
+        msg = f"model.kind: what is distilled is a student, not {config.kind!r}"
+        raise RecipeError(msg)
+    _check(learned.model, config.steps)
+    student = _student(recipe, config, learned, seed)
+    blocks = -(-pairs // BLOCK)
+    paths = _paths(learned, student, seed, blocks + 1, progress=progress)
+    held, taught = paths[blocks * BLOCK :], paths[:pairs]
+    trainer = Trainer(
+        student,
+        taught,
+        recipe.training.within(max_time, time.monotonic() - started),
+        seed=seed,
+        device=learned.device,
+        evaluate=_evaluation(held, learned.device),
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=progress,
+    )
+    history = trainer.run()
+    made = EventGenerator(recipe)
+    made._parts, made.history = replace(learned, model=student.eval()), history
+    made.summary = {
+        **generator.summary,
+        "diagnostics": outcome(history)["diagnostics"],
+        "distillation": {
+            "teacher": generator.recipe.model.model_dump(mode="json"),
+            "pairs": len(taught),
+            "seed": seed,
+            "seconds": round(time.monotonic() - started, 1),
+            "device": str(learned.device),
+            **outcome(history),
+        },
+    }
+    return made
+
+
+def _recipe(teacher: Recipe, steps: int, settings: Sequence[str]) -> Recipe:
+    model = StudentConfig(kind="student", steps=steps)
+    return teacher.model_copy(update={"model": model, "training": TRAINING}).with_settings(settings)
+
+
+def _check(teacher: Model, steps: int) -> None:
+    """Sees to it that a model can be distilled.
+
+    Raises:
+        RecipeError: If it cannot.
+    """
+    if isinstance(teacher, Student):
+        msg = "this generator is a student already: distil its teacher"
+        raise RecipeError(msg)
+    if not teacher.has_likelihood:
+        msg = "a GAN makes its events in one step already, so there is nothing to distil"
+        if isinstance(teacher, Refined):
+            kind = type(teacher.model).__name__
+            msg = f"a refined {kind} is not distilled: it makes its events in a few steps already"
+        raise RecipeError(msg)
+    most = teacher.config.steps if isinstance(teacher, FlowMatching) else 1
+    if steps > most:
+        msg = f"{steps} steps are too many for a student: its teacher makes its events in {most}"
+        raise RecipeError(msg)
+
+
+def _student(recipe: Recipe, config: StudentConfig, learned: Learned, seed: int) -> Student:
+    representation = learned.representation
+    # Modules are made with torch's global random numbers, which are the caller's.
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        student = build_model(
+            config,
+            size=representation.size,
+            context_size=representation.context_size,
+            decode=learned.derived.after(representation.decode),
+            observables=recipe.make_observables(),
+            periodic=representation.periodic,
+            tokens=representation.tokens,
+        )
+    if not isinstance(student, Student):
+        raise TypeError(type(student))
+    return student
+
+
+def _paths(learned: Learned, student: Student, seed: int, blocks: int, *, progress: bool) -> FeatureBatch:
+    """Paths of the teacher, in ``x`` as a student learns from them."""
+    teacher = learned.model
+    sampler = learned.sampler(seed=(seed + APART) % (1 << 64))
+
+    @torch.no_grad()
+    def block(number: int) -> FeatureBatch:
+        noise, features = sampler.noise(number)
+        features = features.to(dtype=noise.dtype)
+        return features.with_x(_points(teacher, student, noise, features).flatten(1))
+
+    found: list[FeatureBatch] = []
+    shown = progress_bar("following paths", blocks * BLOCK) if progress else nullcontext(lambda done: None)
+    with shown as advance, closing(sampler.mapped(block, 0, blocks, None)) as parts:
+        for part in parts:
+            found.append(part)
+            advance(len(found) * BLOCK)
+    return FeatureBatch.concatenate(found)
+
+
+def _points(teacher: Model, student: Student, noise: Tensor, features: FeatureBatch) -> Tensor:
+    """Points (N, steps + 1, D) on the way from noise (N, D) to events."""
+    context, mask = features.context, features.mask
+    if isinstance(teacher, FlowMatching):
+        return teacher.path(noise, context, mask, student.config.steps)
+    start = student.circles.start(noise)
+    points = torch.stack([start, teacher.sample(noise, context, mask)], 1)
+    return points if mask is None else points.masked_fill(~mask[:, None], 0.0)
+
+
+def _evaluation(held: FeatureBatch, device: torch.device) -> Callable[[Model], dict[str, float]]:
+    """How far a student's events are from its teacher's, as a metric."""
+    held = held.to(device)
+
+    def difference(model: Model) -> dict[str, float]:
+        if not isinstance(model, Student):
+            raise TypeError(type(model))
+        size = model.noise_size
+        start, end = model.circles.noise(held.x[:, :size]), model.circles.wrapped(held.x[:, -size:])
+        error = model.circles.between(end, model.sample(start, held.context, held.mask))
+        squares = error.square() if held.mask is None else error.square()[held.mask]
+        return {"difference": float(squares.mean().sqrt())}
+
+    return difference

@@ -1,0 +1,424 @@
+"""The face of hepgan: an event generator that is learned from events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import awkward as ak
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hepgan.errors import InputError, RecipeError
+from hepgan.events import EventBatch, EventSchema, check_events, to_awkward, to_batch
+from hepgan.features import Representation
+from hepgan.generator.conditions import check_lengths
+from hepgan.generator.density import Latents, MeasureName, latents, log_prob
+from hepgan.generator.describe import describe
+from hepgan.generator.fitting import evaluation, prepare, schema_for, split
+from hepgan.generator.laws import warn_outside
+from hepgan.generator.outcome import data_hash, outcome
+from hepgan.generator.parts import Learned, installed_versions
+from hepgan.generator.sampling import Sampler
+from hepgan.generator.selection import metric_names
+from hepgan.models import DensityConfig
+from hepgan.recipes import Derived, Recipe, load_recipe
+from hepgan.runtime import threads
+from hepgan.training import History
+
+__all__ = ["EventGenerator", "Latents", "choose_device"]
+
+STEP = 100_000
+"""Events in a batch: enough to make what is done for each batch cheap, few enough for any memory."""
+
+T = TypeVar("T")
+
+
+class EventGenerator:
+    """Learns events, generates more of them, and is kept in one file.
+
+    Example:
+        >>> generator = EventGenerator("zmumu").fit(events)          # doctest: +SKIP
+        >>> generated = generator.generate(100_000, seed=1)          # doctest: +SKIP
+        >>> generator.save("zmumu.safetensors")                      # doctest: +SKIP
+
+    Args:
+        recipe: A recipe's name, its YAML file, a mapping, or a Recipe.
+
+    Raises:
+        RecipeError: If there is no such recipe, or if it is wrong.
+    """
+
+    def __init__(self, recipe: str | Path | Mapping[str, Any] | Recipe) -> None:
+        self.recipe = load_recipe(recipe)
+        self.history: History | None = None
+        self.summary: dict[str, Any] = {}
+        self.versions = installed_versions()
+        self._parts: Learned | None = None
+
+    # ------------------------------------------------------------------ learning
+
+    def fit(
+        self,
+        events: ak.Array,
+        *,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        max_time: float | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        progress: bool = False,
+    ) -> EventGenerator:
+        """Learns from events.
+
+        A part of them (``training.validation_fraction``) is kept apart, to choose the checkpoint.
+
+        Args:
+            events: Events as ``read_events`` gives them; weights, negative ones too, are those of the
+                schema's weight.
+            seed: Seed of the split, the weights and the training; the same seed, the same model.
+            device: Where to train; a GPU if there is one, by default.
+            max_time: Seconds after which the training ends, with its learning rate annealed.
+            checkpoint: File that the training is saved to as it goes, and resumed from.
+            resume: Whether to go on from ``checkpoint``.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            This generator.
+
+        Raises:
+            InputError: If the events cannot be used.
+            RecipeError: If the recipe does not fit them.
+            TrainingError: If a loss is not a number.
+        """
+        started = time.monotonic()
+        device = choose_device(device)
+        schema = schema_for(self.recipe, events)
+        derived = Derived(schema, self.recipe.events.derived)
+        check_events(events, schema)
+        observables = self.recipe.make_observables()
+        for observable in observables.values():
+            observable.check(schema)
+        metrics = metric_names(
+            self.recipe.training.selection,
+            observables,
+            self.recipe.name,
+            likelihood=isinstance(self.recipe.model, DensityConfig),
+        )
+        batch = to_batch(events, schema)
+        derived.check(batch)
+        training, validation = split(len(batch), self.recipe.training.validation_fraction, seed)
+        if metrics and not len(validation):
+            msg = "training.selection: no events are left to judge by; raise training.validation_fraction"
+            raise RecipeError(msg, file=self.recipe.name)
+
+        # Modules are made with torch's global random numbers, which are the caller's.
+        with torch.random.fork_rng([]), threads(1):
+            torch.manual_seed(seed)
+            prepared = prepare(self.recipe, batch[training], derived, observables, seed, device)
+        config = self.recipe.training.within(max_time, time.monotonic() - started)
+        learned = prepared.learned
+        self._parts, self.history = None, History()
+        prepared.train(
+            config,
+            self.history,
+            seed=seed,
+            device=device,
+            evaluate=evaluation(learned, metrics, observables, batch[validation]) if metrics else None,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=progress,
+        )
+        self._parts = learned
+        members = {"members": learned.members} if learned.members > 1 else {}
+        self.summary = {
+            **members,
+            "training_events": len(training),
+            "validation_events": len(validation),
+            "data_hash": data_hash(prepared.features),
+            "seed": seed,
+            "seconds": round(time.monotonic() - started, 1),
+            "device": str(device),
+            **outcome(self.history),
+        }
+        return self
+
+    # ------------------------------------------------------------------ generating
+
+    @property
+    def _fitted(self) -> Learned:
+        if self._parts is None:
+            msg = "this generator has not learned anything yet: call fit, or load a model file"
+            raise RuntimeError(msg)
+        return self._parts
+
+    @property
+    def schema(self) -> EventSchema:
+        """What the generated events hold; those of all members of an ensemble the member, too."""
+        return self._fitted.schema
+
+    @property
+    def members(self) -> int:
+        """The number of members of an ensemble; 1 if this is none."""
+        return self._fitted.members
+
+    def member(self, number: int) -> EventGenerator:
+        """One member of an ensemble as a generator of its own, to be saved, distilled or refined.
+
+        Raises:
+            ValueError: If there is no member of that number, from 0.
+        """
+        parts = self._fitted.member(number)
+        training = self.recipe.training.model_copy(update={"members": 1})
+        made = EventGenerator(self.recipe.model_copy(update={"training": training}))
+        made._parts, made.versions = parts, self.versions
+        made.summary = {k: v for k, v in self.summary.items() if k != "members"}
+        if self.members > 1:
+            made.summary["member"] = number
+        return made
+
+    @property
+    def representation(self) -> Representation:
+        """Events as the features that the model learns, and back."""
+        return self._fitted.representation
+
+    def generate(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        condition: Mapping[str, Any] | ak.Array | None = None,
+        member: int | Literal["all"] | None = None,
+        workers: int | None = None,
+    ) -> ak.Array:
+        """Generates events of the type that was learned.
+
+        Args:
+            n: Number of events.
+            seed: The same seed gives the same events, whatever n and the number of workers.
+            condition: Conditions by name: a number, an array of n, values that take turns
+                (``"10,20,30"``) or ``"uniform:10:50"``; of a collection an array with the objects of n
+                events; or n events that have all conditions. As in training if missing. A warning tells of
+                numbers outside the range of the training events.
+            member: Of an ensemble the member whose events are wanted; by default those of all in turn
+                (``all``), with the number of the member as the scalar ``member``.
+            workers: Threads; as many as there are cores by default.
+
+        Returns:
+            n events, as ``read_events`` would give them.
+
+        Raises:
+            InputError: If a condition is not one of the model's, or has not n values.
+            ValueError: If a number is out of range.
+        """
+        check_lengths(condition, n)
+        batches = self.iterate(n, seed=seed, condition=condition, member=member, workers=workers)
+        pieces = [to_awkward(batch) for batch in batches]
+        return pieces[0] if len(pieces) == 1 else ak.concatenate(pieces)
+
+    def iterate(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        first: int = 0,
+        step: int = STEP,
+        condition: Mapping[str, Any] | ak.Array | None = None,
+        member: int | Literal["all"] | None = None,
+        workers: int | None = None,
+    ) -> Generator[EventBatch, None, None]:
+        """Generates events ``first`` ... ``first + n - 1`` of a seed in batches of ``step``, as tensors.
+
+        Args:
+            n: Number of events.
+            seed: As in ``generate``.
+            first: Number of the first event, which a shard begins with.
+            step: Events in a batch.
+            condition: As in ``generate``; arrays are indexed by event number.
+            member: As in ``generate``.
+            workers: Threads.
+
+        Raises:
+            InputError: If a condition is not one of the model's, or has too few values.
+            ValueError: If a number is out of range.
+        """
+        sampler = self._checked(n, seed, first, condition, member, step=step, workers=workers)
+        return sampler.iterate(n, first=first, step=step, workers=workers)
+
+    def pieces(
+        self,
+        n: int,
+        convert: Callable[[EventBatch], T],
+        *,
+        seed: int = 0,
+        first: int = 0,
+        condition: Mapping[str, Any] | ak.Array | None = None,
+        member: int | Literal["all"] | None = None,
+        offset: int = 0,
+        workers: int | None = None,
+    ) -> Generator[T, None, None]:
+        """Generates events as ``iterate`` does, and converts them in the threads that make them.
+
+        Args:
+            n: Number of events.
+            convert: What to make of each batch, of up to 4096 events; called by several threads at once. It
+                must not keep the tensors for a backward pass, for they are made in inference mode.
+            seed: As in ``generate``.
+            first: Number of the first event.
+            condition: As in ``iterate``.
+            member: As in ``generate``.
+            offset: Number of the event that the first values of conditions belong to.
+            workers: Threads.
+
+        Returns:
+            What ``convert`` made of the batches, in the order of the events.
+
+        Raises:
+            InputError: If a condition is not one of the model's, or has too few values.
+            ValueError: If a number is out of range.
+        """
+        sampler = self._checked(n, seed, first, condition, member, offset, workers=workers)
+        return sampler.pieces(n, convert, first=first, workers=workers, inference=True)
+
+    def _checked(
+        self,
+        n: int,
+        seed: int,
+        first: int,
+        condition: Mapping[str, Any] | ak.Array | None,
+        member: int | Literal["all"] | None,
+        offset: int = 0,
+        **others: int | None,
+    ) -> Sampler:
+        """The sampler of events ``first`` ... ``first + n - 1``, if the numbers are in range."""
+        for name, value in {"n": n, "first": first, **others}.items():
+            least = 0 if name == "first" else 1
+            if value is not None and value < least:
+                msg = f"{name} must be at least {least}, not {value}"
+                raise ValueError(msg)
+        if not 0 <= seed < 2**64:
+            msg = f"seed must be from 0 to 2^64 - 1, not {seed}"
+            raise ValueError(msg)
+        learned = self._of(member)
+        size = first + n - offset
+        sampler = learned.sampler(seed=seed, condition=condition, size=size, first=offset)
+        if not first:  # once for all shards
+            warn_outside(sampler.conditions.given, learned.condition_ranges)
+        return sampler
+
+    def _of(self, member: int | Literal["all"] | None) -> Learned:
+        """The parts that make the events of a member, or of all.
+
+        Raises:
+            ValueError: If there is no such member.
+        """
+        return self._fitted if member in (None, "all") else self._fitted.member(int(member))
+
+    def schema_of(self, member: int | Literal["all"] | None = None) -> EventSchema:
+        """What the events hold that ``generate`` makes with this ``member``.
+
+        Raises:
+            ValueError: If there is no such member.
+        """
+        return self._of(member).schema
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether ``log_prob`` and ``latents`` are known: those of a GAN are not."""
+        return self._fitted.model.has_likelihood
+
+    def log_prob(
+        self, events: ak.Array, *, measure: MeasureName = "events", steps: int | None = None
+    ) -> NDArray[np.float64]:
+        """Log of the density (N,) with which events are generated, given their conditions if there are any.
+
+        It is that of the model times the probability of the discrete part (and of the azimuth, where that
+        is drawn), by exact Jacobians in double precision; minus infinity where none are generated; of an
+        ensemble the mean of its members' densities. What generation draws anew is not accounted for: the
+        density within ``features.bounds`` is too small by the share of events that are kept.
+
+        Args:
+            events: N events as ``read_events`` gives them; weights are ignored.
+            measure: ``events``: per unit of the coordinates in which objects are stored, such as d pt d eta
+                d phi (see ``hepgan.features.Measure``); ``columns``: per unit of the columns of the
+                representation (``representation.names``) before their transforms.
+            steps: Steps of a path of flow matching; four times those of sampling if None.
+
+        Raises:
+            InputError: If the model has no likelihood, or the events are not of its kind.
+            RecipeError: If more numbers are generated than are stored.
+        """
+        return log_prob(self._fitted, events, measure=measure, steps=steps)
+
+    def latents(self, events: ak.Array) -> Latents:
+        """The noise that events would be made of, given their discrete part and conditions.
+
+        If the generator is right, these are independent standard normal numbers.
+
+        Args:
+            events: N events as ``read_events`` gives them; weights are ignored.
+
+        Returns:
+            Names of the D features and their noise (N, D); NaN where an event does not have a feature, or is
+            never generated.
+
+        Raises:
+            InputError: If the model cannot be inverted (a GAN), or the events are not of its kind.
+        """
+        return latents(self._fitted, events)
+
+    # ------------------------------------------------------------------ keeping
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Writes the generator to one safetensors file.
+
+        Args:
+            path: The file.
+            force: Whether an existing file may be replaced.
+
+        Raises:
+            OutputError: If the file exists or cannot be written.
+        """
+        self._fitted.write(Path(path), self.recipe, self.summary, force=force)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: torch.device | str | None = None) -> EventGenerator:
+        """Reads a generator from its file. Nothing in the file is executed.
+
+        Args:
+            path: The file.
+            device: Where to generate; a GPU if there is one, by default.
+
+        Raises:
+            ModelFileError: If the file is missing, corrupt, not hepgan's, or of a later format.
+        """
+        recipe, learned, metadata = Learned.read(path, choose_device(device))
+        generator = cls(recipe)
+        generator._parts = learned
+        generator.summary, generator.versions = metadata["summary"], metadata["hepgan"]["versions"]
+        return generator
+
+    def describe(self) -> list[str]:
+        """What the generator is, in lines for people."""
+        return describe(self.recipe, self._fitted, self.summary, self.versions)
+
+
+def choose_device(device: torch.device | str | None) -> torch.device:
+    """The device of that name, or for None a GPU if there is one, else the CPU.
+
+    Raises:
+        InputError: If numbers cannot be computed there.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen).tolist()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        msg = f"device {str(device)!r} is not available here; there are {', '.join(there)}"
+        raise InputError(msg) from error
+    return chosen

@@ -1,0 +1,1 @@
+"""What ``hepgan init`` finds in a file, and the recipe that it drafts."""

@@ -1,0 +1,324 @@
+"""What of a file is to be learned, and why the rest is not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import awkward as ak
+import numpy as np
+from numpy.typing import NDArray
+
+from hepgan.errors import InputError
+from hepgan.events import Collection, EventSchema, Field, Kind, infer_schema, read_events, schema_of, select
+from hepgan.events.checks import drop_faulty
+from hepgan.events.columns import parts, scalar_values
+from hepgan.events.naming import draft
+from hepgan.events.sources import locate, open_source
+from hepgan.recipes.derived import Derived
+from hepgan.recipes.drafting.findings import constant_mass
+
+__all__ = ["Contents", "look_at", "values_of"]
+
+_LOOK = 2_000
+"""Events whose every branch is read, to see what there is."""
+
+_MANY_BRANCHES = 200
+"""A file with more branches is not learned as a whole."""
+
+_CROWD = 12
+"""More objects than this, in events that hold many on average, are constituents rather than a final state."""
+
+_TEXTS = 256
+
+_FIELDS = ("pt", "eta", "phi", "mass", "charge")
+_NANO: dict[str, tuple[str, ...]] = {
+    "Muon": (*_FIELDS, "pfRelIso04_all"),
+    "Electron": (*_FIELDS, "pfRelIso03_all"),
+    "Tau": _FIELDS,
+    "Photon": ("pt", "eta", "phi"),
+    "Jet": ("pt", "eta", "phi", "mass"),
+    "FatJet": ("pt", "eta", "phi", "mass", "msoftdrop"),
+    "MET": ("pt", "phi"),
+    "PuppiMET": ("pt", "phi"),
+    "PV": ("npvs",),
+}
+_INSTEAD = {"PuppiMET": "MET"}
+
+
+@dataclass
+class Contents:
+    """The part of a file that is to be learned.
+
+    Attributes:
+        file: The file as the user gave it.
+        events: The events that were looked at, with only what is to be learned.
+        schema: What they hold.
+        structure: What all of the file holds, by the names of its branches alone.
+        total: Number of events in the file.
+        left_out: What is not learned, and why.
+        bad: How many events were not looked at, for each reason.
+        masses: Masses that are constants but for rounding, by collection, with the reason.
+        derived: Scalars that follow from the rest of the event, with the expression and how closely.
+    """
+
+    file: str
+    events: ak.Array
+    schema: EventSchema
+    structure: EventSchema
+    total: int
+    left_out: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, int] = field(default_factory=dict)
+    masses: dict[str, tuple[float, str]] = field(default_factory=dict)
+    derived: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything in the file is learned or derived."""
+        return set(_names(self.structure)) == set(_names(self.schema))
+
+    @property
+    def learned(self) -> EventSchema:
+        """What is learned: all but what is derived."""
+        return Derived(self.schema, {n: e for n, (e, _) in self.derived.items()}).learned
+
+    @property
+    def different(self) -> int:
+        """How many of the events that were looked at have identifiers of their own."""
+        return len(self.once)
+
+    @property
+    def once(self) -> ak.Array:
+        """The events, but only the first of those with the same identifiers."""
+        named = [f for f in self.schema.identifiers if f.name in self.events.fields]
+        if not named:
+            return self.events
+        keys = np.stack([scalar_values(self.events, f.name, f.branch) for f in named], 1)
+        first = np.unique(keys, axis=0, return_index=True)[1]
+        # Simulated samples number all events alike, or not at all.
+        return self.events[np.sort(first)] if 1 < first.size < len(self.events) else self.events
+
+    @property
+    def selection(self) -> list[str]:
+        """The recipe's ``events.select``: whole collections by name, parts by their fields."""
+        names: list[str] = []
+        for c in self.schema.collections:
+            whole = self.structure.collection(c.name).field_names
+            names += (
+                [c.name] if set(whole) == set(c.field_names) else [f"{c.name}.{f.name}" for f in c.fields]
+            )
+        return [*names, *(n for n in self.learned.scalar_names if n != self.schema.weight)]
+
+
+def look_at(file: str, wanted: Sequence[str], max_events: int) -> Contents:
+    """Reads a part of a file, and decides what of it is to be learned.
+
+    Args:
+        file: ``FILE.root:Tree``.
+        wanted: Collections, fields and scalars that the user asked for; all that can be learned if empty.
+        max_events: How many events to look at.
+
+    Raises:
+        InputError: If the file cannot be read, has nothing to learn, or lacks what was asked for.
+    """
+    total, structure, others = _structure(file)
+    branches = sum(len(f.branches) for c in structure.collections for f in c.fields)
+    branches += len(structure.scalars)
+    left_out = dict.fromkeys(others, "neither numbers nor lists of numbers")
+    chosen = _asked(structure, wanted, file) if wanted else _default(structure, branches, left_out)
+    names = _names(chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        chosen = infer_schema(file, branches=names, max_events=min(_LOOK, max_events), on_bad="keep")
+    limits = {c.name: (c.min_count, c.max_count) for c in chosen.collections}
+    if not wanted:
+        chosen = _without_crowds(chosen, left_out)
+    chosen = _without_empty(chosen, left_out)
+    names = _names(chosen)
+    if not [n for n in names if n != chosen.weight]:
+        msg = "nothing in it can be learned"
+        raise InputError(msg, file=file)
+    events = read_events(file, branches=names, entry_stop=max_events, on_bad="keep")
+    seen = schema_of(events)
+    # The first look counted the objects of all events, where the file has counters.
+    collections = tuple(
+        c.model_copy(
+            update={
+                "min_count": min(c.min_count, limits[c.name][0]),
+                "max_count": max(c.max_count, limits[c.name][1]),
+            }
+        )
+        for c in seen.collections
+    )
+    schema = seen.model_copy(update={"collections": collections})
+    contents = Contents(file, events, schema, structure, total, left_out)
+    _drop_unusable(contents, explicit=set(wanted))
+    contents.events, contents.bad = drop_faulty(contents.events, contents.schema, file)
+    if not len(contents.events):
+        msg = f"all events are bad: {'; '.join(contents.bad)}"
+        raise InputError(msg, file=file)
+    _find_masses(contents)
+    return contents
+
+
+def values_of(
+    events: ak.Array, schema: EventSchema, collection: str | None, name: str
+) -> NDArray[np.generic]:
+    """All values of a field, in a row, or those of a scalar if the collection is None."""
+    if collection is None:
+        return scalar_values(events, name, schema.scalar(name).branch)
+    return parts(events, schema.collection(collection)).fields[name]
+
+
+def _structure(file: str) -> tuple[int, EventSchema, list[str]]:
+    """Number of events, all that their branches' names tell, and branches that cannot be read."""
+    total, others, structure = 0, [], EventSchema()
+    for path, tree in locate(file):
+        with open_source(path, tree) as source:
+            total += source.entries
+            others = list(source.left_out)
+            structure = draft(list(source.branches.values()), source.tree)
+    return total, structure, others
+
+
+def _names(schema: EventSchema) -> list[str]:
+    """Everything but identifiers, field by field."""
+    return [*(f"{c.name}.{f.name}" for c in schema.collections for f in c.fields), *schema.scalar_names]
+
+
+def _asked(schema: EventSchema, wanted: Sequence[str], file: str) -> EventSchema:
+    try:
+        return select(schema, wanted)
+    except KeyError as error:
+        msg = f"--select: {error.args[0]}"
+        raise InputError(msg, file=file) from None
+
+
+def _default(schema: EventSchema, branches: int, left_out: dict[str, str]) -> EventSchema:
+    """Everything, or the main objects of a file of many branches."""
+    here = schema.collection_names
+    if branches > _MANY_BRANCHES and set(_NANO) & set(here):
+        names = [
+            f"{c}.{f}"
+            for c, fields in _NANO.items()
+            if c in here and _INSTEAD.get(c) not in here
+            for f in fields
+            if f in schema.collection(c).field_names
+        ]
+        for f in schema.scalars:
+            if f.name != schema.weight:
+                left_out[f.name] = "not among the main objects"
+        for c in schema.collections:
+            kept = {n.partition(".")[2] for n in names if n.startswith(f"{c.name}.")}
+            if not kept:
+                left_out[c.name] = "not among the main objects"
+            else:
+                rest = [f"{c.name}.{f.name}" for f in c.fields if f.name not in kept]
+                left_out.update(dict.fromkeys(rest, "not among the main objects' usual fields"))
+        return select(schema, names)
+    kept_scalars = []
+    for f in schema.scalars:
+        if "weight" in f.name.lower() and f.name != schema.weight:
+            left_out[f.name] = (
+                f"looks like another weight; the events' weight is {schema.weight or 'not set'}"
+            )
+        else:
+            kept_scalars.append(f)
+    return schema.model_copy(update={"scalars": tuple(kept_scalars)})
+
+
+def _without_crowds(schema: EventSchema, left_out: dict[str, str]) -> EventSchema:
+    kept: list[Collection] = []
+    reasons: dict[str, str] = {}
+    for c in schema.collections:
+        crowded = c.max_count > 2 * _CROWD or (c.max_count > _CROWD and c.min_count > _CROWD // 2)
+        if crowded:
+            reasons[c.name] = (
+                f"up to {c.max_count} objects in an event look like constituents; "
+                f"`hepgan init --select {c.name}` takes them"
+            )
+        else:
+            kept.append(c)
+    if not kept and not schema.scalars:
+        return schema
+    left_out.update(reasons)
+    return schema.model_copy(update={"collections": tuple(kept)})
+
+
+def _without_empty(schema: EventSchema, left_out: dict[str, str]) -> EventSchema:
+    for c in schema.collections:
+        if c.max_count == 0:
+            left_out[c.name] = "there are none in any event"
+    kept = tuple(c for c in schema.collections if c.max_count)
+    return schema.model_copy(update={"collections": kept})
+
+
+def _drop_unusable(contents: Contents, explicit: set[str]) -> None:
+    """Takes away what training would refuse, or what says nothing new."""
+    schema, left_out = contents.schema, contents.left_out
+    collections = []
+    for c in schema.collections:
+        _, columns = parts(contents.events, c)
+        bad = {f.name: reason for f in c.fields if (reason := _unusable(f, columns[f.name]))}
+        left_out.update({f"{c.name}.{n}": reason for n, reason in bad.items()})
+        kept = tuple(f for f in c.fields if f.name not in bad)
+        if kept:
+            collections.append(c.model_copy(update={"fields": kept}))
+    scalars = []
+    for f in schema.scalars:
+        values = scalar_values(contents.events, f.name, f.branch)
+        reason = _unusable(f, values) or ("" if f.name in explicit else _counter(f, values))
+        if reason and f.name != schema.weight:
+            left_out[f.name] = reason
+        else:
+            scalars.append(f)
+    contents.schema = schema.model_copy(update={"collections": tuple(collections), "scalars": tuple(scalars)})
+    _restrict(contents)
+
+
+def _restrict(contents: Contents) -> None:
+    """Takes what the schema no longer holds out of the events."""
+    events, schema = contents.events, contents.schema
+    for c in schema.collections:
+        gone = [n for n in events[c.name].fields if n not in c.field_names]
+        if gone:
+            events = ak.with_field(events, ak.without_field(events[c.name], gone), c.name)
+    kept = {*schema.collection_names, *schema.scalar_names, *(f.name for f in schema.identifiers)}
+    contents.events = events[[n for n in events.fields if n in kept]]
+
+
+def _unusable(f: Field, values: NDArray[np.generic]) -> str:
+    if values.dtype.kind == "f":
+        wrong = int((~np.isfinite(values)).sum())
+        if wrong:
+            return f"{wrong:,} of {values.size:,} values are not finite (NaN or infinite)"
+    if f.dtype == "string" and f.values is not None and len(f.values) > _TEXTS:
+        return f"text with {len(f.values):,} different values"
+    return ""
+
+
+def _counter(f: Field, values: NDArray[np.generic]) -> str:
+    if f.kind is not Kind.INTEGER or values.size < 30:
+        return ""
+    number = np.unique(values).size
+    rises = bool((np.diff(values.astype(np.float64)) >= 0).all())
+    if number > 0.9 * values.size and (rises or number == values.size > 1000):
+        return "nearly every event has its own value: it names the event"
+    return ""
+
+
+def _find_masses(contents: Contents) -> None:
+    for c in contents.schema.collections:
+        if "mass" in c.field_names and len(c.coordinates) == 4:
+            masses = values_of(contents.events, contents.schema, c.name, "mass").astype(np.float64)
+            found = constant_mass(c.name, masses)
+            if found is not None:
+                contents.masses[c.name] = found
+
+
+def counts(c: Collection) -> str:
+    """How many objects there are, in words."""
+    if c.layout == "single":
+        return "one in every event"
+    return f"{c.max_count} in every event" if c.fixed else f"{c.min_count} to {c.max_count} in an event"

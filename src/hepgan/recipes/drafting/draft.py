@@ -1,0 +1,382 @@
+"""A first recipe for a file that hepgan has never seen, with comments that say why."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from hepgan.errors import RecipeError
+from hepgan.events import Collection, EventBatch, Field, Kind, to_batch
+from hepgan.features import FeaturesConfig, Representation
+from hepgan.features.layout import MOMENTUM, Layout
+from hepgan.recipes.derived import CHECKED, Derived
+from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
+from hepgan.recipes.drafting.findings import (
+    Resonance,
+    Symmetry,
+    find_resonances,
+    find_symmetry,
+    follows_from,
+    is_at_rest,
+)
+from hepgan.recipes.drafting.ranges import Bound, find_bounds, outside
+from hepgan.recipes.drafting.sections import WIDTH, comment, model, observables, training
+from hepgan.recipes.recipe import load_recipe, parse_yaml
+
+__all__ = ["draft_recipe"]
+
+_FIT = 20_000
+"""Events by which the number of features is counted."""
+
+_LISTED = 12
+_EXAMPLES = 4
+_OWN = "at odds with the momentum; the deviation from it is learned"
+_FEW_SETTINGS = 32
+
+
+def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events: int = 200_000) -> str:
+    """Drafts a recipe for the events of a file, as YAML with comments that explain each choice.
+
+    It trains as it stands. Kinds of numbers, atoms, hard edges, pairs with a peaked mass and the azimuthal
+    symmetry are found in the data; numbers of the event that follow from its objects are derived. Identifiers
+    and numbers that are not finite are left out. Of files of many branches, such as NanoAOD, the main objects
+    are taken.
+
+    Args:
+        file: ``FILE.root:Tree``; globs and Parquet files work too.
+        name: The recipe's name.
+        select: Collections (``Muon``), fields (``Muon.pt``) and scalars to learn, instead of all that can be.
+        max_events: How many events to look at.
+
+    Returns:
+        The YAML text.
+
+    Raises:
+        InputError: If the file cannot be read, or has nothing that can be learned.
+        ValueError: If ``max_events`` is not positive.
+    """
+    if max_events < 1:
+        msg = f"max_events must be positive, not {max_events}"
+        raise ValueError(msg)
+    contents = look_at(file, select, max_events)
+    resonances = find_resonances(contents.events, contents.schema)
+    contents.derived.update(_derived(contents, resonances))
+    bounds = find_bounds(contents.events, contents.learned, contents.masses)
+    if contents.total > max_events:
+        bounds = [b for b in bounds if not outside(file, contents.schema, b)]
+    symmetry = find_symmetry(contents.once, contents.schema, resonances)
+    conditions = _conditions(contents)
+    different = contents.total * contents.different // len(contents.events)
+    features = [*_features(contents, resonances, symmetry, bounds)]
+    representation = _representation(contents, features, conditions)
+    text = "\n".join(
+        [
+            *_head(contents, name),
+            "",
+            *_events(contents, representation.layout),
+            *_given(contents, conditions),
+            "",
+            *features,
+            "",
+            *model(representation.size, different),
+            "",
+            *observables(contents, resonances),
+            "",
+            *training(contents.total, different),
+            "",
+        ]
+    )
+    load_recipe(parse_yaml(text, name))
+    return text
+
+
+def _derived(contents: Contents, resonances: list[Resonance]) -> Iterator[tuple[str, tuple[str, float]]]:
+    """Scalars that follow from the rest, as training would find, too."""
+    batch: EventBatch | None = None
+    for name, expression, off in follows_from(contents.events, contents.schema, resonances):
+        batch = to_batch(contents.events[:CHECKED], contents.schema) if batch is None else batch
+        try:
+            Derived(contents.schema, {name: expression}).check(batch)
+        except RecipeError:
+            continue
+        yield name, (expression, off)
+
+
+def _number(x: float) -> str:
+    return repr(float(x))
+
+
+def _share(x: float) -> str:
+    return f"{100 * x:.3g}%"
+
+
+def _head(contents: Contents, name: str) -> Iterator[str]:
+    seen, total = len(contents.events), contents.total
+    copies = contents.different
+    looked = (
+        f"all {total:,} events"
+        if seen + sum(contents.bad.values()) >= total
+        else f"the first {seen:,} of {total:,} events"
+    )
+    yield from comment(
+        f"Drafted by `hepgan init` from {looked} of {contents.file}. It trains as it stands; all of it "
+        "was found in these numbers, so read it as a proposal."
+    )
+    if copies < seen:
+        named = ", ".join(f.name for f in contents.schema.identifiers)
+        yield from comment(f"Only {copies:,} of these events are different, by their {named}.")
+    if contents.bad:
+        number, reasons = sum(contents.bad.values()), "; ".join(contents.bad)
+        yield from comment(f"{number:,} of them are bad ({reasons}): train with `--drop-bad`, as here.")
+    yield f"name: {name if name.isidentifier() else json.dumps(name)}"
+    objects = ", ".join(c.name for c in contents.schema.collections) or "numbers"
+    yield f"description: Events of {objects}, drafted by hepgan init"
+
+
+# ---------------------------------------------------------------------- events
+
+
+def _events(contents: Contents, layout: Layout) -> Iterator[str]:
+    schema = contents.schema
+    yield "events:"
+    for c in schema.collections:
+        yield f"  # {c.name}: {counts(c)}"
+        yield from _fields(contents, layout, c, c.fields)
+    scalars = tuple(f for f in schema.scalars if f.name != schema.weight)
+    if scalars:
+        yield "  # numbers of the event:"
+        yield from _fields(contents, layout, None, scalars)
+    if contents.complete:
+        yield "  select: []    # everything"
+    else:
+        yield from _list("select", contents.selection)
+    yield from _weight(contents)
+    if contents.derived:
+        yield "  # Computed from the rest of each event instead of being learned:"
+        yield "  derived:"
+        for name, (expression, off) in contents.derived.items():
+            key = name if name.isidentifier() else json.dumps(name)
+            yield f"    {key}: {json.dumps(expression)}    # agrees to {off:.0e}"
+    yield from _left_out(contents)
+
+
+def _list(key: str, names: Iterable[str]) -> Iterator[str]:
+    text = textwrap.wrap(", ".join(names), WIDTH - 4)
+    if len(text) == 1:
+        yield f"  {key}: [{text[0]}]"
+    else:
+        yield f"  {key}:"
+        yield f"    [{text[0]}"
+        yield from (f"     {line}" for line in text[1:-1])
+        yield f"     {text[-1]}]"
+
+
+def _fields(
+    contents: Contents, layout: Layout, c: Collection | None, fields: Iterable[Field]
+) -> Iterator[str]:
+    told: dict[str, list[str]] = {}
+    for f in fields:
+        own = c is not None and layout.deviation(c.name, f.name) is not None
+        kind = _OWN if own else _kind(contents, c, f)
+        told.setdefault(kind, []).append(f.name)
+    for reason, names in told.items():
+        yield from comment(f"{', '.join(names)}: {reason}", "  ", "  ")
+
+
+def _kind(contents: Contents, c: Collection | None, f: Field) -> str:
+    if c is not None and f.name == "mass" and c.name in contents.masses:
+        return "a constant; see masses below"
+    if c is None and f.name in contents.derived:
+        return "derived, see below"
+    if f.low is not None and f.low == f.high:
+        return f"always {f.low:.6g}"
+    if f.kind is Kind.CATEGORY and f.values is not None:
+        listed = ", ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in f.values[:_LISTED])
+        if len(f.values) == 1:
+            return f"always {listed}"
+        listed += f", ... ({len(f.values)} values)" if len(f.values) > _LISTED else ""
+        why = {"s": "text", "b": "true or false"}.get(f.dtype[0], "few values that are labels, not amounts")
+        return f"a category ({why}): {listed}"
+    if f.kind is Kind.INTEGER:
+        return (
+            "whole numbers"
+            if f.low is None or f.high is None
+            else f"whole numbers, {f.low:.0f} to {f.high:.0f}"
+        )
+    if f.atoms:
+        values = values_of(contents.events, contents.schema, c.name if c else None, f.name)
+        atoms = " and ".join(
+            f"{a:.6g} in {_share(float((values == np.asarray(a, values.dtype)).mean()))}" for a in f.atoms
+        )
+        return f"continuous, but exactly {atoms}; whether it is, is drawn first"
+    if c is not None and f.name in c.coordinates:
+        return "momentum"
+    known = MOMENTUM if c is not None and len(c.coordinates) > 2 else ("px", "py", "pt", "phi")
+    if c is not None and c.coordinates and f.name in known:
+        return "computed from the momentum"
+    return "continuous"
+
+
+def _weight(contents: Contents) -> Iterator[str]:
+    weight = contents.schema.weight
+    if weight is None:
+        return
+    values = values_of(contents.events, contents.schema, None, weight)
+    negative = float((values.astype(np.float64) < 0).mean())
+    signs = f" {_share(negative)} are negative, and count as such." if negative else ""
+    yield from comment(f"The event weight, by its name.{signs} Generated events weigh 1.", "  ")
+    yield f"  weight: {weight}"
+
+
+def _left_out(contents: Contents) -> Iterator[str]:
+    identifiers = [f.name for f in contents.schema.identifiers]
+    if identifiers:
+        yield from comment(f"Not learned, but written anew: {', '.join(identifiers)}.", "  ")
+    reasons: dict[str, list[str]] = {}
+    for name, reason in contents.left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    if not reasons:
+        return
+    yield "  # Left out:"
+    for reason, names in reasons.items():
+        few, rest = (names, 0) if len(names) <= _LISTED else (names[:_EXAMPLES], len(names) - _EXAMPLES)
+        shown = ", ".join(few) + (f" and {rest:,} others" if rest else "")
+        yield from comment(f"{shown}: {reason}", "  ", "  ")
+    if any("main objects" in r for r in reasons):
+        yield from comment(
+            "Others can be had by `hepgan init --select Muon --select Jet.btagDeepB ...`.", "  "
+        )
+
+
+def _conditions(contents: Contents) -> dict[str, list[float]]:
+    """Scalars of a few values other than whole numbers: settings of the simulation."""
+    found = {}
+    for f in contents.learned.scalars:
+        if f.kind is Kind.CONTINUOUS and f.name != contents.schema.weight:
+            values = np.unique(values_of(contents.events, contents.schema, None, f.name))
+            if 1 < values.size <= min(_FEW_SETTINGS, len(contents.events) // 100):
+                found[f.name] = [float(v) for v in values]
+    return found
+
+
+def _given(contents: Contents, conditions: dict[str, list[float]]) -> Iterator[str]:
+    if not conditions:
+        return
+    yield ""
+    for name, values in conditions.items():
+        listed = ", ".join(f"{v:g}" for v in values[:_LISTED])
+        yield from comment(
+            f"{name} has only the values {listed}: a setting. It is given in generation, and values between "
+            "may be asked for; without one, it is drawn as in training."
+        )
+    yield f"conditions: [{', '.join(conditions)}]"
+
+
+# -------------------------------------------------------------------- features
+
+
+def _features(
+    contents: Contents, resonances: list[Resonance], symmetry: Symmetry, bounds: list[Bound]
+) -> Iterator[str]:
+    yield "features:"
+    before = [*_azimuth(contents, symmetry)]
+    yield from before
+    blocks = [*_decays(contents, resonances, symmetry), *_planes(contents, bounds)]
+    if blocks:
+        yield "  blocks:"
+        yield from blocks
+    if contents.masses:
+        yield "  masses:"
+        for collection, (mass, reason) in contents.masses.items():
+            yield from comment(f"{reason}.", "    ")
+            yield f"    {collection}: {_number(mass)}"
+    if bounds:
+        yield from comment(
+            "Where the events stop abruptly, at a round number. Generated events outside are drawn anew.",
+            "  ",
+        )
+        yield "  bounds:"
+        yield from (line for b in bounds for line in b.lines(_number))
+    if not (any(not line.lstrip().startswith("#") for line in before) or blocks or contents.masses or bounds):
+        yield "  azimuth: null"
+
+
+def _azimuth(contents: Contents, symmetry: Symmetry) -> Iterator[str]:
+    if not symmetry.reference:
+        if any(c.coordinates for c in contents.schema.collections):
+            yield from comment(
+                "No object is in every event to measure azimuths from: phi is learned as it is.", "  "
+            )
+        return
+    of = symmetry.reference
+    if not symmetry.holds:
+        yield from comment(
+            f"The azimuth of {symmetry.worst} is not uniform (chi2 probability {symmetry.probability:.1g}), "
+            f"so phi is learned as it is; else `azimuth: {of}` would divide it out.",
+            "  ",
+        )
+        return
+    at_rest = (
+        " Their transverse momenta cancel, so one of them sets the direction." if symmetry.at_rest else ""
+    )
+    yield from comment(
+        f"All directions around the beam are alike (smallest chi2 probability of a uniform azimuth: "
+        f"{symmetry.probability:.2g}, of {symmetry.worst}), so events are turned until {of} points along x; "
+        f"generation draws the angle.{at_rest}",
+        "  ",
+    )
+    yield f"  azimuth: {of}"
+
+
+def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry) -> Iterator[str]:
+    objects = [o for r in resonances for o in r.objects]
+    together = len(resonances) > 1 and is_at_rest(contents.events, objects)
+    for r in resonances:
+        low, middle, high = r.quartiles
+        yield from comment(
+            f"The mass of {' and '.join(r.objects)} peaks at {r.peak:.4g} GeV (quartiles {low:.4g}, "
+            f"{middle:.4g}, {high:.4g}): a resonance that decays, so its mass is one number.",
+            "    ",
+        )
+        if not together:
+            yield f"    - {{kind: decay, name: {r.name}, children: {json.dumps(r.objects)}}}"
+    if not resonances and symmetry.at_rest and _massive(contents, symmetry.objects):
+        names = " and ".join(symmetry.objects)
+        yield from comment(
+            f"The transverse momenta of {names} cancel, which one system keeps exactly.", "    "
+        )
+        yield f"    - {{kind: decay, name: system, children: {json.dumps(symmetry.objects)}}}"
+    if together:
+        yield from comment("Their transverse momenta cancel, which one common system keeps exactly.", "    ")
+        yield "    - kind: decay"
+        yield "      name: system"
+        yield "      children:"
+        for r in resonances:
+            yield f"        - {{name: {r.name}, children: {json.dumps(r.objects)}}}"
+
+
+def _massive(contents: Contents, objects: Iterable[str]) -> bool:
+    names = {o.partition("[")[0] for o in objects}
+    return all(len(contents.schema.collection(n).coordinates) == 4 for n in names)
+
+
+def _planes(contents: Contents, bounds: list[Bound]) -> Iterator[str]:
+    for c in contents.schema.collections:
+        if c.layout != "single" or len(c.coordinates) != 2:
+            continue
+        if any(b.name == f"{c.name}.pt" for b in bounds):
+            yield from comment("Its pt has edges, which are kept in pt, phi.", "    ")
+            yield f"    - {{kind: objects, collection: {c.name}, coordinates: [pt, phi]}}"
+        else:
+            yield from comment("A transverse vector is smooth in px, py, where phi would have a cut.", "    ")
+            yield f"    - {{kind: objects, collection: {c.name}, coordinates: [px, py]}}"
+
+
+def _representation(contents: Contents, text: Iterable[str], conditions: Iterable[str]) -> Representation:
+    """The drafted representation."""
+    config = FeaturesConfig.model_validate(parse_yaml("\n".join(text), contents.file)["features"] or {})
+    representation = Representation(config, contents.learned, tuple(conditions))
+    return representation.fit(to_batch(contents.events[:_FIT], contents.learned))

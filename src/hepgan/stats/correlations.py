@@ -1,0 +1,161 @@
+"""Linear correlations between observables, of true and of generated events."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hepgan.observables.table import Table
+from hepgan.stats.metrics import Metric, effective_size
+from hepgan.stats.once import Once
+
+__all__ = ["Correlations", "correlations", "pearson"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """Weighted Pearson matrices of the per-event observables.
+
+    Attributes:
+        names: The observables (D), without those that are constant in the reference.
+        reference: Of the true events (D, D); NaN where two observables never occur together.
+        generated: Of the generated events (D, D).
+        max_difference: The largest absolute difference of two elements, with its floor.
+    """
+
+    names: tuple[str, ...]
+    reference: Floats
+    generated: Floats
+    max_difference: Metric
+
+    @property
+    def difference(self) -> Floats:
+        """Generated less reference (D, D)."""
+        return np.asarray(self.generated - self.reference)
+
+    @property
+    def worst(self) -> tuple[str, str] | None:
+        """The pair of observables whose correlation differs most."""
+        size = np.abs(np.nan_to_num(self.difference))
+        if size.size == 0 or not size.any():
+            return None
+        i, j = np.unravel_index(int(np.argmax(size)), size.shape)
+        return self.names[min(i, j)], self.names[max(i, j)]
+
+
+def correlations(
+    reference: Table,
+    generated: Table,
+    train: Table | None = None,
+    *,
+    rng: np.random.Generator,
+    splits: int = 8,
+    replicates: int = 12,
+    once: Once | None = None,
+) -> Correlations:
+    r"""Correlation matrices and their largest difference.
+
+    The floor is the mean of the largest difference between true samples (as for
+    :func:`hepgan.stats.metrics.unbinned`: subsets of the training sample against the reference, or
+    halves of the reference), times :math:`\sqrt{(1/n_R + 1/n_G) / (1/n_1 + 1/n_2)}`.
+
+    Args:
+        reference: True events; columns are per-event observables, NaN where an event lacks them.
+        generated: Generated events, with the same columns.
+        train: Training events, with the same columns.
+        rng: Source of the splits.
+        splits: Number of splits for the floor.
+        replicates: Number of Poisson bootstraps for the error.
+        once: Keeps what is of true events alone for other generated samples.
+    """
+    once = once or Once()
+    first = pearson(reference.values, reference.weights)
+    varying = np.isfinite(np.diag(first))
+    if not varying.all():
+        kept = [n for n, v in zip(reference.names, varying, strict=True) if v]
+        reference, generated = reference.select(kept), generated.select(kept)
+        train = None if train is None else train.select(kept)
+        first = first[np.ix_(varying, varying)]
+    second = pearson(generated.values, generated.weights)
+    n_r, n_g = effective_size(reference.weights), effective_size(generated.weights)
+    boots = [
+        _largest(
+            pearson(reference.values, reference.weights * rng.poisson(1.0, len(reference))),
+            pearson(generated.values, generated.weights * rng.poisson(1.0, len(generated))),
+        )
+        for _ in range(replicates)
+    ]
+    share = 0.5 if train is None else min(1.0, len(generated) / max(len(train), 1))
+    draws = once(("correlations", share), rng, lambda: _true_pairs(reference, train, share, rng, splits))
+    floors = [
+        largest * math.sqrt((1 / n_r + 1 / n_g) / variance)
+        for largest, variance in draws
+        if variance < math.inf and min(n_r, n_g) > 0
+    ]
+    value = _largest(first, second)
+    metric = Metric(
+        value,
+        float(np.mean(floors)) if floors else None,
+        float(np.std(boots, ddof=1)) if len(boots) > 1 else None,
+        float(np.std(floors, ddof=1)) if len(floors) > 1 else None,
+    )
+    return Correlations(reference.names, first, second, metric)
+
+
+def _true_pairs(
+    reference: Table, train: Table | None, share: float, rng: np.random.Generator, splits: int
+) -> list[tuple[float, float]]:
+    """The largest differences between pairs of true samples, and 1/n_1 + 1/n_2 of these."""
+    found = []
+    for _ in range(splits if share < 1 else 1):
+        if train is None:
+            chosen = rng.random(len(reference)) < 0.5
+            pair = reference.take(chosen), reference.take(~chosen)
+        else:
+            pair = train.take(rng.random(len(train)) < share), reference
+        sizes = [effective_size(t.weights) for t in pair]
+        variance = 1 / sizes[0] + 1 / sizes[1] if min(sizes) > 0 else math.inf
+        found.append((_largest(*(pearson(t.values, t.weights) for t in pair)), variance))
+    return found
+
+
+def pearson(values: Floats, weights: Floats) -> Floats:
+    """Weighted Pearson correlations (D, D) of the columns, each pair over the rows that have both.
+
+    Args:
+        values: (N, D), NaN where missing.
+        weights: (N,), negative ones too.
+
+    Returns:
+        (D, D), NaN where a column is constant or a pair never occurs together.
+    """
+    there = np.isfinite(values)
+    known = there.astype(np.float64)
+    # Centred and scaled first: sums of squares of raw values lose digits.
+    centre = np.where(there, values, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    x = np.where(there, values - centre, 0.0)
+    size = np.abs(x).max(axis=0, initial=0.0)
+    x = x / np.where(size > 0, size, 1.0)
+    weighted = weights[:, None] * known
+    total = weighted.T @ known
+    sums = (weights[:, None] * x).T @ known
+    squares = (weights[:, None] * x * x).T @ known
+    products = (weights[:, None] * x).T @ x
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = sums / total
+        variance = squares / total - mean**2
+        covariance = products / total - mean * mean.T  # mean[i, j]: of i where j is there too
+        result = covariance / np.sqrt(variance * variance.T)
+        result[~((variance > 1e-14) & (variance.T > 1e-14) & (total > 0))] = np.nan
+    return np.asarray(result)
+
+
+def _largest(first: Floats, second: Floats) -> float:
+    difference = np.abs(first - second)
+    known = difference[np.isfinite(difference)]
+    return float(known.max()) if known.size else math.nan
