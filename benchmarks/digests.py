@@ -38,7 +38,7 @@ FILES = {
     "fat-gan-spherical": "fatgan/fatgan_50gev",
     "direct-gan": "fatgan/fatgan_50gev",
     "dis-energies": "dis_train",
-    "cfat-gan": "dis_train",
+    "cfat-gan": "fatgan/cfatgan_10gev fatgan/cfatgan_30gev fatgan/cfatgan_50gev",
     "folding": "dis_train",
 }
 ENSEMBLES = {"zmumu": 2, "fat-gan": 2}
@@ -89,8 +89,10 @@ def run(name: str, data: Path, folder: Path, members: int = 1) -> dict[str, Any]
     training = document.setdefault("training", {})
     training |= {"steps": STEPS, "batch_size": 200, "evaluate_every": STEPS, "members": members}
     training.pop("max_time", None)
-    events = hepgan.read_events(f"{data / FILES[name]}.root", entry_stop=2 * EVENTS)
-    train, test = events[:EVENTS], events[EVENTS:]
+    stems = FILES[name].split()
+    files = [hepgan.read_events(f"{data / s}.root", entry_stop=2 * EVENTS // len(stems)) for s in stems]
+    events = files[0] if len(files) == 1 else ak.concatenate(files)
+    train, test = (events[:EVENTS], events[EVENTS:]) if len(files) == 1 else (events[::2], events[1::2])
     generator = hepgan.EventGenerator(document).fit(train, seed=2, device="cpu")
     label = name if members == 1 else f"{name}-x{members}"
     path = folder / f"{label}.safetensors"
