@@ -516,3 +516,11 @@ def test_a_rate_that_is_held_falls_later(kind):
     assert held[31:81] == pytest.approx([1.0] * 50)
     assert held[100] == plain[100]
     assert np.all(np.diff(held[80:]) <= 0)
+
+
+def test_the_time_that_is_asked_for_is_the_limit_and_not_that_of_the_settings():
+    settings = TrainingConfig(max_time=100.0)
+    assert settings.within(1800.0, 20.0).max_time == 1780.0
+    assert settings.within(10.0, 2.0).max_time == 8.0
+    assert settings.within(None, 20.0).max_time == 80.0
+    assert TrainingConfig().within(None, 20.0).max_time is None

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
 from hepgan.errors import HepganError
+from hepgan.runtime import progress, terminable
 
 __all__ = ["Command", "Count", "Duration", "FilePath", "Group", "Interrupted", "progress", "run", "say"]
 
@@ -25,9 +22,6 @@ TRACEBACK = "HEPGAN_TRACEBACK"
 """The environment variable that asks for the traceback of an unexpected error."""
 
 MAX_COUNT = 10**12
-
-_received: list[int] = []
-"""Signals by which the user has asked the running command to stop."""
 
 
 class Interrupted(Exception):
@@ -117,44 +111,6 @@ def say(line: str) -> None:
     click.echo(line)
 
 
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on a terminal; nothing elsewhere.
-
-    Args:
-        what: What is being done.
-        total: Number of events.
-
-    Yields:
-        What to call with the number of events done so far; it raises KeyboardInterrupt if the user has asked
-        the command to stop.
-    """
-    if not sys.stderr.isatty():
-        yield lambda done: _heed()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn(what),
-        BarColumn(bar_width=30),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    task = bar.add_task("", total=total, rate="")
-
-    def advance(done: int) -> None:
-        _heed()
-        speed = bar.tasks[task].speed
-        bar.update(task, completed=done, rate=f"{speed:,.0f} events/s" if speed else "")
-
-    with bar:
-        yield advance
-
-
 def run(cli: click.Command, arguments: Sequence[str]) -> int:
     """Runs a command line.
 
@@ -162,7 +118,7 @@ def run(cli: click.Command, arguments: Sequence[str]) -> int:
         The exit status: 0; 2 for what the user can mend, said in one line on stderr; 1 for what is a bug;
         130 after Ctrl-C and 143 after SIGTERM.
     """
-    with warnings.catch_warnings(), _terminable() as terminated:
+    with warnings.catch_warnings(), terminable() as terminated:
         warnings.showwarning = _warn
         try:
             status = cli.main(
@@ -217,36 +173,3 @@ def _warn(message: Warning | str, category: type[Warning], *args: Any, **kwargs:
 
 def _line(text: str) -> None:
     click.echo(" ".join(text.split()), err=True)
-
-
-def _heed() -> None:
-    """Raises KeyboardInterrupt again, for Python drops what strikes in a finaliser, say."""
-    if _received:
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _terminable() -> Iterator[Callable[[], bool]]:
-    """Lets SIGTERM, which batch systems send before they kill, end things as Ctrl-C does."""
-    _received.clear()
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        _received.append(number)
-        handler = signal.getsignal(signal.SIGINT)
-        # SIGINT is ignored in the background of a shell, but SIGTERM must be heard there, too.
-        if number == signal.SIGINT or not callable(handler):
-            raise KeyboardInterrupt
-        handler(signal.SIGINT, frame)
-
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield lambda: signal.SIGTERM in _received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        _received.clear()

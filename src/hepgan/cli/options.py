@@ -29,7 +29,8 @@ SETTINGS = click.option(
 MAX_TIME = click.option(
     "--max-time",
     type=Duration(),
-    help="Longest time (90s, 10m, 1.5h); the learning rate follows it.  [default: the recipe's]",
+    help="Longest time (90s, 10m, 1.5h), instead of the recipe's; the learning rate follows it.  "
+    "[default: the recipe's]",
 )
 RESUME = click.option(
     "--resume", is_flag=True, help="Go on from the checkpoint of a training that was stopped."

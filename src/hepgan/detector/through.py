@@ -208,7 +208,8 @@ def unfold_through(
         config: Critics, penalties, pull and training; for instance ``{"penalties": [{"kind": "energy",
             "observables": ["energy", "theta"]}]}``.
         seed: The same seed, the same generator.
-        max_time: Seconds after which the training ends, with its learning rate annealed.
+        max_time: Seconds after which the training ends, with its learning rate annealed; those of the
+            settings if None.
         checkpoint: File that the training is saved to as it goes, and resumed from.
         resume: Whether to go on from ``checkpoint``.
         progress: Whether to show a progress bar.

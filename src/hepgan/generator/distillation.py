@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hepgan.cli.console import progress as progress_bar
 from hepgan.errors import RecipeError
 from hepgan.features import FeatureBatch
 from hepgan.generator.generator import EventGenerator
@@ -19,6 +18,7 @@ from hepgan.generator.outcome import outcome
 from hepgan.generator.parts import Learned
 from hepgan.models import BLOCK, FlowMatching, Model, Refined, Student, StudentConfig, build_model
 from hepgan.recipes import Recipe
+from hepgan.runtime import progress as progress_bar
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["PAIRS", "distill"]
@@ -64,7 +64,8 @@ def distill(
         settings: Changes of the student's recipe, ``key=value``, which has the sections ``model``
             (``StudentConfig``) and ``training`` of its own.
         seed: Seed of the teacher's events, the weights and the training; the same seed, the same student.
-        max_time: Seconds after which the training ends, with its learning rate annealed.
+        max_time: Seconds after which the training ends, with its learning rate annealed; those of the
+            settings if None.
         checkpoint: File that the training is saved to as it goes, and resumed from.
         resume: Whether to go on from ``checkpoint``.
         progress: Whether to show progress bars.
@@ -183,7 +184,7 @@ def _paths(learned: Learned, student: Student, seed: int, blocks: int, *, progre
         return features.with_x(_points(teacher, student, noise, features).flatten(1))
 
     found: list[FeatureBatch] = []
-    shown = progress_bar("following paths", blocks * BLOCK) if progress else nullcontext(lambda done: None)
+    shown = progress_bar("following paths", blocks * BLOCK, shown=progress)
     with shown as advance, closing(sampler.mapped(block, 0, blocks, None)) as parts:
         for part in parts:
             found.append(part)

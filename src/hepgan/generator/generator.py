@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hepgan.errors import InputError, RecipeError
+from hepgan.errors import RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, to_awkward, to_batch
 from hepgan.features import Representation
 from hepgan.generator.conditions import check_lengths
@@ -26,7 +26,7 @@ from hepgan.generator.sampling import Sampler
 from hepgan.generator.selection import metric_names
 from hepgan.models import DensityConfig
 from hepgan.recipes import Derived, Recipe, load_recipe
-from hepgan.runtime import threads
+from hepgan.runtime import choose_device, threads
 from hepgan.training import History
 
 __all__ = ["EventGenerator", "Latents", "choose_device"]
@@ -81,7 +81,8 @@ class EventGenerator:
                 schema's weight.
             seed: Seed of the split, the weights and the training; the same seed, the same model.
             device: Where to train; a GPU if there is one, by default.
-            max_time: Seconds after which the training ends, with its learning rate annealed.
+            max_time: Seconds after which the training ends, with its learning rate annealed; those of the
+                recipe if None.
             checkpoint: File that the training is saved to as it goes, and resumed from.
             resume: Whether to go on from ``checkpoint``.
             progress: Whether to show a progress bar.
@@ -404,21 +405,3 @@ class EventGenerator:
     def describe(self) -> list[str]:
         """What the generator is, in lines for people."""
         return describe(self.recipe, self._fitted, self.summary, self.versions)
-
-
-def choose_device(device: torch.device | str | None) -> torch.device:
-    """The device of that name, or for None a GPU if there is one, else the CPU.
-
-    Raises:
-        InputError: If numbers cannot be computed there.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen).tolist()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        msg = f"device {str(device)!r} is not available here; there are {', '.join(there)}"
-        raise InputError(msg) from error
-    return chosen

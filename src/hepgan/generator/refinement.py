@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hepgan.cli.console import progress as progress_bar
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import to_awkward
 from hepgan.features import FeatureBatch
 from hepgan.generator.generator import EventGenerator
 from hepgan.generator.outcome import outcome
 from hepgan.models import BLOCK, Refined, RefinedConfig, build_prior
+from hepgan.runtime import progress as progress_bar
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["EVENTS", "refine"]
@@ -68,7 +68,8 @@ def refine(
         settings: Changes of the recipe, ``key=value``: its section ``model.prior``, and ``training``, which
             is that of the prior.
         seed: Seed of the events, the weights and the training; the same seed, the same prior.
-        max_time: Seconds after which the training ends, with its learning rate annealed.
+        max_time: Seconds after which the training ends, with its learning rate annealed; those of the
+            settings if None.
         checkpoint: File that the training is saved to as it goes, and resumed from.
         resume: Whether to go on from ``checkpoint``.
         progress: Whether to show progress bars.
@@ -143,7 +144,7 @@ def _weighted_noise(
     parts: list[FeatureBatch] = []
     made: list[ak.Array] = []
     blocks = -(-events // BLOCK)
-    shown = progress_bar("generating", blocks * BLOCK) if progress else nullcontext(lambda done: None)
+    shown = progress_bar("generating", blocks * BLOCK, shown=progress)
     with shown as advance, closing(sampler.mapped(sampler.traced, 0, blocks, None)) as traces:
         for trace in traces:
             mask = learned.model.noise_mask(trace.given.mask)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from hepgan.generator.conditions import Conditions
 from hepgan.generator.members import DiscreteMembers, decoded_by_member, with_member
 from hepgan.models import BLOCK, Ensemble, Model, gaussian, uniform
 from hepgan.models.discrete import DiscreteModel
+from hepgan.runtime import cores
 
 __all__ = ["Sampler", "Traced"]
 
@@ -221,7 +221,7 @@ class Sampler:
         if self.device.type != "cpu":
             yield from map(make, range(first, last))
             return
-        count = min(workers or _cores(), last - first)
+        count = min(workers or cores(), last - first)
         # What torch does in a thread of its own is set there; but new threads of others take it over.
         threads = torch.get_num_threads()
         pending: deque[Future[T]] = deque()
@@ -301,13 +301,6 @@ class _Noise:
     def gaussian(self, size: int, attempt: int, rows: Tensor | None = None) -> Tensor:
         stream = len(self.STREAMS) + attempt
         return gaussian(self._seed, self._block, size, stream=stream, rows=rows).to(self._device)
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _same(events: EventBatch) -> EventBatch:

@@ -94,8 +94,8 @@ class TrainingConfig(Config):
         """The settings with the time that is left.
 
         Args:
-            max_time: A limit in seconds beside that of the settings; None for none.
+            max_time: A limit in seconds instead of that of the settings; None for that of the settings.
             used: Seconds that have been used of it.
         """
-        limits = [t for t in (max_time, self.max_time) if t is not None]
-        return self.model_copy(update={"max_time": max(min(limits) - used, 1.0)}) if limits else self
+        limit = self.max_time if max_time is None else max_time
+        return self if limit is None else self.model_copy(update={"max_time": max(limit - used, 1.0)})

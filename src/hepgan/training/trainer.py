@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,12 @@ from hepgan.errors import ModelFileError, TrainingError
 from hepgan.features.batch import FeatureBatch
 from hepgan.models import Model, Phase
 from hepgan.objectives import total
+from hepgan.runtime import Interrupt, Progress, interruptible
 from hepgan.training.checkpoint import read_checkpoint, write_checkpoint
 from hepgan.training.config import TrainingConfig
 from hepgan.training.data import Batches
 from hepgan.training.history import History, Table
-from hepgan.training.interrupt import Interrupt, interruptible
 from hepgan.training.optimisation import WeightMean, build_optimiser, clip_members, norms_of_members, rate
-from hepgan.training.progress import TrainingProgress
 from hepgan.training.selection import is_best
 
 __all__ = ["Trainer"]
@@ -167,14 +167,14 @@ class Trainer:
         saved = start
         history.status = "running"
         self.model.train()
-        with TrainingProgress(shown=self._progress, done=self._share()) as progress:
+        with Progress("training", done=self._share(), shown=self._progress) as progress:
             while (status := self._status(interrupt)) == "running":
                 losses = self._train_step()
                 now = time.monotonic()
                 history.seconds = before + now - start
                 events = (self._step - start_step) * self._batches.size
-                totals = {n: v for n, v in losses.items() if n.endswith("/total")}
-                progress.update(self._share(), self._step, events / (now - start), totals)
+                said = partial(_said, self._step, events / (now - start), losses)
+                progress.update(self._share(), said)
                 if self._diagnose_every and self._step % self._diagnose_every == 0:
                     self._diagnose()
                 due = config.evaluate_every is not None and self._step % config.evaluate_every == 0
@@ -373,6 +373,12 @@ class Trainer:
         self.history.best_step = state["best_step"]
         self.history.seconds = state["seconds"]
         self.history.events = state["seen"]
+
+
+def _said(step: int, rate: float, losses: Mapping[str, float]) -> str:
+    """What a bar of progress says of a step: its number, events per second, and the losses."""
+    totals = (f"{n.removesuffix('/total')} {v:.4g}" for n, v in losses.items() if n.endswith("/total"))
+    return f"step {step:,}, {rate:,.0f} events/s; {', '.join(totals)}"
 
 
 def _digest(data: FeatureBatch) -> str:
