@@ -15,7 +15,7 @@ import torch
 import vector
 
 import hepgan
-from hepgan.objectives import MMD, Energy, Paired, Sample, Wasserstein
+from hepgan.objectives import MMD, Energy, Paired, Points, Wasserstein
 
 FIGURES = Path(__file__).parent / "figures"
 SIGMA, MASS = 2.5, 91.2
@@ -32,10 +32,10 @@ def scan(widths: np.ndarray, size: int = 20_000) -> dict[str, list[float]]:
     }
     rng = torch.Generator().manual_seed(1)
     ones = torch.ones(size)
-    true = Sample(MASS + SIGMA * torch.randn(size, generator=rng), ones)
+    true = Points(MASS + SIGMA * torch.randn(size, generator=rng), ones)
     shape = torch.randn(size, generator=rng)
     found = {
-        name: [float(penalty(true, Sample(MASS + w * SIGMA * shape, ones))) for w in widths]
+        name: [float(penalty(true, Points(MASS + w * SIGMA * shape, ones))) for w in widths]
         for name, penalty in penalties.items()
     }
     # [end]

@@ -290,10 +290,10 @@ def test_diagnoses_of_ensembles_are_means_over_members() -> None:
 
 
 def _sums(batch: FeatureBatch, k: int):
-    from hepgan.objectives import Sample
+    from hepgan.objectives import Points
 
     own = batch.x[k * N : (k + 1) * N].sum(1)
-    return Sample(own, torch.ones(N))
+    return Points(own, torch.ones(N))
 
 
 def test_rows_return_to_their_places() -> None:

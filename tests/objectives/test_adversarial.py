@@ -73,6 +73,22 @@ def test_an_event_of_weight_two_counts_as_two_and_opposite_weights_cancel(name):
     torch.testing.assert_close(loss.generator(values, weights), loss.generator(values[:3], None))
 
 
+@pytest.mark.parametrize("name", sorted(ADVERSARIAL))
+def test_of_several_scores_of_an_event_each_has_the_loss_of_one(name):
+    loss = ADVERSARIAL[name]
+    g = torch.Generator().manual_seed(1)
+    real, fake = torch.randn(8, 3, generator=g), torch.randn(5, 3, generator=g)
+    weight = torch.rand(8, generator=g)
+    each = [loss.critic(r, f, weight, None) for r, f in zip(real.T, fake.T, strict=True)]
+    torch.testing.assert_close(loss.critic(real, fake, weight, None), torch.stack(each).mean())
+    each = [loss.generator(f, None) for f in fake.T]
+    torch.testing.assert_close(loss.generator(fake, None), torch.stack(each).mean())
+    slopes = torch.tensor([[3.0, 1.0], [4.0, 2.0]])
+    squared = r1_penalty(lambda x: x @ slopes, torch.randn(8, 2), torch.ones(8))
+    # the mean score rises by 2 and by 3
+    assert float(squared) == pytest.approx(4.0 + 9.0, rel=1e-6)
+
+
 def test_the_gradient_penalty_of_a_linear_critic_is_known():
     slope = torch.tensor([3.0, 4.0])
     g = torch.Generator().manual_seed(1)

@@ -15,7 +15,7 @@ from hepgan.objectives import (
     Moments,
     Paired,
     PenaltyConfig,
-    Sample,
+    Points,
     Wasserstein,
     pairs,
 )
@@ -69,7 +69,7 @@ def correlated(n, rho, seed=0):
 
 
 def sample(values, weight=None):
-    return Sample(values, torch.ones(len(values), dtype=torch.float64) if weight is None else weight)
+    return Points(values, torch.ones(len(values), dtype=torch.float64) if weight is None else weight)
 
 
 def seeded(seed=0):
@@ -87,43 +87,43 @@ def check_zero_on_average(values):
 
 
 @each(SINGLE)
-@pytest.mark.parametrize("change", ["shift", "wider", "narrower", "collapse"])
-def test_penalties_are_far_larger_for_wrong_samples_than_for_true_halves(penalty, change):
-    real = sample(normal(500, 91.0, 3.0))
-    truths = [float(penalty(real, sample(normal(500, 91.0, 3.0, seed=s)))) for s in range(1, 11)]
+def test_penalties_are_far_larger_for_wrong_samples_than_for_true_halves(penalty):
+    real = sample(normal(400, 91.0, 3.0))
+    truths = [float(penalty(real, sample(normal(400, 91.0, 3.0, seed=s)))) for s in range(1, 7)]
     wrong = {
-        "shift": normal(500, 95.0, 3.0, seed=30),
-        "wider": normal(500, 91.0, 9.0, seed=30),
-        "narrower": normal(500, 91.0, 0.8, seed=30),
-        "collapse": torch.full((500,), 91.0, dtype=torch.float64),
-    }[change]
-    assert float(penalty(real, sample(wrong))) > 2.0 * max(truths)
+        "shift": normal(400, 95.0, 3.0, seed=30),
+        "wider": normal(400, 91.0, 9.0, seed=30),
+        "narrower": normal(400, 91.0, 0.8, seed=30),
+        "collapse": torch.full((400,), 91.0, dtype=torch.float64),
+    }
+    values = {change: float(penalty(real, sample(made))) for change, made in wrong.items()}
+    assert min(values.values()) > 2.0 * max(truths), values
 
 
 @each(JOINT)
-@pytest.mark.parametrize("change", ["shift", "wider", "collapse"])
-def test_joint_penalties_are_far_larger_for_wrong_samples_than_for_true_halves(penalty, change):
-    real = sample(correlated(500, 0.8))
-    truths = [float(penalty(real, sample(correlated(500, 0.8, seed=s)), seeded(s))) for s in range(1, 11)]
+def test_joint_penalties_are_far_larger_for_wrong_samples_than_for_true_halves(penalty):
+    real = sample(correlated(400, 0.8))
+    truths = [float(penalty(real, sample(correlated(400, 0.8, seed=s)), seeded(s))) for s in range(1, 7)]
     wrong = {
-        "shift": correlated(500, 0.8, seed=30) + torch.tensor([4.0, 0.0]),
-        "wider": 3.0 * correlated(500, 0.8, seed=30) - 2.0 * torch.tensor([91.0, 40.0]),
-        "collapse": torch.tensor([[91.0, 40.0]]).double().expand(500, 2),
-    }[change]
-    assert float(penalty(real, sample(wrong), seeded())) > 2.0 * max(truths)
+        "shift": correlated(400, 0.8, seed=30) + torch.tensor([4.0, 0.0]),
+        "wider": 3.0 * correlated(400, 0.8, seed=30) - 2.0 * torch.tensor([91.0, 40.0]),
+        "collapse": torch.tensor([[91.0, 40.0]]).double().expand(400, 2),
+    }
+    values = {change: float(penalty(real, sample(made), seeded())) for change, made in wrong.items()}
+    assert min(values.values()) > 2.0 * max(truths), values
 
 
 @each({k: p for k, p in JOINT.items() if k not in ("moments", "mmd_linear")})
 def test_a_joint_penalty_sees_a_correlation_that_single_ones_cannot(penalty):
     real = sample(correlated(500, 0.9))
-    truths = [float(penalty(real, sample(correlated(500, 0.9, seed=s)), seeded(s))) for s in range(1, 11)]
+    truths = [float(penalty(real, sample(correlated(500, 0.9, seed=s)), seeded(s))) for s in range(1, 7)]
     wrong = correlated(500, 0.0, seed=30)
     assert float(penalty(real, sample(wrong), seeded())) > 1.5 * max(truths)
     single = type(penalty)(observables="m")
     first = float(single(sample(real.values[:, 0]), sample(wrong[:, 0])))
     true = [
         float(single(sample(real.values[:, 0]), sample(correlated(500, 0.9, seed=s)[:, 0])))
-        for s in range(1, 11)
+        for s in range(1, 7)
     ]
     assert first < 1.5 * max(true)
 
@@ -137,7 +137,7 @@ def test_unbiased_penalties_are_zero_on_average_at_the_truth(penalty):
                     sample(normal(100, 91, 3, seed=s)), sample(normal(80, 91, 3, seed=1000 + s)), seeded()
                 )
             )
-            for s in range(150)
+            for s in range(60)
         ]
     )
 
@@ -147,7 +147,7 @@ def test_unbiased_joint_penalties_are_zero_on_average_at_the_truth(penalty):
     check_zero_on_average(
         [
             float(penalty(sample(correlated(100, 0.8, seed=s)), sample(correlated(80, 0.8, seed=1000 + s))))
-            for s in range(150)
+            for s in range(60)
         ]
     )
 
@@ -159,7 +159,7 @@ def test_unbiased_joint_penalties_are_zero_on_average_at_the_truth(penalty):
 )
 def test_biased_penalties_vanish_at_the_truth_with_the_size_of_the_batch(penalty, power):
     def mean(n):
-        halves = [(sample(normal(n, seed=s)), sample(normal(n, seed=1000 + s))) for s in range(400)]
+        halves = [(sample(normal(n, seed=s)), sample(normal(n, seed=1000 + s))) for s in range(250)]
         return np.mean([float(penalty(*pair)) for pair in halves])
 
     # W2 squared of normal distributions has a logarithm besides its power.
@@ -175,13 +175,13 @@ def several_values(n, seed, shared=None):
     own = torch.rand(len(event), generator=generator, dtype=torch.float64)
     weight = torch.where(torch.rand(n, generator=generator) < 0.2, -1.0, 1.0).double()
     values = centre[event] + normal(len(event), 0.0, 1.5, seed=seed + 1)
-    return Sample(values, weight[event] * own, event, weight)
+    return Points(values, weight[event] * own, event, weight)
 
 
 @each({k: UNBIASED[k] for k in ("energy", "mmd", "histogram")})
 def test_values_of_one_event_and_events_of_one_context_do_not_bias(penalty):
     independent, shared = [], []
-    for s in range(0, 1000, 5):
+    for s in range(0, 400, 5):
         independent.append(float(penalty(several_values(60, s), several_values(60, 5000 + s))))
         context = normal(60, 91.0, 2.0, seed=s)
         pair = several_values(60, s, context), several_values(60, 5000 + s, context)
@@ -212,11 +212,11 @@ def small(columns=None):
     values = normal(9 * (columns or 1), 91.0, 2.0).reshape(shape)
     weight = torch.tensor([1.0, 1, 2, 1, -0.5, 1, 1, 0.5, 1]).double()
     event = torch.tensor([0, 0, 1, 2, 2, 2, 4, 5, 5])
-    real = Sample(values, weight, event, torch.ones(6).double())
+    real = Points(values, weight, event, torch.ones(6).double())
     made = normal(7 * (columns or 1), 91.5, 3.0, seed=2).reshape(7, *shape[1:])
     weight = torch.tensor([1.0, 1, 1, 2, 1, 1, -0.3]).double()
     event = torch.tensor([0, 1, 1, 2, 3, 5, 5])
-    return real, Sample(made, weight, event, torch.tensor([1.0, 2, 1, 1, 1, -0.3]).double())
+    return real, Points(made, weight, event, torch.tensor([1.0, 2, 1, 1, 1, -0.3]).double())
 
 
 SMOOTH = {k: p for k, p in SINGLE.items() if k not in ("mmd_generated", "mmd_median")}
@@ -234,7 +234,7 @@ def test_gradients_agree_with_finite_differences(penalty):
     real, made = small()
     values, weight = made.values.requires_grad_(), made.weight.requires_grad_()
     if penalty.kind == "paired":
-        real = Sample(*(t[:7] for t in real[:3]))
+        real = Points(*(t[:7] for t in real[:3]))
     assert torch.autograd.gradcheck(
         lambda v, w: penalty(real, made._replace(values=v, weight=w)), (values, weight)
     )
@@ -244,7 +244,7 @@ def test_gradients_agree_with_finite_differences(penalty):
 def test_gradients_of_joint_penalties_agree_with_finite_differences(penalty):
     real, made = small(2)
     if penalty.kind == "paired":
-        real = Sample(*(t[:7] for t in real[:3]))
+        real = Points(*(t[:7] for t in real[:3]))
     values = made.values.requires_grad_()
     assert torch.autograd.gradcheck(lambda v: penalty(real, made._replace(values=v), seeded(4)), values)
 
@@ -259,7 +259,7 @@ def test_a_collapsed_or_empty_sample_has_finite_gradients(penalty):
 
 def test_a_sample_without_a_positive_sum_of_weights_costs_nothing():
     values = normal(4).requires_grad_()
-    made = Sample(values, torch.tensor([1.0, -1.0, -1.0, 0.5]).double())
+    made = Points(values, torch.tensor([1.0, -1.0, -1.0, 0.5]).double())
     value = Energy(**ONE)(sample(normal(8)), made)
     value.backward()
     assert float(value.detach()) == 0.0
@@ -275,7 +275,7 @@ def replicated(weighted):
     event = torch.arange(len(copies)) if weighted.event is None else weighted.event
     values = torch.repeat_interleave(weighted.values, copies, dim=0)
     ones = torch.ones(len(values), dtype=torch.float64)
-    return Sample(values, ones, torch.repeat_interleave(event, copies), weighted.weight)
+    return Points(values, ones, torch.repeat_interleave(event, copies), weighted.weight)
 
 
 COUNTED = {**SINGLE, **{f"joint_{k}": p for k, p in JOINT.items()}}
@@ -289,18 +289,48 @@ def test_an_event_of_weight_two_counts_as_two_and_opposite_weights_cancel(penalt
     real = sample(correlated(50, 0.5) if joint else normal(50, 91, 3))
     values = correlated(40, 0.5, seed=1) if joint else normal(40, 91.5, 3, seed=1)
     weight = torch.randint(1, 4, (40,), generator=torch.Generator().manual_seed(1)).double()
-    weighted = Sample(values, weight, torch.arange(40), weight)
+    weighted = Points(values, weight, torch.arange(40), weight)
     expected = float(penalty(real, weighted, seeded()))
     assert float(penalty(real, replicated(weighted), seeded())) == pytest.approx(expected, rel=1e-9)
     far = correlated(5, 0.5, seed=2) if joint else normal(5, 96.0, seed=2)
     event = torch.cat((torch.arange(40), 40 + torch.arange(5), 40 + torch.arange(5)))
     signs = torch.cat((weight, torch.ones(5), -torch.ones(5))).double()
-    cancelling = Sample(torch.cat((values, far, far)), signs, event, torch.cat((weight, torch.zeros(5))))
+    cancelling = Points(torch.cat((values, far, far)), signs, event, torch.cat((weight, torch.zeros(5))))
     if penalty.kind == "histogram":
         # the number of events is that of all, so its variance is another by the factor n / (n - 1)
         assert float(penalty(real, cancelling)) == pytest.approx(expected, rel=0.05)
     else:
         assert float(penalty(real, cancelling, seeded())) == pytest.approx(expected, rel=1e-9)
+
+
+def jittered(points, seed):
+    """The same values on another processor: elsewhere in the batch, and with other last bits."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(points.values), generator=generator)
+    steps = torch.randint(-2, 3, points.values.shape, generator=generator)
+    values = points.values * (1.0 + 2.0**-52 * steps)
+    return Points(values[order], points.weight[order], points.event[order], points.event_weight)
+
+
+def doubtful(joint):
+    """Copies of events, of opposite weights too, and an observable without width far from 0."""
+    values = correlated(40, 0.5) if joint else normal(40, 91.5, 3)
+    weight = torch.tensor([1.3, 0.7, -0.9, 0.9]).double().repeat_interleave(20)
+    values = torch.cat((values[:20], values[:20], values[20:], values[20:]))
+    yield Points(values, weight, torch.arange(80), weight)
+    yield Points(torch.full_like(values, 8000.1), weight, torch.arange(80), weight)
+
+
+@each(COUNTED)
+def test_no_penalty_depends_on_last_bits_or_on_the_order_of_events(penalty):
+    joint = len(penalty.observables) == 2
+    made = Points(*(t[:60] for t in next(doubtful(joint))[:3]))
+    made = made._replace(event_weight=made.weight, event=made.event[:60])
+    for real in doubtful(joint):
+        expected = float(penalty(real, made, seeded()))
+        for seed in range(3):
+            got = float(penalty(jittered(real, seed), jittered(made, seed + 9), seeded()))
+            assert got == pytest.approx(expected, rel=1e-7, abs=1e-9)
 
 
 def test_paired_weighs_pairs_by_the_real_event():
@@ -360,10 +390,10 @@ def test_energy_agrees_with_scipy_but_for_the_pairs_of_a_value_with_itself():
     w, v = normal(300, seed=3).abs(), normal(200, seed=4).abs()
     biased = stats.energy_distance(x, y, w, v) ** 2
     within = [
-        float(pairs.absolute_mean(Sample(t, u))) * float((u / u.sum()).square().sum())
+        float(pairs.absolute_mean(Points(t, u))) * float((u / u.sum()).square().sum())
         for t, u in ((x, w), (y, v))
     ]
-    got = float(Energy(**ONE, standardised=False)(Sample(x, w), Sample(y, v)))
+    got = float(Energy(**ONE, standardised=False)(Points(x, w), Points(y, v)))
     assert got == pytest.approx(biased - sum(within), rel=1e-10)
 
 
@@ -373,7 +403,7 @@ def test_energy_agrees_with_scipy_but_for_the_pairs_of_a_value_with_itself():
 def test_w1_agrees_with_scipy_and_w2_with_the_normal_formula():
     x, y = normal(300, 5.0, 2.0), normal(200, 6.0, 1.0, seed=1)
     w, v = normal(300, seed=3).abs(), normal(200, seed=4).abs()
-    got = Wasserstein(**ONE, standardised=False)(Sample(x, w), Sample(y, v))
+    got = Wasserstein(**ONE, standardised=False)(Points(x, w), Points(y, v))
     assert float(got) == pytest.approx(stats.wasserstein_distance(x, y, w, v), rel=1e-12)
     exact = torch.from_numpy(stats.norm.ppf((np.arange(4000) + 0.5) / 4000))
     squared = Wasserstein(**ONE, standardised=False, order=2)
@@ -466,7 +496,7 @@ def test_a_histogram_of_values_away_from_edges_is_numpys():
 
     def draw(n, shares):
         event = rng.integers(0, 20, n)
-        return Sample(
+        return Points(
             torch.from_numpy(rng.choice([0.5, 1.5, 3.0], n, p=shares)),
             torch.from_numpy(rng.random(n)),
             torch.from_numpy(event),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hepgan.errors import RecipeError
 from hepgan.features.batch import FeatureBatch
-from hepgan.objectives import Sample
+from hepgan.objectives import Points
 from hepgan.observables.values import Flat
 
 __all__ = ["Decode", "TensorObservable", "View"]
@@ -92,7 +92,7 @@ class View:
         columns = [torch.where(there, data.double(), 0.0) for data, _ in found]
         return torch.stack([*columns, there.double()], dim=2)
 
-    def sample(self, names: Sequence[str], *, features: bool = False) -> Sample:
+    def sample(self, names: Sequence[str], *, features: bool = False) -> Points:
         """The values of one or several observables, and of the features; one row for each set of values.
 
         Observables of events may be joined with observables of objects, whose event they are of.
@@ -115,7 +115,7 @@ class View:
         for f in flats:
             full = full if f.weight is None else full * f.weight
         values = columns[0] if len(columns) == 1 and not features else torch.stack(columns, dim=1)
-        return Sample(values, full, event, weight)
+        return Points(values, full, event, weight)
 
     def _flat_values(self, name: str) -> Flat:
         if name not in self._flat:

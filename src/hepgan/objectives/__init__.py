@@ -9,12 +9,18 @@ from hepgan.objectives.adversarial import (
     r1_penalty,
     register,
 )
-from hepgan.objectives.base import Penalty
-from hepgan.objectives.histogram import Histogram
-from hepgan.objectives.members import by_members, joined, normalised, of_members
-from hepgan.objectives.mmd import MMD
-from hepgan.objectives.penalties import Energy, Moments, Paired, PenaltyConfig, Wasserstein
-from hepgan.objectives.samples import Circumstances, Sample
+from hepgan.objectives.penalties import (
+    MMD,
+    Energy,
+    Histogram,
+    Moments,
+    Paired,
+    Penalty,
+    PenaltyConfig,
+    Wasserstein,
+)
+from hepgan.objectives.per_member import by_members, joined, normalised, of_members
+from hepgan.objectives.points import Circumstances, Points
 from hepgan.objectives.terms import Term, TermSchedule, total, weighted_mean
 
 __all__ = [
@@ -28,7 +34,7 @@ __all__ = [
     "Paired",
     "Penalty",
     "PenaltyConfig",
-    "Sample",
+    "Points",
     "Term",
     "TermSchedule",
     "Wasserstein",

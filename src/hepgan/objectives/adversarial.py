@@ -21,11 +21,14 @@ Inputs = Tensor | tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """An adversarial objective on the critic's outputs (N,), which have no final nonlinearity.
+    """An adversarial objective on a critic's scores, which have no final nonlinearity.
+
+    Scores are (N,), or (N, K) where a critic judges K parts of an event, whose losses are averaged. Real and
+    generated events may be scored apart, and in different numbers.
 
     Attributes:
-        critic: (real output, generated output, real weight, generated weight) -> loss of the critic.
-        generator: (generated output, generated weight) -> loss of the generator.
+        critic: (real scores, generated scores, real weight, generated weight) -> loss of the critic.
+        generator: (generated scores, generated weight) -> loss of the generator.
         gradient_penalty: The usual factor of the critic's gradient penalty; 0 for none.
         clip: The usual largest magnitude of the critic's parameters, to which they are clipped after each
             of its steps; 0 for no limit.
@@ -106,7 +109,7 @@ def gradient_penalty(
     Reference: Gulrajani et al., Improved training of Wasserstein GANs, arXiv:1704.00028.
 
     Args:
-        critic: Inputs of N events -> (N,).
+        critic: Inputs of N events -> scores (N,) or (N, K).
         real: Real inputs: (N, I), or several tensors whose first dimension is N.
         fake: Generated inputs of the same shapes.
         generator: Draws the points on the lines between them.
@@ -126,7 +129,7 @@ def r1_penalty(critic: Callable[..., Tensor], real: Inputs, weight: Tensor) -> T
     Reference: Mescheder et al., Which training methods for GANs do actually converge?, arXiv:1801.04406.
 
     Args:
-        critic: Inputs of N events -> (N,).
+        critic: Inputs of N events -> scores (N,) or (N, K).
         real: Real inputs: (N, I), or several tensors whose first dimension is N.
         weight: Event weights (N,); their magnitudes count, since a negative slope penalty would reward
             steepness.
@@ -141,8 +144,8 @@ def _several(inputs: Inputs) -> tuple[Tensor, ...]:
 def _squared_slope(
     critic: Callable[..., Tensor], form: Inputs, points: list[Tensor] | tuple[Tensor, ...]
 ) -> Tensor:
-    """Squared length (N,) of the critic's gradient in all inputs together."""
+    """Squared length (N,) of the gradient of each event's mean score in all inputs together."""
     leaves = tuple(p.detach().requires_grad_(True) for p in points)
-    output = critic(leaves if isinstance(form, tuple) else leaves[0])
-    gradients = torch.autograd.grad(output.sum(), leaves, create_graph=True)
+    scores = critic(leaves if isinstance(form, tuple) else leaves[0])
+    gradients = torch.autograd.grad(scores.reshape(len(scores), -1).mean(1).sum(), leaves, create_graph=True)
     return torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hepgan.objectives.samples import Sample, sums_of_events
+from hepgan.objectives.points import Points, sums_of_events
 
 __all__ = [
     "BreitWigner",
@@ -97,7 +97,7 @@ class Distance(Kernel):
             slope += torch.where(k > 0.0, 0.5 / k, 0.0)
 
 
-def kernel_mean(kernels: tuple[Kernel, ...], a: Sample, b: Sample | None = None) -> Tensor:
+def kernel_mean(kernels: tuple[Kernel, ...], a: Points, b: Points | None = None) -> Tensor:
     """The weighted mean of the kernels' mean over pairs of values of different events; a scalar.
 
     All pairs enter, in chunks, so memory does not grow with their number.
@@ -118,7 +118,7 @@ def kernel_mean(kernels: tuple[Kernel, ...], a: Sample, b: Sample | None = None)
     return result / norm
 
 
-def absolute_mean(a: Sample, b: Sample | None = None) -> Tensor:
+def absolute_mean(a: Points, b: Points | None = None) -> Tensor:
     """The weighted mean of the distance |x - y| over pairs of values (n,) of different events; a scalar.
 
     The cost is that of sorting.
@@ -156,11 +156,11 @@ def _single(event: Tensor) -> bool:
     return bool((event.diff() > 0).all())
 
 
-def _columns(sample: Sample) -> Tensor:
-    return sample.values if sample.values.ndim == 2 else sample.values[:, None]
+def _columns(points: Points) -> Tensor:
+    return points.values if points.values.ndim == 2 else points.values[:, None]
 
 
-def _events(a: Sample, b: Sample | None) -> tuple[Tensor | None, Tensor | None]:
+def _events(a: Points, b: Points | None) -> tuple[Tensor | None, Tensor | None]:
     """The events of both; None for both where events of the two samples have nothing in common."""
     if b is None:
         event = a.event
@@ -170,7 +170,7 @@ def _events(a: Sample, b: Sample | None) -> tuple[Tensor | None, Tensor | None]:
     return (None, None) if a.event is None or b.event is None else (a.event, b.event)
 
 
-def _norm(a: Sample, b: Sample | None) -> Tensor | None:
+def _norm(a: Points, b: Points | None) -> Tensor | None:
     """The sum of the weights of all pairs; None if it isn't positive."""
     event_a, event_b = _events(a, b)
     other = a if b is None else b

@@ -62,10 +62,11 @@ def total(terms: Iterable[Term]) -> Tensor:
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
-    """The mean of values (N,) with event weights (N,); a scalar.
+    """The mean of values (N,), or (N, K), with event weights (N,); a scalar.
 
     Negative weights are allowed, as long as their sum isn't 0.
     """
+    values = values if values.ndim == 1 else values.flatten(1).mean(1)
     if weight is None:
         return values.mean()
     return (weight * values).sum() / weight.sum()

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from hepgan.objectives.samples import Sample
+from hepgan.objectives.points import Points
 
 __all__ = ["by_members", "joined", "normalised", "of_members"]
 
@@ -35,20 +35,20 @@ def normalised(weight: Tensor, members: int) -> Tensor:
     return (each * (each.shape[1] / each.sum(1, keepdim=True))).flatten()
 
 
-def of_members(sample: Sample, members: int) -> list[Sample]:
+def of_members(points: Points, members: int) -> list[Points]:
     """The part of each member of the values of an observable in a batch, in the order of events."""
     if members == 1:
-        return [sample]
-    event = torch.arange(len(sample.values), device=sample.values.device)
-    event = event if sample.event is None else sample.event
-    every = sample.weight if sample.event_weight is None else sample.event_weight
+        return [points]
+    event = torch.arange(len(points.values), device=points.values.device)
+    event = event if points.event is None else points.event
+    every = points.weight if points.event_weight is None else points.event_weight
     size = len(every) // members
     starts = torch.arange(members + 1, device=event.device) * size
     cuts = torch.searchsorted(event, starts).tolist()
     return [
-        Sample(
-            sample.values[low:high],
-            sample.weight[low:high],
+        Points(
+            points.values[low:high],
+            points.weight[low:high],
             event[low:high] - k * size,
             every[k * size : (k + 1) * size],
         )

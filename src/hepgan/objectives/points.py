@@ -7,10 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Circumstances", "Sample", "moments", "reduced", "spread", "sums_of_events", "width"]
+__all__ = ["ROUNDING", "Circumstances", "Points", "moments", "reduced", "spread", "sums_of_events", "width"]
+
+ROUNDING = 1e-9
+"""Computed numbers that differ by less, as a share of the largest, count as equal."""
 
 
-class Sample(NamedTuple):
+class Points(NamedTuple):
     """Values of one observable, or of several together.
 
     Values of one event are not independent, and events of equal number in a real and a generated sample
@@ -28,17 +31,17 @@ class Sample(NamedTuple):
     event: Tensor | None = None
     event_weight: Tensor | None = None
 
-    def to(self, dtype: torch.dtype) -> Sample:
+    def to(self, dtype: torch.dtype) -> Points:
         """The same sample in another precision."""
         weight = None if self.event_weight is None else self.event_weight.to(dtype)
-        return Sample(self.values.to(dtype), self.weight.to(dtype), self.event, weight)
+        return Points(self.values.to(dtype), self.weight.to(dtype), self.event, weight)
 
-    def first(self, count: int) -> Sample:
+    def first(self, count: int) -> Points:
         """Its first values."""
         if count >= len(self.values):
             return self
         event = None if self.event is None else self.event[:count]
-        return Sample(self.values[:count], self.weight[:count], event, self.event_weight)
+        return Points(self.values[:count], self.weight[:count], event, self.event_weight)
 
 
 class Circumstances(NamedTuple):
@@ -57,23 +60,25 @@ class Circumstances(NamedTuple):
     precision: torch.dtype = torch.float64
 
 
-def moments(sample: Sample) -> tuple[Tensor, Tensor]:
+def moments(points: Points) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, () or (d,)."""
-    weight = sample.weight if sample.values.ndim == 1 else sample.weight[:, None]
-    total = sample.weight.sum()
-    mean = (weight * sample.values).sum(dim=0) / total
-    variance = (weight * (sample.values - mean).square()).sum(dim=0) / total
+    weight = points.weight if points.values.ndim == 1 else points.weight[:, None]
+    total = points.weight.sum()
+    mean = (weight * points.values).sum(dim=0) / total
+    variance = (weight * (points.values - mean).square()).sum(dim=0) / total
     # Negative weights can make the variance negative in a small batch; a collapsed sample has none.
     return mean, variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
 
 
-def spread(real: Sample) -> Tensor:
+def spread(real: Points) -> Tensor:
     """The standard deviation () or (d,), and 1 where there is none; without gradient."""
-    _, std = moments(Sample(real.values.detach(), real.weight.detach()))
-    return torch.where(std > 1e-12, std, torch.ones_like(std))
+    values = real.values.detach()
+    _, std = moments(Points(values, real.weight.detach()))
+    # What is left of equal values is rounding, which differs from processor to processor.
+    return torch.where(std > ROUNDING * values.abs().amax(dim=0), std, torch.ones_like(std))
 
 
-def reduced(real: Sample, generated: Sample, count: int, precision: torch.dtype) -> tuple[Sample, Sample]:
+def reduced(real: Points, generated: Points, count: int, precision: torch.dtype) -> tuple[Points, Points]:
     """The first values of both, from a common origin near them, which spares a lower precision digits."""
     origin = real.values[0]
     r, g = real.first(count), generated.first(count)
@@ -83,17 +88,19 @@ def reduced(real: Sample, generated: Sample, count: int, precision: torch.dtype)
     )
 
 
-def width(sample: Sample) -> Tensor:
+def width(points: Points) -> Tensor:
     """Half the range from 16% to 84% of the values, averaged over columns; a scalar without gradient.
 
     Tails do not widen it; for a normal distribution it is the standard deviation.
     """
-    columns = sample.values.detach().reshape(len(sample.values), -1)
+    columns = points.values.detach().reshape(len(points.values), -1)
     x, order = torch.sort(columns, dim=0)
-    level = torch.cumsum(sample.weight.detach()[order], dim=0) / sample.weight.detach().sum()
+    level = torch.cumsum(points.weight.detach()[order], dim=0) / points.weight.detach().sum()
     # With negative weights the cumulative distribution isn't monotone; its running maximum is.
     level = level.cummax(dim=0).values.T.contiguous()
-    at = torch.searchsorted(level, level.new_tensor([0.16, 0.84]).expand(len(level), 2).contiguous())
+    # A level that is reached but for rounding is reached.
+    ends = level.new_tensor([0.16, 0.84]) - ROUNDING
+    at = torch.searchsorted(level, ends.expand(len(level), 2).contiguous())
     low, high = x.T.gather(1, at.clamp_max(len(x) - 1)).unbind(1)
     return 0.5 * (high - low).mean()
 
