@@ -18,6 +18,7 @@ from functools import partial
 import torch
 
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureSpace
 from hepgan.models import FlowConfig, FlowMatchingConfig, GANConfig, Model, OptimiserConfig, build_model
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.training import History, ScheduleConfig, Trainer, TrainingConfig, train_from_one
@@ -56,8 +57,7 @@ def built(case: str, members: int) -> Model:
     torch.manual_seed(1)
     return build_model(
         config,
-        size=size,
-        context_size=context,
+        FeatureSpace(size, context),
         decode=lambda f: f,
         observables={},
         members=members,

@@ -76,8 +76,7 @@ def trainers(generator: MLPConfig, critic: MLPConfig, batch: int) -> tuple[Train
         torch.manual_seed(1)
         model = build_model(
             GANConfig(generator=generator, critics=critics, penalties=penalties),
-            size=representation.size,
-            context_size=representation.context_size,
+            representation.space,
             decode=representation.decode,
             observables=OBSERVABLES,
         )

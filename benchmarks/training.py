@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureSpace
 from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, Model, OptimiserConfig, build_model
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
@@ -38,7 +39,7 @@ def flow_matching() -> tuple[Model, FeatureBatch, TrainingConfig]:
     """A dimuon-like flow: 27 features, 40 columns of context, 4 blocks of width 256."""
     torch.manual_seed(1)
     config = FlowMatchingConfig(network=ResidualConfig(width=256, blocks=4))
-    model = build_model(config, size=27, context_size=40, decode=lambda f: f, observables={})
+    model = build_model(config, FeatureSpace(27, 40), decode=lambda f: f, observables={})
     return model, toy(27, 40, 100_000), TrainingConfig(steps=10**9, batch_size=2048)
 
 
@@ -50,7 +51,7 @@ def dy_gan() -> tuple[Model, FeatureBatch, TrainingConfig]:
         critics=(CriticConfig(network=MLPConfig(widths=(128, 128, 256, 256, 128, 64, 32, 16, 8))),),
         optimiser=OptimiserConfig(kind="adadelta", lr=1.0),
     )
-    model = build_model(config, size=17, context_size=0, decode=lambda f: f, observables={})
+    model = build_model(config, FeatureSpace(17, 0), decode=lambda f: f, observables={})
     training = TrainingConfig(steps=10**9, batch_size=256, schedule=ScheduleConfig(kind="constant"))
     return model, toy(17, 0, 100_000), training
 

@@ -10,9 +10,10 @@ from torch import nn
 
 from hepgan import EventGenerator
 from hepgan.errors import InputError, RecipeError
+from hepgan.features.space import FeatureSpace
 from hepgan.generator.distillation import distill
 from hepgan.generator.refinement import refine
-from hepgan.models import FlowConfig, Refined, build_model, build_prior
+from hepgan.models import FlowConfig, Refined, build_model
 
 QUICK = ("training.steps=250", "training.batch_size=1024", "training.max_time=null")
 STUDENT = ("training.steps=300", "training.max_time=null")
@@ -38,7 +39,7 @@ def flow(size, context=0, seed=0, change=0.2, **settings):
     config = FlowConfig.model_validate(
         {"kind": "flow", "blocks": 3, "network": {"kind": "mlp", "widths": [16, 16]}, **settings}
     )
-    model = build_model(config, size=size, context_size=context, decode=None, observables={})
+    model = build_model(config, FeatureSpace(size, context), decode=None, observables={})
     with torch.no_grad():
         for p in model.parameters():
             p.add_(change * torch.randn_like(p))
@@ -129,9 +130,7 @@ def test_a_recipe_of_a_refined_model_says_how_to_get_one(toy_generator, refined)
 @pytest.mark.parametrize("periodic", [(), (1,)])
 def test_the_density_of_a_refined_model_integrates_to_1(periodic):
     torch.manual_seed(1)
-    base = build_model(
-        FlowConfig(blocks=2), size=2, context_size=0, decode=None, observables={}, periodic=periodic
-    )
+    base = build_model(FlowConfig(blocks=2), FeatureSpace(2, 0, periodic), decode=None, observables={})
     # Small changes only, since noise far out is an angle that no grid resolves.
     model = Refined(base.double(), flow(2, change=0.05)).eval()
     x = torch.linspace(-8, 8, 401, dtype=torch.float64)
@@ -169,11 +168,10 @@ def test_features_that_an_event_lacks_do_not_count_in_its_density():
 
 
 def test_a_prior_knows_no_events():
-    prior = build_prior(FlowConfig(blocks=1), 2, 0)
+    prior = build_model(FlowConfig(blocks=1), FeatureSpace(2))
     assert isinstance(prior, nn.Module)
     with pytest.raises(RecipeError, match="names the observable"):
-        build_prior(
+        build_model(
             FlowConfig.model_validate({"kind": "flow", "penalties": [{"kind": "mmd", "observables": "m"}]}),
-            2,
-            0,
+            FeatureSpace(2),
         )

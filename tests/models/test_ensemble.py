@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureSpace
 from hepgan.features.tokens import Tokens
 from hepgan.models import (
     CriticConfig,
@@ -107,8 +108,7 @@ def made(config: object, seed: int = 0, members: int = M) -> Ensemble:
     torch.manual_seed(seed)
     model = build_model(
         config,  # type: ignore[arg-type]
-        size=D,
-        context_size=C,
+        FeatureSpace(D, C),
         decode=lambda f: f,
         observables={"sum": Sum(), "each": Each()},
         members=members,

@@ -13,6 +13,7 @@ from toys import dimuons
 
 from hepgan import EventGenerator
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureSpace
 from hepgan.models import Flow, FlowConfig, build_model
 from hepgan.models.flows.splines import parameters_of, spline
 from hepgan.networks import MLPConfig, ResidualConfig
@@ -28,9 +29,7 @@ def build(size=3, context=0, periodic=(), *, far=0.0, **settings) -> Flow:
     """A flow, with ``far`` at a random point away from the identity."""
     torch.manual_seed(1)
     config = FlowConfig(**{"network": SMALL, "blocks": 3, "bins": 5, "rotations": "learned", **settings})
-    model = build_model(
-        config, size=size, context_size=context, decode=lambda f: f, observables={}, periodic=periodic
-    )
+    model = build_model(config, FeatureSpace(size, context, periodic), decode=lambda f: f, observables={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(far * torch.randn_like(parameter))
@@ -242,9 +241,7 @@ def test_a_saved_state_makes_the_same_flow_of_one_with_other_weights(layer, tran
     network = MLPConfig(widths=(16,), spectral_norm=True)
     model = build(5, 2, (1,), far=0.2, network=network, **settings).eval()
     torch.manual_seed(7)
-    other = build_model(
-        model.config, size=5, context_size=2, decode=lambda f: f, observables={}, periodic=(1,)
-    ).eval()
+    other = build_model(model.config, FeatureSpace(5, 2, (1,)), decode=lambda f: f, observables={}).eval()
     noise, c, _ = events(30, 5, 2, dtype=torch.float32)
     with torch.no_grad():
         expected = model.sample(noise, c, None)
@@ -358,9 +355,7 @@ def trained(sample, periodic=(), steps=150, **settings):
     torch.manual_seed(1)
     config = FlowConfig(**{"network": MLPConfig(widths=(32, 32)), "blocks": 3, "bins": 8, **settings})
     size = sample.shape[1]
-    model = build_model(
-        config, size=size, context_size=0, decode=lambda f: f, observables={}, periodic=periodic
-    )
+    model = build_model(config, FeatureSpace(size, 0, periodic), decode=lambda f: f, observables={})
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps)
     g = torch.Generator().manual_seed(2)

@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureSpace
 from hepgan.models import FlowMatchingConfig, build_model
 from hepgan.models.circles import Circles
 from hepgan.networks import MLPConfig, ResidualConfig
@@ -19,7 +20,7 @@ SMALL = ResidualConfig(width=16, blocks=1)
 def build(size=3, context=0, **settings):
     torch.manual_seed(1)
     config = FlowMatchingConfig(**{"network": SMALL, **settings})
-    return build_model(config, size=size, context_size=context, decode=lambda f: f, observables={})
+    return build_model(config, FeatureSpace(size, context), decode=lambda f: f, observables={})
 
 
 def exact_velocity(model, std):
@@ -127,9 +128,7 @@ def solved(size=1, periodic=(), seed=1, **settings):
     """An untrained model in double precision, whose velocity is far from 0."""
     torch.manual_seed(seed)
     config = FlowMatchingConfig(**{"network": MLPConfig(widths=(16, 16)), **settings})
-    model = build_model(
-        config, size=size, context_size=0, decode=lambda f: f, observables={}, periodic=periodic
-    )
+    model = build_model(config, FeatureSpace(size, 0, periodic), decode=lambda f: f, observables={})
     with torch.no_grad():
         for p in model.parameters():
             p.mul_(2.0)
@@ -241,7 +240,7 @@ def test_single_precision_and_contexts_are_taken():
 def trained(angles, periodic, steps=600):
     torch.manual_seed(1)
     config = FlowMatchingConfig(network=ResidualConfig(width=32, blocks=1))
-    model = build_model(config, size=1, context_size=0, decode=lambda f: f, observables={}, periodic=periodic)
+    model = build_model(config, FeatureSpace(1, 0, periodic), decode=lambda f: f, observables={})
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
     g = torch.Generator().manual_seed(2)
@@ -273,11 +272,9 @@ def test_a_peak_across_the_cut_is_learned_better_on_the_circle():
 def test_a_uniform_angle_stays_uniform():
     model = build_model(
         FlowMatchingConfig(network=SMALL),
-        size=1,
-        context_size=0,
+        FeatureSpace(1, 0, (0,)),
         decode=lambda f: f,
         observables={},
-        periodic=[0],
     )
     with torch.no_grad():
         for p in model.parameters():

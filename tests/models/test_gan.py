@@ -6,6 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hepgan.errors import RecipeError
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureSpace
 from hepgan.models import CriticConfig, GANConfig, OptimiserConfig, SetConfig, build_model
 from hepgan.models.config import ModelConfig
 from hepgan.models.view import View
@@ -30,9 +31,7 @@ def build(size=3, context=0, observables=None, critics=None, **settings):
     torch.manual_seed(1)
     critics = critics or (CriticConfig(network=SMALL),)
     config = GANConfig(generator=SMALL, critics=critics, **settings)
-    return build_model(
-        config, size=size, context_size=context, decode=lambda f: f, observables=observables or {}
-    )
+    return build_model(config, FeatureSpace(size, context), decode=lambda f: f, observables=observables or {})
 
 
 def two_critics(column):
@@ -427,8 +426,7 @@ def test_each_observable_is_evaluated_once_for_all_terms_and_events_are_decoded_
             critics=tuple(CriticConfig(name=n, observables=("m",), network=SMALL) for n in ("a", "b")),
             penalties=(Energy(observables="m"), MMD(observables="m"), Moments(observables="m")),
         ),
-        size=3,
-        context_size=0,
+        FeatureSpace(3, 0),
         decode=lambda f: calls.append("decode") or f,
         observables={"m": Counted(0)},
     )

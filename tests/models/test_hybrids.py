@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load, save
 from torch import nn
 
+from hepgan.features.space import FeatureSpace
 from hepgan.models import (
     CriticConfig,
     DensityConfig,
@@ -95,8 +96,7 @@ def hybrid(kind, column, size=3, context=0, **settings):
     config = TypeAdapter(ModelConfig).validate_python({"kind": kind, **own, **guides, **settings})
     return build_model(
         config,
-        size=size,
-        context_size=context,
+        FeatureSpace(size, context),
         decode=lambda f: f,
         observables={"mass": column(0, 91.0, 2.5)},
     )
@@ -248,7 +248,7 @@ def test_critics_of_likelihood_models_see_logarithms_of_what_is_far_off(feature_
     near = 10.0 + float(np.log(3.0))
     torch.testing.assert_close(seen[:, 0], torch.tensor([-far, -near, -10.0, 3.0, 10.0, near, far]))
     gan = TypeAdapter(ModelConfig).validate_python({"kind": "gan"})
-    model = build_model(gan, size=1, context_size=0, decode=lambda f: f, observables={})
+    model = build_model(gan, FeatureSpace(1, 0), decode=lambda f: f, observables={})
     assert torch.equal(model.critics[0].inputs(model._view(feature_batch(x)))[0], x)
 
 
@@ -452,7 +452,7 @@ def test_generated_events_have_weights_of_their_own_without_a_context(feature_ba
 def test_flow_matching_pulls_back_with_gradients_by_the_steps_of_sampling():
     torch.manual_seed(1)
     config = FlowMatchingConfig(network=ResidualConfig(width=16, blocks=1), steps=64, solver="midpoint")
-    model = build_model(config, size=2, context_size=0, decode=lambda f: f, observables={})
+    model = build_model(config, FeatureSpace(2, 0), decode=lambda f: f, observables={})
     for p in model.parameters():
         nn.init.normal_(p, std=0.2)
     noise, context = torch.randn(32, 2), torch.zeros(32, 0)

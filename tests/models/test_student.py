@@ -7,6 +7,7 @@ import torch
 
 from hepgan.errors import RecipeError
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureSpace
 from hepgan.models import CriticConfig, FlowMatchingConfig, StudentConfig, build_model
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import total
@@ -21,11 +22,9 @@ def build(kind, size=3, context=2, periodic=(), **settings):
     config = kind(**{**SETTINGS[kind], **settings})
     return build_model(
         config,
-        size=size,
-        context_size=context,
+        FeatureSpace(size, context, periodic),
         decode=lambda f: f,
         observables={},
-        periodic=periodic,
     )
 
 

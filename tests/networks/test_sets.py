@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from hepgan import distill
 from hepgan.errors import RecipeError
 from hepgan.features import Tokens
+from hepgan.features.space import FeatureSpace
 from hepgan.generator import EventGenerator
 from hepgan.models import (
     CriticConfig,
@@ -17,7 +18,6 @@ from hepgan.models import (
     GANConfig,
     Refined,
     build_model,
-    build_prior,
 )
 from hepgan.networks import NetworkConfig, SetNetwork, build_network
 from hepgan.networks.sets import Attention, DeepSets
@@ -270,12 +270,9 @@ def build(config, size, tokens, *, context=0, periodic=()):
     torch.manual_seed(1)
     return build_model(
         config,
-        size=size,
-        context_size=context,
+        FeatureSpace(size, context, periodic, tokens),
         decode=lambda f: f,
         observables={},
-        periodic=periodic,
-        tokens=tokens,
     )
 
 
@@ -388,7 +385,7 @@ def test_networks_of_sets_are_refused_where_there_are_no_objects():
 def test_generators_and_priors_of_sets_treat_objects_alike(settings):
     gan = build(GANConfig(generator=settings), 2, PAIR)
     z, context = torch.randn(9, 2), torch.zeros(9, 0)
-    prior = build_prior(FlowMatchingConfig(network=settings), 2, 0, tokens=PAIR)
+    prior = build_model(FlowMatchingConfig(network=settings), FeatureSpace(2, tokens=PAIR).of_noise(2))
     for model in (gan, Refined(gan, prior)):
         with torch.no_grad():
             x, swapped = (model.sample(noise, context, None) for noise in (z, z.flip(1)))

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from hepgan.errors import ModelFileError, OutputError, TrainingError
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureSpace
 from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.training import SelectionConfig, Trainer, TrainingConfig
@@ -37,7 +38,7 @@ def build(kind, column, seed=1):
         )
         config = GANConfig(generator=net, critics=critics, optimiser=OptimiserConfig(kind="adadelta", lr=1.0))
     return build_model(
-        config, size=2, context_size=0, decode=lambda f: f, observables={"m": column(0, 91.0, 2.5)}
+        config, FeatureSpace(2, 0), decode=lambda f: f, observables={"m": column(0, 91.0, 2.5)}
     )
 
 
@@ -175,7 +176,7 @@ def train(path, steps):
     """Train on, with a checkpoint at every step; returns the step at which it began."""
     torch.manual_seed(1)
     config = FlowMatchingConfig(network=ResidualConfig(width=64, blocks=1))
-    model = build_model(config, size=2, context_size=0, decode=lambda f: f, observables={})
+    model = build_model(config, FeatureSpace(2, 0), decode=lambda f: f, observables={})
     none = torch.zeros(500, 0)
     x = torch.randn(500, 2, generator=torch.Generator().manual_seed(1))
     data = FeatureBatch(x, None, none.long(), none, none, torch.ones(500))

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from hepgan.errors import RecipeError, TrainingError
+from hepgan.features.space import FeatureSpace
 from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import MMD, Energy, Histogram, Moments, Paired, TermSchedule, Wasserstein
@@ -21,7 +22,7 @@ from hepgan.training.optimisation import rate
 def flow(size=2, context=0, **settings):
     torch.manual_seed(1)
     config = FlowMatchingConfig(network=ResidualConfig(width=32, blocks=1), **settings)
-    return build_model(config, size=size, context_size=context, decode=lambda f: f, observables={})
+    return build_model(config, FeatureSpace(size, context), decode=lambda f: f, observables={})
 
 
 def gan(size=1, context=0, observables=None, critic=None, **settings):
@@ -29,9 +30,7 @@ def gan(size=1, context=0, observables=None, critic=None, **settings):
     net = MLPConfig(widths=(32, 32))
     critic = critic or CriticConfig(network=net)
     config = GANConfig(generator=net, critics=(critic,), **settings)
-    return build_model(
-        config, size=size, context_size=context, decode=lambda f: f, observables=observables or {}
-    )
+    return build_model(config, FeatureSpace(size, context), decode=lambda f: f, observables=observables or {})
 
 
 def sample(model, n=20_000, context=None, mask=None):

@@ -8,6 +8,7 @@ from hepgan.features.measure import Measure, Volume
 from hepgan.features.mirror import mirrored
 from hepgan.features.reflections import reflected
 from hepgan.features.representation import Representation
+from hepgan.features.space import FeatureSpace, Grid
 from hepgan.features.tokens import Tokens
 from hepgan.features.variables import DiscreteVariable
 
@@ -15,8 +16,10 @@ __all__ = [
     "DecayConfig",
     "DiscreteVariable",
     "FeatureBatch",
+    "FeatureSpace",
     "FeaturesConfig",
     "FieldsConfig",
+    "Grid",
     "Measure",
     "ObjectsConfig",
     "Representation",

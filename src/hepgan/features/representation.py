@@ -23,6 +23,7 @@ from hepgan.features.parts import Block, FieldsBlock, ResponseBlock
 from hepgan.features.parts.matching import without_holes
 from hepgan.features.plan import check_references, plan
 from hepgan.features.refusal import Refusal
+from hepgan.features.space import FeatureSpace
 from hepgan.features.standard import StandardColumns
 from hepgan.features.survey import survey
 from hepgan.features.tokens import Encoded, Tokens, find_tokens
@@ -216,6 +217,11 @@ class Representation(nn.Module):
     def size(self) -> int:
         """The number of continuous features, D."""
         return len(self.names)
+
+    @property
+    def space(self) -> FeatureSpace:
+        """What a model must know of the features."""
+        return FeatureSpace(self.size, self.context_size, self.periodic, self.tokens)
 
     @property
     def periodic(self) -> tuple[int, ...]:

@@ -160,12 +160,9 @@ def _student(recipe: Recipe, config: StudentConfig, learned: Learned, seed: int)
         torch.manual_seed(seed)
         student = build_model(
             config,
-            size=representation.size,
-            context_size=representation.context_size,
+            representation.space,
             decode=learned.derived.after(representation.decode),
             observables=recipe.make_observables(),
-            periodic=representation.periodic,
-            tokens=representation.tokens,
         )
     if not isinstance(student, Student):
         raise TypeError(type(student))

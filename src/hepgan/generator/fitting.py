@@ -148,10 +148,7 @@ def _model(
 ) -> Model:
     return build_model(
         recipe.model,
-        size=representation.size,
-        context_size=representation.context_size,
-        periodic=representation.periodic,
-        tokens=representation.tokens,
+        representation.space,
         decode=decode,
         observables=observables,
         members=members,

@@ -196,10 +196,7 @@ class Learned:
             discrete = kind.from_state(metadata["discrete"])
             model = build_model(
                 recipe.model,
-                size=representation.size,
-                context_size=representation.context_size,
-                periodic=representation.periodic,
-                tokens=representation.tokens,
+                representation.space,
                 decode=derived.after(representation.decode),
                 # Training alone evaluates observables; here their names will do.
                 observables=cast("dict[str, Observable]", dict.fromkeys(recipe.observables)),

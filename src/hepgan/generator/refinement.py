@@ -18,7 +18,7 @@ from hepgan.events import to_awkward
 from hepgan.features import FeatureBatch
 from hepgan.generator.generator import EventGenerator
 from hepgan.generator.outcome import outcome
-from hepgan.models import BLOCK, Refined, RefinedConfig, build_prior
+from hepgan.models import BLOCK, Refined, RefinedConfig, build_model
 from hepgan.runtime import progress as progress_bar
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
 
@@ -104,9 +104,8 @@ def refine(
     # Modules are made with torch's global random numbers, which are the caller's.
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        size, representation = learned.model.noise_size, learned.representation
-        tokens = representation.tokens if size == representation.size else None
-        prior = build_prior(config.prior, size, representation.context_size, tokens=tokens)
+        space = learned.representation.space.of_noise(learned.model.noise_size)
+        prior = build_model(config.prior, space)
     noise, weight = _weighted_noise(generator, weigh, events, seed, progress=progress)
     trainer = Trainer(
         prior,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from hepgan.errors import RecipeError
-from hepgan.features.tokens import Tokens
+from hepgan.features.space import FeatureSpace
 from hepgan.models.base import Model, Phase
 from hepgan.models.config import (
     CriticConfig,
@@ -61,7 +61,6 @@ __all__ = [
     "Student",
     "StudentConfig",
     "build_model",
-    "build_prior",
     "by_member",
     "gaussian",
     "uniform",
@@ -70,25 +69,20 @@ __all__ = [
 
 def build_model(
     config: GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig | RefinedConfig,
+    space: FeatureSpace,
     *,
-    size: int,
-    context_size: int,
-    decode: Decode,
-    observables: Mapping[str, TensorObservable],
-    periodic: Sequence[int] = (),
-    tokens: Sequence[Tokens] | None = None,
+    decode: Decode | None = None,
+    observables: Mapping[str, TensorObservable] | None = None,
     members: int = 1,
 ) -> Model:
     """The model that the recipe describes, with fresh weights from torch's global generator.
 
     Args:
         config: The recipe's choice.
-        size: Number of features D.
-        context_size: Columns of the context C.
-        decode: Events of features, differentiable in ``x`` (``Representation.decode``).
+        space: The features.
+        decode: Events of features, differentiable in ``x`` (``Representation.decode``); None for features
+            that stand for no events, as noise.
         observables: The recipe's observables by name.
-        periodic: Numbers of the features that are angles in (-pi, pi] (``Representation.periodic``).
-        tokens: Which features belong to which object (``Representation.tokens``), for networks of sets.
         members: How many models; an :class:`Ensemble` of them if several.
 
     Raises:
@@ -96,54 +90,32 @@ def build_model(
             chosen where there are no objects for it, or what is refined or distilled is to be an ensemble.
     """
     if members > 1:
-        options: Any = {"periodic": periodic, "tokens": tokens, "decode": decode, "observables": observables}
         built = [
-            build_model(config, size=size, context_size=context_size, **options) for _ in range(members + 1)
+            build_model(config, space, decode=decode, observables=observables) for _ in range(members + 1)
         ]
         models = [one for one in built if isinstance(one, GAN | Flow | FlowMatching)]
         if len(models) <= members:
             msg = f"training.members: there are no ensembles of models of the kind {config.kind}"
             raise RecipeError(msg)
         return Ensemble(models[members], models[:members])
-    common: dict[str, Any] = {
-        "size": size,
-        "context_size": context_size,
-        "decode": decode,
-        "observables": observables,
-    }
     if isinstance(config, RefinedConfig):
-        model = build_model(config.model, **common, periodic=periodic, tokens=tokens)
-        own = tokens if model.noise_size == size else None
-        return Refined(model, build_prior(config.prior, model.noise_size, context_size, tokens=own))
-    if isinstance(config, GANConfig):
-        return GAN(config, **common, tokens=tokens)
-    if isinstance(config, StudentConfig):
-        return Student(config, **common, periodic=periodic, tokens=tokens)
-    if isinstance(config, FlowConfig):
-        return Flow(config, **common, periodic=periodic)
-    return FlowMatching(config, **common, periodic=periodic, tokens=tokens)
-
-
-def build_prior(
-    config: FlowConfig | FlowMatchingConfig,
-    size: int,
-    context_size: int,
-    *,
-    tokens: Sequence[Tokens] | None = None,
-) -> Model:
-    """A prior of a model's noise, with fresh weights from torch's global generator.
-
-    Args:
-        config: The recipe's choice.
-        size: Noise per event.
-        context_size: Columns of the context C.
-        tokens: Which numbers of the noise belong to which object, where each feature has its noise.
-    """
+        model = build_model(config.model, space, decode=decode, observables=observables)
+        return Refined(model, build_model(config.prior, space.of_noise(model.noise_size)))
 
     def no_events(features: object) -> object:
-        msg = "a prior is of noise, which stands for no events"
+        msg = "these features are of noise, which stands for no events"
         raise RecipeError(msg)
 
-    return build_model(
-        config, size=size, context_size=context_size, decode=no_events, observables={}, tokens=tokens
-    )
+    common: dict[str, Any] = {
+        "size": space.size,
+        "context_size": space.context_size,
+        "decode": decode or no_events,
+        "observables": observables or {},
+    }
+    if isinstance(config, GANConfig):
+        return GAN(config, **common, tokens=space.tokens)
+    if isinstance(config, StudentConfig):
+        return Student(config, **common, periodic=space.periodic, tokens=space.tokens)
+    if isinstance(config, FlowConfig):
+        return Flow(config, **common, periodic=space.periodic)
+    return FlowMatching(config, **common, periodic=space.periodic, tokens=space.tokens)
