@@ -355,7 +355,9 @@ class DatasetsDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         from hepgan.datasets.make import DATASETS
 
-        rows = [[paragraph(nodes.literal(text=n)), paragraph(nodes.Text(d[1]))] for n, d in DATASETS.items()]
+        rows = [
+            [paragraph(nodes.literal(text=n)), paragraph(nodes.Text(d.content))] for n, d in DATASETS.items()
+        ]
         return [table(("sample", "events"), rows, (20, 80))]
 
 

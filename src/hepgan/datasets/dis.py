@@ -30,7 +30,7 @@ SETTINGS = (
 BATCH = 2_000
 
 
-def dis(seed: int, energies: tuple[float, ...] = ENERGIES) -> Iterator[ak.Array]:
+def dis(seed: int, streams: tuple[int, ...], energies: tuple[float, ...] = ENERGIES) -> Iterator[ak.Array]:
     """The scattered electron at the vertex and in the detector; both beams have ``beam_energy``.
 
     The proton goes along +z. The energy is smeared by 2% (+) 10%/sqrt(E) and the direction by 1 mrad in
@@ -38,8 +38,8 @@ def dis(seed: int, energies: tuple[float, ...] = ENERGIES) -> Iterator[ak.Array]
     """
     rng = np.random.default_rng(seed)
     sources = [
-        batches((*SETTINGS, f"Beams:eA = {e}", f"Beams:eB = {e}"), 1000 * seed % 899_999_000 + k + 1, BATCH)
-        for k, e in enumerate(energies)
+        batches((*SETTINGS, f"Beams:eA = {e}", f"Beams:eB = {e}"), stream, BATCH)
+        for e, stream in zip(energies, streams, strict=True)
     ]
     for group in zip(*sources, strict=True):
         electrons = [final(b) for b in group]

@@ -43,7 +43,7 @@ KT03 = fastjet.JetDefinition(fastjet.kt_algorithm, 0.3)
 KT10 = fastjet.JetDefinition(fastjet.kt_algorithm, 1.0)
 
 
-def jet_images(seed: int) -> Iterator[ak.Array]:
+def jet_images(seed: int, streams: tuple[int, ...]) -> Iterator[ak.Array]:
     """As many W jets (label 1) as QCD jets (label 0), shuffled.
 
     Anti-kT R = 1.0 jets from visible particles with |eta| < 4 and pT > 0.1 GeV, taken massless; trimmed
@@ -52,10 +52,7 @@ def jet_images(seed: int) -> Iterator[ak.Array]:
     leading or subleading jet. Constituents are pT-ordered, with deta = y - y_jet and dphi = phi - phi_jet.
     """
     rng = np.random.default_rng(seed)
-    sources = {
-        label: _jets(settings, 2 * (seed % 449_999_999) + label + 1, label)
-        for label, settings in ((1, W), (0, QCD))
-    }
+    sources = {label: _jets(settings, streams[label], label) for label, settings in ((1, W), (0, QCD))}
     held: dict[int, list[ak.Array]] = {0: [], 1: []}
     while True:
         for label, source in sources.items():

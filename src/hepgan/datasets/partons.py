@@ -48,17 +48,17 @@ WZ = (
 MAX_PARTONS = 8
 
 
-def ee_partons(seed: int) -> Iterator[ak.Array]:
+def ee_partons(seed: int, streams: tuple[int, ...]) -> Iterator[ak.Array]:
     """The (up to) 8 most energetic partons after the shower, most energetic first."""
-    for batch in batches(EE, seed, 10_000):
+    for batch in batches(EE, streams[0], 10_000):
         p = final(batch)
         p = p[ak.argsort(p.p.e, ascending=False)][:, :MAX_PARTONS]
         yield events(Parton=objects(px=p.p.px, py=p.p.py, pz=p.p.pz, energy=p.p.e, mass=p.m, pdgId=p.id))
 
 
-def drell_yan(seed: int) -> Iterator[ak.Array]:
+def drell_yan(seed: int, streams: tuple[int, ...]) -> Iterator[ak.Array]:
     """l+ and l-; their transverse momenta are antisymmetrised, so that the sums are exactly zero."""
-    for batch in batches(DRELL_YAN, seed, 20_000):
+    for batch in batches(DRELL_YAN, streams[0], 20_000):
         p = final(batch)
         p = p[(abs(p.id) == 11) | (abs(p.id) == 13)]
         p = p[ak.argsort(p.id)]
@@ -67,9 +67,9 @@ def drell_yan(seed: int) -> Iterator[ak.Array]:
         )
 
 
-def wz(seed: int) -> Iterator[ak.Array]:
+def wz(seed: int, streams: tuple[int, ...]) -> Iterator[ak.Array]:
     """l+, l-, q, qbar, with Pythia's quark masses (u, d 0.33; s 0.5; c 1.5; b 4.8 GeV)."""
-    for batch in batches(WZ, seed, 20_000):
+    for batch in batches(WZ, streams[0], 20_000):
         p = final(batch)
         rank = ak.where(abs(p.id) > 10, ak.where(p.id < 0, 0, 1), ak.where(p.id > 0, 2, 3))
         p = p[ak.argsort(rank)]

@@ -35,7 +35,7 @@ def batches(settings: Sequence[str], seed: int, size: int) -> Iterator[Any]:
 
     Args:
         settings: Pythia's settings, ``Key = value``.
-        seed: Pythia's seed, 1 ... 900,000,000.
+        seed: Pythia's seed.
         size: Events in a batch; it enters the order in which random numbers are drawn.
 
     Raises:

@@ -33,7 +33,7 @@ ISO_MIN = {"isoCh": 0.2, "isoPh": 0.5, "isoNh": 0.5}
 JETS = fastjet.JetDefinition(fastjet.antikt_algorithm, 0.4)
 
 
-def zmumu(seed: int) -> Iterator[ak.Array]:
+def zmumu(seed: int, streams: tuple[int, ...]) -> Iterator[ak.Array]:
     """Events with two muons of pT > 10 GeV and |eta| < 5, pT-ordered.
 
     Muons are smeared by sigma(pT)/pT = 0.01 + 1e-4 pT, sigma(eta) = sigma(phi) = 5e-4. Jets are anti-kT
@@ -44,7 +44,7 @@ def zmumu(seed: int) -> Iterator[ak.Array]:
     muon's pT, for charged particles, photons and neutral hadrons, pile-up included.
     """
     rng = np.random.default_rng(seed)
-    for batch in batches(SETTINGS, seed, BATCH):
+    for batch in batches(SETTINGS, streams[0], BATCH):
         yield _reconstructed(batch, rng)
 
 

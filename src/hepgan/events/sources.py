@@ -18,8 +18,9 @@ import uproot
 from hepgan.errors import InputError
 from hepgan.events.columns import Column, column
 from hepgan.events.naming import Branch
+from hepgan.files import identity
 
-__all__ = ["ArraySource", "PathLike", "Source", "locate", "open_source"]
+__all__ = ["ArraySource", "PathLike", "Source", "in_both", "locate", "open_source"]
 
 PathLike: TypeAlias = "str | Path"
 
@@ -89,6 +90,31 @@ def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]
         message = "no files given"
         raise InputError(message)
     return found
+
+
+def in_both(
+    one: PathLike | Sequence[PathLike], other: PathLike | Sequence[PathLike]
+) -> list[tuple[str, str | None]]:
+    """What of ``one`` is in ``other``, too, by whatever name: ``a.root`` is ``./a.root:Events``.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    there: dict[object, list[tuple[str, str | None]]] = {}
+    for path, tree in locate(other):
+        there.setdefault(identity(path), []).append((path, tree))
+    return [
+        (path, tree)
+        for path, tree in locate(one)
+        if any(tree == t or _tree(path, tree) == _tree(p, t) for p, t in there.get(identity(path), ()))
+    ]
+
+
+def _tree(path: str, tree: str | None) -> str:
+    if tree is not None:
+        return tree
+    with open_source(path, None) as source:
+        return source.tree
 
 
 def _split(text: str) -> tuple[str, str | None]:
