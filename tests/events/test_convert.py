@@ -61,11 +61,14 @@ def test_changing_a_batch_leaves_the_events_alone(events):
     assert np.array_equal(ak.to_numpy(events.genWeight), before)
 
 
-def test_collections_of_fixed_count_need_no_mask(columns):
+def test_masks_of_collections_of_fixed_count_take_no_memory(columns):
     pairs = {k: ak.unflatten(np.arange(2000, dtype=np.float32) / 1e4, 2) for k in ("Muon_pt", "Muon_phi")}
     events = as_events(ak.Array(pairs))
     batch = to_batch(events)
-    assert batch.Muon.mask is None
+    assert batch.Muon.full
+    assert batch.Muon.mask.shape == (1000, 2)
+    assert batch.Muon.mask.all()
+    assert batch.Muon.mask.untyped_storage().nbytes() == 1
     assert torch.equal(batch.Muon.pt[:, 1], torch.from_numpy(ak.to_numpy(events.Muon.pt[:, 1]).astype(float)))
     assert ak.array_equal(to_awkward(batch).Muon, events.Muon)
 

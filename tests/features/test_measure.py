@@ -326,7 +326,7 @@ def test_leptons_outside_phase_space_are_noted():
     batch, representation = fitted(events)
     wrong = torch.arange(len(batch)) < 30
     electron = batch.collections["Electron"].fields
-    electron["pz"][wrong] = 10 * batch.beam_energy[wrong]
+    electron["pz"][wrong] = 10 * batch.beam_energy[wrong, None]
     electron["energy"] = (electron["px"] ** 2 + electron["py"] ** 2 + electron["pz"] ** 2).sqrt()
     outside(representation, batch, wrong)
 

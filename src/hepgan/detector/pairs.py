@@ -13,7 +13,7 @@ from hepgan.events import to_batch
 from hepgan.events.editing import select
 from hepgan.events.inference import schema_of
 from hepgan.features.parts.matching import Distance, match
-from hepgan.features.view import presence, raw_kinematics
+from hepgan.features.view import raw_kinematics
 
 __all__ = ["Pairs", "Profile", "pairs", "profile"]
 
@@ -61,9 +61,7 @@ def pairs(
     schema = select(schema_of(events), [vertex, detector])
     batch = to_batch(events, schema)
     partner = match(batch, vertex, detector, distance, within)
-    there = presence(batch, vertex)
-    there = torch.ones_like(partner, dtype=torch.bool) if there is None else there
-    rows, slots = there.nonzero(as_tuple=True)
+    rows, slots = batch.collections[vertex].mask.nonzero(as_tuple=True)
     chosen = partner[rows, slots]
     found = chosen >= 0
     true, measured = raw_kinematics(batch, vertex), raw_kinematics(batch, detector)
@@ -71,9 +69,7 @@ def pairs(
     for name in QUANTITIES:
         values = measured[name][rows, chosen.clamp(min=0)] if measured[name].shape[1] else found.double()
         seen[name] = torch.where(found, values, torch.nan).numpy()
-    number = presence(batch, detector)
-    count = number.sum(1) if number is not None else torch.full((len(batch),), measured["pt"].shape[1])
-    fakes = count - (partner >= 0).sum(1)
+    fakes = batch.collections[detector].mask.sum(1) - (partner >= 0).sum(1)
     return Pairs(
         rows.numpy(),
         {n: true[n][rows, slots].numpy() for n in QUANTITIES},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.checks import check_events
 from hepgan.events.convert import to_awkward, to_batch
@@ -14,6 +15,7 @@ from hepgan.events.writing import EventWriter, write_events
 
 __all__ = [
     "COORDINATES",
+    "Address",
     "Collection",
     "EventBatch",
     "EventSchema",

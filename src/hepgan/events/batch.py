@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ class Objects:
 
     It behaves as an awkward array of vector's momenta does: ``muons.pt``, ``muons.charge``,
     ``muons[:, 0] + muons[:, 1]``, ``(a + b).mass``, ``a.deltaR(b)``. Padded entries hold zeros, and
-    ``mask`` tells them from objects.
+    ``mask`` tells them from objects. A field is also found by its name in brackets (``muons["pt"]``), which
+    reaches those that are called as an attribute is (``muons["shape"]``).
 
     Args:
         fields: Names and values, each of shape (N, M), or (N,) for one object in each event.
@@ -29,7 +30,22 @@ class Objects:
 
     def __init__(self, fields: Mapping[str, Tensor], mask: Tensor | None = None) -> None:
         self.fields = dict(fields)
-        self.mask = mask
+        self._mask = mask
+        self._all: Tensor | None = None
+
+    @property
+    def mask(self) -> Tensor:
+        """True where there is an object (N, M); a view of one True if all are there."""
+        if self._mask is not None:
+            return self._mask
+        if self._all is None:
+            self._all = torch.ones((), dtype=torch.bool, device=self.device).expand(self.shape)
+        return self._all
+
+    @property
+    def full(self) -> bool:
+        """Whether all objects are there, as far as can be told without looking at the mask."""
+        return self._mask is None
 
     @cached_property
     def momentum(self) -> Any:
@@ -49,11 +65,16 @@ class Objects:
         """(N, M), or (N,)."""
         return next(iter(self.fields.values())).shape
 
+    @property
+    def device(self) -> torch.device:
+        """Where the objects are."""
+        return next(iter(self.fields.values())).device
+
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name in ("fields", "mask"):
+        if name.startswith("_") or name == "fields":
             raise AttributeError(name)
         if name == "momentum":
             # the property has raised; without this, Python would ask here for it again and again
@@ -64,17 +85,31 @@ class Objects:
         value = getattr(self.momentum, name)
         return _unwrapping(value) if callable(value) else value
 
-    def __getitem__(self, where: Any) -> Objects:
+    @overload
+    def __getitem__(self, where: str) -> Tensor: ...
+    @overload
+    def __getitem__(self, where: Any) -> Objects: ...
+    def __getitem__(self, where: Any) -> Tensor | Objects:
+        """A field by its name; or some of the objects: ``muons[:, 0]``, ``muons[:, :2]``, ``muons[events]``.
+
+        Raises:
+            KeyError: If there is no such field.
+        """
         if isinstance(where, str):
-            msg = f"use .{where} for a field"
-            raise TypeError(msg)
-        mask = None if self.mask is None else self.mask[where]
-        return Objects({n: v[where] for n, v in self.fields.items()}, mask)
+            if where not in self.fields:
+                msg = f"these objects have no field {where!r}, only {', '.join(self.fields)}"
+                raise KeyError(msg)
+            return self.fields[where]
+        return self.map(lambda t: t[where])
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Objects:
         """The same objects with a function applied to every tensor, the mask included."""
-        mask = None if self.mask is None else function(self.mask)
+        mask = None if self._mask is None else function(self._mask)
         return Objects({n: function(v) for n, v in self.fields.items()}, mask)
+
+    def with_fields(self, fields: Mapping[str, Tensor]) -> Objects:
+        """Other fields of the same objects."""
+        return Objects(fields, self._mask)
 
     def __add__(self, other: Any) -> Any:
         return self.momentum + _bare(other)
@@ -101,15 +136,20 @@ class EventBatch:
     """A batch of N events as tensors on one device.
 
     Collections are attributes (``batch.Muon[:, 0].pt``), scalars too (``batch.beam_energy``), as in the
-    awkward form of the same events; so one function computes an observable from either.
+    awkward form of the same events; so one function computes an observable from either. As there, the
+    numbers of a ``single`` object are (N,): ``batch.MET.pt``. Names in brackets (``batch["Muon"]``) reach
+    what is called as an attribute is.
 
     Args:
         schema: What the events hold.
-        collections: Objects of each collection; (N, max_count) with a mask, or (N,) for ``single`` ones.
+        collections: Objects of each collection, (N, M) with a mask; one object in each event may be (N,).
             Continuous numbers are float64 (or float32), integers int64; a category of strings holds
             indices into the field's ``values``.
         scalars: Numbers of the event, each (N,).
         size: N; needed only where there are neither collections nor scalars.
+
+    Attributes:
+        collections: Objects (N, M) of each collection, always; M is 1 for ``single`` ones.
     """
 
     def __init__(
@@ -120,8 +160,9 @@ class EventBatch:
         size: int | None = None,
     ) -> None:
         self.schema = schema
-        self.collections = dict(collections)
+        self.collections = {n: o if len(o.shape) > 1 else o[:, None] for n, o in collections.items()}
         self.scalars = dict(scalars or {})
+        self._only: dict[str, Objects] = {}
         members: list[Objects | Tensor] = [*self.collections.values(), *self.scalars.values()]
         if not members and size is None:
             msg = "a batch without collections and scalars needs its size"
@@ -134,16 +175,34 @@ class EventBatch:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name in ("schema", "collections", "scalars"):
             raise AttributeError(name)
-        if name in self.collections:
-            return self.collections[name]
-        if name in self.scalars:
-            return self.scalars[name]
+        if name in self.collections or name in self.scalars:
+            return self[name]
         msg = f"no collection or scalar {name!r}; there are {', '.join((*self.collections, *self.scalars))}"
         raise AttributeError(msg)
 
-    def __getitem__(self, where: Tensor | slice) -> EventBatch:
-        """A part of the events, chosen by a mask, indices or a slice."""
-        return self.map(lambda t: t[where])
+    @overload
+    def __getitem__(self, where: str) -> Any: ...
+    @overload
+    def __getitem__(self, where: Tensor | slice) -> EventBatch: ...
+    def __getitem__(self, where: str | Tensor | slice) -> Any:
+        """A collection or scalar by its name; or a part of the events, by a mask, indices or a slice.
+
+        Raises:
+            KeyError: If there is no such collection or scalar.
+        """
+        if not isinstance(where, str):
+            return self.map(lambda t: t[where])
+        if where in self.scalars:
+            return self.scalars[where]
+        if where not in self.collections:
+            known = ", ".join((*self.collections, *self.scalars))
+            msg = f"no collection or scalar {where!r}; there are {known}"
+            raise KeyError(msg)
+        if where not in self._only:
+            single = any(c.name == where and c.layout == "single" for c in self.schema.collections)
+            objects = self.collections[where]
+            self._only[where] = objects[:, 0] if single else objects
+        return self._only[where]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> EventBatch:
         """The same events with a function applied to every tensor."""
@@ -171,10 +230,9 @@ class EventBatch:
         collections = {}
         for name, objects in first.collections.items():
             alike = [b.collections[name] for b in batches]
-            masks = [a.mask for a in alike if a.mask is not None]
             collections[name] = Objects(
                 {n: function([a.fields[n] for a in alike]) for n in objects.fields},
-                function(masks) if masks else None,
+                None if all(a.full for a in alike) else function([a.mask for a in alike]),
             )
         scalars = {n: function([b.scalars[n] for b in batches]) for n in first.scalars}
         return cls(first.schema, collections, scalars, size=sum(map(len, batches)))
@@ -183,8 +241,9 @@ class EventBatch:
     def device(self) -> torch.device:
         """Where the events are; the CPU if there is nothing in them."""
         first = next(iter(self.collections.values()), None)
-        tensors = self.scalars if first is None else first.fields
-        return next((t.device for t in tensors.values()), torch.device("cpu"))
+        if first is not None:
+            return first.device
+        return next((t.device for t in self.scalars.values()), torch.device("cpu"))
 
     @property
     def weight(self) -> Tensor | None:

@@ -108,23 +108,21 @@ def to_columns(batch: EventBatch) -> dict[str, Column]:
         objects = batch.collections[c.name]
         if c.layout == "single":
             for f in c.fields:
-                columns[f.branch] = _numpy(objects.fields[f.name], f)
+                columns[f.branch] = _numpy(objects[f.name][:, 0], f)
             continue
-        mask = objects.mask
         if c.layout == "indexed":
             for f in c.fields:
-                values = objects.fields[f.name]
+                values = objects[f.name]
                 columns |= {b: _numpy(values[:, i], f) for i, b in enumerate(f.branches)}
             continue
         size, most = objects.shape
-        index = None if mask is None else mask.reshape(-1).nonzero()[:, 0]
-        if mask is None:
-            offsets = np.arange(size + 1, dtype=np.int64) * most
+        if objects.full:
+            offsets, index = np.arange(size + 1, dtype=np.int64) * most, None
         else:
-            offsets = np.zeros(size + 1, np.int64)
-            np.cumsum(mask.sum(1).cpu().numpy(), out=offsets[1:])
+            offsets, index = np.zeros(size + 1, np.int64), objects.mask.reshape(-1).nonzero()[:, 0]
+            np.cumsum(objects.mask.sum(1).cpu().numpy(), out=offsets[1:])
         for f in c.fields:
-            flat = objects.fields[f.name].reshape(-1)
+            flat = objects[f.name].reshape(-1)
             columns[f.branch] = Jagged(offsets, _numpy(flat if index is None else flat[index], f))
     for f in batch.schema.scalars:
         columns[f.branch] = _numpy(batch.scalars[f.name], f)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hepgan.events.batch import EventBatch
 from hepgan.features.config import Reference
-from hepgan.features.view import presence, raw_kinematics
+from hepgan.features.view import raw_kinematics
 
 __all__ = ["within"]
 
@@ -25,23 +25,20 @@ def within(events: EventBatch, bounds: Mapping[str, tuple[float | None, float | 
     for text, (low, high) in bounds.items():
         reference = Reference.parse(text)
         if reference.field is None:
-            values, mask = events.scalars[reference.name].unsqueeze(1), None
+            values = events.scalars[reference.name].unsqueeze(1)
+            mask = torch.ones_like(values, dtype=torch.bool)
         else:
             values, mask = _values(events, reference)
         inside = torch.ones_like(values, dtype=torch.bool)
         inside = inside if low is None else inside & (values >= low)
         inside = inside if high is None else inside & (values <= high)
-        valid = valid & (inside if mask is None else inside | ~mask).all(1)
+        valid = valid & (inside | ~mask).all(1)
     return valid
 
 
-def _values(events: EventBatch, reference: Reference) -> tuple[Tensor, Tensor | None]:
-    fields = events.collections[reference.name].fields
+def _values(events: EventBatch, reference: Reference) -> tuple[Tensor, Tensor]:
+    objects = events.collections[reference.name]
     field = str(reference.field)
-    values = fields[field] if field in fields else raw_kinematics(events, reference.name)[field]
-    values = values.unsqueeze(1) if values.ndim == 1 else values
-    mask = presence(events, reference.name)
-    if reference.slot is None:
-        return values, mask
-    slot = slice(reference.slot, reference.slot + 1)
-    return values[:, slot], None if mask is None else mask[:, slot]
+    values = objects[field] if field in objects.fields else raw_kinematics(events, reference.name)[field]
+    slots = slice(None) if reference.slot is None else slice(reference.slot, reference.slot + 1)
+    return values[:, slots], objects.mask[:, slots]

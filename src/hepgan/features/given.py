@@ -13,7 +13,7 @@ from hepgan.errors import InputError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema
 from hepgan.features.config import FeaturesConfig, ObjectsConfig, Reference
-from hepgan.features.view import azimuth_of, presence
+from hepgan.features.view import azimuth_of
 from hepgan.vectors.kinematics import wrap
 
 if TYPE_CHECKING:
@@ -94,11 +94,9 @@ class Given(nn.Module):
                 msg = f"the collection {c.name} is missing, which is a condition"
                 raise InputError(msg)
             objects = events.collections[c.name]
-            mask = presence(events, c.name)
             if not c.fixed:
-                shape = (len(events), c.max_count)
-                parts.append(torch.ones(shape) if mask is None else self._wide(c, mask))
-            parts += [self._wide(c, _two_dimensional(objects.fields[f.name])) for f in c.fields]
+                parts.append(self._wide(c, objects.mask))
+            parts += [self._wide(c, objects[f.name]) for f in c.fields]
         return torch.cat([p.to(parts[0]) for p in parts], 1)
 
     def _wide(self, described: Collection, values: Tensor) -> Tensor:
@@ -130,17 +128,13 @@ class Given(nn.Module):
                 values = take(c.max_count)
                 if f.dtype == "string" or np.dtype(f.dtype).kind != "f":
                     values = values.round().to(torch.int64)
-                fields[f.name] = values[:, 0] if c.layout == "single" else values
+                fields[f.name] = values
             found[c.name] = Objects(fields, mask)
         return found
 
     def present(self, packed: Tensor, collection: str) -> Tensor:
         """Where (N, M) a collection has an object."""
-        objects = self.unpack(packed)[collection]
-        if objects.mask is not None:
-            return objects.mask
-        width = self.schema.collection(collection).max_count
-        return torch.ones(len(packed), width, dtype=torch.bool, device=packed.device)
+        return self.unpack(packed)[collection].mask
 
     def azimuth(self, packed: Tensor) -> Tensor | None:
         """The azimuth (N,) of the reference; None without one."""
@@ -194,18 +188,10 @@ class Given(nn.Module):
 def _turned(objects: Objects, angle: Tensor) -> Objects:
     """The objects turned about the beam by an angle (N,)."""
     fields = dict(objects.fields)
-    angle = angle if objects.mask is None and fields and _flat(fields) else angle.unsqueeze(1)
+    angle = angle.unsqueeze(1)
     if "px" in fields and "py" in fields:
         x, y, cos, sin = fields["px"], fields["py"], torch.cos(angle), torch.sin(angle)
         fields["px"], fields["py"] = x * cos - y * sin, x * sin + y * cos
     if "phi" in fields:
         fields["phi"] = wrap(fields["phi"] + angle)
-    return Objects(fields, objects.mask)
-
-
-def _flat(fields: Mapping[str, Tensor]) -> bool:
-    return next(iter(fields.values())).ndim == 1
-
-
-def _two_dimensional(values: Tensor) -> Tensor:
-    return values.unsqueeze(1) if values.ndim == 1 else values
+    return objects.with_fields(fields)

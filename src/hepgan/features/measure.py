@@ -13,7 +13,6 @@ from hepgan.events.batch import EventBatch
 from hepgan.events.schema import coordinates
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.representation import Representation
-from hepgan.features.view import presence
 from hepgan.vectors.kinematics import wrap
 
 __all__ = ["Measure", "Volume"]
@@ -93,9 +92,8 @@ class Measure:
             order = [*coordinates(tuple(fields)), *fields]
             for slot in range(c.max_count):
                 for name in dict.fromkeys(order):
-                    field = fields[name]
                     names.append(f"{layout.label(c.name, slot)}.{name}")
-                    values.append(field if field.ndim == 1 else field[:, slot])
+                    values.append(fields[name][:, slot])
         for name in schema.scalar_names:
             names.append(name)
             values.append(events.scalars[name])
@@ -135,8 +133,8 @@ class Measure:
 
     def _chosen(self, events: EventBatch, features: FeatureBatch, azimuth: Tensor | None) -> Tensor:
         """Which coordinates (N, M) make the measure: the first that are independent of each other."""
-        there = [presence(events, c.name) for c in self.representation.schema.collections]
-        parts = [p for p in (features.mask, *there) if p is not None]
+        parts = [] if features.mask is None else [features.mask]
+        parts += [o.mask for o in events.collections.values() if not o.full]
         flags = torch.cat([*parts, torch.zeros(len(features), 1, dtype=torch.bool, device=events.device)], 1)
         kinds, kind = torch.unique(flags, dim=0, return_inverse=True)
         keys = [bytes(k.to(torch.uint8).tolist()) for k in kinds]
@@ -184,7 +182,7 @@ class Measure:
         arranged = self.representation.arranged(events)
         for c in self.representation.schema.collections:
             given, own, back = (e.collections[c.name].fields for e in (events, arranged, decoded))
-            mask = presence(decoded, c.name)
+            mask = decoded.collections[c.name].mask
             # Objects may come back in the order in which a block wants them.
             same &= _alike(given, back, mask) | _alike(own, back, mask)
         known = {n: v for n, v in decoded.scalars.items() if n in events.scalars}

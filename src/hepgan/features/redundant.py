@@ -69,7 +69,7 @@ class Deviation(NamedTuple):
 
 
 def find_deviations(
-    stored: Mapping[str, Tensor], momentum: Mapping[str, Tensor], mask: Tensor | None
+    stored: Mapping[str, Tensor], momentum: Mapping[str, Tensor], mask: Tensor
 ) -> dict[str, Deviation]:
     """The coordinates that are measurements of their own.
 
@@ -80,17 +80,15 @@ def find_deviations(
     Args:
         stored: The coordinates (N, M) beside the momentum's.
         momentum: The coordinates (N, M) that make the momentum.
-        mask: Where there is an object (N, M); None if everywhere.
+        mask: Where there is an object (N, M).
     """
-    some = next(iter(momentum.values()))
-    present = torch.ones_like(some, dtype=torch.bool) if mask is None else mask
-    known = {n: v[present] for n, v in momentum.items()}
+    known = {n: v[mask] for n, v in momentum.items()}
     # What a change by its rounding makes of a coordinate: each in turn.
     shifted = [Kinematics({**known, n: v + resolution(v)}) for n, v in known.items()]
     exact = Kinematics(known)
     found = {}
     for name, values in stored.items():
-        own = values[present]
+        own = values[mask]
         computed = exact[name]
         allowed = resolution(own) + sum(_difference(name, k[name], computed).abs() for k in shifted)
         difference = _difference(name, own, computed).abs()

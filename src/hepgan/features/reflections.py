@@ -45,8 +45,7 @@ def _image(objects: Objects, axis: Axis) -> Objects:
         if name in _CHANGING_SIGN[axis]:
             return -values
         if name == "theta" and axis == "z":
-            image = math.pi - values
-            return image if objects.mask is None else torch.where(objects.mask, image, values)
+            return torch.where(objects.mask, math.pi - values, values)
         return values
 
-    return Objects({n: value(n, v) for n, v in objects.fields.items()}, objects.mask)
+    return objects.with_fields({n: value(n, v) for n, v in objects.fields.items()})

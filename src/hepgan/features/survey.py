@@ -15,7 +15,7 @@ from hepgan.features.config import FeaturesConfig, ObjectsConfig, ResponseConfig
 from hepgan.features.layout import Layout, Mass, Places
 from hepgan.features.parts.matching import distance_kind, find_places, match
 from hepgan.features.redundant import REDUNDANT, Deviation, find_deviations
-from hepgan.features.view import View, presence, raw_kinematics, stored_field
+from hepgan.features.view import View, raw_kinematics, stored_field
 from hepgan.vectors.kinematics import Kinematics
 
 __all__ = ["survey"]
@@ -54,10 +54,9 @@ def survey(
     generated = [c for c in schema.collections if c.name not in given]
     for described in generated:
         name = described.name
-        mask = presence(events, name)
         counted = name not in padded and name not in {b.collection for b in responses}
-        if not described.fixed and counted and mask is not None:
-            number = mask.sum(1)
+        if not described.fixed and counted:
+            number = events.collections[name].mask.sum(1)
             counts[name] = (int(number.min()), int(number.max()))
         if len(described.coordinates) > 2:
             masses[name] = _mass(events, described, config, blocks.get(name))
@@ -90,7 +89,7 @@ def _deviations(
         return {}
     stored = {n: stored_field(events, name, n) for n in described.field_names if n in fields}
     momentum = {n: stored_field(events, name, n) for n in described.coordinates}
-    return find_deviations(stored, momentum, presence(events, name))
+    return find_deviations(stored, momentum, events.collections[name].mask)
 
 
 def _order(view: View, described: Collection, block: ObjectsConfig | None) -> str | None:
@@ -145,9 +144,7 @@ def _mass(
     if block is not None and block.coordinates is not None and {"pz", "energy"} <= set(block.coordinates):
         return Mass("none")
     k = raw_kinematics(events, name)
-    mask = presence(events, name)
-    if mask is None:
-        mask = torch.ones_like(next(iter(k.known.values())), dtype=torch.bool)
+    mask = events.collections[name].mask
     if wanted == "field" and "mass" not in k.known:
         msg = f"masses: {name} has no field mass"
         raise RecipeError(msg)
@@ -165,9 +162,7 @@ def _labels(events: EventBatch, described: Collection) -> Iterator[tuple[str, Te
     """Fields that may determine a mass."""
     for f in described.fields:
         if f.kind in (Kind.INTEGER, Kind.CATEGORY) and f.name not in ("mass", "charge"):
-            values = events.collections[described.name].fields[f.name]
-            values = values.unsqueeze(1) if values.ndim == 1 else values
-            yield f.name, values.to(torch.float64)
+            yield f.name, events.collections[described.name][f.name].to(torch.float64)
 
 
 def _stored_mass(mass: Tensor, mask: Tensor, labels: Iterable[tuple[str, Tensor]]) -> Mass:

@@ -29,7 +29,7 @@ def raw_kinematics(events: EventBatch, collection: str) -> Kinematics:
 
 def stored_field(events: EventBatch, collection: str, name: str) -> Tensor:
     """A field (N, M) of a collection, in float64; M is 1 for a single object."""
-    return _two_dimensional(events.collections[collection].fields[name]).to(torch.float64)
+    return events.collections[collection][name].to(torch.float64)
 
 
 def azimuth_of(events: EventBatch, references: Iterable[Reference]) -> Tensor:
@@ -38,22 +38,12 @@ def azimuth_of(events: EventBatch, references: Iterable[Reference]) -> Tensor:
     for reference in references:
         k = raw_kinematics(events, reference.name)
         slots = slice(None) if reference.slot is None else slice(reference.slot, reference.slot + 1)
-        mask = presence(events, reference.name)
-        px, py = (k[n] if mask is None else torch.where(mask, k[n], 0.0) for n in ("px", "py"))
+        mask = events.collections[reference.name].mask
+        px, py = (torch.where(mask, k[n], 0.0) for n in ("px", "py"))
         x, y = x + px[:, slots].sum(1), y + py[:, slots].sum(1)
     # The gradient of atan2 at the origin is NaN; given objects may be none.
     nowhere = (x == 0) & (y == 0)
     return torch.atan2(y, torch.where(nowhere, 1.0, x))
-
-
-def presence(events: EventBatch, collection: str) -> Tensor | None:
-    """Where there is an object (N, M); None if everywhere."""
-    mask = events.collections[collection].mask
-    return None if mask is None else _two_dimensional(mask)
-
-
-def _two_dimensional(values: Tensor) -> Tensor:
-    return values.unsqueeze(1) if values.ndim == 1 else values
 
 
 TIE = 1e-12
@@ -107,15 +97,11 @@ class View:
         """Where there is an object (N, M); None if everywhere, or if absent objects count as zeros."""
         if collection in self.layout.padded or self.layout.collection(collection).fixed:
             return None
-        return presence(self.events, collection)
+        return self.events.collections[collection].mask
 
     def count(self, collection: str) -> Tensor:
         """The number of objects (N,)."""
-        mask = presence(self.events, collection)
-        if mask is None:
-            number = self.layout.collection(collection).max_count
-            return torch.full((len(self),), number, dtype=torch.int64, device=self.device)
-        return mask.sum(1)
+        return self.events.collections[collection].mask.sum(1)
 
     def values(self, collection: str | None, name: str) -> Tensor:
         """A field (N, M), or a scalar (N, 1), as it is to be learned.
@@ -133,7 +119,7 @@ class View:
         fields = self.events.collections[collection].fields
         if name not in fields or (name == "mass" and collection in self.layout.masses):
             return self.kinematics(collection)[name]
-        return _two_dimensional(fields[name])
+        return fields[name]
 
     def kinematics(self, collection: str) -> Kinematics:
         """The momenta (N, M); rows of absent objects are meaningless."""
@@ -217,14 +203,6 @@ class Builder:
         """A field (N, M) of a given collection, in float64."""
         return stored_field(EventBatch(self.schema, self.given), collection, name)
 
-    def given_presence(self, collection: str) -> Tensor:
-        """Where (N, M) a given collection has an object."""
-        objects = self.given[collection]
-        shaped = _two_dimensional(next(iter(objects.fields.values())))
-        if objects.mask is None:
-            return torch.ones(shaped.shape, dtype=torch.bool, device=self.device)
-        return objects.mask
-
     def put_momenta(self, collection: str, slots: tuple[int, ...], k: Kinematics) -> None:
         """Puts in the momenta (N, len(slots)) of some objects."""
         self._momenta.setdefault(collection, []).append((slots, k))
@@ -307,8 +285,6 @@ class Builder:
             if mask is not None:
                 absent = ~mask
                 fields = {n: v.masked_fill(absent, 0) for n, v in fields.items()}
-            if described.layout == "single":
-                fields = {n: v[:, 0] for n, v in fields.items()}
             collections[described.name] = Objects(fields, mask)
         scalars = {n: self.scalars[n] for n in schema.scalar_names}
         return EventBatch(schema, collections, scalars, size=self.size)

@@ -36,8 +36,6 @@ def example(schema: EventSchema) -> EventBatch:
         return torch.ones(shape, dtype=torch.int64 if whole else torch.float64)
 
     def objects(collection: Collection) -> Objects:
-        if collection.layout == "single":
-            return Objects({f.name: number(f, 1) for f in collection.fields})
         count = collection.max_count
         mask = None if collection.fixed else torch.ones((1, count), dtype=torch.bool)
         return Objects({f.name: number(f, 1, count) for f in collection.fields}, mask)

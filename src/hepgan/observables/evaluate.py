@@ -59,10 +59,10 @@ class BatchSource:
 
     def objects(self, name: str, fields: Set[str]) -> Objects | None:
         """The collection with those of the fields that are needed."""
-        found = self.batch.collections.get(name)
-        if found is None:
+        if name not in self.batch.collections:
             return None
-        return Objects(needed(found.fields, fields), found.mask)
+        found: Objects = self.batch[name]
+        return found.with_fields(needed(found.fields, fields))
 
     def scalar(self, name: str) -> Tensor | None:
         """The scalar called so."""
@@ -184,8 +184,8 @@ class _Evaluator:
         objects = self.source.objects(name, self.attributes)
         if objects is None:
             return None
-        jagged = len(objects.shape) > 1
-        return Value(Objects(objects.fields), objects.mask, name if jagged else None)
+        mask = None if objects.full else objects.mask
+        return Value(Objects(objects.fields), mask, name if len(objects.shape) > 1 else None)
 
     def _attribute(self, node: ast.Attribute) -> Value:
         text = self.expression.texts[node]
@@ -205,10 +205,8 @@ class _Evaluator:
             if name == "orders" and value.orders is not None:
                 orders = _zeroed(value.orders.expand(value.shape), value.mask)
                 return Value(orders, value.mask, value.domain, value.compact)
-        if isinstance(value.data, Objects):
-            field = value.data.fields.get(name)
-            if field is not None:
-                return Value(field, value.mask, value.domain, value.compact)
+        if isinstance(value.data, Objects) and name in value.data.fields:
+            return Value(value.data[name], value.mask, value.domain, value.compact)
         if value.is_number:
             msg = f"a number has no attribute {name!r}"
             raise Mismatch(msg)

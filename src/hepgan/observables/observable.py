@@ -211,7 +211,7 @@ class Observable:
             padded = [
                 n
                 for n, c in batch.collections.items()
-                if data.ndim == 2 and c.mask is not None and c.mask.shape == data.shape
+                if data.ndim == 2 and not c.full and c.shape == data.shape
             ]
             if padded:
                 msg = (

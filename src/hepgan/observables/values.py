@@ -137,7 +137,7 @@ def map_data(function: Callable[[Tensor], Tensor], data: Any) -> Any:
 def device_of(data: Any) -> torch.device:
     """The device of a tensor, of objects or of momenta."""
     if isinstance(data, Objects):
-        return next(iter(data.fields.values())).device
+        return data.device
     device: torch.device = data.device
     return device
 

@@ -158,7 +158,7 @@ def _shifted(events: EventBatch, names: frozenset[str]) -> Iterator[EventBatch]:
                     continue
                 by = resolution(values)
                 for sign in (torch.ones_like(values), _turns(values)):
-                    changed = Objects({**form.fields, field: values + sign * by}, objects.mask)
+                    changed = form.with_fields({**form.fields, field: values + sign * by})
                     yield EventBatch(events.schema, {**events.collections, name: changed}, events.scalars)
     for name, values in events.scalars.items():
         if name in names and values.is_floating_point():
@@ -172,12 +172,12 @@ def _cartesian(objects: Objects) -> Objects:
     # A mass that stays would be preferred to the energy.
     others = {n: v for n, v in objects.fields.items() if n != "mass" or size < 4}
     names = ("px", "py", "pz", "energy")[:size]
-    return Objects({**others, **{n: getattr(objects.momentum, n) for n in names}}, objects.mask)
+    return objects.with_fields({**others, **{n: getattr(objects.momentum, n) for n in names}})
 
 
 def _turns(values: Tensor) -> Tensor:
-    """1 and -1 by turns for the objects (N, M) of an event, -1 for single ones (N,)."""
+    """1 and -1 by turns for the objects (N, M) of an event, -1 for the only one."""
     signs = -torch.ones_like(values)
-    if values.ndim == 2:
+    if values.shape[1] > 1:
         signs[:, ::2] = 1.0
     return signs

@@ -11,7 +11,7 @@ from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection
 from hepgan.features.config import ResponseConfig
 from hepgan.features.layout import Layout, Places
-from hepgan.features.view import presence, raw_kinematics
+from hepgan.features.view import raw_kinematics
 from hepgan.vectors.kinematics import Kinematics, wrap
 
 __all__ = [
@@ -71,9 +71,7 @@ def match(events: EventBatch, true: str, measured: str, kind: Distance, within: 
         return torch.zeros(len(events), 1, dtype=torch.int64, device=events.device)
     found = distances(raw_kinematics(events, true), raw_kinematics(events, measured), kind)
     for axis, name in ((2, true), (1, measured)):
-        there = presence(events, name)
-        if there is not None:
-            found = torch.where(there.unsqueeze(axis), found, torch.inf)
+        found = torch.where(events.collections[name].mask.unsqueeze(axis), found, torch.inf)
     size, number, others = found.shape
     partner = torch.full((size, number), -1, dtype=torch.int64, device=events.device)
     every = torch.arange(size, device=events.device)
@@ -91,14 +89,13 @@ def match(events: EventBatch, true: str, measured: str, kind: Distance, within: 
 
 def find_places(events: EventBatch, true: str, measured: str, partner: Tensor) -> Places:
     """What occurs in events with these partners (N, V)."""
-    there = presence(events, true)
+    there = events.collections[true].mask
     found, lost = [], []
     for i in range(partner.shape[1]):
         has = partner[:, i] >= 0
         found.append(tuple(torch.unique(has.long()).tolist()))
-        missing = ~has if there is None else ~has & there[:, i]
-        lost.append(bool(missing.any()))
-    fakes = _number(events, measured) - (partner >= 0).sum(1)
+        lost.append(bool((~has & there[:, i]).any()))
+    fakes = events.collections[measured].mask.sum(1) - (partner >= 0).sum(1)
     return Places(true, tuple(found), tuple(lost), (int(fakes.min()), int(fakes.max())))
 
 
@@ -110,11 +107,9 @@ def in_places(events: EventBatch, measured: str, partner: Tensor, width: int) ->
         there are places for.
     """
     objects = events.collections[measured]
-    fields = {n: v.unsqueeze(1) if v.ndim == 1 else v for n, v in objects.fields.items()}
-    most = next(iter(fields.values())).shape[1]
+    most = objects.shape[1]
     slots = torch.arange(most, device=partner.device)
-    number = _number(events, measured)
-    there = slots < number.unsqueeze(1)
+    there = slots < objects.mask.sum(1, keepdim=True)
     taken = (partner.unsqueeze(2) == slots).any(1)
     fake = there & ~taken
     order = torch.sort(fake.to(torch.int8), dim=1, descending=True, stable=True).indices
@@ -125,29 +120,19 @@ def in_places(events: EventBatch, measured: str, partner: Tensor, width: int) ->
     index = torch.cat([partner.clamp(min=0), order[:, :places]], 1)
     more = torch.arange(places, device=partner.device) < fakes.unsqueeze(1)
     mask = torch.cat([partner >= 0, more], 1)
-    placed = {n: v.gather(1, index).masked_fill(~mask, 0) for n, v in fields.items()}
+    placed = {n: v.gather(1, index).masked_fill(~mask, 0) for n, v in objects.fields.items()}
     return Objects(placed, mask), fakes
 
 
 def without_holes(objects: Objects, described: Collection) -> Objects:
     """The objects of a collection in their order, moved to the front of as many slots as it has."""
-    if objects.mask is None:
+    if objects.full:
         return objects
     order = torch.sort(objects.mask.to(torch.int8), dim=1, descending=True, stable=True).indices
     lacking = max(described.max_count - order.shape[1], 0)
 
     def moved(values: Tensor) -> Tensor:
-        front = torch.nn.functional.pad(values.gather(1, order), (0, lacking))[:, : described.max_count]
-        return front[:, 0] if described.layout == "single" else front
+        return torch.nn.functional.pad(values.gather(1, order), (0, lacking))[:, : described.max_count]
 
     fields = {n: moved(v) for n, v in objects.fields.items()}
     return Objects(fields, None if described.fixed else moved(objects.mask))
-
-
-def _number(events: EventBatch, collection: str) -> Tensor:
-    """The number of objects (N,)."""
-    mask = presence(events, collection)
-    if mask is not None:
-        return mask.sum(1)
-    width = events.schema.collection(collection).max_count
-    return torch.full((len(events),), width, dtype=torch.int64, device=events.device)

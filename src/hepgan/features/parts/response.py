@@ -109,8 +109,7 @@ class ResponseBlock(Block):
         Raises:
             InputError: If an object was lost that never was in training, or found.
         """
-        mask = view.events.collections[self.collection].mask
-        there = torch.zeros(0) if mask is None else mask
+        there = view.events.collections[self.collection].mask
         found, slots = there[:, : self.number], slice(0, self.number)
         true = Kinematics({n: view.kinematics(self.of)[n] for n in _CARTESIAN})
         k = view.kinematics(self.collection)
@@ -207,7 +206,7 @@ class ResponseBlock(Block):
     def _present(self, discrete: Tensor, builder: Builder) -> Tensor:
         """Which places (N, width) have an object."""
         size, at, columns = builder.size, 0, []
-        there = builder.given_presence(self.of)
+        there = builder.given[self.of].mask
         for i, classes in enumerate(self.places.found):
             if len(classes) > 1:
                 columns.append((discrete[:, at] == 1) & there[:, i])

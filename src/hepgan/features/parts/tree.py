@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hepgan.errors import InputError, RecipeError
-from hepgan.events.batch import EventBatch, Objects
+from hepgan.events.batch import EventBatch
 from hepgan.features.config import TreeConfig
 from hepgan.features.layout import Column, Gate, Layout
 from hepgan.features.parts.base import Block, Variable
@@ -123,7 +123,7 @@ class TreeBlock(Block):
         _, leaves, first = depth_first(child, count)
         objects = view.events.collections[self.collection]
         fields = {n: v.gather(1, leaves) for n, v in objects.fields.items()}
-        collections = {**view.events.collections, self.collection: Objects(fields, objects.mask)}
+        collections = {**view.events.collections, self.collection: objects.with_fields(fields)}
         events = EventBatch(view.events.schema, collections, view.events.scalars)
         return view.with_events(events, {**view.trees, self.collection: first})
 
