@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hepgan.errors import OutputError
 
-__all__ = ["claim", "claim_folder", "identity", "replacing", "write_tensors"]
+__all__ = ["claim", "claim_folder", "replacing", "write_tensors"]
 
 
 def claim(path: Path, *, force: bool, make: bool = True) -> None:
@@ -68,17 +68,6 @@ def claim_folder(folder: Path, path: Path, *, make: bool) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make its folder: {error.strerror}", file=path) from error  # noqa: EM102
-
-
-def identity(path: str | Path) -> Hashable:
-    """What is the same for all names of a file: ``a.root``, ``./a.root``, links to it, and none other."""
-    if "://" in str(path):
-        return str(path)
-    try:
-        found = os.stat(path)
-    except OSError:
-        return Path(path).resolve()
-    return found.st_dev, found.st_ino
 
 
 @contextmanager

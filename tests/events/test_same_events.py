@@ -10,7 +10,7 @@ import pytest
 import uproot
 
 from hepgan.errors import InputError
-from hepgan.events.sources import in_both
+from hepgan.events import overlap, reads
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,21 @@ def test_the_same_events_are_known_by_any_name(one, other, same, tmp_path, monke
                 file.mktree("Other", {"x": "float32"}).extend({"x": np.ones(3, np.float32)})
     Path("link.root").symlink_to("a.root")
     ak.to_parquet(ak.Array({"x": [1.0, 2.0]}), "p.parquet")
-    assert bool(in_both(one, other)) == bool(in_both(other, one)) == same
+    assert overlap(one, other) == overlap(other, one) == same
+
+
+def test_a_file_is_known_among_those_of_a_sample_by_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        with uproot.recreate(f"{name}.root") as file:
+            file.mktree("Events", {"x": "float32"}).extend({"x": np.ones(3, np.float32)})
+    Path("link.root").symlink_to("a.root")
+    for sample in ("a.root", "./a.root:Events", "link.root", "[ab].root"):
+        assert reads(sample, "a.root")
+    assert not reads("a.root", "b.root")
+    assert not reads("a.root", "new.root")
 
 
 def test_what_is_not_there_is_in_no_other_sample(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        in_both(tmp_path / "a.root", tmp_path / "b.root")
+        overlap(tmp_path / "a.root", tmp_path / "b.root")

@@ -11,6 +11,7 @@ from hepgan.events.filesets import fileset, write_fileset
 from hepgan.events.inference import schema_of
 from hepgan.events.reading import as_events, count_events, infer_schema, iterate_events, read_events
 from hepgan.events.schema import COORDINATES, Collection, EventSchema, Field, Kind, coordinates
+from hepgan.events.sources import overlap, reads
 from hepgan.events.writing import EventWriter, write_events
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "fileset",
     "infer_schema",
     "iterate_events",
+    "overlap",
     "read_events",
+    "reads",
     "schema_of",
     "select",
     "to_awkward",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +18,8 @@ import uproot
 from hepgan.errors import InputError
 from hepgan.events.columns import Column, column
 from hepgan.events.naming import Branch
-from hepgan.files import identity
 
-__all__ = ["ArraySource", "PathLike", "Source", "in_both", "locate", "open_source"]
+__all__ = ["ArraySource", "PathLike", "Source", "locate", "open_source", "overlap", "reads"]
 
 PathLike: TypeAlias = "str | Path"
 
@@ -92,22 +91,38 @@ def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]
     return found
 
 
-def in_both(
-    one: PathLike | Sequence[PathLike], other: PathLike | Sequence[PathLike]
-) -> list[tuple[str, str | None]]:
-    """What of ``one`` is in ``other``, too, by whatever name: ``a.root`` is ``./a.root:Events``.
+def overlap(first: PathLike | Sequence[PathLike], second: PathLike | Sequence[PathLike]) -> bool:
+    """Whether two samples have a tree in common, whatever its file is called, and whether it is named or not.
 
     Raises:
-        InputError: If there is no such file.
+        InputError: If there is no such file, or no tree to read in it.
     """
-    there: dict[object, list[tuple[str, str | None]]] = {}
-    for path, tree in locate(other):
-        there.setdefault(identity(path), []).append((path, tree))
-    return [
-        (path, tree)
-        for path, tree in locate(one)
-        if any(tree == t or _tree(path, tree) == _tree(p, t) for p, t in there.get(identity(path), ()))
-    ]
+    found = [{(_identity(path), path, tree) for path, tree in locate(paths)} for paths in (first, second)]
+    common = {file for file, _, _ in found[0]} & {file for file, _, _ in found[1]}
+    trees = []
+    for part in found:
+        # Files are opened only where there is something to tell.
+        wanted = [(file, path, tree) for file, path, tree in part if file in common]
+        trees.append({(file, _tree(path, tree)) for file, path, tree in wanted})
+    return bool(trees[0] & trees[1])
+
+
+def reads(paths: PathLike | Sequence[PathLike], file: PathLike) -> bool:
+    """Whether a file is among those of a sample, whatever it is called.
+
+    Raises:
+        InputError: If the sample has no such file.
+    """
+    there = Path(file).exists()
+    return there and _identity(str(file)) in {_identity(path) for path, _ in locate(paths)}
+
+
+def _identity(path: str) -> Hashable:
+    """What is the same for two names of one file."""
+    if "://" in path:
+        return path
+    known = Path(path).stat()
+    return known.st_dev, known.st_ino
 
 
 def _tree(path: str, tree: str | None) -> str:
