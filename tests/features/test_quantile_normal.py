@@ -13,7 +13,7 @@ from scipy import stats
 from hepgan.features.transforms import QuantileNormal
 from hepgan.stats.distances import ks
 
-N = 100_000
+N = 40_000
 MARGINALS = {
     "normal": lambda rng, n: rng.normal(size=n),
     "uniform": lambda rng, n: rng.uniform(size=n),
@@ -39,9 +39,11 @@ def _fit(x, w=None, **options):
 
 
 @every_marginal
-def test_normal_noise_becomes_the_fitted_marginal(name):
+def test_normal_noise_becomes_the_fitted_marginal_and_the_other_way_round(name):
     x = MARGINALS[name](np.random.default_rng(1), N)
-    sample = _fit(x).inverse(_normals(2))[:, 0].numpy()
+    transform = _fit(x)
+    assert stats.kstest(transform(torch.from_numpy(x)[:, None])[:, 0].numpy(), "norm").statistic < 2e-3
+    sample = transform.inverse(_normals(2))[:, 0].numpy()
     # Two samples of N: N_eff = N / 2.
     assert ks(x, sample) < 1.5 / math.sqrt(N / 2)
 
@@ -55,13 +57,6 @@ def test_tails_down_to_1e_4_are_kept_within_statistics(name, side):
         threshold = (x[-count] + x[-count - 1]) / 2
         score = side * float(transform(torch.tensor([[side * threshold]], dtype=torch.float64)))
         assert abs(N * stats.norm.sf(score) - count) < math.sqrt(count)
-
-
-@every_marginal
-def test_the_marginal_becomes_normal(name):
-    x = MARGINALS[name](np.random.default_rng(4), N)
-    y = _fit(x)(torch.from_numpy(x)[:, None])[:, 0].numpy()
-    assert stats.kstest(y, "norm").statistic < 2e-3
 
 
 @pytest.mark.parametrize("name", ["exponential", "cauchy", "Breit-Wigner"])
@@ -80,6 +75,18 @@ def test_an_empty_range_between_peaks_stays_empty():
     x = MARGINALS["two far peaks"](rng, N)
     sample = _fit(x).inverse(_normals(15))[:, 0].numpy()
     assert ((sample > -49) & (sample < -2)).sum() <= 5
+
+
+def test_which_of_equally_wide_ranges_stay_empty_does_not_hang_on_rounding():
+    x = (np.arange(20)[:, None] + np.linspace(0.0, 1e-3, 30)).ravel()
+    # More ranges are empty than the knots can keep so.
+    expected = _fit(x, knots=60)
+    for seed in range(4):
+        bits = np.random.default_rng(seed).integers(-2, 3, x.size) * 2.0**-52
+        made = _fit(x * (1 + bits), knots=60)
+        torch.testing.assert_close(
+            made.inverse(_normals(3, 500)), expected.inverse(_normals(3, 500)), rtol=1e-6, atol=1e-6
+        )
 
 
 def test_integer_weights_count_as_repeated_entries():
@@ -124,7 +131,7 @@ DATA = arrays(
 
 
 @given(x=DATA, knots=st.sampled_from([8, 30, 1000]), low=st.sampled_from([-1.0, -2.0, None]))
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_inverse_stays_within_bounds_for_any_score(x, knots, low):
     transform = _fit(x, knots=knots, low=low, high=1.0)
     y = torch.linspace(-10, 10, 401, dtype=torch.float64)[:, None]
@@ -136,7 +143,7 @@ def test_the_inverse_stays_within_bounds_for_any_score(x, knots, low):
 
 
 @given(x=DATA, knots=st.sampled_from([8, 30, 1000]), low=st.sampled_from([-1.0, -2.0, None]))
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_knots_increase_strictly_and_data_are_recovered(x, knots, low):
     transform = _fit(x, knots=knots, low=low, high=1.0)
     used = int(transform.last[0]) + 1
@@ -148,7 +155,7 @@ def test_knots_increase_strictly_and_data_are_recovered(x, knots, low):
 
 
 @given(data=st.data(), x=DATA)
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_signed_weights_give_an_invertible_map(data, x):
     weights = st.sampled_from([-1.0, -0.25, 0.0, 1.0, 3.0])
     w = data.draw(arrays(np.float64, len(x), elements=weights).filter(lambda w: w.sum() > 0))
@@ -180,7 +187,7 @@ def test_a_bound_that_data_touch_is_in_the_domain():
     y = transform(column)
     (slope,) = torch.autograd.grad(y.sum(), column)
     assert bool(torch.isfinite(slope).all())
-    transform.check(column)
+    assert bool(transform.inside(column).all())
     torch.testing.assert_close(transform.inverse(y), column, rtol=1e-9, atol=1e-12)
 
 

@@ -71,7 +71,7 @@ def test_recipes_can_set_the_edges():
 
 def test_all_transforms_are_followed_by_a_standardisation():
     events = numbers(a=uniform(rng(), 10, 90, N), b=uniform(rng(3), 1000, 3000, N))
-    for transform in ("identity", "min_max", "signed_log", ["signed_log", "quantile"], {"kind": "logit"}):
+    for transform in ("min_max", "signed_log", ["signed_log", "quantile"], {"kind": "logit"}):
         representation = represent(events, transform=transform)
         features = representation.encode(events)
         torch.testing.assert_close(features.x.mean(0), torch.zeros(2).double(), atol=0.02, rtol=0)
@@ -104,13 +104,53 @@ def test_azimuths_are_cut_where_there_are_fewest():
     torch.testing.assert_close(representation.decode(representation.encode(events)).Jet.phi, phi)
 
 
-def test_decorrelation_needs_columns_that_always_exist():
+def jets_in_twos_or_ones():
     g = rng()
     count = torch.randint(1, 3, (N,), generator=g)
     mask = torch.arange(2) < count.unsqueeze(1)
     values = {"pt": uniform(g, 20, 90, N, 2), "eta": uniform(g, -2, 2, N, 2), "phi": uniform(g, -3, 3, N, 2)}
     jet = Collection(name="Jet", layout="jagged", fields=fields("Jet", *values), min_count=1, max_count=2)
     jets = Objects({n: v.masked_fill(~mask, 0) for n, v in values.items()}, mask)
-    events = EventBatch(EventSchema(collections=(jet,)), {"Jet": jets})
-    with pytest.raises(RecipeError, match="must exist in every event"):
-        represent(events, blocks=[{"kind": "objects", "collection": "Jet", "pca": True}])
+    return EventBatch(EventSchema(collections=(jet,)), {"Jet": jets})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"pca": True}, {"transforms": {"pt": "pca"}}, {"transforms": {"eta": ["min_max", "pca", "quantile"]}}],
+)
+def test_decorrelation_needs_columns_that_always_exist(settings):
+    with pytest.raises(
+        RecipeError, match=r"pca mixes Jet\[1\]\.\w+ with Jet\[0\].*must exist in every event"
+    ):
+        represent(jets_in_twos_or_ones(), blocks=[{"kind": "objects", "collection": "Jet", **settings}])
+
+
+def test_decorrelation_of_one_field_of_objects_that_always_exist_is_undone():
+    events = numbers(a=uniform(rng(), 10, 90, N), b=uniform(rng(3), 1000, 3000, N))
+    representation = represent(events, transform=["min_max", "pca"])
+    decoded = representation.decode(representation.encode(events))
+    torch.testing.assert_close(decoded.b, events.b, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_named_and_never_makes_a_column_constant(value):
+    x = uniform(rng(), 10, 90, N)
+    x[17] = value
+    with pytest.raises(InputError, match=rf"entry 17: x is {value}, but must be finite") as caught:
+        represent(numbers(a=uniform(rng(1), 0, 1, N), x=x))
+    assert caught.value.entry == 17
+
+
+def test_a_list_of_no_transforms_is_refused():
+    with pytest.raises(RecipeError, match="transform of a"):
+        represent(numbers(a=uniform(rng(), 10, 90, N)), transform=[])
+
+
+def test_rounding_below_zero_is_no_negative_number():
+    values = torch.randn(N, generator=rng(), dtype=torch.float64) ** 2
+    values[:100] = 0.0
+    rounded = values.clone()
+    rounded[:50] = -1e-17
+    for x in (values, rounded):
+        events = numbers(x=x)
+        assert float(extremes(represent(events), events).x[0]) == 0.0

@@ -70,8 +70,17 @@ class StandardColumns(PreciseModule):
             columns: What they are.
             specs: Their transforms.
             rotated: The number of the block with which each is to be decorrelated, or None.
+
+        Raises:
+            InputError: If a value is not finite, or outside what its transform can take.
+            RecipeError: If a transform can't be what the recipe says.
         """
         present = torch.ones_like(raw, dtype=torch.bool) if mask is None else mask
+        _require_finite(raw, present, columns)
+        for column, spec in zip(columns, specs, strict=True):
+            if not _steps(spec):
+                msg = f"transform of {column.name}: the list names none"
+                raise RecipeError(msg)
         constants = [_constant(raw[:, i], present[:, i], c) for i, c in enumerate(columns)]
         kept = [i for i, c in enumerate(constants) if c is None]
         limits = [_bounds(columns[i], _steps(specs[i])[0], raw[:, i][present[:, i]]) for i in kept]
@@ -184,6 +193,15 @@ def _infinite(limits: Sequence[Sequence[float | None]]) -> Tensor:
     return torch.tensor([low, high], dtype=torch.float64)
 
 
+def _require_finite(raw: Tensor, present: Tensor, columns: Sequence[Column]) -> None:
+    bad = present & ~torch.isfinite(raw)
+    if bool(bad.any()):
+        entry, column = (int(i) for i in bad.nonzero()[0])
+        name, value = columns[column].name, float(raw[entry, column])
+        msg = f"{name} is {value}, but must be finite ({int(bad[:, column].sum())} such)"
+        raise InputError(msg, entry=entry)
+
+
 def _constant(values: Tensor, present: Tensor, column: Column) -> float | None:
     """The value that a column always has, or None; 0 if it never exists."""
     values = values[present]
@@ -212,6 +230,9 @@ def _build(
         for i in members:
             groups.setdefault(_key(specs[i]), []).append(i)
         made = {k: _transform(json.loads(k), [columns[i] for i in g]) for k, g in groups.items()}
+        for k, g in groups.items():
+            if any(step["kind"] == PCA.kind for step in json.loads(k)):
+                _require_existence(columns, g, present)
         if block < 0:
             transforms.update(made)
             indices.update(groups)
@@ -221,9 +242,7 @@ def _build(
         if angles:
             msg = f"transform of {columns[angles[0]].name}: an angle and pca don't go together"
             raise RecipeError(msg)
-        if not bool(present[:, whole].all()):
-            msg = f"pca: {columns[whole[0]].name} and the others of its block must exist in every event"
-            raise RecipeError(msg)
+        _require_existence(columns, whole, present)
         chain = Chain([Columns(made), PCA(len(whole))])
         transforms[f"pca:{block}"], indices[f"pca:{block}"] = chain, whole
     if len(transforms) == 1 and indices[next(iter(indices))] == list(range(len(columns))):
@@ -231,8 +250,17 @@ def _build(
     return Columns(transforms, indices=indices)
 
 
+def _require_existence(columns: Sequence[Column], mixed: Sequence[int], present: Tensor) -> None:
+    """Columns that don't exist in every event can't be mixed with others."""
+    missing = [i for i in mixed if not bool(present[:, i].all())]
+    if missing and len(mixed) > 1:
+        others = ", ".join(columns[i].name for i in mixed if i != missing[0])
+        msg = f"pca mixes {columns[missing[0]].name} with {others}, so it must exist in every event"
+        raise RecipeError(msg)
+
+
 def _steps(spec: TransformSpec) -> list[dict[str, Any]]:
-    """A specification as a list of kinds with options."""
+    """A specification as a list of kinds with options, at least one."""
     steps = []
     for step in spec if isinstance(spec, list) else [spec]:
         options = {"kind": step} if isinstance(step, str) else dict(step)
@@ -289,8 +317,10 @@ def _bounds(column: Column, options: Mapping[str, Any], values: Tensor) -> tuple
     low, high = options.get("low", column.low), options.get("high", column.high)
     ordered = torch.sort(values).values
     smallest, largest = float(ordered[0]), float(ordered[-1])
-    low = 0.0 if low is None and smallest >= 0 else low
-    high = 0.0 if high is None and largest <= 0 else high
+    # Numbers that are computed may be 0 but for rounding.
+    rounding = 1e-12 * max(abs(smallest), abs(largest))
+    low = 0.0 if low is None and smallest >= -rounding else low
+    high = 0.0 if high is None and largest <= rounding else high
     below, above = _sharp_edge(ordered, low), _sharp_edge(-ordered.flip(0), None if high is None else -high)
     # What the recipe says of this column is not for the data to sharpen.
     low = low if below is None or "low" in options else below

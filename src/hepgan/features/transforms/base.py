@@ -1,8 +1,8 @@
-"""What every transform promises, and the registry that rebuilds one from its description."""
+"""What every transform promises, transforms made of transforms, and how one is rebuilt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -10,9 +10,12 @@ from torch import Tensor
 
 from hepgan.errors import InputError
 
-__all__ = ["Identity", "Transform", "transform_from_config"]
+__all__ = ["Chain", "Columns", "Transform", "transform_from_config"]
 
 _KINDS: dict[str, type[Transform]] = {}
+
+_FORGOTTEN = {"whiten": True, "margin": 1e-3, "scaling": "variance"}
+"""Options that model files of version 0.1 describe, with the only value that they still have."""
 
 
 class Transform(torch.nn.Module):
@@ -85,10 +88,10 @@ class Transform(torch.nn.Module):
         if not float(w.sum()) > 0:
             msg = f"the sum of the event weights is {float(w.sum()):g}, but must be positive"
             raise InputError(msg)
-        self._refuse(x, present & ~torch.isfinite(x), "finite", InputError)
+        self._refuse(x, present & ~torch.isfinite(x), "finite")
         x = torch.where(present, x, 0.0)
         self._fit(x, present, w)
-        self._refuse(x, present & ~self.inside(x), self.domain, InputError)
+        self._refuse(x, present & ~self.inside(x), self.domain)
         return self
 
     def _fit(self, x: Tensor, present: Tensor, weight: Tensor) -> None:
@@ -109,12 +112,6 @@ class Transform(torch.nn.Module):
     def inside(self, x: Tensor) -> Tensor:
         """True where an entry of x (N, D) lies in the domain."""
         return torch.isfinite(x)
-
-    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
-        """Raise ValueError, naming column and entry, where x (N, D) lies outside the domain."""
-        x = self._promoted(x)
-        outside = ~self.inside(x)
-        self._refuse(x, outside if mask is None else outside & mask, self.domain, ValueError)
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments, apart from size and names, that rebuild the transform (before ``fit``)."""
@@ -147,17 +144,14 @@ class Transform(torch.nn.Module):
         # clone alone keeps the stride 0 of a column of one, which no file takes.
         return column.expand(self.size) + 0.0
 
-    def _refuse(self, x: Tensor, bad: Tensor, expected: str, error: type[ValueError]) -> None:
+    def _refuse(self, x: Tensor, bad: Tensor, expected: str) -> None:
         if not bool(bad.any()):
             return
         entry, column = (int(i) for i in torch.nonzero(bad)[0])
         count = int(bad[:, column].sum())
         name = f"column {column}" if self.names is None else f"column {column} ({self.names[column]})"
         msg = f"{name} is {float(x[entry, column])!r}, but must be {expected} ({count} such)"
-        if issubclass(error, InputError):
-            raise error(msg, branch=None if self.names is None else self.names[column], entry=entry)
-        msg = f"entry {entry}: {msg}"
-        raise error(msg)
+        raise InputError(msg, branch=None if self.names is None else self.names[column], entry=entry)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # A model cast to float32 as a whole must not take the precision of its transforms with it.
@@ -169,20 +163,153 @@ class Transform(torch.nn.Module):
         return self
 
 
-class Identity(Transform, kind="identity"):
-    """Columns as they are, in float64."""
+class Chain(Transform, kind="chain"):
+    """Transforms one after the other; each is fitted to the output of those before it.
+
+    Args:
+        transforms: At least one, all of the same size.
+
+    Raises:
+        ValueError: No transform, or different sizes.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        sizes = {t.size for t in transforms}
+        if len(sizes) != 1:
+            msg = f"a chain needs transforms of one size, got sizes {[t.size for t in transforms]}"
+            raise ValueError(msg)
+        super().__init__(sizes.pop(), names=transforms[0].names)
+        self.transforms = torch.nn.ModuleList(transforms)
+        self.domain = transforms[0].domain
+
+    def __iter__(self) -> Iterator[Transform]:
+        return iter(self.transforms)  # type: ignore[arg-type]
+
+    def config(self) -> dict[str, Any]:
+        """Kind and the members' descriptions."""
+        return {"kind": self.kind, "transforms": [t.config() for t in self]}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Build from ``config()`` without its kind."""
+        return cls([transform_from_config(c) for c in options["transforms"]])
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Inside every member's domain in turn."""
+        inside = torch.ones_like(x, dtype=torch.bool)
+        for transform in self:
+            inside = inside & transform.inside(x)
+            x = transform(x)
+        return inside
+
+    def _fit(self, x: Tensor, present: Tensor, weight: Tensor) -> None:
+        for transform in self:
+            transform.fit(x, present, weight)
+            x = torch.where(present, transform(x), 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X itself."""
-        return self._promoted(x)
+        """Each member in turn."""
+        for transform in self:
+            x = transform(x)
+        return x
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Y itself."""
-        return self._promoted(y)
+        """Each member's inverse, last first."""
+        for transform in reversed(list(self)):
+            y = transform.inverse(y)
+        return y
 
     def log_abs_det(self, x: Tensor) -> Tensor:
-        """Zero."""
-        return torch.zeros_like(self._promoted(x))
+        """The sum over the members."""
+        total = torch.zeros_like(self._promoted(x))
+        for transform in self:
+            total = total + transform.log_abs_det(x)
+            x = transform(x)
+        return total
+
+
+class Columns(Transform, kind="columns"):
+    """Different transforms for different columns.
+
+    Args:
+        transforms: Transforms by the name of their group of columns.
+        indices: The columns of each group, together each column once. By default the groups follow one
+            another in the order given.
+
+    Raises:
+        ValueError: No group, or indices that do not cover the columns once each.
+    """
+
+    order: Tensor
+    places: Tensor
+
+    def __init__(
+        self, transforms: Mapping[str, Transform], *, indices: Mapping[str, Sequence[int]] | None = None
+    ) -> None:
+        super().__init__(sum(t.size for t in transforms.values()))
+        if indices is None:
+            columns = iter(range(self.size))
+            indices = {name: [next(columns) for _ in range(t.size)] for name, t in transforms.items()}
+        sizes = {name: t.size for name, t in transforms.items()}
+        order = [i for name in transforms for i in indices.get(name, ())]
+        if {name: len(i) for name, i in indices.items()} != sizes or sorted(order) != list(range(self.size)):
+            msg = f"indices {dict(indices)} do not give each of the groups {sizes} its columns once"
+            raise ValueError(msg)
+        self.indices = {name: list(indices[name]) for name in transforms}
+        self.transforms = torch.nn.ModuleList(transforms.values())
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+        self.register_buffer("places", torch.tensor(order).argsort(), persistent=False)
+        self.domain = "in its transform's domain"
+
+    def __getitem__(self, name: str) -> Transform:
+        return self._groups()[name]
+
+    def _groups(self) -> dict[str, Transform]:
+        return dict(zip(self.indices, self.transforms, strict=True))  # type: ignore[arg-type]
+
+    def config(self) -> dict[str, Any]:
+        """Kind, the members' descriptions, and their columns."""
+        described = {name: t.config() for name, t in self._groups().items()}
+        return {"kind": self.kind, "transforms": described, "indices": self.indices}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Build from ``config()`` without its kind."""
+        transforms = {name: transform_from_config(c) for name, c in options["transforms"].items()}
+        return cls(transforms, indices=options["indices"])
+
+    def _split(self, x: Tensor) -> list[tuple[Transform, Tensor]]:
+        sizes = [len(i) for i in self.indices.values()]
+        return list(zip(self._groups().values(), torch.split(x[:, self.order], sizes, 1), strict=True))
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Inside the domain of the column's transform."""
+        return torch.cat([t.inside(part) for t, part in self._split(x)], 1)[:, self.places]
+
+    def _fit(self, x: Tensor, present: Tensor, weight: Tensor) -> None:
+        for name, (transform, part), (_, real) in zip(
+            self.indices, self._split(x), self._split(present), strict=True
+        ):
+            try:
+                transform.fit(part, real, weight)
+            except InputError as error:
+                msg = f"{name}, {error.message}"
+                raise InputError(msg, branch=error.branch, entry=error.entry) from error
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each group by its transform."""
+        parts = self._split(self._promoted(x))
+        return torch.cat([t(part) for t, part in parts], 1)[:, self.places]
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Each group by its transform's inverse."""
+        parts = self._split(self._promoted(y))
+        return torch.cat([t.inverse(part) for t, part in parts], 1)[:, self.places]
+
+    def log_abs_det(self, x: Tensor) -> Tensor:
+        """Each group's own."""
+        parts = self._split(self._promoted(x))
+        return torch.cat([t.log_abs_det(part) for t, part in parts], 1)[:, self.places]
 
 
 def transform_from_config(config: Mapping[str, Any]) -> Transform:
@@ -199,7 +326,9 @@ def transform_from_config(config: Mapping[str, Any]) -> Transform:
         msg = f"unknown transform {kind!r}; known are {', '.join(sorted(_KINDS))}"
         raise ValueError(msg)
     try:
-        return _KINDS[kind].from_options({key: value for key, value in config.items() if key != "kind"})
+        return _KINDS[kind].from_options(
+            {k: v for k, v in config.items() if k != "kind" and (k not in _FORGOTTEN or v != _FORGOTTEN[k])}
+        )
     except (TypeError, KeyError) as error:
         msg = f"transform {kind!r} cannot be built from {dict(config)}: {error}"
         raise ValueError(msg) from error
