@@ -281,6 +281,18 @@ CASES = {
         "train @tiny.yaml @good.root -o @good.root --force",
         ["good.root: a model file is called *.safetensors"],
     ),
+    "distill: output is the teacher": (
+        "distill @good.safetensors -o @./good.safetensors --force",
+        ["good.safetensors: is read and cannot be written, too"],
+    ),
+    "refine: output is the model": (
+        "refine @good.safetensors @good.root -o @good.safetensors --force",
+        ["good.safetensors: is read and cannot be written, too"],
+    ),
+    "unfold: output is the folding": (
+        "unfold @two.safetensors @good.safetensors @good.root -o @good.safetensors --force",
+        ["good.safetensors: is read and cannot be written, too"],
+    ),
     "init: output is the data": ("init @good.root -o @good.root --force", ["a recipe is called *.yaml"]),
     "recipe that names what is not there": (
         f"train @tiny.yaml @good.root {TRAIN} --set conditions=[npw]",
@@ -361,6 +373,14 @@ CASES = {
     "validate: observable": ("validate @good.root @made.root -o r --recipe @field.yaml", ["MET.mass2d"]),
     "validate: reference was trained on": (
         "validate @good.root @made.root -o rep --train @good.root",
+        ["good.root", "both the reference and the training"],
+    ),
+    "validate: reference was trained on by another name": (
+        "validate @good.root @made.root -o rep --train @./good.root:Events",
+        ["good.root", "both the reference and the training"],
+    ),
+    "validate: reference was trained on by a glob": (
+        "validate @good.root:Events @made.root -o rep --train @goo*.root",
         ["good.root", "both the reference and the training"],
     ),
     "init: missing": ("init no.root -o my.yaml", ["no.root: no such file"]),
@@ -505,6 +525,13 @@ def test_conditions_are_checked_against_the_model_and_the_number_of_events(files
     assert "much: no such file" in refused(f"{generate} beam_energy=much")
     assert "branch beam_energy: no such branch" in refused(f"{generate} beam_energy=@made.root")
     assert "beam_energy is not a finite number" in refused(f"{generate} beam_energy=nan")
+    values["beam_energy"][250] = np.nan
+    write(here / "end.root", values)
+    few = "generate c.safetensors -o few.root --condition beam_energy=end.root -n"
+    assert "branch beam_energy, entry 250" in refused(f"{few} 251")
+    # of a file no more is read than is needed
+    assert run(*inside(f"{few} 250", files)) == 0
+    assert np.allclose(uproot.open("few.root:Events")["beam_energy"].array(), values["beam_energy"][:250])
     assert run(*inside(f"{generate} beam_energy=5000", files)) == 0
     assert set(uproot.open("g.root:Events")["beam_energy"].array()) == {5000.0}
 

@@ -24,10 +24,11 @@ from toys import dimuons
 
 import hepgan
 from hepgan.cli import cli
-from hepgan.cli.commands import read_conditions
-from hepgan.cli.console import Group, progress
+from hepgan.cli.console import Group
 from hepgan.cli.console import run as run_group
+from hepgan.cli.options import read_conditions
 from hepgan.errors import InputError
+from hepgan.runtime import progress
 
 ESCAPE = "\x1b"
 

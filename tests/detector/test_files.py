@@ -105,3 +105,11 @@ def test_the_recipe_is_for_the_shipped_events(shared_data):
     folded = folding.fold(events)
     assert folded.fields == ["Detector", "beam_energy"]
     assert ak.all(ak.num(folded.Detector) == 1)
+
+
+@pytest.mark.parametrize("source", ["vertex.root", "vertex.root:Events", "v*.root"])
+def test_events_are_never_written_over_those_that_are_read(folder, folding, source):
+    before = (folder / "vertex.root").read_bytes()
+    with pytest.raises(OutputError, match="is read and cannot be written, too"):
+        fold_file(folding, str(folder / source), folder / "vertex.root", force=True)
+    assert (folder / "vertex.root").read_bytes() == before

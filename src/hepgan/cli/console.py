@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,9 +14,9 @@ from typing import Any
 import click
 
 from hepgan.errors import HepganError
-from hepgan.runtime import progress, terminable
+from hepgan.runtime import terminable
 
-__all__ = ["Command", "Count", "Duration", "FilePath", "Group", "Interrupted", "progress", "run", "say"]
+__all__ = ["Command", "Count", "Duration", "FilePath", "Group", "Interrupted", "run", "say", "say_next"]
 
 UNITS = "GeV for energies, momenta and masses; radians for angles; events are numbered from 0."
 TRACEBACK = "HEPGAN_TRACEBACK"
@@ -109,6 +110,11 @@ class Group(click.Group):
 def say(line: str) -> None:
     """One line for the user, as it is."""
     click.echo(line)
+
+
+def say_next(*words: object) -> None:
+    """Tells the command that comes next."""
+    say("next: " + shlex.join(["hepgan", *map(str, words)]))
 
 
 def run(cli: click.Command, arguments: Sequence[str]) -> int:

@@ -1,14 +1,47 @@
-"""Options that several commands have."""
+"""Options that several commands have, and what is read from them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
 import click
 
-from hepgan.cli.console import Duration, FilePath
+from hepgan.cli.console import Count, Duration, FilePath
+from hepgan.errors import InputError
 
-__all__ = ["DEVICE", "FILE", "MAX_TIME", "OVERWRITE", "RESUME", "SEED", "SETTINGS"]
+if TYPE_CHECKING:
+    from hepgan.generator import EventGenerator
+
+__all__ = [
+    "CONDITIONS",
+    "DEVICE",
+    "FILE",
+    "FORMAT",
+    "MAX_TIME",
+    "MODEL_OUTPUT",
+    "OVERWRITE",
+    "RESUME",
+    "SEED",
+    "SETTINGS",
+    "WORKERS",
+    "output",
+    "read_conditions",
+    "read_member",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 FILE = FilePath()
+
+
+def output(what: str, default: str | None = None) -> Callable[[F], F]:
+    """The option ``-o``, of a command that writes ``what``."""
+    words: dict[str, Any] = {"required": True} if default is None else {"default": default}
+    return click.option("-o", "--output", type=FILE, show_default=True, help=f"{what}.", **words)
+
+
+MODEL_OUTPUT = output("Model file to write (.safetensors)")
 OVERWRITE = click.option("--force", is_flag=True, help="Replace existing output.")
 DEVICE = click.option("--device", help="cpu, cuda, cuda:1, ...  [default: a GPU if there is one]")
 SEED = click.option(
@@ -35,3 +68,69 @@ MAX_TIME = click.option(
 RESUME = click.option(
     "--resume", is_flag=True, help="Go on from the checkpoint of a training that was stopped."
 )
+CONDITIONS = click.option(
+    "--condition",
+    "conditions",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A condition of the model: a number, values that take turns (10,20,30), uniform:LOW:HIGH, or "
+    "FILE.root:Tree whose events give it; repeat it.  [default: drawn as in training]",
+)
+FORMAT = click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["ttree", "rntuple", "parquet"]),
+    help="What to write.  [default: parquet for .parquet, else ttree]",
+)
+WORKERS = click.option("--workers", type=Count(), help="Threads.  [default: one for each core]")
+
+
+def read_conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:
+    """What ``--condition NAME=VALUE`` and ``NAME=FILE`` give, by name; see ``EventGenerator.generate``.
+
+    Of a file no more than the first ``events`` entries are read.
+
+    Raises:
+        InputError: If there is no such condition, or a file that does not have enough of it.
+    """
+    from hepgan.events import read_events
+    from hepgan.generator.laws import is_law
+
+    names = generator.recipe.conditions
+    values: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            msg = f"--condition {text!r}: expected NAME=VALUE"
+            raise InputError(msg)
+        if name not in names:
+            msg = f"--condition {text!r}: the model has {', '.join(names) or 'none'}"
+            raise InputError(msg)
+        collection = name in generator.representation.given
+        if not collection and is_law(value, generator.representation.schema.scalar(name)):
+            values[name] = value
+            continue
+        found = read_events(value, branches=[name], entry_stop=events)[name]
+        if not collection and len(found) < events:
+            msg = f"{len(found):,} events cannot give the condition of {events:,}"
+            raise InputError(msg, file=value, branch=name)
+        values[name] = found if collection else found.to_numpy()
+    return values
+
+
+def read_member(given: str | None, generator: EventGenerator) -> int | Literal["all"] | None:
+    """What ``--member K`` or ``--member all`` asks for.
+
+    Raises:
+        InputError: If the generator has no such member.
+    """
+    if given is None or given == "all":
+        return "all"
+    try:
+        number = int(given)
+        generator.member(number)
+    except ValueError as error:
+        there = f"{given!r} is neither a number nor `all`" if not given.isdigit() else str(error)
+        msg = f"--member: {there}"
+        raise InputError(msg) from None
+    return number

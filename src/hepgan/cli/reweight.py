@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hepgan.cli.console import Command, Count, progress, say
+from hepgan.cli.console import Command, Count, say
 from hepgan.cli.options import FILE, OVERWRITE, SEED
 from hepgan.errors import InputError, OutputError
+from hepgan.runtime import progress
 
 if TYPE_CHECKING:
     from hepgan.events import EventSchema

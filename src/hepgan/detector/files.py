@@ -11,8 +11,8 @@ from typing import Literal
 import awkward as ak
 
 from hepgan.detector.folding import Folding, weight_field
-from hepgan.errors import InputError
-from hepgan.events import EventWriter, iterate_events
+from hepgan.errors import InputError, OutputError
+from hepgan.events import EventWriter, iterate_events, reads
 from hepgan.events.columns import ATTRIBUTE
 from hepgan.files import claim
 from hepgan.models import BLOCK
@@ -58,9 +58,12 @@ def fold_file(
 
     Raises:
         InputError: If the events cannot be read, or lack a condition.
-        OutputError: If the file exists (without force), or cannot be written.
+        OutputError: If the file exists (without force), is one of those that are read, or cannot be written.
     """
     claim(Path(output), force=force, make=False)
+    if reads(vertex, output):
+        msg = "is read and cannot be written, too: choose another name"
+        raise OutputError(msg, file=output)
     chunks = _aligned(iterate_events(vertex, step=chunk, branches=folding.conditions), BLOCK)
     done = written = 0
     with ExitStack() as stack:

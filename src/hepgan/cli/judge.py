@@ -1,0 +1,223 @@
+"""Commands that judge: events against others, and what a model holds and knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hepgan.cli.console import Command, Count, say
+from hepgan.cli.options import CONDITIONS, DEVICE, FILE, OVERWRITE, SEED, output, read_conditions
+from hepgan.errors import InputError
+
+__all__ = ["explain", "info", "validate"]
+
+
+@click.command(
+    cls=Command,
+    short_help="Judge generated events against true ones.",
+    example="hepgan validate test.root:Events generated.root --recipe zmumu --train train.root -o report",
+)
+@click.argument("reference")
+@click.argument("generated", nargs=-1, required=True)
+@output("Folder for the report")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="NAME",
+    help="What to call the GENERATED samples, in their order; repeat it.  [default: after their files]",
+)
+@click.option(
+    "--recipe",
+    help="Take the observables of a recipe (a name or a YAML file).  "
+    "[default: all fields, numbers of objects, masses of pairs]",
+)
+@click.option(
+    "--train",
+    "training",
+    metavar="FILE",
+    help="The training events, for floors and memorisation.  [default: halves of REFERENCE give floors]",
+)
+@click.option(
+    "--features",
+    type=FILE,
+    metavar="MODEL",
+    help="Compare in the scaled features of a model, too, as its network sees them, and show its latent "
+    "space if it has a likelihood.  [default: none]",
+)
+@click.option("--deviation", is_flag=True, help="Show |ratio - 1| in per cent below each ratio, too.")
+@click.option(
+    "--keep-bad", is_flag=True, help="Judge GENERATED events with NaN, E < |p| and the like, too; count them."
+)
+@SEED
+@OVERWRITE
+def validate(
+    reference: str,
+    generated: tuple[str, ...],
+    output: Path,
+    labels: tuple[str, ...],
+    recipe: str | None,
+    training: str | None,
+    features: Path | None,
+    deviation: bool,
+    keep_bad: bool,
+    seed: int,
+    force: bool,
+) -> None:
+    """Judge GENERATED events against REFERENCE events, which training must not have seen.
+
+    Each is FILE.root:Tree or a glob in quotes. Several GENERATED samples share one report, with a curve and
+    a column each. Writes report.html, metrics.json and histograms.root. Every metric stands beside its
+    floor: the same metric between two true samples.
+    """
+    from hepgan.events import overlap
+    from hepgan.generator import EventGenerator
+    from hepgan.recipes import load_recipe
+    from hepgan.validation import claim_report, compare_files, sample_labels
+
+    observables = None if recipe is None else load_recipe(recipe).make_observables()
+    samples = dict(zip(sample_labels(generated, labels), generated, strict=True))
+    model = None if features is None else EventGenerator.load(features, device="cpu")
+    claim_report(output, force=force)
+    if training is not None and overlap(training, reference):
+        msg = "is both the reference and the training sample; judge by events that training has not seen"
+        raise InputError(msg, file=reference)
+    comparison = compare_files(
+        reference,
+        samples,
+        observables,
+        train=training,
+        features=model,
+        on_bad="keep" if keep_bad else "raise",
+        seed=seed,
+    )
+    comparison.save(output, force=force, deviation=deviation)
+    for line in comparison.verdicts() if len(samples) == 1 else comparison.overview():
+        say(line)
+    say(f"report in {output / 'report.html'}")
+
+
+@click.command(
+    cls=Command,
+    short_help="Show what a model's networks have learned.",
+    example="hepgan explain dis-energies.safetensors test.root:Events -o explained --label beam_energy",
+)
+@click.argument("model", type=FILE)
+@click.argument("reference", required=False)
+@output("Folder to write into")
+@click.option(
+    "-n",
+    "--events",
+    type=Count(),
+    default=2000,
+    show_default=True,
+    help="Events to generate, and true ones at most.",
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME",
+    help="A hidden layer, as in generator.8; repeat it; `list` prints all.  "
+    "[default: the last of what makes events, and of each critic]",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="OBSERVABLE",
+    help="An observable of the recipe that colours the maps; repeat it.  [default: the first four]",
+)
+@CONDITIONS
+@click.option("--perplexity", type=click.FloatRange(2), default=100.0, show_default=True, help="Of t-SNE.")
+@click.option(
+    "--eps",
+    type=click.FloatRange(0, min_open=True),
+    help="Distance of neighbours in the map, for DBSCAN.  [default: the median to the last of --min-samples]",
+)
+@click.option(
+    "--min-samples",
+    type=Count(),
+    default=25,
+    show_default=True,
+    help="Neighbours of a point inside a cluster, for DBSCAN.",
+)
+@click.option(
+    "--surface",
+    "surfaces",
+    multiple=True,
+    metavar="TERM",
+    help="A term of the loss whose surface to scan (needs REFERENCE), or `total`; repeat it.",
+)
+@SEED
+@DEVICE
+@OVERWRITE
+def explain(
+    model: Path,
+    reference: str | None,
+    output: Path,
+    events: int,
+    layers: tuple[str, ...],
+    labels: tuple[str, ...],
+    conditions: tuple[str, ...],
+    perplexity: float,
+    eps: float | None,
+    min_samples: int,
+    surfaces: tuple[str, ...],
+    seed: int,
+    device: str | None,
+    force: bool,
+) -> None:
+    """Show what the hidden layers of a MODEL's networks have learned.
+
+    Activations of generated events are mapped by t-SNE and clustered by DBSCAN; clusters are compared with
+    labels of physics. With true events (REFERENCE, FILE.root:Tree), they are overlaid in principal
+    components, and surfaces of the loss can be scanned. Writes pictures and explanation.json.
+    """
+    from hepgan.events import read_events
+    from hepgan.explanation import explain as explained
+    from hepgan.explanation import hidden_layers
+    from hepgan.files import claim
+    from hepgan.generator import EventGenerator
+
+    generator = EventGenerator.load(model, device=device)
+    if layers == ("list",):
+        for name in hidden_layers(generator):
+            say(name)
+        return
+    claim(output / "explanation.json", force=force)
+    true = None if reference is None else read_events(reference, schema=generator.schema)
+    found = explained(
+        generator,
+        true,
+        layers=layers or None,
+        observables=labels or None,
+        condition=read_conditions(conditions, generator, events),
+        n=events,
+        perplexity=perplexity,
+        eps=eps,
+        min_samples=min_samples,
+        surfaces=surfaces,
+        seed=seed,
+    )
+    written = found.save(output, force=force)
+    for line in found.lines():
+        say(line)
+    say(f"{len(written) - 1} pictures and explanation.json in {output}")
+
+
+@click.command(
+    cls=Command,
+    short_help="Tell what a model file holds.",
+    example="hepgan info zmumu.safetensors",
+)
+@click.argument("model", type=FILE)
+def info(model: Path) -> None:
+    """Tell what a MODEL file holds: recipe, events, training, versions."""
+    from hepgan.generator import EventGenerator
+
+    generator = EventGenerator.load(model, device="cpu")
+    say(f"{model} ({model.stat().st_size / 1e6:.1f} MB)")
+    for line in generator.describe():
+        say(line)

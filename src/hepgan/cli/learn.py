@@ -1,0 +1,380 @@
+"""Commands that make a model: of events, or of other models."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from hepgan.cli.console import Command, Count, Interrupted, say, say_next
+from hepgan.cli.options import DEVICE, FILE, MAX_TIME, MODEL_OUTPUT, OVERWRITE, RESUME, SEED, SETTINGS
+from hepgan.errors import InputError, OutputError, RecipeError
+
+if TYPE_CHECKING:
+    from hepgan.generator import EventGenerator
+
+__all__ = ["distill", "refine", "train", "unfold"]
+
+
+# ------------------------------------------------------------------ what they share
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all of them are asked for, and how their model comes into its file.
+
+    Attributes:
+        given: The command's arguments.
+        output: The model file.
+        settings: Changes of the recipe.
+        seed: Seed of everything.
+        device: Where to train.
+        force: Whether existing files may be replaced.
+        max_time: Longest training in seconds, if not the recipe's.
+        resume: Whether to go on from a checkpoint.
+    """
+
+    given: Sequence[str]
+    output: Path
+    settings: tuple[str, ...]
+    seed: int
+    device: str | None
+    force: bool
+    max_time: float | None = None
+    resume: bool = False
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file by which a training that was stopped goes on."""
+        return self._beside(".checkpoint.safetensors")
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Arguments of the library's functions that train and can be stopped."""
+        return {
+            "seed": self.seed,
+            "max_time": self.max_time,
+            "checkpoint": self.checkpoint,
+            "resume": self.resume,
+            "progress": sys.stderr.isatty(),
+        }
+
+    def write(
+        self, make: Callable[[], EventGenerator], source: str | Path, *read: str | Path
+    ) -> EventGenerator:
+        """Makes a generator and writes its model file, with its history beside it.
+
+        Args:
+            make: What makes the generator.
+            source: The recipe or the other generator that it is made of, which errors name.
+            read: Other files that are read for it.
+
+        Raises:
+            OutputError: If a file exists, is read too, or is not called as a model file is.
+            RecipeError: If the source, or a setting, cannot be used.
+        """
+        from hepgan.files import claim
+
+        if self.output.suffix != ".safetensors":
+            msg = "a model file is called *.safetensors"
+            raise OutputError(msg, file=self.output)
+        claim(self.output, force=self.force, make=False)
+        if self.output.exists() and any(_same(self.output, file) for file in (source, *read)):
+            msg = "is read and cannot be written, too: choose another --output"
+            raise OutputError(msg, file=self.output)
+        if self.checkpoint.exists() and not (self.resume or self.force):
+            msg = "a training was stopped here; --resume goes on with it, --force begins anew"
+            raise OutputError(msg, file=self.checkpoint)
+        try:
+            generator = make()
+        except RecipeError as error:
+            raise error if error.file else RecipeError(error.message, file=source) from error
+        except KeyboardInterrupt:
+            self._stopped()
+        if generator.history is not None and generator.history.status == "interrupted":
+            self._stopped()
+        generator.save(self.output, force=self.force)
+        self._write_history(generator)
+        self.checkpoint.unlink(missing_ok=True)
+        return generator
+
+    def tell(self, generated: str) -> None:
+        """Tells where the model is, and the command that comes next."""
+        say(f"model in {self.output} ({self.output.stat().st_size / 1e6:.1f} MB)")
+        say_next("generate", self.output, "-n", 100_000, "-o", generated)
+
+    def _beside(self, ending: str) -> Path:
+        """The file of another ending beside the model."""
+        return self.output.with_name(self.output.name.removesuffix(".safetensors") + ending)
+
+    def _write_history(self, generator: EventGenerator) -> None:
+        """Writes the training's history beside the model: tables and a picture."""
+        from hepgan.files import replacing
+        from hepgan.training import plot_history
+
+        history = generator.history
+        if history is None:
+            return
+        with replacing(self._beside(".history.csv"), force=True) as temporary:
+            history.losses.to_csv(temporary)
+        if len(history.diagnostics):
+            with replacing(self._beside(".diagnostics.csv"), force=True) as temporary:
+                history.diagnostics.to_csv(temporary)
+        with replacing(self._beside(".history.png"), force=True) as temporary:
+            plot_history(history).savefig(temporary, dpi=120)
+
+    def _stopped(self) -> NoReturn:
+        """Tells how to go on with a training, and ends."""
+        if not self.checkpoint.exists():
+            raise Interrupted
+        again = shlex.join(["hepgan", *self.given, *([] if "--resume" in self.given else ["--resume"])])
+        msg = f"{self.checkpoint} holds what was learned; to go on: {again}"
+        raise Interrupted(msg)
+
+
+def _same(output: Path, file: str | Path) -> bool:
+    return Path(file).exists() and output.samefile(file)
+
+
+def makes_a_model(*, resumable: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that these commands share; the command gets them, and ``--output``, as a `Job`.
+
+    Args:
+        resumable: Whether it may be limited in time, and stopped and resumed.
+    """
+    shared = (SETTINGS, SEED, DEVICE, *((MAX_TIME, RESUME) if resumable else ()), OVERWRITE)
+    names = {"output", "settings", "seed", "device", "force", "max_time", "resume"}
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(given: Sequence[str], **options: Any) -> None:
+            job = Job(given, **{name: options.pop(name) for name in names & options.keys()})
+            function(job, **options)
+
+        found: Callable[..., None] = click.pass_obj(command)
+        for option in reversed(shared):
+            found = option(found)
+        return found
+
+    return decorate
+
+
+# ------------------------------------------------------------------ the commands
+
+
+@click.command(
+    cls=Command,
+    short_help="Learn events by a recipe.",
+    example="hepgan train zmumu train.root:Events -o zmumu.safetensors --max-time 10m",
+)
+@click.argument("recipe")
+@click.argument("files", nargs=-1, required=True)
+@MODEL_OUTPUT
+@click.option("--drop-bad", is_flag=True, help="Drop events with NaN and the like, and say how many.")
+@makes_a_model()
+def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None:
+    """Learn the events of FILES (FILE.root:Tree ...) by a RECIPE (a name or a YAML file).
+
+    Ctrl-C ends cleanly; --resume goes on from there, as from the last checkpoint after a crash. The
+    history stands beside the model as a table (.history.csv) and a plot (.history.png), the terms of a GAN
+    with their floors as another table (.diagnostics.csv).
+    """
+    from hepgan.events import read_events
+    from hepgan.generator import EventGenerator
+    from hepgan.generator.describe import outcome
+    from hepgan.recipes import load_recipe
+    from hepgan.runtime import choose_device
+
+    chosen = load_recipe(recipe).with_settings(job.settings)
+
+    def make() -> EventGenerator:
+        where = choose_device(job.device)
+        events = read_events(
+            list(files),
+            schema=chosen.events.layout,
+            branches=chosen.branches,
+            on_bad="drop" if drop_bad else "raise",
+        )
+        begun = job.resume and job.checkpoint.exists()
+        say(f"{len(events):,} events; {'going on with' if begun else 'training'} {chosen.name} on {where}")
+        try:
+            return EventGenerator(chosen).fit(events, device=where, **job.training)
+        except InputError as error:
+            if error.file is not None:
+                raise
+            bad = ", ".join(files)
+            raise InputError(error.message, file=bad, branch=error.branch, entry=error.entry) from error
+
+    for line in outcome(job.write(make, recipe).summary):
+        say(line)
+    job.tell("generated.root")
+
+
+@click.command(
+    cls=Command,
+    short_help="Make a fast generator of a slow one.",
+    example="hepgan distill zmumu.safetensors -o fast.safetensors",
+)
+@click.argument("model", type=FILE)
+@MODEL_OUTPUT
+@click.option(
+    "--steps", type=Count(), default=1, show_default=True, help="Network calls of the student for an event."
+)
+@click.option(
+    "--pairs",
+    type=Count(),
+    default=200_000,
+    show_default=True,
+    help="Events that MODEL makes for the student to learn from.",
+)
+@makes_a_model()
+def distill(job: Job, model: Path, steps: int, pairs: int) -> None:
+    """Make a generator that makes in one step what MODEL makes in many.
+
+    MODEL, the teacher, is flow matching, for instance; no file of events is needed. The student is a model
+    file like any other. Ctrl-C ends cleanly; --resume goes on from there.
+    """
+    from hepgan.generator import EventGenerator
+    from hepgan.generator.describe import distillation
+    from hepgan.generator.distillation import distill as distilled
+
+    def make() -> EventGenerator:
+        teacher = EventGenerator.load(model, device=job.device)
+        return distilled(teacher, steps=steps, pairs=pairs, settings=job.settings, **job.training)
+
+    say("distilled " + distillation(job.write(make, model).summary["distillation"]))
+    job.tell("generated.root")
+
+
+@click.command(
+    cls=Command,
+    short_help="Make a generator better by a classifier.",
+    example="hepgan refine zmumu.safetensors zmumu_train.root:Events -o refined.safetensors",
+)
+@click.argument("model", type=FILE)
+@click.argument("reference", type=FILE)
+@MODEL_OUTPUT
+@click.option(
+    "--events",
+    type=Count(),
+    default=200_000,
+    show_default=True,
+    help="Events that MODEL makes: for the classifier, and as many again to learn better noise from.",
+)
+@makes_a_model()
+def refine(job: Job, model: Path, reference: Path, events: int) -> None:
+    """Make a generator whose events a classifier tells less well from REFERENCE than those of MODEL.
+
+    REFERENCE are true events (FILE.root:Tree), those of the training for instance. Unlike `hepgan
+    reweight`, the result needs no weights: noise is drawn so that what was too rare is made more often
+    (latent-space refinement, LaSeR). --set changes model.prior and training, which is that of the prior.
+    """
+    from hepgan.events import read_events
+    from hepgan.generator import EventGenerator
+    from hepgan.generator.describe import refinement
+    from hepgan.generator.refinement import refine as refined
+    from hepgan.reweighting import Reweighter
+
+    def make() -> EventGenerator:
+        generator = EventGenerator.load(model, device=job.device)
+        true = read_events(str(reference), schema=generator.schema)
+        reweighter = Reweighter(generator.recipe.make_observables(), seed=job.seed)
+        reweighter.fit(true, generator.generate(events, seed=job.seed))
+        return refined(
+            generator,
+            lambda made: reweighter(made).weight,
+            events=events,
+            settings=job.settings,
+            **job.training,
+        )
+
+    say("refined " + refinement(job.write(make, model).summary["refinement"]))
+    job.tell("generated.root")
+
+
+@click.command(
+    cls=Command,
+    short_help="Make a generator whose folded events agree with data.",
+    example="hepgan unfold prior.safetensors folding.safetensors data.root:Events -o unfolded.safetensors",
+)
+@click.argument("prior", type=FILE)
+@click.argument("folding", type=FILE)
+@click.argument("data", type=FILE)
+@MODEL_OUTPUT
+@click.option(
+    "--recipe",
+    help="Recipe whose observables, of events at the detector, help to tell data from folded events.  "
+    "[default: none]",
+)
+@click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Iterations: few stay near PRIOR where the detector says little, many amplify noise.",
+)
+@click.option(
+    "--events",
+    type=Count(),
+    default=100_000,
+    show_default=True,
+    help="Events that the generator makes in each iteration.",
+)
+@click.option(
+    "--classifier",
+    type=click.Choice(["trees", "mlp"]),
+    default="trees",
+    show_default=True,
+    help="What tells data from folded events; negative weights need mlp.",
+)
+@makes_a_model(resumable=False)
+def unfold(
+    job: Job,
+    prior: Path,
+    folding: Path,
+    data: Path,
+    recipe: str | None,
+    iterations: int,
+    events: int,
+    classifier: Any,
+) -> None:
+    """Make a generator of events at the vertex that agree with DATA once FOLDING folds them.
+
+    PRIOR is a generator of events at the vertex, of a simulation for instance, FOLDING a model that `hepgan
+    train` has learned by a recipe for folding, DATA a file of events at the detector (FILE.root:Tree). What
+    the detector does not tell stays as it is in PRIOR. --set changes training, which is that of each
+    iteration.
+    """
+    from hepgan.detector import Folding, Level
+    from hepgan.detector import unfold as unfolded
+    from hepgan.events import read_events
+    from hepgan.generator import EventGenerator
+    from hepgan.generator.describe import unfolding
+    from hepgan.recipes import load_recipe
+
+    def make() -> EventGenerator:
+        before = EventGenerator.load(prior, device=job.device)
+        detector = Folding.load(folding, device=job.device)
+        names = (*detector.detector, *(n for n in detector.conditions if n not in detector.vertex))
+        observables = {} if recipe is None else load_recipe(recipe).make_observables()
+        return unfolded(
+            before,
+            detector,
+            read_events(str(data)),
+            Level(names, observables),
+            iterations=iterations,
+            events=events,
+            classifier=classifier,
+            settings=job.settings,
+            seed=job.seed,
+            progress=sys.stderr.isatty(),
+        )
+
+    say("unfolded " + unfolding(job.write(make, prior, folding).summary["unfolding"]))
+    job.tell("vertex.root")

@@ -1,0 +1,274 @@
+"""Commands that make events, and what is needed for it: samples, recipes, generated and folded events."""
+
+from __future__ import annotations
+
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hepgan.cli.console import Command, Count, Duration, say, say_next
+from hepgan.cli.options import (
+    CONDITIONS,
+    DEVICE,
+    FILE,
+    FORMAT,
+    OVERWRITE,
+    SEED,
+    WORKERS,
+    output,
+    read_conditions,
+    read_member,
+)
+from hepgan.errors import OutputError
+from hepgan.runtime import progress
+
+__all__ = ["dataset", "fold", "generate", "init", "quickstart", "recipes"]
+
+
+@click.command(
+    cls=Command,
+    short_help="See the whole way at once, on simulated events.",
+    example="hepgan quickstart",
+)
+@output("Folder to write into", default="quickstart")
+@click.option(
+    "-n", "--events", type=Count(), default=60_000, show_default=True, help="Training events to simulate."
+)
+@click.option(
+    "--max-time",
+    type=Duration(),
+    default="3m",
+    show_default=True,
+    help="Longest training time: 90s, 10m, 1.5h.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 449_999_998),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same result.",
+)
+@OVERWRITE
+def quickstart(output: Path, events: int, max_time: float, seed: int, force: bool) -> None:
+    """Simulate Z -> mu mu events, learn them, generate 100,000 more, and judge them.
+
+    Needs the extra `pythia` (pip install "hepgan[pythia]").
+    """
+    from hepgan.cli.quickstart import run as run_quickstart
+
+    run_quickstart(output, events=events, max_time=max_time, seed=seed, force=force, say=say)
+
+
+@click.command(
+    cls=Command,
+    short_help="Simulate events of a published system.",
+    example="hepgan dataset zmumu -n 60000 --seed 1 -o train.root",
+)
+@click.argument("name")
+@click.option("-n", "--events", type=Count(), default=10_000, show_default=True, help="Number of events.")
+@click.option(
+    "--seed",
+    type=click.IntRange(1, 900_000_000),
+    default=1,
+    show_default=True,
+    help="The same seed gives the same events, another one others.",
+)
+@output("ROOT file to write")
+@OVERWRITE
+def dataset(name: str, events: int, seed: int, output: Path, force: bool) -> None:
+    """Simulate events of a published system with Pythia 8 into a ROOT file.
+
+    NAME is zmumu, ee_partons, drell_yan, wz, dis or jet_images. Needs the extra `pythia`
+    (pip install "hepgan[pythia]"). Take other seeds for training and for judging.
+    """
+    from hepgan.datasets import make_dataset
+
+    with progress("simulating", events) as advance:
+        make_dataset(name, events, output, seed=seed, force=force, on_progress=advance)
+    say(f"{events:,} events of {name} in {output}")
+    # The electron's beam goes along -z here, as the recipe dis-energies has it, not dis.
+    recipe = "dis-energies" if name == "dis" else name.replace("_", "-")
+    if resources.files("hepgan").joinpath("recipes", f"{recipe}.yaml").is_file():
+        say_next("train", recipe, output, "-o", output.with_suffix(".safetensors"))
+    else:
+        say_next("init", output, "-o", output.with_suffix(".yaml"))
+
+
+@click.command(
+    cls=Command,
+    short_help="List the recipes, or print one.",
+    example="hepgan recipes zmumu > my.yaml",
+)
+@click.argument("name", required=False)
+def recipes(name: str | None) -> None:
+    """List the recipes that come with hepgan, or print the one called NAME as YAML, to start from."""
+    from hepgan.recipes import recipe_names, recipe_text
+
+    if name is not None:
+        click.echo(recipe_text(name), nl=False)
+        return
+    names = recipe_names()
+    width = max(map(len, names))
+    for recipe, description in names.items():
+        say(f"{recipe:{width}}  {description}")
+
+
+@click.command(
+    cls=Command,
+    short_help="Draft a recipe for your own file.",
+    example="hepgan init events.root:Events --select Muon --select MET.pt -o my.yaml",
+)
+@click.argument("file")
+@output("YAML file to write")
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="NAME",
+    help="Collections (Muon), fields (Muon.pt) and scalars to learn; repeat it.  [default: all that can be]",
+)
+@OVERWRITE
+def init(file: str, output: Path, select: tuple[str, ...], force: bool) -> None:
+    """Draft a recipe for FILE.root:Tree, with comments that explain each choice.
+
+    It trains as it stands. Kinds of numbers, hard edges, resonances and symmetries are found in the data.
+    """
+    from hepgan.files import claim, replacing
+    from hepgan.recipes import draft_recipe
+
+    if output.suffix not in (".yaml", ".yml"):
+        msg = "a recipe is called *.yaml"
+        raise OutputError(msg, file=output)
+    claim(output, force=force, make=False)
+    text = draft_recipe(file, name=output.stem, select=select)
+    with replacing(output, force=force) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    say(f"recipe in {output}; read its comments")
+    say_next("train", output, file, "-o", output.with_suffix(".safetensors"))
+
+
+@click.command(
+    cls=Command,
+    short_help="Generate events with a model.",
+    example="hepgan generate zmumu.safetensors -n 1e6 --seed 1 -o generated.root",
+)
+@click.argument("model", type=FILE)
+@click.option("-n", "--events", type=Count(), required=True, help="Number of events, 1e6 for instance.")
+@output("File (.root, .parquet), or a folder that is filled with shards")
+@SEED
+@CONDITIONS
+@click.option(
+    "--member",
+    metavar="K|all",
+    help="Of an ensemble the events of member K alone, from 0, or of all in turn, with a branch `member`.  "
+    "[default: all]",
+)
+@FORMAT
+@click.option(
+    "--shard-size", type=Count(), default=1_000_000, show_default=True, help="Events in a file of a folder."
+)
+@WORKERS
+@DEVICE
+@OVERWRITE
+def generate(
+    model: Path,
+    events: int,
+    output: Path,
+    seed: int,
+    conditions: tuple[str, ...],
+    member: str | None,
+    file_format: Any,
+    shard_size: int,
+    workers: int | None,
+    device: str | None,
+    force: bool,
+) -> None:
+    """Generate events with a MODEL, in the layout of the files that it learned.
+
+    The events depend on the model and the seed alone, not on shards or workers. A fileset for coffea's
+    Runner is written beside them.
+    """
+    from hepgan.generator import EventGenerator
+    from hepgan.production import produce
+
+    generator = EventGenerator.load(model, device=device)
+    named: Any = "parquet" if output.suffix.lower() in (".parquet", ".pq") else "ttree"
+    given = read_conditions(conditions, generator, events)
+    chosen = read_member(member, generator)
+    with progress("generating", events) as advance:
+        production = produce(
+            generator,
+            events,
+            output,
+            seed=seed,
+            condition=given,
+            member=chosen,
+            format=file_format or named,
+            shard_size=shard_size,
+            workers=workers,
+            force=force,
+            on_progress=advance,
+        )
+    rate = production.events / production.seconds
+    held = "" if production.files == (output,) else f"{len(production.files)} files of "
+    say(f"{events:,} events in {held}{output} ({rate:,.0f} events/s)")
+    if production.fileset is not None:
+        say(f"fileset for coffea in {production.fileset}")
+    made = output if production.files == (output,) else output / f"*{production.files[0].suffix}"
+    say_next("validate", "REFERENCE.root", made, "-o", "report")
+
+
+@click.command(
+    cls=Command,
+    short_help="Make detector-level events of vertex-level ones.",
+    example="hepgan fold folding.safetensors vertex.root:Events -o detector.root",
+)
+@click.argument("model", type=FILE)
+@click.argument("vertex")
+@output("File to write (.root, .parquet)")
+@SEED
+@click.option("--keep-vertex", is_flag=True, help="Write the vertex-level collections, too.")
+@FORMAT
+@WORKERS
+@DEVICE
+@OVERWRITE
+def fold(
+    model: Path,
+    vertex: str,
+    output: Path,
+    seed: int,
+    keep_vertex: bool,
+    file_format: Any,
+    workers: int | None,
+    device: str | None,
+    force: bool,
+) -> None:
+    """Make detector-level events of the VERTEX-level events of FILE.root:Tree with a MODEL for folding.
+
+    The model is one that `hepgan train` has learned from events with both levels, by a recipe that has the
+    vertex-level collections among its conditions, as the recipe folding has. Event weights are kept. The
+    events depend on the model, the seed and the events alone, not on workers.
+    """
+    from hepgan.detector import Folding, fold_file
+    from hepgan.events import count_events
+    from hepgan.files import claim
+
+    claim(output, force=force, make=False)
+    folding = Folding.load(model, device=device)
+    started = time.monotonic()
+    with progress("folding", count_events(vertex)) as advance:
+        number = fold_file(
+            folding,
+            vertex,
+            output,
+            seed=seed,
+            keep_vertex=keep_vertex,
+            format=file_format,
+            workers=workers,
+            force=force,
+            on_progress=advance,
+        )
+    say(f"{number:,} events in {output} ({number / (time.monotonic() - started):,.0f} events/s)")
+    say_next("validate", "REFERENCE.root", output, "-o", "report")
