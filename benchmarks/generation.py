@@ -36,16 +36,16 @@ from hepgan.production import produce
 
 def network(generator: EventGenerator, workers: int, *, chunks: bool) -> Callable[[int], None]:
     """A function that makes the features of n events, from numbers that are there already."""
-    learned = generator._fitted
-    model = learned.model
+    parts = generator.parts
+    model = parts.model
     whole = model._generated if isinstance(model, GAN) else model._paths
     sample = model.sample if chunks else whole
     prepared = []
     for number in range(4):
-        draw = uniform(0, number, len(learned.representation.variables))
-        condition = torch.zeros(BLOCK, learned.representation.condition_size, dtype=torch.float64)
-        context, mask = learned.representation.context(learned.discrete.sample(draw, condition), condition)
-        prepared.append((gaussian(0, number, learned.model.noise_size), context.float(), mask))
+        draw = uniform(0, number, len(parts.representation.variables))
+        condition = torch.zeros(BLOCK, parts.representation.condition_size, dtype=torch.float64)
+        context, mask = parts.representation.context(parts.discrete.sample(draw, condition), condition)
+        prepared.append((gaussian(0, number, parts.model.noise_size), context.float(), mask))
 
     def block(number: int) -> None:
         with torch.no_grad():

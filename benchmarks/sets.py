@@ -85,7 +85,7 @@ def judged(network: str, train: ak.Array, test: ak.Array, chosen: argparse.Names
     mass = comparison.metrics["observables"]["mass"]["wasserstein"]
     return {
         "steps": f"{generator.summary['steps']:,}",
-        "parameters": f"{sum(p.numel() for p in generator._fitted.model.parameters()):,}",
+        "parameters": f"{sum(p.numel() for p in generator.parts.model.parameters()):,}",
         "classifier AUC": f"{auc['value']:.3f} ± {auc['error']:.3f}",
         "its floor": f"{auc['floor']:.3f}",
         "mass, Wasserstein": f"{mass['value']:.3f} (floor {mass['floor']:.3f})",

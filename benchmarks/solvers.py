@@ -39,7 +39,7 @@ def main() -> None:
             steps = calls // CALLS[solver]
             if steps < 1:
                 continue
-            model = generator._fitted.model
+            model = generator.parts.model
             model.config = model.config.model_copy(update={"solver": solver, "steps": steps})
             started = time.perf_counter()
             made = generator.generate(chosen.events, seed=1)

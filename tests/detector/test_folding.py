@@ -103,7 +103,7 @@ def test_gradients_reach_the_momenta_of_the_vertex(folding):
     # A jet that is found grows with its true momentum, nearly in proportion; one that is lost does not.
     slopes = slope[jets.mask]
     assert float(slopes[torch.from_numpy(found.found)].median()) == pytest.approx(1.0, abs=0.25)
-    assert not any(p.requires_grad for p in folding.generator._fitted.model.parameters())
+    assert not any(p.requires_grad for p in folding.generator.parts.model.parameters())
     other = folding.fold_batch(batch, torch.Generator().manual_seed(1))
     assert torch.equal(other.Jet.pt, folded.Jet.pt)
 
@@ -146,7 +146,7 @@ def test_bounds_hold_in_folded_batches():
 
 def test_the_published_direct_folding_smears_nothing():
     folding = Folding(quick("direct")).fit(jet_pairs(800, 1), device="cpu")
-    assert folding.generator._fitted.model.noise_size == 0
+    assert folding.generator.parts.model.noise_size == 0
     events = jet_pairs(100, 2)
     one, other = (folding.fold(events, seed=s) for s in (1, 2))
     alike = ak.to_numpy(ak.num(one.Jet) == ak.num(other.Jet))

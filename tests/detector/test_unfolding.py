@@ -110,11 +110,11 @@ def test_a_generator_knows_of_events_that_are_lost(prior):
 
 
 def test_the_prior_stays_and_the_same_seed_gives_the_same_generator(prior, data):
-    before = {n: t.clone() for n, t in prior._fitted.model.state_dict().items()}
+    before = {n: t.clone() for n, t in prior.parts.model.state_dict().items()}
     short = {"iterations": 1, "events": 600, "settings": ["training.steps=3"]}
     first, second, other = (unfold(prior, fold, data[:600], DETECTOR, seed=s, **short) for s in (1, 1, 2))
-    assert all(torch.equal(t, before[n]) for n, t in prior._fitted.model.state_dict().items())
-    states = [g._fitted.model.state_dict() for g in (first, second, other)]
+    assert all(torch.equal(t, before[n]) for n, t in prior.parts.model.state_dict().items())
+    states = [g.parts.model.state_dict() for g in (first, second, other)]
     assert all(torch.equal(t, states[1][n]) for n, t in states[0].items())
     assert not all(torch.equal(t, states[2][n]) for n, t in states[0].items())
 

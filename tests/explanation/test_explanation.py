@@ -30,7 +30,6 @@ from hepgan.explanation import (
     tsne,
 )
 from hepgan.explanation.surfaces import LossSurface, _directions
-from hepgan.generator.conditions import Conditions
 from hepgan.generator.distillation import distill
 from hepgan.generator.refinement import refine
 from hepgan.generator.sampling import Sampler
@@ -81,9 +80,7 @@ def generator():
 
 
 def noise_and_context(generator, n, seed):
-    parts = generator._fitted
-    conditions = Conditions(parts.representation, None, parts.pool)
-    trace = Sampler(parts.representation, parts.discrete, parts.model, conditions, seed=seed).traced(0)
+    trace = Sampler(generator.parts, seed=seed).traced(0)
     return trace.noise[:n].float(), trace.given.context[:n].float()
 
 
@@ -94,7 +91,7 @@ def test_activations_of_a_dense_network_are_those_of_its_formula(generator):
     found = activations(generator, n=50, seed=4)
     noise, context = noise_and_context(generator, 50, 4)
     h = torch.cat([noise, context], 1)
-    layers = [m for m in generator._fitted.model.generator.layers if isinstance(m, nn.Linear)]
+    layers = [m for m in generator.parts.model.generator.layers if isinstance(m, nn.Linear)]
     for k, layer in enumerate(layers[:-1], 1):
         h = nn.functional.leaky_relu(h @ layer.weight.T + layer.bias, 0.2)
         np.testing.assert_allclose(found.generated[f"generator.{k}"], h.detach().numpy(), atol=1e-5)
@@ -105,7 +102,7 @@ def test_activations_of_a_residual_network_are_those_of_its_formula():
     generator = gan(RESIDUAL, steps=3)
     found = activations(generator, n=50, seed=4)
     noise, context = noise_and_context(generator, 50, 4)
-    net = generator._fitted.model.generator
+    net = generator.parts.model.generator
     shifts = [context @ s.weight.T for s in net.shifts]
     h = noise @ net.enter.weight.T + net.enter.bias + shifts[0]
     for k in range(2):
@@ -128,7 +125,7 @@ def test_critics_see_true_events_too_and_loaded_models_say_the_same(generator, t
     for name, values in ours.true.items():
         np.testing.assert_array_equal(values, theirs.true[name])
     # The critic's first layer, from what it sees of the true events.
-    model = generator._fitted.model
+    model = generator.parts.model
     product = ak.to_numpy(ours.reference.x * ours.reference.y)
     critic = model.critics[0]
     scaled = (product - float(critic.mean[0])) / float(critic.std[0])
@@ -148,7 +145,7 @@ def test_layers_are_chosen_by_name(generator):
 def test_nothing_is_left_behind(generator):
     before = generator.generate(50, seed=1)
     activations(generator, toy(100, 2), n=50)
-    for module in generator._fitted.model.modules():
+    for module in generator.parts.model.modules():
         assert not module._forward_hooks
         assert "bind" not in vars(module)
     assert ak.array_equal(generator.generate(50, seed=1), before)
@@ -277,9 +274,9 @@ def test_terms_are_those_of_all_phases(generator):
 
 @pytest.mark.parametrize("term", ["mmd", "judge", "judge_gradient_penalty", "total"])
 def test_the_middle_of_a_surface_is_the_loss_of_the_weights_which_stay(generator, term, tmp_path):
-    before = {n: t.clone() for n, t in generator._fitted.model.state_dict().items()}
+    before = {n: t.clone() for n, t in generator.parts.model.state_dict().items()}
     found = loss_surface(generator, toy(), term, span=0.5, points=3, n=64, seed=3)
-    for name, tensor in generator._fitted.model.state_dict().items():
+    for name, tensor in generator.parts.model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     assert found.values.shape == (3, 3)
     assert found.coordinates.tolist() == [-0.5, 0.0, 0.5]
@@ -293,7 +290,7 @@ def test_the_middle_of_a_surface_is_the_loss_of_the_weights_which_stay(generator
 
 
 def test_directions_have_the_norm_of_each_units_weights(generator):
-    parameters = list(generator._fitted.model.generator.parameters())
+    parameters = list(generator.parts.model.generator.parameters())
     first, second = _directions(parameters, 1)
     for p, a, b in zip(parameters, first, second, strict=True):
         assert not torch.equal(a, b) or p.ndim < 2
@@ -305,7 +302,7 @@ def test_surfaces_do_not_depend_on_how_the_scale_is_shared_among_layers():
     """With leaky_relu, twice the weights here and half of them there are the same function."""
     generator = gan()
     before = loss_surface(generator, toy(), "mmd", points=3, n=64)
-    linear = [m for m in generator._fitted.model.generator.layers if isinstance(m, nn.Linear)]
+    linear = [m for m in generator.parts.model.generator.layers if isinstance(m, nn.Linear)]
     with torch.no_grad():
         linear[0].weight.mul_(4.0)
         linear[0].bias.mul_(4.0)

@@ -10,7 +10,7 @@ from hepgan import EventGenerator
 from hepgan.errors import RecipeError
 from hepgan.events import to_awkward, to_batch
 from hepgan.features import reflected
-from hepgan.generator.images import _with_images
+from hepgan.generator.fitting import _with_images
 from hepgan.recipes import load_recipe
 
 TOY = {

@@ -14,7 +14,7 @@ import hepgan
 from hepgan import EventGenerator, distill
 from hepgan.errors import InputError
 from hepgan.events import schema_of, with_kinds
-from hepgan.generator.laws import Uniform, is_law, read_law
+from hepgan.generator.conditions import Uniform, is_law, read_law
 from hepgan.generator.refinement import refine
 
 N = 4000
@@ -186,7 +186,7 @@ def test_a_category_outside_is_an_error_not_a_warning(generators):
 def test_models_that_do_not_know_the_range_take_it_from_the_conditions_that_they_keep(
     generators, tmp_path, monkeypatch
 ):
-    known = generators["flow"]._fitted
+    known = generators["flow"].parts
     state = known.representation.state()
     for values in state["learned"]["conditions"].values():
         del values[2:]
@@ -195,10 +195,10 @@ def test_models_that_do_not_know_the_range_take_it_from_the_conditions_that_they
     monkeypatch.undo()
     old = EventGenerator.load(tmp_path / "old.safetensors", device="cpu")
     assert old.representation.condition_ranges == {}
-    assert old._fitted.condition_ranges.keys() == {"energy", "level"}
-    for name, span in generators["flow"]._fitted.condition_ranges.items():
+    assert old.parts.condition_ranges.keys() == {"energy", "level"}
+    for name, span in generators["flow"].parts.condition_ranges.items():
         # The pool holds all conditions of few training events, as the network sees them.
-        assert old._fitted.condition_ranges[name] == pytest.approx(span, rel=1e-6)
+        assert old.parts.condition_ranges[name] == pytest.approx(span, rel=1e-6)
     with pytest.warns(UserWarning, match="energy is 60, outside"):
         old.generate(10, condition={"energy": 60})
 

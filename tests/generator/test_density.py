@@ -74,7 +74,7 @@ def trained(events, steps=200, model=None, **features):
 def known(events, function=None, **features):
     """A generator of events with a model whose density is known."""
     generator = trained(events, 1, **features)
-    parts = generator._fitted
+    parts = generator.parts
     generator._parts = replace(parts, model=Known(parts.representation, function))
     return generator
 

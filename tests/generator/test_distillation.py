@@ -13,7 +13,6 @@ from toys import dimuons
 
 from hepgan import EventGenerator, distill
 from hepgan.errors import InputError, RecipeError
-from hepgan.generator.conditions import Conditions
 from hepgan.generator.sampling import Sampler
 
 QUICK = (
@@ -30,20 +29,18 @@ def student(toy_generator):
 
 
 def sampler(generator, seed=5):
-    parts = generator._fitted
-    conditions = Conditions(parts.representation, None, parts.pool)
-    return Sampler(parts.representation, parts.discrete, parts.model, conditions, seed=seed)
+    return Sampler(generator.parts, seed=seed)
 
 
 def features(generator, number=0):
     """The features of a block before any bounds, where they exist."""
     z, given = sampler(generator).noise(number)
     with torch.no_grad():
-        return generator._fitted.model.sample(z, given.context.float(), given.mask), given.mask
+        return generator.parts.model.sample(z, given.context.float(), given.mask), given.mask
 
 
 def weights(generator):
-    return generator._fitted.model.state_dict()
+    return generator.parts.model.state_dict()
 
 
 def same_weights(a, b):
@@ -117,7 +114,7 @@ def test_a_student_is_a_model_file_like_any_other(toy_generator, student, tmp_pa
 @pytest.mark.parametrize("steps", [1, 2])
 def test_several_steps_are_learned_too(toy_generator, steps):
     made = distill(toy_generator, steps=steps, pairs=4000, settings=(*QUICK, "training.steps=100"))
-    calls, network = [], made._fitted.model.network
+    calls, network = [], made.parts.model.network
     network.leave.register_forward_pre_hook(lambda *_: calls.append(1))
     features(made)
     assert len(calls) == 4 * steps  # a block is made in four chunks

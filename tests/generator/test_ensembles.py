@@ -217,8 +217,8 @@ def test_every_part_of_every_family_starts_from_the_common_model(kind: str) -> N
         "training": {**SHARED["training"], "shared_start": 0.95, "optimiser": {"kind": "adam", "lr": 1e-20}}
     }
     shared = EventGenerator({**SHARED, **still, "model": models[kind]}).fit(toy(400), seed=2, device="cpu")
-    for place in shared._fitted.model._places:
-        for name, values in shared._fitted.model.stacked.get_submodule(place).own.items():
+    for place in shared.parts.model._places:
+        for name, values in shared.parts.model.stacked.get_submodule(place).own.items():
             assert (values - values[:1]).abs().max() < (0.1 if name.endswith(("_u", "_v")) else 1e-12), name
 
 
@@ -243,7 +243,7 @@ def test_a_stopped_training_goes_on_in_either_part(tmp_path: Path, monkeypatch: 
             part = fit(checkpoint=path)
         assert (part.history.status, len(part.history.losses)) == ("interrupted", stop)
         assert len(part.generate(30)) == 30
-        parameters = part._fitted.model.stacked.parameters()
+        parameters = part.parts.model.stacked.parameters()
         assert all((p == p[:1]).all() for p in parameters) == (stop < 16)
         resumed = fit(checkpoint=path, resume=True)
         assert len(resumed.history.losses) == 20
@@ -256,7 +256,7 @@ def test_members_have_a_step_of_their_own_at_least(steps: int, share: float) -> 
     training = {**SHARED["training"], "steps": steps, "shared_start": share}
     shared = EventGenerator({**SHARED, "training": training}).fit(toy(400), seed=2, device="cpu")
     assert (shared.history.status, len(shared.history.losses)) == ("finished", steps)
-    parameters = list(shared._fitted.model.stacked.parameters())
+    parameters = list(shared.parts.model.stacked.parameters())
     assert any((p[0] != p[1]).any() for p in parameters)
 
 

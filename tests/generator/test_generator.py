@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
@@ -9,57 +8,15 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from generator_toys import GAN, SMALL, assert_same_weights, same, small
 from toys import dimuons
 
-from hepgan.errors import InputError, ModelFileError, OutputError, RecipeError, TrainingError
+from hepgan.errors import InputError, RecipeError, TrainingError
 from hepgan.events import read_events, schema_of, select, to_batch, write_events
-from hepgan.generator import EventGenerator, parts
-from hepgan.generator.fitting import split
-from hepgan.generator.selection import evaluate
+from hepgan.generator import EventGenerator
+from hepgan.generator.fitting import evaluate, split
 from hepgan.observables import Observable
 from hepgan.training import Trainer
-
-SMALL = {
-    "name": "small",
-    "events": {"select": ["Muon", "Jet.pt", "MET"]},
-    "model": {"kind": "flow_matching", "network": {"kind": "mlp", "widths": [16]}, "steps": 2},
-    "training": {"steps": 30, "batch_size": 64, "checkpoint_every": 0.0},
-    "observables": {"met": "MET.pt", "n_jet": "nJet", "jet": "Jet.pt"},
-}
-GAN = {
-    "kind": "gan",
-    "generator": {"kind": "mlp", "widths": [16]},
-    "critics": [{"network": {"kind": "mlp", "widths": [16]}, "observables": ["met"]}],
-}
-
-
-def small(**changes):
-    recipe = json.loads(json.dumps(SMALL))
-    for key, value in changes.items():
-        section, _, name = key.partition("__")
-        if name:
-            recipe.setdefault(section, {})[name] = value
-        else:
-            recipe[key] = value
-    return EventGenerator(recipe)
-
-
-def same(a, b):
-    return a.type == b.type and bool(ak.array_equal(a, b, check_parameters=True))
-
-
-def weights(generator):
-    parts = generator._fitted
-    return {f"{k}.{n}": t for k, m in parts.modules.items() for n, t in m.state_dict().items()}
-
-
-def assert_same_weights(a, b):
-    ours, theirs = weights(a), weights(b)
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +247,7 @@ def test_without_named_metrics_all_observables_select(events):
     ],
 )
 def test_impossible_selections_are_refused_before_any_work(events, changes, match, monkeypatch):
-    monkeypatch.setattr("hepgan.generator.generator.Representation", None)
+    monkeypatch.setattr("hepgan.generator.fitting.Representation", None)
     with pytest.raises(RecipeError, match=match):
         small(**changes).fit(events, device="cpu")
 
@@ -328,176 +285,3 @@ def test_metrics_are_those_of_scipy_and_survive_what_cannot_be_compared(events):
     b.MET.fields["pt"][::2] = math.inf
     finite = evaluate(("ks:met",), observables, a, b)["ks:met"]
     assert finite == pytest.approx(ks_2samp(a.MET.pt.numpy(), b.MET.pt.numpy()[1::2]).statistic, abs=1e-12)
-
-
-# ---------------------------------------------------------------------- keeping
-
-
-@pytest.mark.parametrize("kind", ["toy", "gan"])
-def test_a_loaded_model_makes_the_same_events(kind, toy_generator, events, tmp_path):
-    generator = toy_generator if kind == "toy" else small(model=GAN).fit(events, device="cpu")
-    generator.save(tmp_path / "model.safetensors")
-    loaded = EventGenerator.load(tmp_path / "model.safetensors", device="cpu")
-    assert same(loaded.generate(5000, seed=8), generator.generate(5000, seed=8))
-    assert loaded.schema == generator.schema
-    assert loaded.summary == json.loads(json.dumps(generator.summary))
-    assert loaded.recipe == generator.recipe
-    assert loaded.describe() == generator.describe()
-    loaded.save(tmp_path / "again.safetensors")
-    again = EventGenerator.load(tmp_path / "again.safetensors", device="cpu")
-    assert_same_weights(again, generator)
-
-
-def test_a_model_keeps_settings_that_were_defaults(fitted, tmp_path):
-    fitted.save(tmp_path / "model.safetensors")
-    with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        recipe = json.loads(file.metadata()["recipe"])
-    assert recipe["model"]["solver"] == fitted.recipe.model.solver
-    assert "solver" not in SMALL["model"]
-
-
-def test_an_existing_model_is_replaced_only_by_force(fitted, tmp_path):
-    path = tmp_path / "model.safetensors"
-    path.write_text("mine")
-    with pytest.raises(OutputError, match="exists already"):
-        fitted.save(path)
-    assert path.read_text() == "mine"
-    fitted.save(path, force=True)
-    assert EventGenerator.load(path, device="cpu").schema == fitted.schema
-    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
-
-
-def rewritten(path, change):
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    change(metadata, tensors)
-    save_file(tensors, path, metadata)
-
-
-def later(metadata, tensors):
-    metadata["hepgan"] = json.dumps({"format": parts.FORMAT + 1, "versions": {"hepgan": "9.9"}})
-
-
-def foreign(metadata, tensors):
-    metadata.clear()
-
-
-def changed_number(metadata, tensors):
-    tensors["conditions"] = torch.ones(2, 1)
-
-
-def unreadable(metadata, tensors):
-    metadata["schema"] = "{"
-
-
-def without_schema(metadata, tensors):
-    del metadata["schema"]
-
-
-def another_network(metadata, tensors):
-    recipe = json.loads(metadata["recipe"])
-    recipe["model"]["network"]["widths"] = [17]
-    metadata["recipe"] = json.dumps(recipe)
-
-
-def unknown_model(metadata, tensors):
-    metadata["recipe"] = json.dumps({"name": "x", "model": {"kind": "oracle"}})
-
-
-def odd_state(metadata, tensors):
-    metadata["representation"] = json.dumps([1, 2])
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        (later, r"written by hepgan 9\.9 in format 2; .* up to 1"),
-        (foreign, "not one of hepgan"),
-        (changed_number, "not those that were written"),
-        (unreadable, "description cannot be read"),
-        (without_schema, "does not fit"),
-        (another_network, "does not fit"),
-        (unknown_model, "does not fit"),
-        (odd_state, "does not fit"),
-    ],
-)
-def test_a_file_that_is_no_model_of_this_version_is_refused(fitted, tmp_path, change, match):
-    path = tmp_path / "model.safetensors"
-    fitted.save(path)
-    rewritten(path, change)
-    with pytest.raises(ModelFileError, match=match) as caught:
-        EventGenerator.load(path)
-    assert caught.value.file == str(path)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "flipped", "missing", "folder"])
-def test_a_damaged_file_is_refused(fitted, tmp_path, damage):
-    path = tmp_path / "model.safetensors"
-    fitted.save(path)
-    content = bytearray(path.read_bytes())
-    if damage == "truncated":
-        path.write_bytes(content[:-100])
-    elif damage == "empty":
-        path.write_bytes(b"")
-    elif damage == "garbage":
-        path.write_bytes(bytes(range(256)) * 20)
-    elif damage == "flipped":
-        content[-50] ^= 4
-        path.write_bytes(content)
-    else:
-        path.unlink()
-        if damage == "folder":
-            path.mkdir()
-    with pytest.raises(ModelFileError, match=r"model\.safetensors"):
-        EventGenerator.load(path)
-
-
-def test_a_file_from_before_a_digest_was_kept_is_read(fitted, tmp_path):
-    path = tmp_path / "model.safetensors"
-    fitted.save(path)
-
-    def older(metadata, tensors):
-        known = json.loads(metadata["hepgan"])
-        del known["digest"]
-        metadata["hepgan"] = json.dumps(known)
-
-    rewritten(path, older)
-    assert same(EventGenerator.load(path, device="cpu").generate(20), fitted.generate(20))
-
-
-def test_an_unknown_device_is_an_input_error(fitted, tmp_path):
-    fitted.save(tmp_path / "model.safetensors")
-    with pytest.raises(InputError, match="'abacus' is not available"):
-        EventGenerator.load(tmp_path / "model.safetensors", device="abacus")
-
-
-def test_a_model_file_tells_how_far_each_term_was_from_its_floor(events, tmp_path):
-    penalties = [{"kind": "energy", "observables": ["met", "n_jet"]}]
-    generator = small(model={**GAN, "penalties": penalties}, training__diagnose_every=10).fit(events, seed=1)
-    assert generator.history.diagnostics["step"].tolist() == [10, 20, 30]
-    generator.save(tmp_path / "model.safetensors")
-    loaded = EventGenerator.load(tmp_path / "model.safetensors")
-    terms = [line.split() for line in loaded.describe() if line.startswith("term ")]
-    assert [t[1] for t in terms] == ["critic_adversarial", "energy_met_n_jet"]
-    assert float(terms[1][2]) == pytest.approx(
-        generator.history.diagnostics["energy_met_n_jet/value"][-1], rel=0.01
-    )
-    assert loaded.describe() == generator.describe()
-
-
-def test_a_model_file_whose_penalty_names_one_observable_in_the_old_way_is_read(events, tmp_path):
-    path, old = tmp_path / "model.safetensors", tmp_path / "old.safetensors"
-    penalties = [{"kind": "moments", "observables": "met", "target_mean": 20.0}]
-    generator = small(model={**GAN, "penalties": penalties}).fit(events, seed=1)
-    generator.save(path)
-    with safe_open(path, framework="pt") as file:
-        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    recipe = json.loads(metadata["recipe"])
-    (penalty,) = recipe["model"]["penalties"]
-    recipe["model"]["penalties"] = [
-        {k: penalty[k] for k in ("kind", "weight", "target_mean", "target_std", "mean_weight", "std_weight")}
-        | {"observable": "met"}
-    ]
-    save_file(tensors, old, {**metadata, "recipe": json.dumps(recipe)})
-    assert same(EventGenerator.load(old).generate(50, seed=1), generator.generate(50, seed=1))

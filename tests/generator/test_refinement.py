@@ -80,7 +80,7 @@ def test_a_refined_generator_is_a_model_file_like_any_other(refined, tmp_path):
 
 
 def test_the_model_that_is_refined_stays_what_it_was(toy_generator):
-    model = toy_generator._fitted.model
+    model = toy_generator.parts.model
     before = {n: t.clone() for n, t in model.state_dict().items()}
     refine(toy_generator, softer, events=500, settings=SHORT)
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
@@ -88,7 +88,7 @@ def test_the_model_that_is_refined_stays_what_it_was(toy_generator):
 
 def test_the_same_seed_gives_the_same_prior(toy_generator):
     first, second, other = (
-        refine(toy_generator, softer, events=500, settings=SHORT, seed=s)._fitted.model.state_dict()
+        refine(toy_generator, softer, events=500, settings=SHORT, seed=s).parts.model.state_dict()
         for s in (1, 1, 2)
     )
     assert all(torch.equal(first[n], second[n]) for n in first)

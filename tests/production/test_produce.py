@@ -262,7 +262,7 @@ def test_an_error_of_the_model_leaves_nothing(generator, tmp_path, monkeypatch):
         message = "broken"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(generator._fitted.model, "sample", broken)
+    monkeypatch.setattr(generator.parts.model, "sample", broken)
     with pytest.raises(RuntimeError, match="broken"):
         produce(generator, 100, tmp_path / "out.root")
     assert listing(tmp_path) == []

@@ -80,7 +80,7 @@ def test_generated_scalars_are_functions_of_the_generated_event(
 
 
 def test_derived_scalars_are_no_features(fitted: EventGenerator) -> None:
-    representation = fitted._fitted.representation
+    representation = fitted.parts.representation
     named = {*representation.names, *(v.name for v in representation.variables)}
     assert not named & set(EXPRESSIONS)
     assert set(representation.schema.scalar_names) == {"npv", "genWeight"}
@@ -100,7 +100,7 @@ def test_a_model_file_whose_derived_scalars_do_not_fit_is_refused(
     fitted: EventGenerator, tmp_path: Path
 ) -> None:
     changed = fitted.recipe.with_settings(["events.derived={m: 'Tau[0].pt'}"])
-    fitted._fitted.write(tmp_path / "model.safetensors", changed, fitted.summary, force=False)
+    EventGenerator.from_parts(changed, fitted.parts, {}).save(tmp_path / "model.safetensors")
     with pytest.raises(ModelFileError, match="Tau"):
         EventGenerator.load(tmp_path / "model.safetensors", device="cpu")
 
@@ -147,7 +147,7 @@ def test_what_is_not_finite_is_0() -> None:
 def test_what_cannot_be_derived_is_refused_before_training(
     events: ak.Array, derived: dict[str, str], match: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hepgan.generator.generator.Representation", None)
+    monkeypatch.setattr("hepgan.generator.fitting.Representation", None)
     with pytest.raises(RecipeError, match=match):
         generator(derived).fit(events, device="cpu")
 

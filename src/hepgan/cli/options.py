@@ -94,7 +94,7 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
         InputError: If there is no such condition, or a file that does not have enough of it.
     """
     from hepgan.events import read_events
-    from hepgan.generator.laws import is_law
+    from hepgan.generator.conditions import is_law
 
     names = generator.recipe.conditions
     values: dict[str, Any] = {}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from hepgan.detector.files import fold_file
-from hepgan.detector.folding import Folding, folding_recipe
+from hepgan.detector.folding import Folding, fold_file, folding_recipe
 from hepgan.detector.levels import Fold, Level, bootstrap
 from hepgan.detector.omnifold import OmniFolded, omnifold
-from hepgan.detector.pairs import Pairs, Profile, pairs, profile
-from hepgan.detector.response import Response, response
+from hepgan.detector.response import Pairs, Profile, Response, pairs, profile, response
 from hepgan.detector.through import ThroughConfig, Unfolder, unfold_through
 from hepgan.detector.unfolding import unfold
 

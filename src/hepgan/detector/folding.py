@@ -1,8 +1,10 @@
-"""Detector-level events of vertex-level ones."""
+"""Detector-level events of vertex-level ones, and files of these."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,19 +14,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hepgan.errors import InputError, RecipeError
-from hepgan.events import EventBatch, EventSchema, Field, schema_of, to_awkward
+from hepgan.errors import InputError, OutputError, RecipeError
+from hepgan.events import (
+    EventBatch,
+    EventSchema,
+    EventWriter,
+    Field,
+    iterate_events,
+    reads,
+    schema_of,
+    to_awkward,
+)
 from hepgan.events.columns import ATTRIBUTE
-from hepgan.features import FeatureBatch
+from hepgan.files import claim
 from hepgan.generator import EventGenerator
+from hepgan.generator.sampling import draw_within
+from hepgan.models import BLOCK
 from hepgan.recipes import Recipe, load_recipe
 
-__all__ = ["Folding", "folding_recipe", "weight_field"]
+__all__ = ["Folding", "fold_file", "folding_recipe"]
 
 Kind = Literal["conditional", "direct"]
 
-ATTEMPTS = 16
-"""How often the noise of an event outside the recipe's bounds is drawn anew in ``fold_batch``."""
+CHUNK = 24 * BLOCK
+"""Events of a file that are read at once."""
 
 
 def folding_recipe(
@@ -321,59 +334,30 @@ class Folding:
         Raises:
             InputError: If a collection or a condition is missing, or an event has what none had in training.
         """
-        learned = self.generator._fitted
-        representation, model = learned.representation, learned.model
+        parts = self.generator.parts
+        representation, size = parts.representation, len(batch)
         missing = [n for n in representation.scalar_conditions if n not in batch.scalars]
         if missing:
             msg = f"the condition {missing[0]} is missing"
             raise InputError(msg)
-        given = representation.pack(batch)
+        objects = representation.pack(batch)
         scalars = {n: batch.scalars[n] for n in representation.scalar_conditions}
-        condition = representation.encode_condition(scalars, len(batch), given)
-        device, size = condition.device, len(batch)
-        drawn = torch.rand(
-            size,
-            len(representation.variables),
-            generator=generator,
-            dtype=torch.float64,
-            device=generator.device,
-        )
-        known = representation.known(None if given is None else given.detach())
-        discrete = learned.discrete_model.sample(drawn.to(device), condition.detach(), known)
-        context, mask = representation.context(discrete, condition)
-        weight = condition.new_ones(size)
-        features = FeatureBatch(
-            context.new_zeros(size, representation.size), mask, discrete, condition, context, weight, given
-        )
-        noise = self._noise(features, generator)
-        x = model.sample(noise, context.to(noise.dtype), mask)
-        folded = learned.derived(representation.decode(features.with_x(x)))
+        condition = representation.encode_condition(scalars, size, objects)
+        where: dict[str, Any] = {"generator": generator, "device": generator.device}
+        uniform = torch.rand(size, len(representation.variables), dtype=torch.float64, **where)
+        given = parts.given(condition, uniform.to(condition.device), objects)
+
+        def draw(attempt: int, rows: Tensor | None) -> Tensor:
+            number = size if rows is None else len(rows)
+            return torch.randn(number, parts.model.noise_size, **where).to(condition.device)
+
+        with torch.no_grad():
+            _, noise = draw_within(parts, given, draw, strict=False)
+        folded = parts.draw(given, noise)
         field = None if batch.schema.weight is None else batch.schema.scalar(batch.schema.weight)
         weights = None if field is None or batch.weight is None else _Weights(field, batch.weight)
         schema = self.schema(None if weights is None else weights.field)
         return _weighted(_part(folded, schema), schema, weights, 0)
-
-    @torch.no_grad()
-    def _noise(self, features: FeatureBatch, generator: torch.Generator) -> Tensor:
-        """The noise (N, noise_size) of events, with which they are within the recipe's bounds."""
-        learned = self.generator._fitted
-        representation, model = learned.representation, learned.model
-
-        def draw(size: int) -> Tensor:
-            z = torch.randn(size, model.noise_size, generator=generator, device=generator.device)
-            return z.to(features.x.device)
-
-        noise = draw(len(features))
-        outside = torch.arange(len(features), device=noise.device)
-        for attempt in range(ATTEMPTS if representation.restricted else 0):
-            if attempt:
-                noise[outside] = draw(len(outside))
-            part = features[outside]
-            x = model.sample(noise[outside], part.context.to(noise.dtype), part.mask)
-            outside = outside[~representation.valid(representation.decode(part.with_x(x)))]
-            if not len(outside):
-                break
-        return noise
 
     # ------------------------------------------------------------------ keeping
 
@@ -410,14 +394,84 @@ class Folding:
         return made
 
 
+def fold_file(
+    folding: Folding,
+    vertex: str,
+    output: str | Path,
+    *,
+    seed: int = 0,
+    keep_vertex: bool = False,
+    format: Literal["ttree", "rntuple", "parquet"] | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    chunk: int = CHUNK,
+    on_progress: Callable[[int], None] | None = None,
+) -> int:
+    """Folds the events of a file, or of many, into a file.
+
+    The next events are read while others are folded and written, so that memory does not grow with their
+    number. The file appears when it is whole.
+
+    Args:
+        folding: A folding that has learned.
+        vertex: Vertex-level events: ``FILE.root:Tree``, or a glob.
+        output: The file to write.
+        seed: The same seed gives the same events, which are those of ``Folding.fold``.
+        keep_vertex: Whether to write the vertex-level collections, too.
+        format: ``ttree``, ``rntuple`` or ``parquet``; by the file's ending if None.
+        workers: Threads; as many as there are cores by default.
+        force: Whether an existing file may be replaced.
+        chunk: Events that are read at once, which the result does not depend on.
+        on_progress: Called with the number of events written so far.
+
+    Returns:
+        The number of events.
+
+    Raises:
+        InputError: If the events cannot be read, or lack a condition.
+        OutputError: If the file exists (without force), is one of those that are read, or cannot be written.
+    """
+    claim(Path(output), force=force, make=False)
+    if reads(vertex, output):
+        msg = "is read and cannot be written, too: choose another name"
+        raise OutputError(msg, file=output)
+    chunks = _aligned(iterate_events(vertex, step=chunk, branches=folding.conditions), BLOCK)
+    done = written = 0
+    with ExitStack() as stack:
+        writer: EventWriter | None = None
+        for events in _ahead(chunks):
+            if writer is None:
+                weight = _weight_field(events)
+                schema = folding.schema(weight, keep_vertex=keep_vertex)
+                writer = stack.enter_context(
+                    EventWriter(output, schema, format=format, force=force, identifiers=True)
+                )
+            try:
+                pieces = folding.pieces(
+                    events, seed=seed, first=done, keep_vertex=keep_vertex, workers=workers
+                )
+                # Closed at once whatever happens, so that no thread goes on folding.
+                with closing(pieces):
+                    for batch in pieces:
+                        writer.extend(batch)
+                        written += len(batch)
+                        if on_progress is not None:
+                            on_progress(written)
+            except InputError as error:
+                entry = None if error.entry is None else error.entry + done
+                where = error.file or vertex
+                raise InputError(error.message, file=where, branch=error.branch, entry=entry) from error
+            done += len(events)
+    return done
+
+
 def _frozen(generator: EventGenerator) -> EventGenerator:
-    learned = generator._fitted
-    for module in (learned.representation, learned.discrete_model, learned.model):
+    for module in generator.parts.alone("fold by").modules.values():
         module.requires_grad_(False)
     return generator
 
 
-def weight_field(events: ak.Array) -> Field | None:
+def _weight_field(events: ak.Array) -> Field | None:
     """The field of events that holds their weight, if there is one."""
     schema = schema_of(events)
     return None if schema.weight is None else schema.scalar(schema.weight)
@@ -425,7 +479,7 @@ def weight_field(events: ak.Array) -> Field | None:
 
 def _weights_of(events: ak.Array) -> _Weights | None:
     """The weights of events, if they have some."""
-    field = weight_field(events)
+    field = _weight_field(events)
     if field is None:
         return None
     values = np.asarray(ak.to_numpy(events[field.name])).astype(np.float64)
@@ -446,3 +500,26 @@ def _weighted(batch: EventBatch, schema: EventSchema, weights: _Weights | None, 
     found = weights.values[at : at + len(batch)]
     scalars = {**batch.scalars, weights.field.name: found}
     return EventBatch(schema, batch.collections, scalars, size=len(batch))
+
+
+def _aligned(chunks: Iterator[ak.Array], size: int) -> Iterator[ak.Array]:
+    """The same events in chunks of a multiple of ``size``, but for the last."""
+    held: ak.Array | None = None
+    for chunk in chunks:
+        held = chunk if held is None else ak.concatenate([held, chunk])
+        held.attrs[ATTRIBUTE] = chunk.attrs[ATTRIBUTE]
+        whole = len(held) // size * size
+        if whole:
+            yield held[:whole]
+            held = held[whole:]
+    if held is not None and len(held):
+        yield held
+
+
+def _ahead(chunks: Iterator[ak.Array]) -> Iterator[ak.Array]:
+    """The chunks, each read while the one before is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk

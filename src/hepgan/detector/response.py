@@ -1,27 +1,139 @@
-"""Response: where events of one bin at the vertex are found at the detector."""
+"""What a detector does: which true objects it finds, how well it measures them, migrations between bins."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hepgan.errors import InputError
-from hepgan.events import schema_of
+from hepgan.events import schema_of, select, to_batch
+from hepgan.features.parts.matching import Distance, match
+from hepgan.features.view import raw_kinematics
 from hepgan.observables import Observable
 
-__all__ = ["THRESHOLD", "Response", "column_of", "response"]
+__all__ = ["THRESHOLD", "Pairs", "Profile", "Response", "column_of", "pairs", "profile", "response"]
 
 Floats = NDArray[np.float64]
+
+QUANTITIES = ("energy", "p", "pt", "eta", "theta", "phi")
 
 THRESHOLD = 0.4
 """Purity and stability below which a bin is declared ill-posed, unless told otherwise."""
 
 FEWEST = 25
 """Fewer events than this, at the vertex or in the detector, tell nothing of a bin."""
+
+
+class Pairs(NamedTuple):
+    """P true objects with the measured ones that belong to them.
+
+    Attributes:
+        event: The number (P,) of each true object's event.
+        true: Energy, p and pt (GeV), eta, theta and phi (P,) of each.
+        found: Whether (P,) there is a measured object.
+        measured: The same quantities (P,) of it; NaN where there is none.
+        fakes: The number (N,) of measured objects in each event that belong to no true one.
+    """
+
+    event: NDArray[np.int64]
+    true: dict[str, Floats]
+    found: NDArray[np.bool_]
+    measured: dict[str, Floats]
+    fakes: NDArray[np.int64]
+
+
+def pairs(
+    events: ak.Array,
+    vertex: str = "Electron",
+    detector: str = "Detector",
+    *,
+    distance: Distance = "angle",
+    within: float = 0.4,
+) -> Pairs:
+    """Matches the objects of two collections, the nearest first, one to one.
+
+    Args:
+        events: N events that have both.
+        vertex: The collection of true objects.
+        detector: The collection of measured objects.
+        distance: What is near: ``angle`` or ``delta_r``.
+        within: The largest distance of objects that belong together.
+
+    Raises:
+        InputError: If a collection is missing.
+    """
+    schema = select(schema_of(events), [vertex, detector])
+    batch = to_batch(events, schema)
+    partner = match(batch, vertex, detector, distance, within)
+    rows, slots = batch.collections[vertex].mask.nonzero(as_tuple=True)
+    chosen = partner[rows, slots]
+    found = chosen >= 0
+    true, measured = raw_kinematics(batch, vertex), raw_kinematics(batch, detector)
+    seen = {}
+    for name in QUANTITIES:
+        values = measured[name][rows, chosen.clamp(min=0)] if measured[name].shape[1] else found.double()
+        seen[name] = torch.where(found, values, torch.nan).numpy()
+    fakes = batch.collections[detector].mask.sum(1) - (partner >= 0).sum(1)
+    return Pairs(
+        rows.numpy(),
+        {n: true[n][rows, slots].numpy() for n in QUANTITIES},
+        found.numpy(),
+        seen,
+        fakes.numpy(),
+    )
+
+
+class Profile(NamedTuple):
+    """A quantity in bins of another one.
+
+    Attributes:
+        mean: Mean in each bin; NaN in empty ones.
+        width: Standard deviation.
+        number: Number of entries.
+    """
+
+    mean: Floats
+    width: Floats
+    number: NDArray[np.int64]
+
+    @property
+    def mean_error(self) -> Floats:
+        """The statistical error of the mean."""
+        return self.width / np.sqrt(np.maximum(self.number, 1))
+
+    @property
+    def width_error(self) -> Floats:
+        """The statistical error of the width, of a normal quantity."""
+        return self.width / np.sqrt(2.0 * np.maximum(self.number, 1))
+
+
+def profile(values: ArrayLike, by: ArrayLike, edges: ArrayLike) -> Profile:
+    """Mean and width of a quantity in bins of another one.
+
+    Of ``pairs.found`` it is the efficiency; of ``measured - true`` the bias and the resolution. What is not
+    a number is left out.
+
+    Args:
+        values: The quantity (P,).
+        by: The other one (P,).
+        edges: The edges (B + 1,) of the bins.
+    """
+    v, edges = np.asarray(values, dtype=np.float64), np.asarray(edges, dtype=np.float64)
+    place = np.digitize(np.asarray(by, dtype=np.float64), edges) - 1
+    bins = len(edges) - 1
+    good = np.isfinite(v) & (place >= 0) & (place < bins)
+    v, place = v[good], place[good]
+    number = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(place, v, bins) / np.where(number > 0, number, np.nan)
+        deviation = v - mean[place]
+        width = np.sqrt(np.bincount(place, deviation**2, bins) / np.where(number > 0, number, np.nan))
+    return Profile(mean, width, number)
 
 
 @dataclass(frozen=True)

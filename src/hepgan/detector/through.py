@@ -20,8 +20,9 @@ from hepgan.detector.unfolding import conditions_of, joined, pool_of
 from hepgan.errors import InputError
 from hepgan.features import FeatureBatch
 from hepgan.generator import EventGenerator
-from hepgan.generator.outcome import outcome
-from hepgan.generator.parts import Learned
+from hepgan.generator.ensembles import check_single
+from hepgan.generator.fitting import summarise
+from hepgan.generator.parts import Parts
 from hepgan.models import GuidedConfig, GuidedModel, OptimiserConfig
 from hepgan.models.circles import Circles
 from hepgan.models.view import View
@@ -89,7 +90,7 @@ class Unfolder(GuidedModel):
 
     Args:
         config: Critics, penalties, the pull to the prior.
-        learned: The parts of the prior; its model is trained in place.
+        parts: The parts of the prior; its model is trained in place.
         fold: The folding, differentiable in the momenta.
         observables: The observables that critics and penalties name, of events at both levels.
         columns: Their names in the order of the columns of ``x``.
@@ -106,21 +107,21 @@ class Unfolder(GuidedModel):
     def __init__(
         self,
         config: ThroughConfig,
-        learned: Learned,
+        parts: Parts,
         fold: Fold,
         *,
         observables: Mapping[str, Observable],
         columns: tuple[str, ...],
     ) -> None:
         super().__init__()
-        self.config, self.model = config, learned.model
-        self.noise_size = learned.model.noise_size
-        representation = learned.representation
+        self.config, self.model = config, parts.model
+        self.noise_size = parts.model.noise_size
+        representation = parts.representation
         self.context_size = representation.condition_size
         self.circles = Circles(representation.size, representation.periodic)
         # None of these is learned here: in a dict they stay out of the state.
-        self._given = {"prior": deepcopy(learned.model).eval().requires_grad_(False)}
-        self._learned, self._fold = {"learned": learned}, {"fold": fold}
+        self._given = {"prior": deepcopy(parts.model).eval().requires_grad_(False)}
+        self._parts, self._fold = {"parts": parts}, {"fold": fold}
         self._columns = {name: _Column(k) for k, name in enumerate(columns)}
         self._guide(config, size=len(columns), decode=representation.decode, observables=observables)
 
@@ -139,27 +140,23 @@ class Unfolder(GuidedModel):
         return View(batch, None if own_weight else batch.weight, lambda data: data, self._columns)
 
     def _fake(self, batch: FeatureBatch, generator: torch.Generator) -> View:
-        learned = self._learned["learned"]
-        given = self._vertex(batch, generator)
-        x = self.sample(self._noise(batch, generator), given.context, given.mask)
+        parts = self._parts["parts"]
+        given, noise = self._vertex(batch, generator), self._noise(batch, generator)
         azimuth = None
-        if learned.representation.has_azimuth:
-            uniform = torch.rand(len(batch), generator=generator, device=x.device, dtype=torch.float64)
-            azimuth = (2 * uniform - 1) * torch.pi
-        events = learned.derived(learned.representation.decode(given.with_x(x), azimuth))
+        if parts.representation.has_azimuth:
+            uniform = torch.rand(len(batch), generator=generator, device=noise.device, dtype=torch.float64)
+            azimuth = parts.azimuth(uniform)
+        events = parts.draw(given, noise, azimuth)
         both = joined(events, self._fold["fold"](events, generator))
         weight = batch.weight if self.context_size else None
         return View(batch, weight, lambda data: both, self._observables)
 
     def _vertex(self, batch: FeatureBatch, generator: torch.Generator) -> FeatureBatch:
         """A discrete part and context of events at the vertex, given the conditions of data; without x."""
-        learned = self._learned["learned"]
-        number = len(learned.representation.variables)
-        like = batch.condition
-        uniform = torch.rand((len(batch), number), generator=generator, device=like.device)
-        discrete = learned.discrete_model.sample(uniform, like)
-        context, mask = learned.representation.context(discrete, like)
-        return replace(batch, discrete=discrete, context=context.to(like.dtype), mask=mask)
+        parts = self._parts["parts"]
+        number = len(parts.representation.variables)
+        uniform = torch.rand((len(batch), number), generator=generator, device=batch.condition.device)
+        return parts.given(batch.condition, uniform).to(dtype=batch.condition.dtype)
 
     def _own_terms(
         self, batch: FeatureBatch, generator: torch.Generator, share: float, *, everything: bool = False
@@ -227,50 +224,46 @@ def unfold_through(
     fold = folding_of(folding)
     config = config if isinstance(config, ThroughConfig) else ThroughConfig.model_validate(dict(config))
     given = conditions_of(prior, data)
-    learned = prior._fitted
-    learned = replace(
-        learned,
-        model=deepcopy(learned.model),
-        discrete=learned.discrete_model,
-        pool=pool_of(prior, given, event_weights(data), seed),
-    )
+    check_single(config.training, "what is unfolded")
+    parts = prior.parts.alone("unfold")
+    pool = pool_of(prior, given, event_weights(data), seed)
+    parts = replace(parts, model=deepcopy(parts.model), pool=pool)
     used = {n: None for c in config.critics for n in c.observables}
     used |= {n: None for p in config.penalties for n in p.observables}
     columns = tuple(n for n in used if n in observables)
     # Modules are made with torch's global random numbers, which are the caller's.
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        model = Unfolder(config, learned, fold, observables=observables, columns=columns)
+        model = Unfolder(config, parts, fold, observables=observables, columns=columns)
     trainer = Trainer(
         model,
-        _features(learned, data, given, {n: observables[n] for n in columns}),
+        _features(parts, data, given, {n: observables[n] for n in columns}),
         config.training.within(max_time, time.monotonic() - started),
         seed=seed,
-        device=learned.device,
+        device=parts.device,
         checkpoint=checkpoint,
         resume=resume,
         progress=progress,
     )
-    made = EventGenerator(prior.recipe.model_copy(update={"training": config.training}))
-    made.history = trainer.run()
-    learned.model.eval()
-    made._parts = learned
-    made.summary = {
+    history = trainer.run()
+    parts.model.eval()
+    recipe = prior.recipe.model_copy(update={"training": config.training})
+    summary = {
         **prior.summary,
         "unfolding": {
             "data": len(data),
             "guides": config.model_dump(mode="json", exclude={"training"}),
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
-            "device": str(learned.device),
-            **outcome(made.history),
+            "device": str(parts.device),
+            **summarise(history),
         },
     }
-    return made
+    return EventGenerator.from_parts(recipe, parts, summary, history=history)
 
 
 def _features(
-    learned: Learned, data: ak.Array, given: Mapping[str, Tensor], observables: Mapping[str, Observable]
+    parts: Parts, data: ak.Array, given: Mapping[str, Tensor], observables: Mapping[str, Observable]
 ) -> FeatureBatch:
     """Data as a batch to learn from: observables in ``x``, conditions as context."""
     columns = [torch.from_numpy(column_of(o, data)) for o in observables.values()]
@@ -278,7 +271,7 @@ def _features(
         if not bool(torch.isfinite(column).any()):
             msg = f"no event of the data has the observable {name}"
             raise InputError(msg)
-    condition = learned.representation.encode_condition(given, len(data)).cpu()
+    condition = parts.representation.encode_condition(given, len(data)).cpu()
     weight = torch.from_numpy(event_weights(data))
     return FeatureBatch(
         x=torch.stack(columns, 1),

@@ -20,9 +20,10 @@ from hepgan.events import EventBatch, to_awkward, to_batch
 from hepgan.features import mirrored
 from hepgan.generator import EventGenerator
 from hepgan.generator.conditions import Pool
-from hepgan.generator.fitting import MAX_POOL
-from hepgan.generator.outcome import outcome
-from hepgan.generator.parts import Learned
+from hepgan.generator.ensembles import check_single
+from hepgan.generator.fitting import summarise
+from hepgan.generator.parts import Parts
+from hepgan.generator.sampling import Purpose, Sampler
 from hepgan.models import OptimiserConfig
 from hepgan.reweighting import Reweighter, effective_sample_size
 from hepgan.stats.calibration import Calibration
@@ -46,9 +47,6 @@ TRAINING = TrainingConfig(
     diagnose_every=0,
 )
 """How the generator learns in each iteration; it starts from what it was before."""
-
-APART = 3 << 61
-"""What is added to the seeds of the events to learn from, so that they are none that users generate."""
 
 ATTEMPTS = 20
 """How often an event that the detector loses is folded again, to know what it would have looked like."""
@@ -123,20 +121,19 @@ def unfold(
     if recipe.model != prior.recipe.model:
         msg = "model: what is unfolded has been trained; settings are those of training"
         raise RecipeError(msg)
+    check_single(recipe.training, "what is unfolded")
     measured = seen(detector, data, "data")
     given = conditions_of(prior, data)
     pool = pool_of(prior, given, event_weights(data), seed)
-    made = EventGenerator(recipe)
-    learned = prior._fitted
-    made._parts = learned = replace(
-        learned, model=deepcopy(learned.model), discrete=deepcopy(learned.discrete_model), pool=pool
-    )
+    parts = prior.parts.alone("unfold")
+    parts = replace(parts, model=deepcopy(parts.model), discrete=deepcopy(parts.discrete), pool=pool)
     shares: list[float] = []
     history = History()
     for k in range(iterations):
         numbers = [int(n) for n in np.random.SeedSequence((seed, k)).generate_state(3)]
-        batch = next(made.iterate(events, seed=APART + numbers[0], step=events))
-        random = torch.Generator(learned.device).manual_seed(numbers[1])
+        sampler = Sampler(parts, seed=Purpose.UNFOLDING.seed(numbers[0]))
+        batch = next(sampler.iterate(events, step=events))
+        random = torch.Generator(parts.device).manual_seed(numbers[1])
         reweighter = Reweighter(
             detector.observables,
             fields=bool(detector.fields),
@@ -147,11 +144,10 @@ def unfold(
         )
         weight, share = _weights(batch, fold, measured, detector, random, reweighter)
         shares.append(share)
-        history = _learn(learned, recipe.training, batch, weight, numbers[2], progress=progress)
+        history = _learn(parts, recipe.training, batch, weight, numbers[2], progress=progress)
         if history.status == "interrupted":
             break
-    made.history = history
-    made.summary = {
+    summary = {
         **prior.summary,
         "unfolding": {
             "events": events,
@@ -160,11 +156,11 @@ def unfold(
             "shares": shares,
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
-            "device": str(learned.device),
-            **outcome(history),
+            "device": str(parts.device),
+            **summarise(history),
         },
     }
-    return made
+    return EventGenerator.from_parts(recipe, parts, summary, history=history)
 
 
 def conditions_of(prior: EventGenerator, data: ak.Array) -> dict[str, Tensor]:
@@ -184,7 +180,7 @@ def conditions_of(prior: EventGenerator, data: ak.Array) -> dict[str, Tensor]:
             raise InputError(msg)
     fields = tuple(schema.scalar(n) for n in prior.recipe.conditions)
     part = schema.model_copy(update={"collections": (), "scalars": fields, "weight": None})
-    return to_batch(data, part, device=prior._fitted.device).scalars
+    return to_batch(data, part, device=prior.parts.device).scalars
 
 
 def joined(vertex: EventBatch, detector: EventBatch) -> EventBatch:
@@ -205,12 +201,10 @@ def joined(vertex: EventBatch, detector: EventBatch) -> EventBatch:
 def pool_of(prior: EventGenerator, given: Mapping[str, Tensor], weight: Floats, seed: int) -> Pool:
     """Encoded conditions (N,) as often as in the data, by their weights (N,)."""
     if not given:
-        return prior._fitted.pool
-    share = np.clip(weight, 0.0, None)
-    rng = np.random.default_rng(seed)
-    rows = torch.from_numpy(rng.choice(len(weight), min(MAX_POOL, len(weight)), p=share / share.sum()))
-    encoded = prior.representation.encode_condition({n: v[rows.to(v.device)] for n, v in given.items()})
-    return Pool(encoded.to(prior._fitted.pool.condition))
+        return prior.parts.pool
+    encoded = prior.representation.encode_condition(given).to(prior.parts.pool.condition)
+    random = torch.Generator().manual_seed(seed)
+    return Pool.of(encoded, torch.from_numpy(weight).to(encoded), None, random)
 
 
 def _weights(
@@ -249,10 +243,10 @@ def _folded(batch: EventBatch, fold: Fold, random: torch.Generator) -> ak.Array:
 
 
 def _learn(
-    learned: Learned, config: TrainingConfig, batch: EventBatch, weight: Floats, seed: int, *, progress: bool
+    parts: Parts, config: TrainingConfig, batch: EventBatch, weight: Floats, seed: int, *, progress: bool
 ) -> History:
     """Train the model, and the discrete part, on events with weights; returns the history."""
-    representation, discrete = learned.representation.cpu(), learned.discrete_model.cpu()
+    representation, discrete = parts.representation.cpu(), parts.discrete_model.cpu()
     features, possible = representation.encode_possible(batch.to("cpu"))
     full = torch.from_numpy(weight / weight.mean()).to(features.weight)
     features = replace(features, weight=full)[possible]
@@ -260,15 +254,15 @@ def _learn(
     discrete.fit(features.discrete, features.condition, features.weight, generator=random)
     smooth = mirrored(representation, features, generator=random)
     for module in (representation, discrete):
-        module.to(learned.device)
+        module.to(parts.device)
     trainer = Trainer(
-        learned.model,
+        parts.model,
         smooth.to(dtype=torch.float32),
         config,
         seed=seed,
-        device=learned.device,
+        device=parts.device,
         progress=progress,
     )
     history = trainer.run()
-    learned.model.eval()
+    parts.model.eval()
     return history

@@ -18,6 +18,7 @@ from hepgan.events import to_awkward, to_batch
 from hepgan.features import FeatureBatch
 from hepgan.generator.conditions import check_lengths
 from hepgan.generator.density import fitting, needed
+from hepgan.generator.sampling import Sampler
 from hepgan.models import BLOCK, Critic, GuidedModel, Model
 from hepgan.models.view import View
 from hepgan.networks import Network
@@ -25,7 +26,7 @@ from hepgan.networks.layers import Activation
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
-    from hepgan.generator.parts import Learned
+    from hepgan.generator.parts import Parts
 
 __all__ = ["Activations", "activations", "encoded", "hidden_layers"]
 
@@ -101,29 +102,28 @@ def activations(
     if n < 1:
         msg = f"n must be at least 1, not {n}"
         raise ValueError(msg)
-    learned = generator._fitted.alone
+    parts = generator.parts.alone()
     check_lengths(condition, n)
-    made, given, noise = _generated(learned, n, condition, seed)
-    recorder = _Recorder(learned.model, layers)
+    made, given, noise = _generated(parts, n, condition, seed)
+    recorder = _Recorder(parts.model, layers)
     x, found = recorder.generated(given, noise)
-    critics = _critics(learned.model)
-    decode = learned.derived.after(learned.representation.decode)
+    critics = _critics(parts.model)
     observables = generator.recipe.make_observables() if critics else {}
 
     def view(batch: FeatureBatch) -> View:
-        return View(batch, None, decode, observables)
+        return View(batch, None, parts.decode, observables)
 
     batch = given.with_x(x).to(dtype=x.dtype)
     found |= recorder.judged(critics, batch, noise, view)
     true: dict[str, Floats] = {}
     true_features, reference = np.zeros((0, x.shape[1])), made[:0]
     if events is not None:
-        features, reference = encoded(learned, events, n)
+        features, reference = encoded(parts, events, n)
         features = features.to(dtype=x.dtype)
         latent = None
         if any(c.config.latent for c in critics):
             with torch.no_grad():
-                latent = learned.model.latent(features.x, features.context, features.mask)
+                latent = parts.model.latent(features.x, features.context, features.mask)
         true = recorder.judged(critics, features, latent, view)
         true_features = features.x.double().cpu().numpy()
     order = [n for n in recorder.names if n in found]
@@ -149,15 +149,15 @@ class _Recorder:
 
     def generated(self, given: FeatureBatch, noise: Tensor) -> tuple[Tensor, dict[str, Floats]]:
         """Features (N, D) that the model makes, and the activations on the way."""
-        parts, found = [], []
+        made, found = [], []
         for rows in _chunks(len(noise)):
             context = given.context[rows].to(noise.dtype)
             mask = None if given.mask is None else given.mask[rows]
             with self._recording() as taken:
                 # With gradients no layer's memory is taken by the next, and no network sees fewer events.
-                parts.append(self.model.sample(noise[rows], context, mask).detach())
+                made.append(self.model.sample(noise[rows], context, mask).detach())
             found.append(taken)
-        return torch.cat(parts), self._joined(found)
+        return torch.cat(made), self._joined(found)
 
     def judged(
         self, critics: Sequence[Critic], batch: FeatureBatch, latent: Tensor | None, view: Any
@@ -238,28 +238,28 @@ def _critics(model: Model) -> list[Critic]:
 
 
 def _generated(
-    learned: Learned, n: int, condition: Mapping[str, Any] | None, seed: int
+    parts: Parts, n: int, condition: Mapping[str, Any] | None, seed: int
 ) -> tuple[ak.Array, FeatureBatch, Tensor]:
     """Generated events, what is given of them, and their noise."""
-    sampler = learned.sampler(seed=seed, condition=condition, size=n)
+    sampler = Sampler(parts, seed=seed, condition=condition, size=n)
     traces = [sampler.traced(number) for number in range(-(-n // BLOCK))]
     events = ak.concatenate([to_awkward(t.events) for t in traces])[:n]
     given = FeatureBatch.concatenate([t.given for t in traces])[:n]
     return events, given, torch.cat([t.noise for t in traces])[:n]
 
 
-def encoded(learned: Learned, events: ak.Array, most: int) -> tuple[FeatureBatch, ak.Array]:
+def encoded(parts: Parts, events: ak.Array, most: int) -> tuple[FeatureBatch, ak.Array]:
     """The first true events that the model could make, as features.
 
     Raises:
         InputError: If there are none, or they are not of the model's kind.
     """
-    schema = needed(learned)
+    schema = needed(parts)
     some = events[fitting(events, schema)][: 2 * most]
     if not len(some):
         msg = "no true events of the model's kind"
         raise InputError(msg)
-    features, possible = learned.representation.encode_possible(to_batch(some, schema, device=learned.device))
+    features, possible = parts.representation.encode_possible(to_batch(some, schema, device=parts.device))
     rows = possible.nonzero()[:most, 0]
     if not len(rows):
         msg = "no true events that the model could make"

@@ -167,14 +167,14 @@ def _directions(parameters: Sequence[Tensor], seed: int) -> tuple[list[Tensor], 
 
 def _ready(generator: EventGenerator, events: ak.Array, n: int) -> tuple[Model, FeatureBatch]:
     """The model, with observables that a loaded one lacks, and events as it learns from."""
-    learned = generator._fitted.alone
-    model = learned.model
+    parts = generator.parts.alone()
+    model = parts.model
     if isinstance(model, Student) or not model.phases:
         msg = f"a {type(model).__name__.lower()} does not learn from events, so it has no loss of them"
         raise InputError(msg)
     if isinstance(model, GuidedModel):
         model.observe(generator.recipe.make_observables())
-    features, _ = encoded(learned, events, n)
+    features, _ = encoded(parts, events, n)
     return model, features.to(dtype=next(model.parameters()).dtype)
 
 

@@ -1,23 +1,47 @@
-"""What is given in generation: the conditions of each event."""
+"""What is given in generation: the conditions of each event, and the laws that they follow."""
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from hepgan.errors import InputError
 from hepgan.events import check_events, to_batch
+from hepgan.events.schema import Field, Kind
 from hepgan.features import Representation
-from hepgan.generator.laws import Constant, Each, Law, read_law
 from hepgan.models import BLOCK
 
-__all__ = ["Conditions", "Pool", "check_lengths"]
+__all__ = [
+    "Alternating",
+    "Conditions",
+    "Constant",
+    "Each",
+    "Law",
+    "Pool",
+    "Uniform",
+    "check_lengths",
+    "is_law",
+    "read_law",
+    "warn_outside",
+]
+
+MAX_POOL = 4_000_000
+"""How many numbers of training events' conditions a model keeps, to draw from where none are given."""
+
+UNIFORM = "uniform:"
+
+MARGIN = 0.01
+"""Share of the range of the training events by which conditions may be outside without a warning."""
 
 
 class Pool(NamedTuple):
@@ -26,10 +50,79 @@ class Pool(NamedTuple):
     Attributes:
         condition: (P, Q) encoded.
         given: (P, R) the given collections as they are; None if there are none.
+        weight: (P,) how often each is drawn, at least 0; None if all are alike.
     """
 
     condition: Tensor
     given: Tensor | None = None
+    weight: Tensor | None = None
+
+    @classmethod
+    def of(cls, condition: Tensor, weight: Tensor, given: Tensor | None, generator: torch.Generator) -> Pool:
+        """The conditions of N events, as often as their weights say.
+
+        Those of all events are kept, each but once, or of as many as there is room for. Where negative
+        weights prevail, they are set against the nearest positive ones: of each such row and its nearest
+        neighbours, as few as sum to 0 or more, the weights become their absolute values times one factor,
+        so that their sum stays.
+
+        Reference: J. Andersen and A. Maier, Unbiased elimination of negative weights in Monte Carlo samples,
+        arXiv:2109.07851.
+
+        Args:
+            condition: Encoded conditions (N, Q).
+            weight: Weights (N,), which have a positive sum.
+            given: The given collections (N, R) as they are, if there are some.
+            generator: Chooses events where there are too many.
+        """
+        if not condition.shape[1]:
+            return cls(condition[:1])
+        rows = condition if given is None else torch.cat([condition, given.to(condition)], 1)
+        kept = max(MAX_POOL // max(rows.shape[1], 1), 1)
+        if len(rows) > kept:
+            chosen = torch.randperm(len(rows), generator=generator)[:kept]
+            rows, weight = rows[chosen], weight[chosen]
+            given = None if given is None else given[chosen]
+            condition = condition[chosen]
+        if given is None:
+            condition, place = torch.unique(condition, dim=0, return_inverse=True)
+            weight = weight.new_zeros(len(condition)).index_add(0, place, weight)
+        if bool((weight < 0).any()):
+            weight = torch.from_numpy(_balanced(condition.numpy(), weight.numpy())).to(weight)
+        if not float(weight.sum()) > 0:
+            return cls(condition, given)
+        even = bool((weight == weight[0]).all())
+        return cls(condition, given, None if even else weight)
+
+    def rows(self, draw: Tensor) -> Tensor:
+        """The numbers (N,) of rows that uniform numbers (N,) in [0, 1) choose."""
+        last = len(self.condition) - 1
+        if self.weight is None:
+            return (draw * len(self.condition)).long().clamp(max=last)
+        ends = self.weight.to(torch.float64).cumsum(0)
+        # Where a sum ends with rows of weight 0, none of these is chosen.
+        last = int(self.weight.nonzero()[-1])
+        return torch.searchsorted((ends / ends[-1]).to(draw.device), draw, right=True).clamp(max=last)
+
+
+def _balanced(points: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights (P,) of which none is negative, by the neighbours of points (P, Q); see :meth:`Pool.of`."""
+    weight, tree = weight.copy(), KDTree(points)
+    for number in np.argsort(weight, kind="stable"):
+        if weight[number] >= 0:
+            continue
+        count = min(8, len(points))
+        while True:
+            near = np.atleast_1d(tree.query(points[number], count)[1])
+            sums = np.cumsum(weight[near])
+            enough = np.flatnonzero(sums >= 0)
+            if len(enough) or count == len(points):
+                break
+            count = min(4 * count, len(points))
+        cell = near[: enough[0] + 1] if len(enough) else near
+        sizes = np.abs(weight[cell])
+        weight[cell] = sizes * max(weight[cell].sum(), 0.0) / sizes.sum()
+    return weight
 
 
 class Conditions:
@@ -129,7 +222,7 @@ class Conditions:
         if not self.draws:
             return draws, None
         draw = draws[:, 0]
-        rows = (draw * len(self._pool.condition)).long().clamp(max=len(self._pool.condition) - 1)
+        rows = self._pool.rows(draw)
         drawn = self._pool.condition.to(draw.device)[rows]
         given = None if self._pool.given is None else self._pool.given.to(draw.device)[rows]
         if not self.given and self._objects is None:
@@ -193,3 +286,185 @@ def check_lengths(given: Mapping[str, Any] | ak.Array | None, n: int) -> None:
         if shape not in ((), (n,)):
             msg = f"the condition {name} has the shape {shape}; expected one number, or {n}"
             raise InputError(msg)
+
+
+def warn_outside(given: Mapping[str, Law], ranges: Mapping[str, tuple[float, float]], **how: Any) -> None:
+    """Warns of conditions beyond those of training events, by more than another sample of them would be.
+
+    Args:
+        given: What gives the conditions, by name.
+        ranges: The least and the largest value in the training events, by name.
+        how: What ``warnings.warn`` takes besides.
+    """
+    for name, law in given.items():
+        if name not in ranges:
+            continue
+        low, high = ranges[name]
+        slack = max(MARGIN * (high - low), 1e-6 * max(abs(low), abs(high)))
+        least, most = law.extremes
+        if least < low - slack or most > high + slack:
+            values = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+            trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            message = (
+                f"the condition {name} is {values}, outside the range of the training events ({trained}): "
+                "what is generated there is extrapolated"
+            )
+            warnings.warn(message, UserWarning, **how)
+
+
+@dataclass(frozen=True)
+class Law:
+    """What gives each event its value of a condition."""
+
+    random = False
+    """Whether it needs a random number for each event."""
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The least and the largest value that it gives."""
+        raise NotImplementedError
+
+    def values(self, event: NDArray[np.int64], draw: Tensor) -> Tensor:
+        """The values (N,) of events, by their numbers (N,) and uniform numbers (N,) in [0, 1)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Constant(Law):
+    """One value for all events."""
+
+    value: float
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The value, twice."""
+        return self.value, self.value
+
+    def values(self, event: NDArray[np.int64], draw: Tensor) -> Tensor:
+        """The value for each event."""
+        return torch.full_like(draw, self.value)
+
+
+@dataclass(frozen=True)
+class Each(Law):
+    """A value for each event; the last of them for those beyond."""
+
+    given: NDArray[np.float64]
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """Those of the values."""
+        return float(self.given.min()), float(self.given.max())
+
+    def values(self, event: NDArray[np.int64], draw: Tensor) -> Tensor:
+        """The values at the events' numbers."""
+        return torch.from_numpy(self.given[event.clip(0, len(self.given) - 1)]).to(draw)
+
+
+@dataclass(frozen=True)
+class Alternating(Law):
+    """Values in turn: event i has value i modulo their number."""
+
+    given: NDArray[np.float64]
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """Those of the values."""
+        return float(self.given.min()), float(self.given.max())
+
+    def values(self, event: NDArray[np.int64], draw: Tensor) -> Tensor:
+        """The values in turn."""
+        return torch.from_numpy(self.given[event % len(self.given)]).to(draw)
+
+
+@dataclass(frozen=True)
+class Uniform(Law):
+    """Evenly drawn between two ends; whole numbers, both ends among them, where the condition is one."""
+
+    low: float
+    high: float
+    whole: bool
+    random = True
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """Its ends."""
+        return self.low, self.high
+
+    def values(self, event: NDArray[np.int64], draw: Tensor) -> Tensor:
+        """What the uniform numbers choose."""
+        if self.whole:
+            return (self.low + (self.high - self.low + 1) * draw).floor()
+        return self.low + (self.high - self.low) * draw
+
+
+def is_law(text: str, field: Field) -> bool:
+    """Whether a text is one that :func:`read_law` understands, instead of the name of a file."""
+    if text.startswith(UNIFORM) or text in _names(field):
+        return True
+    return all(part in _names(field) or _number(part) is not None for part in text.split(","))
+
+
+def read_law(name: str, text: str, field: Field) -> Law:
+    """The law that a text tells.
+
+    Args:
+        name: The condition.
+        text: ``35``, a category's name, several of these as in ``10,20,30``, or ``uniform:LOW:HIGH``.
+        field: The condition's place in the events.
+
+    Raises:
+        InputError: If the text is none of these.
+    """
+    if text.startswith(UNIFORM):
+        return _uniform(name, text, field)
+    known = _names(field)
+    parts = [text] if text in known else text.split(",")
+    numbers = [known.index(part) if part in known else _number(part) for part in parts]
+    if known and any(part not in known for part in parts):
+        wrong = next(part for part in parts if part not in known)
+        msg = f"the condition {name} cannot be {wrong!r}; it is {', '.join(known)}"
+        raise InputError(msg)
+    if None in numbers:
+        msg = (
+            f"the condition {name} must be a number, an array of numbers, several as in 10,20,30, or "
+            f"uniform:LOW:HIGH, not {text!r}"
+        )
+        raise InputError(msg)
+    given = np.array(numbers, dtype=np.float64)
+    if not np.isfinite(given).all():
+        msg = f"the condition {name} is not a finite number"
+        raise InputError(msg)
+    return Constant(float(given[0])) if len(given) == 1 else Alternating(given)
+
+
+def _uniform(name: str, text: str, field: Field) -> Uniform:
+    ends = [_number(part) for part in text.removeprefix(UNIFORM).split(":")]
+    if len(ends) != 2 or None in ends:
+        msg = f"the condition {name} cannot be {text!r}; expected uniform:LOW:HIGH"
+        raise InputError(msg)
+    low, high = (float(end or 0.0) for end in ends)
+    if field.kind is Kind.CATEGORY:
+        msg = f"the condition {name} is a category, which has no range: give its values, as in a,b"
+        raise InputError(msg)
+    whole = field.kind is Kind.INTEGER or "int" in field.dtype
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        msg = f"the condition {name} cannot be {text!r}: its ends must be finite and in order"
+        raise InputError(msg)
+    if whole and not (low.is_integer() and high.is_integer()):
+        msg = f"the condition {name} is a whole number, and so must be the ends of {text!r}"
+        raise InputError(msg)
+    return Uniform(low, high, whole)
+
+
+def _names(field: Field) -> list[str]:
+    """The names of a category's values; none of a number."""
+    values = field.values or ()
+    return [str(v) for v in values] if any(isinstance(v, str) for v in values) else []
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -16,7 +16,7 @@ from torch import Tensor
 from hepgan.errors import InputError
 from hepgan.events import EventBatch, EventSchema, to_batch
 from hepgan.features import FeatureBatch, Measure
-from hepgan.generator.parts import Learned
+from hepgan.generator.parts import Parts
 from hepgan.models import FlowMatching, Model
 from hepgan.models.discrete import DiscreteModel
 
@@ -42,7 +42,7 @@ class Latents(NamedTuple):
 
 
 def log_prob(
-    learned: Learned, events: ak.Array, *, measure: MeasureName = "events", steps: int | None = None
+    parts: Parts, events: ak.Array, *, measure: MeasureName = "events", steps: int | None = None
 ) -> NDArray[np.float64]:
     """Log of the probability density (N,) of events; see ``EventGenerator.log_prob``.
 
@@ -54,27 +54,25 @@ def log_prob(
     if measure not in ("events", "columns"):
         msg = f"measure must be 'events' or 'columns', not {measure!r}"
         raise ValueError(msg)
-    _check(learned.model)
-    if learned.members > 1:
-        each = [
-            log_prob(learned.member(k), events, measure=measure, steps=steps) for k in range(learned.members)
-        ]
-        return np.asarray(np.logaddexp.reduce(each, axis=0) - math.log(learned.members))
-    density = _Density(learned, measure, steps)
-    return _by_chunk(learned, events, density, np.full(len(events), -np.inf))
+    _check(parts.model)
+    if parts.members > 1:
+        each = [log_prob(parts.member(k), events, measure=measure, steps=steps) for k in range(parts.members)]
+        return np.asarray(np.logaddexp.reduce(each, axis=0) - math.log(parts.members))
+    density = _Density(parts, measure, steps)
+    return _by_chunk(parts, events, density, np.full(len(events), -np.inf))
 
 
-def latents(learned: Learned, events: ak.Array) -> Latents:
+def latents(parts: Parts, events: ak.Array) -> Latents:
     """The noise (N, D) that events would be made of; see ``EventGenerator.latents``.
 
     Raises:
         InputError: If the model cannot be inverted, or the events are not of its kind.
     """
-    _check(learned.model)
-    if learned.members > 1:
-        msg = f"each of {learned.members} members makes events of other noise: ask one, generator.member(k)"
+    _check(parts.model)
+    if parts.members > 1:
+        msg = f"each of {parts.members} members makes events of other noise: ask one, generator.member(k)"
         raise InputError(msg)
-    representation, model = learned.representation, learned.model
+    representation, model = parts.representation, parts.model
     precision = next(model.parameters()).dtype
 
     @torch.no_grad()
@@ -91,7 +89,7 @@ def latents(learned: Learned, events: ak.Array) -> Latents:
         return found
 
     values = np.full((len(events), representation.size), np.nan)
-    return Latents(tuple(representation.names), _by_chunk(learned, events, noise, values))
+    return Latents(tuple(representation.names), _by_chunk(parts, events, noise, values))
 
 
 def _check(model: Model) -> None:
@@ -106,14 +104,14 @@ def _check(model: Model) -> None:
 
 
 def _by_chunk(
-    learned: Learned, events: ak.Array, compute: Callable[[EventBatch], Tensor], found: NDArray[np.float64]
+    parts: Parts, events: ak.Array, compute: Callable[[EventBatch], Tensor], found: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Fills in what is computed of the events that can be batched."""
-    schema = needed(learned)
+    schema = needed(parts)
     numbers = np.flatnonzero(fitting(events, schema))
     for start in range(0, len(numbers), CHUNK):
         chosen = numbers[start : start + CHUNK]
-        batch = to_batch(events[chosen], schema, device=learned.device)
+        batch = to_batch(events[chosen], schema, device=parts.device)
         found[chosen] = compute(batch).cpu().numpy()
     return found
 
@@ -121,19 +119,19 @@ def _by_chunk(
 class _Density:
     """The density of batches of events."""
 
-    def __init__(self, learned: Learned, measure: MeasureName, steps: int | None) -> None:
-        self.learned = learned
-        if not isinstance(learned.discrete, DiscreteModel):
-            raise TypeError(type(learned.discrete))
-        self.discrete = learned.discrete
-        self.model = _with_steps(copy.deepcopy(learned.model).double().eval(), steps)
+    def __init__(self, parts: Parts, measure: MeasureName, steps: int | None) -> None:
+        self.parts = parts
+        if not isinstance(parts.discrete, DiscreteModel):
+            raise TypeError(type(parts.discrete))
+        self.discrete = parts.discrete
+        self.model = _with_steps(copy.deepcopy(parts.model).double().eval(), steps)
         self.steps = steps
-        self.measure = Measure(learned.representation) if measure == "events" else None
+        self.measure = Measure(parts.representation) if measure == "events" else None
 
     @torch.no_grad()
     def __call__(self, events: EventBatch) -> Tensor:
         """Log of the density (N,) of events, minus infinity for what is never generated."""
-        representation = self.learned.representation
+        representation = self.parts.representation
         features, possible = representation.encode_possible(events)
         total = torch.full((len(events),), -math.inf, dtype=torch.float64, device=events.device)
         rows = possible.nonzero()[:, 0]
@@ -169,9 +167,9 @@ def _with_steps(model: Model, steps: int | None) -> Model:
     return model
 
 
-def needed(learned: Learned) -> EventSchema:
+def needed(parts: Parts) -> EventSchema:
     """What has to be known of events: what was learned, without the weight."""
-    schema = learned.derived.learned
+    schema = parts.derived.learned
     kept = tuple(f for f in schema.scalars if f.name != schema.weight)
     return schema.model_copy(update={"scalars": kept, "weight": None})
 

@@ -6,36 +6,35 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from hepgan.events import EventSchema
-from hepgan.generator.parts import Learned
+from hepgan.generator.parts import Parts
 from hepgan.recipes import Recipe
 
 __all__ = ["describe", "distillation", "outcome", "refinement", "unfolding"]
 
 
 def describe(
-    recipe: Recipe, learned: Learned, summary: Mapping[str, Any], versions: Mapping[str, str]
+    recipe: Recipe, parts: Parts, summary: Mapping[str, Any], versions: Mapping[str, str]
 ) -> list[str]:
     """What a generator is.
 
     Args:
         recipe: Its recipe.
-        learned: Its parts.
+        parts: Its parts.
         summary: What was noted of its training; empty if there was none.
         versions: Packages that wrote it, with their versions.
     """
-    networks = sum(p.numel() for p in learned.model.parameters())
+    networks = sum(p.numel() for p in parts.model.parameters())
     lines = [
         f"recipe      {recipe.name}: {' '.join(recipe.description.split())}",
         f"model       {recipe.model.kind}, {networks:,} parameters",
-        f"features    {learned.representation.size} continuous, "
-        f"{len(learned.representation.variables)} discrete",
-        f"conditions  {', '.join(_conditions(learned)) or 'none'}",
-        "events      " + "; ".join(_contents(learned.schema)),
+        f"features    {parts.representation.size} continuous, {len(parts.representation.variables)} discrete",
+        f"conditions  {', '.join(_conditions(parts)) or 'none'}",
+        "events      " + "; ".join(_contents(parts.schema)),
     ]
-    if learned.members > 1:
+    if parts.members > 1:
         common = recipe.training.shared_start
         told = f", after {100 * common:g}% of the training in common" if common else ""
-        lines.insert(2, f"ensemble    {learned.members} members, each of a bootstrap sample of its own{told}")
+        lines.insert(2, f"ensemble    {parts.members} members, each of a bootstrap sample of its own{told}")
     if "member" in summary:
         lines.insert(2, f"member      {summary['member']} of an ensemble")
     lines += [f"derived     {name} = {expression}" for name, expression in recipe.events.derived.items()]
@@ -116,10 +115,10 @@ def _terms(diagnostics: Mapping[str, float], own: Container[str]) -> Iterator[st
             yield f"{term} {value:.3g} ({other} {floor:.3g}), gradient {gradient:.3g}"
 
 
-def _conditions(learned: Learned) -> Iterator[str]:
+def _conditions(parts: Parts) -> Iterator[str]:
     """Conditions, with the range in the training events of those that are numbers."""
-    for name in learned.representation.conditions:
-        low, high = learned.condition_ranges.get(name, (None, None))
+    for name in parts.representation.conditions:
+        low, high = parts.condition_ranges.get(name, (None, None))
         yield name if low is None or high is None else f"{name} ({low:g} to {high:g})"
 
 

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from hepgan.errors import RecipeError
 from hepgan.features import FeatureBatch
+from hepgan.generator.ensembles import check_single
+from hepgan.generator.fitting import summarise
 from hepgan.generator.generator import EventGenerator
-from hepgan.generator.outcome import outcome
-from hepgan.generator.parts import Learned
+from hepgan.generator.parts import Parts
+from hepgan.generator.sampling import Purpose, Sampler
 from hepgan.models import BLOCK, FlowMatching, Model, Refined, Student, StudentConfig, build_model
 from hepgan.recipes import Recipe
 from hepgan.runtime import progress as progress_bar
@@ -33,9 +35,6 @@ TRAINING = TrainingConfig(
     gradient_clip=1.0,
     max_time=270.0,
 )
-
-APART = 1 << 63
-"""What is added to the seed of the teacher's events, so that they are none of those that users generate."""
 
 
 def distill(
@@ -84,47 +83,45 @@ def distill(
             msg = f"{name} must be at least 1, not {value}"
             raise ValueError(msg)
     started = time.monotonic()
-    learned = generator._fitted
-    if learned.members > 1:
-        msg = f"this is an ensemble of {learned.members}: distil one of its members, generator.member(k)"
-        raise RecipeError(msg)
+    parts = generator.parts.alone("distil")
     recipe = _recipe(generator.recipe, steps, settings)
+    check_single(recipe.training, "a student")
     config = recipe.model
     if not isinstance(config, StudentConfig):
         msg = f"model.kind: what is distilled is a student, not {config.kind!r}"
         raise RecipeError(msg)
-    _check(learned.model, config.steps)
-    student = _student(recipe, config, learned, seed)
+    _check(parts.model, config.steps)
+    student = _student(recipe, config, parts, seed)
     blocks = -(-pairs // BLOCK)
-    paths = _paths(learned, student, seed, blocks + 1, progress=progress)
+    paths = _paths(parts, student, seed, blocks + 1, progress=progress)
     held, taught = paths[blocks * BLOCK :], paths[:pairs]
     trainer = Trainer(
         student,
         taught,
         recipe.training.within(max_time, time.monotonic() - started),
         seed=seed,
-        device=learned.device,
-        evaluate=_evaluation(held, learned.device),
+        device=parts.device,
+        evaluate=_evaluation(held, parts.device),
         checkpoint=checkpoint,
         resume=resume,
         progress=progress,
     )
     history = trainer.run()
-    made = EventGenerator(recipe)
-    made._parts, made.history = replace(learned, model=student.eval()), history
-    made.summary = {
+    outcome = summarise(history)
+    summary = {
         **generator.summary,
-        "diagnostics": outcome(history)["diagnostics"],
+        "diagnostics": outcome["diagnostics"],
         "distillation": {
             "teacher": generator.recipe.model.model_dump(mode="json"),
             "pairs": len(taught),
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
-            "device": str(learned.device),
-            **outcome(history),
+            "device": str(parts.device),
+            **outcome,
         },
     }
-    return made
+    parts = replace(parts, model=student.eval())
+    return EventGenerator.from_parts(recipe, parts, summary, history=history)
 
 
 def _recipe(teacher: Recipe, steps: int, settings: Sequence[str]) -> Recipe:
@@ -153,15 +150,15 @@ def _check(teacher: Model, steps: int) -> None:
         raise RecipeError(msg)
 
 
-def _student(recipe: Recipe, config: StudentConfig, learned: Learned, seed: int) -> Student:
-    representation = learned.representation
+def _student(recipe: Recipe, config: StudentConfig, parts: Parts, seed: int) -> Student:
+    representation = parts.representation
     # Modules are made with torch's global random numbers, which are the caller's.
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         student = build_model(
             config,
             representation.space,
-            decode=learned.derived.after(representation.decode),
+            decode=parts.derived.after(representation.decode),
             observables=recipe.make_observables(),
         )
     if not isinstance(student, Student):
@@ -169,10 +166,10 @@ def _student(recipe: Recipe, config: StudentConfig, learned: Learned, seed: int)
     return student
 
 
-def _paths(learned: Learned, student: Student, seed: int, blocks: int, *, progress: bool) -> FeatureBatch:
+def _paths(parts: Parts, student: Student, seed: int, blocks: int, *, progress: bool) -> FeatureBatch:
     """Paths of the teacher, in ``x`` as a student learns from them."""
-    teacher = learned.model
-    sampler = learned.sampler(seed=(seed + APART) % (1 << 64))
+    teacher = parts.model
+    sampler = Sampler(parts, seed=Purpose.DISTILLATION.seed(seed))
 
     @torch.no_grad()
     def block(number: int) -> FeatureBatch:
@@ -182,8 +179,8 @@ def _paths(learned: Learned, student: Student, seed: int, blocks: int, *, progre
 
     found: list[FeatureBatch] = []
     shown = progress_bar("following paths", blocks * BLOCK, shown=progress)
-    with shown as advance, closing(sampler.mapped(block, 0, blocks, None)) as parts:
-        for part in parts:
+    with shown as advance, closing(sampler.mapped(block, 0, blocks, None)) as batches:
+        for part in batches:
             found.append(part)
             advance(len(found) * BLOCK)
     return FeatureBatch.concatenate(found)

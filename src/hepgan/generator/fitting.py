@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import awkward as ak
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, EventSchema, schema_of, select, with_kinds
-from hepgan.features import FeatureBatch, Representation
+from hepgan.features import FeatureBatch, Representation, mirrored, reflected
 from hepgan.generator.conditions import Pool
-from hepgan.generator.images import of_each_member, to_train_on
-from hepgan.generator.members import DiscreteMembers, bootstrap, check_name, decoded_in_turn
-from hepgan.generator.parts import Learned
-from hepgan.generator.selection import NLL, evaluate, negative_log_likelihood
+from hepgan.generator.ensembles import DiscreteMembers, bootstrap, check_name, decoded_in_turn
+from hepgan.generator.parts import Parts
+from hepgan.generator.sampling import Purpose, Sampler
 from hepgan.models import Decode, Ensemble, Model, build_model
 from hepgan.models.discrete import DiscreteModel
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe
-from hepgan.training import History, Trainer, TrainingConfig, train_from_one
+from hepgan.stats.distances import ks, wasserstein_scaled
+from hepgan.training import History, SelectionConfig, Trainer, TrainingConfig, train_from_one
 
-__all__ = ["MAX_POOL", "Prepared", "evaluation", "prepare", "schema_for", "split"]
+__all__ = [
+    "METRICS",
+    "NLL",
+    "Prepared",
+    "data_hash",
+    "evaluate",
+    "evaluation",
+    "metric_names",
+    "negative_log_likelihood",
+    "prepare",
+    "schema_for",
+    "split",
+    "summarise",
+    "to_train_on",
+]
 
-MAX_POOL = 20_000
-"""How many training events' conditions a model keeps, to draw from where none are given."""
+Sample = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+METRICS: dict[str, tuple[Callable[..., float], float]] = {
+    "ks": (ks, 1.0),
+    "wasserstein": (wasserstein_scaled, math.inf),
+}
+"""What ``training.selection`` may ask for, as ``ks:m_mumu``, and the worst value of each."""
+
+NLL = "nll"
+"""The metric of models with a likelihood that needs no generated events."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +62,14 @@ class Prepared:
     """All that training needs.
 
     Attributes:
-        learned: The parts, whose model has not been trained yet.
+        parts: What will have learned, whose model has not been trained yet.
         features: The N events as features.
         data: The features that the model is trained on.
         rows: Of an ensemble, the numbers of those that each member learns from.
         start: Of an ensemble with a common start, the one model that it begins as, and its features.
     """
 
-    learned: Learned
+    parts: Parts
     features: FeatureBatch
     data: FeatureBatch
     rows: list[Tensor] | None = None
@@ -50,7 +77,7 @@ class Prepared:
 
     def train(self, config: TrainingConfig, history: History, **options: Any) -> None:
         """Train the model; options are those of ``Trainer``."""
-        model = self.learned.model
+        model = self.parts.model
         if self.start is None or self.rows is None or not isinstance(model, Ensemble):
             Trainer(model, self.data, config, rows=self.rows, history=history, **options).run()
         else:
@@ -125,8 +152,7 @@ def prepare(
         own = representation.resampled(batch, [torch.bincount(r, minlength=len(batch)) for r in rows])
         discrete = DiscreteMembers.fitted(discrete, features, rows, generator=_rng(seed))
         smooth, rows = of_each_member(own, batch, rows, _rng(seed))
-    kept = torch.randperm(len(features), generator=_rng(seed))[:MAX_POOL]
-    pool = Pool(features.condition[kept], None if features.given is None else features.given[kept])
+    pool = Pool.of(features.condition, features.weight, features.given, _rng(seed))
     decode = derived.after(decoded_in_turn(own) if own else representation.decode)
     model = _model(recipe, representation, decode, observables, members)
     start = None
@@ -135,8 +161,8 @@ def prepare(
         start = one, to_train_on(representation, features, batch, _rng(seed))
     for part in (representation, discrete, *own):
         part.to(device)
-    learned = Learned(derived, representation, discrete, model, pool, device, tuple(own))
-    return Prepared(learned, features, smooth, rows, start)
+    parts = Parts(derived, representation, discrete, model, pool, device, tuple(own))
+    return Prepared(parts, features, smooth, rows, start)
 
 
 def _model(
@@ -155,24 +181,200 @@ def _model(
     )
 
 
-def evaluation(
-    learned: Learned, names: tuple[str, ...], observables: Mapping[str, Observable], reference: EventBatch
-) -> Callable[[Model], dict[str, float]]:
-    """What a training evaluates: metrics of as many generated events as there are to compare with."""
-
-    def metrics(model: Model) -> dict[str, float]:
-        generated = next(learned.sampler(seed=0).iterate(len(reference), step=len(reference)))
-        found = evaluate(names, observables, reference, generated)
-        return found | ({NLL: negative_log_likelihood(learned, reference)} if NLL in names else {})
-
-    return metrics
-
-
 def split(size: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """The numbers of training events and of those that are kept apart, each in ascending order."""
     held = min(int(size * fraction), size - 1)
     order = torch.randperm(size, generator=_rng(seed))
     return order[held:].sort().values, order[:held].sort().values
+
+
+# ---------------------------------------------------------------------- images
+
+
+def to_train_on(
+    representation: Representation, features: FeatureBatch, batch: EventBatch, generator: torch.Generator
+) -> FeatureBatch:
+    """Features with their images."""
+    return mirrored(representation, _with_images(representation, features, batch), generator=generator)
+
+
+def of_each_member(
+    representations: Sequence[Representation],
+    batch: EventBatch,
+    rows: Sequence[Tensor],
+    generator: torch.Generator,
+) -> tuple[FeatureBatch, list[Tensor]]:
+    """Features, with their images, of the events that each member of an ensemble learns from.
+
+    Images are not drawn independently of their events, so each member has those of its own events.
+
+    Args:
+        representations: The members' own.
+        batch: All training events.
+        rows: The numbers of each member's events.
+        generator: Decides which images there are.
+
+    Returns:
+        The features of all members, and the numbers of each one's among them.
+    """
+    parts = []
+    for representation, own in zip(representations, rows, strict=True):
+        events = batch[own]
+        parts.append(to_train_on(representation, representation.encode(events), events, generator))
+    ends = np.cumsum([0, *map(len, parts)]).tolist()
+    return FeatureBatch.concatenate(parts), [torch.arange(a, b) for a, b in pairwise(ends)]
+
+
+def _with_images(representation: Representation, features: FeatureBatch, batch: EventBatch) -> FeatureBatch:
+    """The features of events and of their images, but for images that could not be generated."""
+    axes = representation.config.reflections
+    if not axes:
+        return features
+    found, possible = representation.encode_possible(reflected(batch, axes)[len(batch) :])
+    weight = features.weight.repeat(len(found) // len(batch))
+    return FeatureBatch.concatenate([features, replace(found, weight=weight)[possible]])
+
+
+# ---------------------------------------------------------------------- choosing and summing up
+
+
+def metric_names(
+    selection: SelectionConfig | None,
+    observables: Mapping[str, Observable],
+    recipe: str,
+    *,
+    likelihood: bool = False,
+) -> tuple[str, ...]:
+    """The metrics that a recipe selects by: those that it names, or ``ks`` of every observable.
+
+    Args:
+        selection: What the recipe says.
+        observables: Its observables.
+        recipe: Its name.
+        likelihood: Whether its model has a likelihood.
+
+    Raises:
+        RecipeError: If one does not exist, or there is none.
+    """
+    if selection is None:
+        return ()
+    names = selection.metrics or tuple(f"ks:{name}" for name in observables)
+    if not names:
+        msg = "training.selection: there are no metrics, and no observables to make some from"
+        raise RecipeError(msg, file=recipe)
+    for metric in names:
+        kind, _, name = metric.partition(":")
+        if metric == NLL and likelihood:
+            continue
+        if kind not in METRICS or name not in observables:
+            there = ", ".join(observables) or "the observables (there are none)"
+            msg = (
+                f"training.selection: {metric!r} is not a metric; write {' or '.join(METRICS)}, "
+                f"a colon, and one of {there}" + (f"; or {NLL}" if likelihood else "")
+            )
+            raise RecipeError(msg, file=recipe)
+    return names
+
+
+def evaluate(
+    names: tuple[str, ...],
+    observables: Mapping[str, Observable],
+    reference: EventBatch,
+    generated: EventBatch,
+) -> dict[str, float]:
+    """The metrics of generated events; the worst value where a model makes nothing to compare.
+
+    An observable that the reference events lack, or that has no positive sum of weights there, counts 0. The
+    likelihood is not among them.
+    """
+    values = {}
+    for metric in names:
+        if metric == NLL:
+            continue
+        kind, _, name = metric.partition(":")
+        distance, worst = METRICS[kind]
+        (a, weight_a), (b, weight_b) = (
+            _sample(observables[name], reference),
+            _sample(observables[name], generated),
+        )
+        if not weight_a.sum() > 0:
+            values[metric] = 0.0
+        elif not weight_b.sum() > 0:
+            values[metric] = worst
+        else:
+            values[metric] = distance(a, b, weight_a, weight_b)
+    return values
+
+
+@torch.no_grad()
+def negative_log_likelihood(parts: Parts, reference: EventBatch) -> float:
+    """The mean of - log p of the continuous features of events, of those that the model can make.
+
+    Members of an ensemble have features of their own, so their p is of the columns that these are made of.
+    """
+    members = [parts.member(k) for k in range(parts.members)]
+    encoded = [m.representation.encode_possible(reference.to(parts.device)) for m in members]
+    possible = torch.stack([p for _, p in encoded]).all(0)
+    weight = torch.ones(len(reference)) if reference.weight is None else reference.weight
+    weight = weight.to(parts.device, torch.float64)[possible]
+    if not float(weight.sum()) > 0.0:
+        return 0.0
+    each = []
+    for member, (features, _) in zip(members, encoded, strict=True):
+        there = features[possible]
+        seen = there.to(parts.device, torch.float32)
+        found = member.model.log_prob(seen.x, seen.context, seen.mask).double()
+        each.append(found if len(members) == 1 else found + member.representation.log_abs_det(there))
+    log_prob = torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
+    return float(-(weight * log_prob).sum() / weight.sum())
+
+
+def _sample(observable: Observable, events: EventBatch) -> Sample:
+    """Values and weights of what exists and is finite; a model early in its training makes infinities."""
+    flat = observable.flat(events)
+    x = flat.values.cpu().numpy().astype(np.float64)
+    ones = torch.ones(len(events), dtype=torch.float64, device=flat.index.device)
+    weight = flat.full_weight(ones if events.weight is None else events.weight)
+    weight = weight.cpu().numpy().astype(np.float64)
+    finite = np.isfinite(x) & np.isfinite(weight)
+    return x[finite], weight[finite]
+
+
+def evaluation(
+    parts: Parts, names: tuple[str, ...], observables: Mapping[str, Observable], reference: EventBatch
+) -> Callable[[Model], dict[str, float]]:
+    """What a training evaluates: metrics of as many generated events as there are to compare with."""
+
+    def metrics(model: Model) -> dict[str, float]:
+        sampler = Sampler(parts, seed=Purpose.EVALUATION.seed(0))
+        generated = next(sampler.iterate(len(reference), step=len(reference)))
+        found = evaluate(names, observables, reference, generated)
+        return found | ({NLL: negative_log_likelihood(parts, reference)} if NLL in names else {})
+
+    return metrics
+
+
+def data_hash(features: FeatureBatch) -> str:
+    """A hash of all numbers of events."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in (features.x, features.discrete, features.condition, features.weight):
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def summarise(history: History) -> dict[str, Any]:
+    """What the training came to: the last value of each loss, the metrics of the model that was kept."""
+    rows = history.metrics.rows()
+    kept = [row for row in rows if history.best_step in (None, row["step"])]
+    return {
+        "status": history.status,
+        "steps": len(history.losses),
+        "best_step": history.best_step,
+        "events_per_second": round(history.events / max(history.seconds, 1e-9)),
+        "losses": {n: float(history.losses[n][-1]) for n in history.losses.names} if history.losses else {},
+        "metrics": kept[-1] if kept else {},
+        "diagnostics": history.diagnostics.rows()[-1] if len(history.diagnostics) else {},
+    }
 
 
 def _rng(seed: int) -> torch.Generator:

@@ -15,15 +15,21 @@ from numpy.typing import NDArray
 from hepgan.errors import RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, to_awkward, to_batch
 from hepgan.features import Representation
-from hepgan.generator.conditions import check_lengths
+from hepgan.generator.conditions import check_lengths, warn_outside
 from hepgan.generator.density import Latents, MeasureName, latents, log_prob
 from hepgan.generator.describe import describe
-from hepgan.generator.fitting import evaluation, prepare, schema_for, split
-from hepgan.generator.laws import warn_outside
-from hepgan.generator.outcome import data_hash, outcome
-from hepgan.generator.parts import Learned, installed_versions
+from hepgan.generator.fitting import (
+    data_hash,
+    evaluation,
+    metric_names,
+    prepare,
+    schema_for,
+    split,
+    summarise,
+)
+from hepgan.generator.model_file import from_bytes, installed_versions, read, to_bytes, write
+from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Sampler
-from hepgan.generator.selection import metric_names
 from hepgan.models import DensityConfig
 from hepgan.recipes import Derived, Recipe, load_recipe
 from hepgan.runtime import choose_device, threads
@@ -57,7 +63,31 @@ class EventGenerator:
         self.history: History | None = None
         self.summary: dict[str, Any] = {}
         self.versions = installed_versions()
-        self._parts: Learned | None = None
+        self._parts: Parts | None = None
+
+    @classmethod
+    def from_parts(
+        cls,
+        recipe: Recipe,
+        parts: Parts,
+        summary: Mapping[str, Any],
+        versions: Mapping[str, str] | None = None,
+        history: History | None = None,
+    ) -> EventGenerator:
+        """A generator of what has been learned by other means than :meth:`fit`.
+
+        Args:
+            recipe: The recipe by which the parts came about.
+            parts: What has been learned.
+            summary: What is to be noted of that.
+            versions: The packages that wrote it, with their versions; those of today if None.
+            history: The course of the training, if it is known.
+        """
+        made = cls(recipe)
+        made._parts, made.history = parts, history
+        made.summary = dict(summary)
+        made.versions = made.versions if versions is None else dict(versions)
+        return made
 
     # ------------------------------------------------------------------ learning
 
@@ -121,20 +151,20 @@ class EventGenerator:
             torch.manual_seed(seed)
             prepared = prepare(self.recipe, batch[training], derived, observables, seed, device)
         config = self.recipe.training.within(max_time, time.monotonic() - started)
-        learned = prepared.learned
+        parts = prepared.parts
         self._parts, self.history = None, History()
         prepared.train(
             config,
             self.history,
             seed=seed,
             device=device,
-            evaluate=evaluation(learned, metrics, observables, batch[validation]) if metrics else None,
+            evaluate=evaluation(parts, metrics, observables, batch[validation]) if metrics else None,
             checkpoint=checkpoint,
             resume=resume,
             progress=progress,
         )
-        self._parts = learned
-        members = {"members": learned.members} if learned.members > 1 else {}
+        self._parts = parts
+        members = {"members": parts.members} if parts.members > 1 else {}
         self.summary = {
             **members,
             "training_events": len(training),
@@ -143,14 +173,19 @@ class EventGenerator:
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
             "device": str(device),
-            **outcome(self.history),
+            **summarise(self.history),
         }
         return self
 
     # ------------------------------------------------------------------ generating
 
     @property
-    def _fitted(self) -> Learned:
+    def parts(self) -> Parts:
+        """What the generator has learned.
+
+        Raises:
+            RuntimeError: If it has not learned anything yet.
+        """
         if self._parts is None:
             msg = "this generator has not learned anything yet: call fit, or load a model file"
             raise RuntimeError(msg)
@@ -159,12 +194,12 @@ class EventGenerator:
     @property
     def schema(self) -> EventSchema:
         """What the generated events hold; those of all members of an ensemble the member, too."""
-        return self._fitted.schema
+        return self.parts.schema
 
     @property
     def members(self) -> int:
         """The number of members of an ensemble; 1 if this is none."""
-        return self._fitted.members
+        return self.parts.members
 
     def member(self, number: int) -> EventGenerator:
         """One member of an ensemble as a generator of its own, to be saved, distilled or refined.
@@ -172,19 +207,17 @@ class EventGenerator:
         Raises:
             ValueError: If there is no member of that number, from 0.
         """
-        parts = self._fitted.member(number)
+        parts = self.parts.member(number)
         training = self.recipe.training.model_copy(update={"members": 1})
-        made = EventGenerator(self.recipe.model_copy(update={"training": training}))
-        made._parts, made.versions = parts, self.versions
-        made.summary = {k: v for k, v in self.summary.items() if k != "members"}
-        if self.members > 1:
-            made.summary["member"] = number
-        return made
+        recipe = self.recipe.model_copy(update={"training": training})
+        summary = {k: v for k, v in self.summary.items() if k != "members"}
+        summary |= {"member": number} if self.members > 1 else {}
+        return EventGenerator.from_parts(recipe, parts, summary, self.versions)
 
     @property
     def representation(self) -> Representation:
         """Events as the features that the model learns, and back."""
-        return self._fitted.representation
+        return self.parts.representation
 
     def generate(
         self,
@@ -303,20 +336,19 @@ class EventGenerator:
         if not 0 <= seed < 2**64:
             msg = f"seed must be from 0 to 2^64 - 1, not {seed}"
             raise ValueError(msg)
-        learned = self._of(member)
-        size = first + n - offset
-        sampler = learned.sampler(seed=seed, condition=condition, size=size, first=offset)
+        parts = self._of(member)
+        sampler = Sampler(parts, seed=seed, condition=condition, size=first + n - offset, first=offset)
         if not first:  # once for all shards
-            warn_outside(sampler.conditions.given, learned.condition_ranges)
+            warn_outside(sampler.conditions.given, parts.condition_ranges)
         return sampler
 
-    def _of(self, member: int | Literal["all"] | None) -> Learned:
+    def _of(self, member: int | Literal["all"] | None) -> Parts:
         """The parts that make the events of a member, or of all.
 
         Raises:
             ValueError: If there is no such member.
         """
-        return self._fitted if member in (None, "all") else self._fitted.member(int(member))
+        return self.parts if member in (None, "all") else self.parts.member(int(member))
 
     def schema_of(self, member: int | Literal["all"] | None = None) -> EventSchema:
         """What the events hold that ``generate`` makes with this ``member``.
@@ -329,7 +361,7 @@ class EventGenerator:
     @property
     def has_likelihood(self) -> bool:
         """Whether ``log_prob`` and ``latents`` are known: those of a GAN are not."""
-        return self._fitted.model.has_likelihood
+        return self.parts.model.has_likelihood
 
     def log_prob(
         self, events: ak.Array, *, measure: MeasureName = "events", steps: int | None = None
@@ -352,7 +384,7 @@ class EventGenerator:
             InputError: If the model has no likelihood, or the events are not of its kind.
             RecipeError: If more numbers are generated than are stored.
         """
-        return log_prob(self._fitted, events, measure=measure, steps=steps)
+        return log_prob(self.parts, events, measure=measure, steps=steps)
 
     def latents(self, events: ak.Array) -> Latents:
         """The noise that events would be made of, given their discrete part and conditions.
@@ -369,7 +401,7 @@ class EventGenerator:
         Raises:
             InputError: If the model cannot be inverted (a GAN), or the events are not of its kind.
         """
-        return latents(self._fitted, events)
+        return latents(self.parts, events)
 
     # ------------------------------------------------------------------ keeping
 
@@ -383,7 +415,7 @@ class EventGenerator:
         Raises:
             OutputError: If the file exists or cannot be written.
         """
-        self._fitted.write(Path(path), self.recipe, self.summary, force=force)
+        write(path, self.recipe, self.parts, self.summary, force=force)
 
     @classmethod
     def load(cls, path: str | Path, *, device: torch.device | str | None = None) -> EventGenerator:
@@ -396,12 +428,29 @@ class EventGenerator:
         Raises:
             ModelFileError: If the file is missing, corrupt, not hepgan's, or of a later format.
         """
-        recipe, learned, metadata = Learned.read(path, choose_device(device))
-        generator = cls(recipe)
-        generator._parts = learned
-        generator.summary, generator.versions = metadata["summary"], metadata["hepgan"]["versions"]
-        return generator
+        return cls.from_parts(*read(path, choose_device(device)))
+
+    def to_bytes(self) -> bytes:
+        """The content of the file that :meth:`save` writes, to be sent to other processes."""
+        return to_bytes(self.recipe, self.parts, self.summary)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, device: torch.device | str | None = None) -> EventGenerator:
+        """A generator of what :meth:`to_bytes` gave; arguments and errors are as of :meth:`load`."""
+        return cls.from_parts(*from_bytes(data, choose_device(device)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles a generator that has learned as its file's content, without its history."""
+        if self._parts is None:
+            return EventGenerator, (self.recipe,)
+        return _unpickled, (self.to_bytes(), str(self._parts.device), self.versions)
 
     def describe(self) -> list[str]:
         """What the generator is, in lines for people."""
-        return describe(self.recipe, self._fitted, self.summary, self.versions)
+        return describe(self.recipe, self.parts, self.summary, self.versions)
+
+
+def _unpickled(data: bytes, device: str, versions: dict[str, str]) -> EventGenerator:
+    made = EventGenerator.from_bytes(data, device=device)
+    made.versions = versions
+    return made

@@ -1,43 +1,33 @@
-"""What a generator has learned, and the file that keeps it."""
+"""What a generator has learned, and the one way by which it makes events of noise."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import awkward as ak
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hepgan.errors import ModelFileError, RecipeError
-from hepgan.events import EventSchema
+from hepgan.errors import RecipeError
+from hepgan.events import EventBatch, EventSchema
 from hepgan.events.schema import Kind
-from hepgan.features import Representation
-from hepgan.files import replacing, write_tensors
-from hepgan.generator.conditions import Conditions, Pool
-from hepgan.generator.members import DiscreteMembers, with_member_field
-from hepgan.generator.sampling import Sampler
-from hepgan.models import Ensemble, Model, build_model
+from hepgan.features import FeatureBatch, Representation
+from hepgan.generator.conditions import Pool
+from hepgan.generator.ensembles import DiscreteMembers, decoded_by_member, with_member, with_member_field
+from hepgan.models import Ensemble, Model
 from hepgan.models.discrete import DiscreteModel
-from hepgan.observables import Observable
-from hepgan.recipes import Derived, Recipe, load_recipe
+from hepgan.recipes import Derived
 
-__all__ = ["Learned", "installed_versions", "read_model_file"]
-
-FORMAT = 1
-"""Version of the model file; a reader accepts its own and earlier ones."""
+__all__ = ["Parts"]
 
 
 @dataclass(frozen=True)
-class Learned:
+class Parts:
     """The parts of a generator that has learned.
+
+    Whatever makes events, be it generation, folding, a training or an unfolding, makes them by :meth:`draw`
+    of what is :meth:`given` and of noise. Gradients reach the noise, what is given, and the model's weights.
 
     Attributes:
         derived: What the events hold, and the scalars among it that are computed instead of learned.
@@ -57,6 +47,71 @@ class Learned:
     device: torch.device
     own: tuple[Representation, ...] = ()
 
+    # ------------------------------------------------------------------ from noise to events
+
+    def given(
+        self, condition: Tensor, uniform: Tensor, objects: Tensor | None = None, member: Tensor | None = None
+    ) -> FeatureBatch:
+        """All that events are conditional on: their conditions, and the discrete part that is drawn of them.
+
+        Args:
+            condition: Encoded conditions (N, Q).
+            uniform: Uniform numbers (N, K) in [0, 1), which choose the class of each discrete variable.
+            objects: The numbers (N, R) of the given collections as they are; None if there are none.
+            member: Of an ensemble the number (N,) of each event's member; in turn if None.
+
+        Returns:
+            N events whose features are 0, with context and mask.
+        """
+        drawn = condition.detach()
+        known = self.representation.known(None if objects is None else objects.detach())
+        if isinstance(self.discrete, DiscreteMembers):
+            discrete = self.discrete.sample(uniform, drawn, self._in_turn(len(drawn), member), known)
+        else:
+            discrete = self.discrete.sample(uniform, drawn, known)
+        context, mask = self.representation.context(discrete, condition)
+        x = context.new_zeros((len(context), self.representation.size))
+        return FeatureBatch(x, mask, discrete, condition, context, context.new_ones(len(context)), objects)
+
+    def azimuth(self, uniform: Tensor) -> Tensor:
+        """Angles (N,) to turn events by, of uniform numbers (N,) in [0, 1)."""
+        return (2 * uniform - 1) * math.pi
+
+    def draw(
+        self, given: FeatureBatch, noise: Tensor, azimuth: Tensor | None = None, member: Tensor | None = None
+    ) -> EventBatch:
+        """Events of noise.
+
+        Args:
+            given: What the N events are conditional on; its features are ignored.
+            noise: Standard normal numbers (N, noise_size), in the precision that the model is to work in.
+            azimuth: Angles (N,) to turn the events by; None leaves the reference at phi = 0.
+            member: Of an ensemble the number (N,) of each event's member; in turn if None.
+
+        Returns:
+            N events, with what is computed from the rest of an event, and of an ensemble with the member.
+        """
+        context = given.context.to(noise.dtype)
+        if not isinstance(self.model, Ensemble):
+            return self.decode(given.with_x(self.model.sample(noise, context, given.mask)), azimuth)
+        member = self._in_turn(len(noise), member)
+        x = self.model.sample(noise, context, given.mask, member)
+        return self.decode(given.with_x(x), azimuth, member)
+
+    def decode(
+        self, features: FeatureBatch, azimuth: Tensor | None = None, member: Tensor | None = None
+    ) -> EventBatch:
+        """Whole events of features (N); arguments are those of :meth:`draw`."""
+        if not isinstance(self.model, Ensemble):
+            return self.derived(self.representation.decode(features, azimuth))
+        member = self._in_turn(len(features), member)
+        return with_member(self.derived(decoded_by_member(self.own, features, member, azimuth)), member)
+
+    def _in_turn(self, size: int, member: Tensor | None) -> Tensor:
+        return torch.arange(size, device=self.device) % self.members if member is None else member
+
+    # ------------------------------------------------------------------ what there is
+
     @property
     def schema(self) -> EventSchema:
         """What generated events hold; those of all members of an ensemble the member, too."""
@@ -67,7 +122,7 @@ class Learned:
         """The number of an ensemble's members; 1 if it is none."""
         return self.model.members
 
-    def member(self, number: int) -> Learned:
+    def member(self, number: int) -> Parts:
         """The parts of one member of an ensemble; they share its memory.
 
         Raises:
@@ -87,22 +142,24 @@ class Learned:
             own=(),
         )
 
-    @property
-    def alone(self) -> Learned:
+    def alone(self, what: str = "take") -> Parts:
         """These parts, for what is done with a single model only.
+
+        Args:
+            what: What is done, as an imperative.
 
         Raises:
             RecipeError: If they are those of an ensemble.
         """
         if self.members > 1:
-            msg = f"this is an ensemble of {self.members}: take one of its members, generator.member(k)"
+            msg = f"this is an ensemble of {self.members}: {what} one of its members, generator.member(k)"
             raise RecipeError(msg)
         return self
 
     @property
     def discrete_model(self) -> DiscreteModel:
-        """The model of the discrete part, of parts that are :attr:`alone`."""
-        return cast("DiscreteModel", self.alone.discrete)
+        """The model of the discrete part, of parts that are :meth:`alone`."""
+        return cast("DiscreteModel", self.alone().discrete)
 
     @property
     def condition_ranges(self) -> dict[str, tuple[float, float]]:
@@ -117,160 +174,6 @@ class Learned:
 
     @property
     def modules(self) -> dict[str, torch.nn.Module]:
-        """The parts that have tensors, by their names in the file."""
+        """The parts that have tensors, by name."""
         own = {f"representation_{k}": r for k, r in enumerate(self.own)}
         return {"representation": self.representation, "discrete": self.discrete, "model": self.model, **own}
-
-    def sampler(
-        self,
-        *,
-        seed: int,
-        condition: Mapping[str, Any] | ak.Array | None = None,
-        size: int = 0,
-        first: int = 0,
-    ) -> Sampler:
-        """What makes the events of a seed.
-
-        Args:
-            seed: From 0 to 2^64 - 1.
-            condition: Conditions as ``EventGenerator.generate`` takes them.
-            size: The number of events that arrays of conditions must have values for.
-            first: The number of the event that their first values belong to.
-
-        Raises:
-            InputError: If a condition is not one of the model's, or not usable.
-        """
-        return Sampler(
-            self.representation,
-            self.discrete,
-            self.model,
-            Conditions(self.representation, condition, self.pool, size, first),
-            seed=seed,
-            device=self.device,
-            complete=self.derived,
-            own=self.own,
-        )
-
-    def write(self, path: Path, recipe: Recipe, summary: Mapping[str, Any], *, force: bool) -> None:
-        """Writes a model file.
-
-        Raises:
-            OutputError: If the file exists (without force) or cannot be written.
-        """
-        tensors = {
-            f"{name}.{key}": value.detach().cpu().contiguous()
-            for name, module in self.modules.items()
-            for key, value in module.state_dict().items()
-        }
-        tensors["conditions"] = self.pool.condition.cpu().contiguous()
-        if self.pool.given is not None:
-            tensors["given"] = self.pool.given.cpu().contiguous()
-        document = recipe.model_dump(mode="json", exclude_unset=True)
-        # Defaults may change in a later version, but not what was learned with them.
-        document["model"] = recipe.model.model_dump(mode="json")
-        metadata = {
-            "hepgan": {"format": FORMAT, "versions": installed_versions(), "digest": _digest(tensors)},
-            "recipe": document,
-            "schema": self.derived.schema.model_dump(mode="json"),
-            "representation": self.representation.state(),
-            "discrete": self.discrete.state(),
-            "summary": dict(summary),
-        }
-        with replacing(path, force=force) as temporary:
-            write_tensors(temporary, tensors, {k: json.dumps(v) for k, v in metadata.items()})
-
-    @classmethod
-    def read(cls, path: str | Path, device: torch.device) -> tuple[Recipe, Learned, dict[str, Any]]:
-        """The recipe, the parts, and the metadata of a model file.
-
-        Raises:
-            ModelFileError: If the file is missing, corrupt, not hepgan's, or of a later format.
-        """
-        metadata, tensors = read_model_file(path)
-        try:
-            recipe = load_recipe(metadata["recipe"])
-            derived = Derived(EventSchema.model_validate(metadata["schema"]), recipe.events.derived)
-            representation = Representation.from_state(metadata["representation"])
-            members = recipe.training.members
-            kind = DiscreteModel if members == 1 else DiscreteMembers
-            discrete = kind.from_state(metadata["discrete"])
-            model = build_model(
-                recipe.model,
-                representation.space,
-                decode=derived.after(representation.decode),
-                # Training alone evaluates observables; here their names will do.
-                observables=cast("dict[str, Observable]", dict.fromkeys(recipe.observables)),
-                members=members,
-            )
-            pool = Pool(tensors["conditions"], tensors.get("given"))
-            own = tuple(
-                Representation.from_state(metadata["representation"])
-                for _ in range(members if members > 1 else 0)
-            )
-            learned = cls(derived, representation, discrete, model, pool, device, own)
-            for name, module in learned.modules.items():
-                prefix = name + "."
-                module.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                )
-                module.to(device)
-                module.eval()
-            metadata["summary"], metadata["hepgan"]["versions"]
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            msg = f"the model does not fit its own description: {' '.join(str(error).split())[:200]}"
-            raise ModelFileError(msg, file=path) from error
-        return recipe, learned, metadata
-
-
-def read_model_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The metadata and the tensors of a model file.
-
-    Raises:
-        ModelFileError: If the file is missing, corrupt, not hepgan's, or of a later format.
-    """
-    if not Path(path).is_file():
-        msg = "no such file"
-        raise ModelFileError(msg, file=path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            raw = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        msg = "not a model file, or a damaged one"
-        raise ModelFileError(msg, file=path) from error
-    if "hepgan" not in raw:
-        msg = "a safetensors file, but not one of hepgan's models"
-        raise ModelFileError(msg, file=path)
-    try:
-        metadata = {key: json.loads(value) for key, value in raw.items()}
-        found, digest = int(metadata["hepgan"]["format"]), metadata["hepgan"].get("digest")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        msg = "a damaged model file: its description cannot be read"
-        raise ModelFileError(msg, file=path) from error
-    if found > FORMAT:
-        by = metadata["hepgan"].get("versions", {}).get("hepgan", "a later version")
-        msg = f"written by hepgan {by} in format {found}; this hepgan reads formats up to {FORMAT}"
-        raise ModelFileError(msg, file=path)
-    if digest is not None and digest != _digest(tensors):
-        msg = "a damaged model file: its numbers are not those that were written"
-        raise ModelFileError(msg, file=path)
-    return metadata, tensors
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def installed_versions() -> dict[str, str]:
-    """The versions of Python and of the packages that events depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("hepgan", "torch", "numpy", "awkward", "vector"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found

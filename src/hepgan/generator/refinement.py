@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import to_awkward
 from hepgan.features import FeatureBatch
+from hepgan.generator.ensembles import check_single
+from hepgan.generator.fitting import summarise
 from hepgan.generator.generator import EventGenerator
-from hepgan.generator.outcome import outcome
+from hepgan.generator.parts import Parts
+from hepgan.generator.sampling import Purpose, Sampler
 from hepgan.models import BLOCK, Refined, RefinedConfig, build_model
 from hepgan.runtime import progress as progress_bar
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
@@ -34,9 +37,6 @@ TRAINING = TrainingConfig(
     gradient_clip=1.0,
     max_time=300.0,
 )
-
-APART = 1 << 62
-"""What is added to the seed of the events to learn from, so that they are none that users generate."""
 
 Weigh = Callable[[ak.Array], NDArray[np.float64]]
 
@@ -86,11 +86,8 @@ def refine(
         msg = f"events must be at least 1, not {events}"
         raise ValueError(msg)
     started = time.monotonic()
-    learned = generator._fitted
-    if learned.members > 1:
-        msg = f"this is an ensemble of {learned.members}: refine one of its members, generator.member(k)"
-        raise RecipeError(msg)
-    if isinstance(learned.model, Refined):
+    parts = generator.parts.alone("refine")
+    if isinstance(parts.model, Refined):
         msg = "this generator is refined already: refine what it was made of, with better weights"
         raise RecipeError(msg)
     refined = {"kind": "refined", "model": generator.recipe.model.model_dump()}
@@ -101,60 +98,59 @@ def refine(
     if not isinstance(config, RefinedConfig) or config.model != generator.recipe.model:
         msg = "model: what is refined has been trained; settings are those of model.prior and training"
         raise RecipeError(msg)
+    check_single(recipe.training, "a prior")
     # Modules are made with torch's global random numbers, which are the caller's.
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        space = learned.representation.space.of_noise(learned.model.noise_size)
+        space = parts.representation.space.of_noise(parts.model.noise_size)
         prior = build_model(config.prior, space)
-    noise, weight = _weighted_noise(generator, weigh, events, seed, progress=progress)
+    noise, weight = _weighted_noise(parts, weigh, events, seed, progress=progress)
     trainer = Trainer(
         prior,
         replace(noise, weight=weight),
         recipe.training.within(max_time, time.monotonic() - started),
         seed=seed,
-        device=learned.device,
+        device=parts.device,
         checkpoint=checkpoint,
         resume=resume,
         progress=progress,
     )
     history = trainer.run()
-    made = EventGenerator(recipe)
-    made._parts, made.history = replace(learned, model=Refined(learned.model, prior.eval())), history
-    made.summary = {
+    summary = {
         **generator.summary,
         "refinement": {
             "events": len(noise),
             "effective_events": float(weight.sum() ** 2 / weight.square().sum()),
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
-            "device": str(learned.device),
-            **outcome(history),
+            "device": str(parts.device),
+            **summarise(history),
         },
     }
-    return made
+    parts = replace(parts, model=Refined(parts.model, prior.eval()))
+    return EventGenerator.from_parts(recipe, parts, summary, history=history)
 
 
 def _weighted_noise(
-    generator: EventGenerator, weigh: Weigh, events: int, seed: int, *, progress: bool
+    parts: Parts, weigh: Weigh, events: int, seed: int, *, progress: bool
 ) -> tuple[FeatureBatch, torch.Tensor]:
     """Noise that events were made of, as features to learn from; and the weights, whose mean is 1."""
-    learned = generator._fitted
-    sampler = learned.sampler(seed=(seed + APART) % (1 << 64))
-    parts: list[FeatureBatch] = []
+    sampler = Sampler(parts, seed=Purpose.REFINEMENT.seed(seed))
+    noise: list[FeatureBatch] = []
     made: list[ak.Array] = []
     blocks = -(-events // BLOCK)
     shown = progress_bar("generating", blocks * BLOCK, shown=progress)
     with shown as advance, closing(sampler.mapped(sampler.traced, 0, blocks, None)) as traces:
         for trace in traces:
-            mask = learned.model.noise_mask(trace.given.mask)
+            mask = parts.model.noise_mask(trace.given.mask)
             z = trace.noise if mask is None else trace.noise.masked_fill(~mask, 0.0)
-            parts.append(replace(trace.given, x=z, mask=mask))
+            noise.append(replace(trace.given, x=z, mask=mask))
             made.append(to_awkward(trace.events))
-            advance(len(parts) * BLOCK)
-    noise = FeatureBatch.concatenate(parts)[:events]
+            advance(len(noise) * BLOCK)
+    features = FeatureBatch.concatenate(noise)[:events]
     weight = np.asarray(weigh(ak.concatenate(made)[:events]), dtype=np.float64)
     if weight.shape != (events,) or not np.isfinite(weight).all() or not weight.sum() > 0:
         msg = f"the weights must be {events} finite numbers with a positive sum"
         raise InputError(msg)
-    found = torch.from_numpy(weight / weight.mean()).to(noise.weight)
-    return noise, found
+    found = torch.from_numpy(weight / weight.mean()).to(features.weight)
+    return features, found

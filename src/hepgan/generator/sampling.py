@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import NamedTuple, TypeVar
+from enum import IntEnum
+from typing import Any, NamedTuple, TypeVar
 
+import awkward as ak
 import torch
 from torch import Tensor
 
 from hepgan.errors import TrainingError
 from hepgan.events import EventBatch
-from hepgan.features import FeatureBatch, Representation
+from hepgan.features import FeatureBatch
 from hepgan.features.bounds import within
 from hepgan.generator.conditions import Conditions
-from hepgan.generator.members import DiscreteMembers, decoded_by_member, with_member
-from hepgan.models import BLOCK, Ensemble, Model, gaussian, uniform
-from hepgan.models.discrete import DiscreteModel
+from hepgan.generator.parts import Parts
+from hepgan.models import BLOCK, gaussian, uniform
 from hepgan.runtime import cores
 
-__all__ = ["Sampler", "Traced"]
+__all__ = ["Purpose", "Sampler", "Traced", "draw_within"]
 
 MAX_ATTEMPTS = 100
 """How often an event outside the recipe's bounds is drawn anew before generation gives up."""
@@ -34,6 +34,19 @@ AHEAD = 8
 """Blocks for each worker that may wait to be taken, so that workers go on while a batch is written."""
 
 T = TypeVar("T")
+
+
+class Purpose(IntEnum):
+    """What generated events are for, if not for users, who shall get others unless they ask for these."""
+
+    EVALUATION = 1
+    REFINEMENT = 2
+    UNFOLDING = 3
+    DISTILLATION = 4
+
+    def seed(self, seed: int) -> int:
+        """The seed of events for this purpose."""
+        return (seed + self * (1 << 61)) % (1 << 64)
 
 
 class Traced(NamedTuple):
@@ -60,31 +73,27 @@ class Sampler:
     Event i of an ensemble is that of member i modulo the number of members, so all have equal shares.
 
     Args:
-        representation: The fitted representation.
-        discrete: The fitted model of the discrete part.
-        model: The trained model of the continuous part.
-        conditions: What is given.
-        seed: The seed, 0 <= seed < 2^64.
-        device: Where the networks run.
-        complete: What adds to decoded events what is computed from them.
-        own: Of an ensemble the members' representations.
+        parts: What the generator has learned.
+        seed: From 0 to 2^64 - 1.
+        condition: Conditions as ``EventGenerator.generate`` takes them.
+        size: The number of events that arrays of conditions must have values for.
+        first: The number of the event that their first values belong to.
+
+    Raises:
+        InputError: If a condition is not one of the model's, or not usable.
     """
 
     def __init__(
         self,
-        representation: Representation,
-        discrete: DiscreteModel | DiscreteMembers,
-        model: Model,
-        conditions: Conditions,
+        parts: Parts,
         *,
         seed: int,
-        device: torch.device | str = "cpu",
-        complete: Callable[[EventBatch], EventBatch] | None = None,
-        own: Sequence[Representation] = (),
+        condition: Mapping[str, Any] | ak.Array | None = None,
+        size: int = 0,
+        first: int = 0,
     ) -> None:
-        self.complete, self.own = complete, own
-        self.representation, self.discrete, self.model = representation, discrete, model
-        self.conditions, self.seed, self.device = conditions, seed, torch.device(device)
+        self.parts, self.seed = parts, seed
+        self.conditions = Conditions(parts.representation, condition, parts.pool, size, first)
 
     def block(self, number: int) -> EventBatch:
         """The events of one block.
@@ -101,108 +110,41 @@ class Sampler:
         Raises:
             TrainingError: If some events stay outside the recipe's bounds, however often they are drawn.
         """
-        noise = _Noise(self.seed, number, self.device)
+        parts, noise = self.parts, self._noise(number)
         member = self._member(number)
-        features = self._given(number, noise, member)
+        given = self._given(number, noise, member)
         azimuth = None
-        if self.representation.has_azimuth:
-            azimuth = (2 * noise.uniform(1, "azimuth")[:, 0] - 1) * math.pi
-        events, z = self._events(features, noise, 0, azimuth, member)
-        if self.representation.restricted:
-            events, z = self._bounded(events, z, features, noise, azimuth, member)
-        events = events if self.complete is None else self.complete(events)
-        return Traced(events if member is None else with_member(events, member), z, features)
+        if parts.representation.has_azimuth:
+            azimuth = parts.azimuth(noise.uniform(1, "azimuth")[:, 0])
+
+        def draw(attempt: int, rows: Tensor | None) -> Tensor:
+            return noise.gaussian(parts.model.noise_size, attempt, rows)
+
+        events, z = draw_within(parts, given, draw, azimuth, member)
+        return Traced(events, z, given)
 
     @torch.no_grad()
     def noise(self, number: int) -> tuple[Tensor, FeatureBatch]:
         """The noise (BLOCK, noise_size) of one block's events, and all that is given of them."""
-        noise = _Noise(self.seed, number, self.device)
-        return noise.gaussian(self.model.noise_size, 0), self._given(number, noise, self._member(number))
+        noise = self._noise(number)
+        z = noise.gaussian(self.parts.model.noise_size, 0)
+        return z, self._given(number, noise, self._member(number))
+
+    def _noise(self, number: int) -> _Noise:
+        return _Noise(self.seed, number, self.parts.device)
 
     def _member(self, number: int) -> Tensor | None:
         """Which member of an ensemble makes each of one block's events (BLOCK,)."""
-        members = self.model.members
+        members = self.parts.members
         if members == 1:
             return None
-        return (number * BLOCK + torch.arange(BLOCK, device=self.device)) % members
+        return (number * BLOCK + torch.arange(BLOCK, device=self.parts.device)) % members
 
     def _given(self, number: int, noise: _Noise, member: Tensor | None) -> FeatureBatch:
         """The conditions and the discrete part of one block, and what follows from them; features are 0."""
-        condition, given = self.conditions.block(number, noise.uniform(self.conditions.draws, "condition"))
-        known = self.representation.known(given)
-        draws = noise.uniform(len(self.representation.variables), "discrete")
-        if isinstance(self.discrete, DiscreteMembers):
-            if member is None:
-                msg = "the discrete parts of an ensemble's members need to know these"
-                raise TypeError(msg)
-            discrete = self.discrete.sample(draws, condition, member, known)
-        else:
-            discrete = self.discrete.sample(draws, condition, known)
-        context, mask = self.representation.context(discrete, condition)
-        return FeatureBatch(
-            x=context.new_zeros((BLOCK, self.representation.size)),
-            mask=mask,
-            discrete=discrete,
-            condition=condition,
-            context=context,
-            weight=context.new_ones(BLOCK),
-            given=given,
-        )
-
-    def _bounded(
-        self,
-        events: EventBatch,
-        z: Tensor,
-        features: FeatureBatch,
-        noise: _Noise,
-        azimuth: Tensor | None,
-        member: Tensor | None,
-    ) -> tuple[EventBatch, Tensor]:
-        """The events with those outside the bounds drawn anew, and their noise.
-
-        Their discrete part and azimuth are kept.
-
-        What a poorly trained network cannot but make against the training events' rules is left as it is.
-        """
-        bounds = self.representation.config.bounds
-        missing = (~self.representation.valid(events)).nonzero()[:, 0]
-        attempt = 0
-        while len(missing):
-            attempt += 1
-            if attempt == LENIENT + 1:
-                missing = missing[~within(events[missing], bounds)]
-                continue
-            if attempt > MAX_ATTEMPTS:
-                msg = (
-                    f"{len(missing)} of {BLOCK} events stay outside the recipe's bounds after "
-                    f"{MAX_ATTEMPTS} attempts: train longer, or widen features.bounds"
-                )
-                raise TrainingError(msg)
-            turned = None if azimuth is None else azimuth[missing]
-            by = None if member is None else member[missing]
-            again, drawn = self._events(features[missing], noise, attempt, turned, by, missing)
-            valid = self.representation.valid(again) if attempt <= LENIENT else within(again, bounds)
-            events = _replace(events, missing[valid], again[valid])
-            z = z.index_copy(0, missing[valid], drawn[valid])
-            missing = missing[~valid]
-        return events, z
-
-    def _events(
-        self,
-        features: FeatureBatch,
-        noise: _Noise,
-        attempt: int,
-        azimuth: Tensor | None,
-        member: Tensor | None,
-        rows: Tensor | None = None,
-    ) -> tuple[EventBatch, Tensor]:
-        z = noise.gaussian(self.model.noise_size, attempt, rows)
-        context = features.context.to(z.dtype)
-        if isinstance(self.model, Ensemble) and member is not None:
-            made = features.with_x(self.model.sample(z, context, features.mask, member))
-            return decoded_by_member(self.own, made, member, azimuth), z
-        x = self.model.sample(z, context, features.mask)
-        return self.representation.decode(features.with_x(x), azimuth), z
+        condition, objects = self.conditions.block(number, noise.uniform(self.conditions.draws, "condition"))
+        uniform = noise.uniform(len(self.parts.representation.variables), "discrete")
+        return self.parts.given(condition, uniform, objects, member)
 
     def blocks(self, first: int, last: int, workers: int | None = None) -> Generator[EventBatch, None, None]:
         """The blocks ``first`` ... ``last - 1`` in order, computed by several threads.
@@ -218,7 +160,7 @@ class Sampler:
         self, make: Callable[[int], T], first: int, last: int, workers: int | None
     ) -> Generator[T, None, None]:
         """What ``make`` makes of the numbers ``first`` ... ``last - 1``, in order, in several threads."""
-        if self.device.type != "cpu":
+        if self.parts.device.type != "cpu":
             yield from map(make, range(first, last))
             return
         count = min(workers or cores(), last - first)
@@ -285,6 +227,62 @@ class Sampler:
                     held, size = ([whole[step:]] if size > step else []), size - step
         if size:
             yield _concatenate(held)
+
+
+def draw_within(
+    parts: Parts,
+    given: FeatureBatch,
+    noise: Callable[[int, Tensor | None], Tensor],
+    azimuth: Tensor | None = None,
+    member: Tensor | None = None,
+    *,
+    strict: bool = True,
+) -> tuple[EventBatch, Tensor]:
+    """Events with those outside the recipe's bounds drawn anew, and the noise of each.
+
+    What is given stays, and the azimuth. What a poorly trained network cannot but make against the training
+    events' rules is left as it is.
+
+    Args:
+        parts: What the generator has learned.
+        given: What the N events are conditional on.
+        noise: Noise by the number of the attempt and the numbers (n,) of the events, all N if None.
+        azimuth: As of :meth:`Parts.draw`.
+        member: As of :meth:`Parts.draw`.
+        strict: Whether events that stay outside the bounds are an error; else they are left as they are,
+            after fewer attempts.
+
+    Raises:
+        TrainingError: If events stay outside the bounds, and that is an error.
+    """
+    representation = parts.representation
+    z = noise(0, None)
+    events = parts.draw(given, z, azimuth, member)
+    if not representation.restricted:
+        return events, z
+    bounds = representation.config.bounds
+    missing = (~representation.valid(events)).nonzero()[:, 0]
+    attempt = 0
+    while len(missing):
+        attempt += 1
+        if attempt == LENIENT + 1:
+            missing = missing[~within(events[missing], bounds)] if strict else missing[:0]
+            continue
+        if attempt > MAX_ATTEMPTS:
+            msg = (
+                f"{len(missing)} of {len(given)} events stay outside the recipe's bounds after "
+                f"{MAX_ATTEMPTS} attempts: train longer, or widen features.bounds"
+            )
+            raise TrainingError(msg)
+        turned, by = (None if t is None else t[missing] for t in (azimuth, member))
+        drawn = noise(attempt, missing)
+        again = parts.draw(given[missing], drawn, turned, by)
+        valid = representation.valid(again) if attempt <= LENIENT else within(again, bounds)
+        rows = missing[valid]
+        events = _replace(events, rows, again[valid])
+        z = z.index_copy(0, rows, drawn[valid])
+        missing = missing[~valid]
+    return events, z
 
 
 class _Noise:

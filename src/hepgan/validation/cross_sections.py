@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hepgan.errors import InputError
 from hepgan.events import schema_of
-from hepgan.generator.members import MEMBER
+from hepgan.generator.ensembles import MEMBER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

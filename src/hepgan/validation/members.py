@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.errors import InputError
-from hepgan.generator.members import MEMBER
+from hepgan.generator.ensembles import MEMBER
 from hepgan.validation.sections import Section
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from hepgan.errors import InputError
 from hepgan.events.schema import EventSchema
-from hepgan.generator.members import MEMBER
+from hepgan.generator.ensembles import MEMBER
 from hepgan.observables import Flat, Observable, from_config
 from hepgan.stats.metrics import Values, effective_size
 from hepgan.validation.members import members_of

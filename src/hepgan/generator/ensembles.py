@@ -14,20 +14,26 @@ from hepgan.events.schema import Field, Kind
 from hepgan.features import FeatureBatch, Representation
 from hepgan.models import by_member
 from hepgan.models.discrete import DiscreteModel
+from hepgan.training import TrainingConfig
 
 __all__ = [
     "MEMBER",
     "DiscreteMembers",
     "bootstrap",
     "check_name",
+    "check_single",
     "decoded_by_member",
     "decoded_in_turn",
+    "member_field",
     "with_member",
     "with_member_field",
 ]
 
 MEMBER = "member"
 """The scalar of generated events that tells which member of an ensemble has made them."""
+
+TITLE = "member of the ensemble"
+"""The title of that scalar, by which it is told from a user's own of the same name."""
 
 
 class DiscreteMembers(nn.Module):
@@ -133,11 +139,33 @@ def check_name(schema: EventSchema, recipe: str) -> None:
         raise RecipeError(msg, file=recipe)
 
 
+def check_single(training: TrainingConfig, what: str) -> None:
+    """Sees to it that a training's settings ask for a single model.
+
+    Args:
+        training: The settings.
+        what: What the model is, for the message.
+
+    Raises:
+        RecipeError: If they ask for an ensemble.
+    """
+    if training.members > 1:
+        msg = f"training.members: {what} is a single model, not an ensemble of {training.members}"
+        raise RecipeError(msg)
+
+
+def member_field(schema: EventSchema) -> Field | None:
+    """The scalar of events that tells which member of an ensemble has made them; None if there is none.
+
+    A user's own scalar may be called so, too, a member of parton distributions for instance: it has another
+    title, or none.
+    """
+    return next((f for f in schema.scalars if f.name == MEMBER and f.title == TITLE), None)
+
+
 def with_member_field(schema: EventSchema) -> EventSchema:
     """What the events of all members hold: the member, too."""
-    field = Field(
-        name=MEMBER, branches=(MEMBER,), dtype="int32", title="member of the ensemble", kind=Kind.INTEGER
-    )
+    field = Field(name=MEMBER, branches=(MEMBER,), dtype="int32", title=TITLE, kind=Kind.INTEGER)
     return schema.model_copy(update={"scalars": (*schema.scalars, field)})
 
 

@@ -1,0 +1,222 @@
+"""The file that keeps a generator: tensors, and one JSON document that describes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import struct
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from hepgan.errors import HepganError, ModelFileError
+from hepgan.events import EventSchema
+from hepgan.features import Representation
+from hepgan.files import replacing
+from hepgan.generator.conditions import Pool
+from hepgan.generator.ensembles import DiscreteMembers
+from hepgan.generator.parts import Parts
+from hepgan.models import build_model
+from hepgan.models.discrete import DiscreteModel
+from hepgan.recipes import Derived, Recipe, load_recipe
+
+__all__ = ["Contents", "from_bytes", "installed_versions", "read", "to_bytes", "write"]
+
+FORMAT = 2
+"""Version of the model file; a reader accepts its own and earlier ones."""
+
+DAMAGE = (HepganError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
+"""What a description that fits neither itself nor its tensors may end in."""
+
+
+class Contents(NamedTuple):
+    """All that a model file holds.
+
+    Attributes:
+        recipe: The generator's recipe.
+        parts: What it has learned.
+        summary: What was noted of its training.
+        versions: The packages that wrote it, with their versions.
+    """
+
+    recipe: Recipe
+    parts: Parts
+    summary: dict[str, Any]
+    versions: dict[str, str]
+
+
+def write(path: str | Path, recipe: Recipe, parts: Parts, summary: Mapping[str, Any], *, force: bool) -> None:
+    """Writes a model file, which is whole or not there.
+
+    Raises:
+        OutputError: If the file exists (without force) or cannot be written.
+    """
+    with replacing(Path(path), force=force) as temporary:
+        temporary.write_bytes(to_bytes(recipe, parts, summary))
+
+
+def read(path: str | Path, device: torch.device) -> Contents:
+    """What a model file holds. Nothing in it is executed.
+
+    Raises:
+        ModelFileError: If the file is missing, corrupt, not hepgan's, or of a later format.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        msg = "no such file"
+        raise ModelFileError(msg, file=path) from error
+    except OSError as error:
+        msg = f"cannot be read: {error.strerror}"
+        raise ModelFileError(msg, file=path) from error
+    return from_bytes(data, device, file=path)
+
+
+def to_bytes(recipe: Recipe, parts: Parts, summary: Mapping[str, Any]) -> bytes:
+    """The content of a model file."""
+    tensors = {
+        f"{name}.{key}": value.detach().cpu().contiguous()
+        for name, module in parts.modules.items()
+        for key, value in module.state_dict().items()
+    }
+    tensors |= {f"pool.{n}": t.cpu().contiguous() for n, t in parts.pool._asdict().items() if t is not None}
+    settings = recipe.model_dump(mode="json", exclude_unset=True)
+    # Defaults may change in a later version, but not what was learned with them.
+    settings["model"] = recipe.model.model_dump(mode="json")
+    document = json.dumps(
+        {
+            "format": FORMAT,
+            "versions": installed_versions(),
+            "recipe": settings,
+            "schema": parts.derived.schema.model_dump(mode="json"),
+            "representation": parts.representation.state(),
+            "discrete": parts.discrete.state(),
+            "summary": dict(summary),
+        }
+    )
+    return save(tensors, {"hepgan": document, "digest": json.dumps(_digest(document, tensors))})
+
+
+def from_bytes(data: bytes, device: torch.device, *, file: str | Path | None = None) -> Contents:
+    """What the content of a model file tells.
+
+    Args:
+        data: The content.
+        device: Where the networks are to be.
+        file: The file's name, for messages.
+
+    Raises:
+        ModelFileError: If it is corrupt, not hepgan's, or of a later format.
+    """
+    try:
+        document, tensors = _unpacked(data)
+    except ModelFileError as error:
+        raise ModelFileError(error.message, file=file) from error
+    try:
+        return _restored(document, tensors, device)
+    except DAMAGE as error:
+        msg = f"the model does not fit its own description: {' '.join(str(error).split())[:200]}"
+        raise ModelFileError(msg, file=file) from error
+
+
+def _unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The document and the tensors of a file of any format, the document in the present form.
+
+    Raises:
+        ModelFileError: If it is corrupt, not hepgan's, or of a later format.
+    """
+    try:
+        tensors = load(data)
+        (size,) = struct.unpack("<Q", data[:8])
+        raw: dict[str, str] = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+    except (SafetensorError, ValueError, struct.error) as error:
+        msg = "not a model file, or a damaged one"
+        raise ModelFileError(msg) from error
+    if "hepgan" not in raw:
+        msg = "a safetensors file, but not one of hepgan's models"
+        raise ModelFileError(msg)
+    try:
+        described = {key: json.loads(value) for key, value in raw.items()}
+        document, digest = described["hepgan"], described.get("digest")
+        found, versions = int(document["format"]), dict(document["versions"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        msg = "a damaged model file: its description cannot be read"
+        raise ModelFileError(msg) from error
+    if found > FORMAT:
+        by = versions.get("hepgan", "a later version")
+        msg = f"written by hepgan {by} in format {found}; this hepgan reads formats up to {FORMAT}"
+        raise ModelFileError(msg)
+    if found == 1:
+        whole = document.get("digest") in (None, _digest("", tensors))
+        document, tensors = _of_format_1(described, tensors)
+    else:
+        whole = digest == _digest(raw["hepgan"], tensors)
+    if not whole:
+        msg = "a damaged model file: it does not hold what was written"
+        raise ModelFileError(msg)
+    return document, tensors
+
+
+def _of_format_1(
+    described: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The document and the tensors of format 1, which had several documents, as they are kept now."""
+    names = {"conditions": "pool.condition", "given": "pool.given"}
+    return {**described["hepgan"], **described}, {names.get(n, n): t for n, t in tensors.items()}
+
+
+def _restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device) -> Contents:
+    recipe = load_recipe(document["recipe"])
+    derived = Derived(EventSchema.model_validate(document["schema"]), recipe.events.derived)
+    members = recipe.training.members
+    representation, *own = (
+        Representation.from_state(document["representation"])
+        for _ in range(1 if members == 1 else 1 + members)
+    )
+    kind = DiscreteModel if members == 1 else DiscreteMembers
+    model = build_model(
+        recipe.model,
+        representation.space,
+        decode=derived.after(representation.decode),
+        # Training alone evaluates observables; here their names will do.
+        observables=dict.fromkeys(recipe.observables),  # type: ignore[arg-type]
+        members=members,
+    )
+    pool = Pool(**{n.removeprefix("pool."): t for n, t in tensors.items() if n.startswith("pool.")})
+    discrete = kind.from_state(document["discrete"])
+    parts = Parts(derived, representation, discrete, model, pool, device, tuple(own))
+    for name, module in parts.modules.items():
+        prefix = name + "."
+        module.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
+        module.to(device)
+        module.eval()
+    return Contents(recipe, parts, dict(document["summary"]), dict(document["versions"]))
+
+
+def _digest(document: str, tensors: Mapping[str, Tensor]) -> str:
+    """A digest of all that a file holds."""
+    digest = hashlib.blake2b(document.encode(), digest_size=16)
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that events depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("hepgan", "torch", "numpy", "awkward", "vector"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
