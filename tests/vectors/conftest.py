@@ -69,6 +69,13 @@ def agree(got, expected, rtol=1e-9, atol=1e-9):
     np.testing.assert_allclose(value, expected, rtol=rtol, atol=atol, equal_nan=True)
 
 
+def has_rapidity(reference) -> np.ndarray:
+    """Where E - |pz| is more than rounding, or clearly negative; vector has no other rapidities."""
+    with np.errstate(all="ignore"):
+        energy, along = np.abs(reference.energy), np.abs(reference.pz)
+        return np.asarray(np.abs(energy - along) > 1e-10 * (energy + along))
+
+
 @pytest.fixture(params=SYSTEMS, ids="-".join)
 def system(request) -> tuple[str, ...]:
     return request.param

@@ -9,7 +9,8 @@ import awkward as ak
 import fastjet
 import numpy as np
 
-from hepgan.datasets.pythia import PP13, batches, events, momenta, objects, visible, wrap
+from hepgan.datasets.pythia import PP13, batches, events, momenta, objects, visible
+from hepgan.vectors import wrap
 
 __all__ = ["jet_images"]
 

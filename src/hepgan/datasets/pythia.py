@@ -10,7 +10,7 @@ import numpy as np
 import pythia8mc
 import vector
 
-__all__ = ["HARD_ONLY", "PP13", "batches", "events", "final", "momenta", "objects", "visible", "wrap"]
+__all__ = ["HARD_ONLY", "PP13", "batches", "events", "final", "momenta", "objects", "visible"]
 
 vector.register_awkward()
 
@@ -96,8 +96,3 @@ def objects(**fields: Any) -> Any:
 def events(**parts: Any) -> ak.Array:
     """Events of collections and scalars."""
     return ak.zip(parts, depth_limit=1)
-
-
-def wrap(angle: Any) -> Any:
-    """The angle in [-pi, pi)."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi

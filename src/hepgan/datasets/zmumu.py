@@ -11,7 +11,8 @@ import numpy as np
 import vector
 from numpy.typing import NDArray
 
-from hepgan.datasets.pythia import PP13, batches, events, momenta, objects, visible, wrap
+from hepgan.datasets.pythia import PP13, batches, events, momenta, objects, visible
+from hepgan.vectors import wrap
 
 __all__ = ["zmumu"]
 

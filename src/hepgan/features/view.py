@@ -114,11 +114,11 @@ class View:
         deviation = self.layout.deviation(collection, name)
         if deviation is not None:
             known = raw_kinematics(self.events, collection).known
-            computed = Kinematics({n: v for n, v in known.items() if n != name})[name]
+            computed = Kinematics({n: v for n, v in known.items() if n != name}).bounded(name)
             return deviation.of(name, stored_field(self.events, collection, name), computed)
         fields = self.events.collections[collection].fields
         if name not in fields or (name == "mass" and collection in self.layout.masses):
-            return self.kinematics(collection)[name]
+            return self.kinematics(collection).bounded(name)
         return fields[name]
 
     def kinematics(self, collection: str) -> Kinematics:
@@ -126,12 +126,12 @@ class View:
         if collection not in self._kinematics:
             k = raw_kinematics(self.events, collection)
             if self.layout.deviation(collection, "energy") is not None:
-                del k.known["energy"]
+                k = k.replaced(energy=None)
             if self.angle is not None:
                 k = k.rotated(-self.angle.unsqueeze(1))
             mass = self.layout.masses.get(collection)
             if mass is not None and mass.source != "none":
-                k.known["mass"] = self._mass(collection, mass, k)
+                k = k.replaced(mass=self._mass(collection, mass, k))
             self._kinematics[collection] = k
         return self._kinematics[collection]
 
@@ -142,7 +142,7 @@ class View:
             return torch.full_like(next(iter(k.known.values())), mass.value)
         if mass.noise is None:
             return k["mass"]
-        derived = Kinematics({n: v for n, v in k.known.items() if n != "mass"})["mass"]
+        derived = k.replaced(mass=None).bounded("mass")
         return torch.where(derived**2 > mass.noise * k["energy"] ** 2, derived, 0.0)
 
 
@@ -264,9 +264,9 @@ class Builder:
                 if name == "mass" and collection in self._masses:
                     stored[name] = self._masses[collection]
                     continue
-                stored[name] = _joined([(slots, k[name]) for slots, k in pieces])
+                stored[name] = _joined([(slots, k.bounded(name)) for slots, k in pieces])
             for name, deviation in self.layout.deviations.get(collection, {}).items():
-                computed = _joined([(slots, k[name]) for slots, k in pieces])
+                computed = _joined([(slots, k.bounded(name)) for slots, k in pieces])
                 stored[name] = deviation.apply(name, computed, stored[name])
         return {n: stored[n] for n in self.layout.collection(collection).field_names}
 

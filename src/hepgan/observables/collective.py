@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hepgan import vectors
 from hepgan.observables import shapes
 from hepgan.observables.arithmetic import where_exists
 from hepgan.observables.polynomials import GRAPHS, polynomial
@@ -95,7 +95,7 @@ def _polynomial(hadronic: bool) -> Callable[..., Value]:
 def distances(momentum: Any, mask: Tensor) -> Tensor:
     """Squared distances (N, M, M) in rapidity and azimuth; empty places are where the mask is False."""
     y, phi = (where_exists(c, mask, 0.0) for c in (momentum.rapidity, momentum.phi))
-    turn = torch.remainder(phi.unsqueeze(2) - phi.unsqueeze(1) + math.pi, 2 * math.pi) - math.pi
+    turn = vectors.wrap(phi.unsqueeze(2) - phi.unsqueeze(1))
     return (y.unsqueeze(2) - y.unsqueeze(1)).square() + turn.square()
 
 

@@ -253,14 +253,9 @@ def _regular(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     return lambda data, mask: function(data)
 
 
-def _wrap(angle: Tensor) -> Tensor:
-    # as vector does it, so that the edge goes to the same side
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
-
-
 _ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
     **{n: _regular(getattr(torch, n)) for n in ("abs", "sign", "floor", "sin", "cos", "tanh", "arctan")},
     **{n: singular(getattr(torch, n), 1.0) for n in ("sqrt", "log", "log10")},
     **{n: singular(getattr(torch, n), 0.0) for n in ("exp", "tan", "sinh", "cosh", "arcsin", "arccos")},
-    "wrap": _regular(_wrap),
+    "wrap": _regular(vectors.wrap),
 }

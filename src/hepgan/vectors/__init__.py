@@ -20,14 +20,19 @@ from ._classes import (
     VectorTorch4D,
     array,
     concatenate,
+    from_awkward,
+    from_numpy,
     momentum,
     stack,
+    to_awkward,
+    to_numpy,
     where,
 )
-from ._convert import from_awkward, from_numpy, to_awkward, to_numpy
-from ._lib import finite_gradient
+from ._kernels import finite_gradient
+from .kinematics import Kinematics, wrap
 
 __all__ = [
+    "Kinematics",
     "MomentumTorch2D",
     "MomentumTorch3D",
     "MomentumTorch4D",
@@ -45,4 +50,5 @@ __all__ = [
     "to_awkward",
     "to_numpy",
     "where",
+    "wrap",
 ]

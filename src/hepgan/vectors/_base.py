@@ -1,4 +1,4 @@
-"""What all torch vectors share: construction, conversion of operands, and the call of vector's kernels.
+"""What all torch vectors share: coordinates, construction, conversion of operands, the call of the kernels.
 
 vector's own ``dispatch`` functions enter ``numpy.errstate``, which breaks the graph of
 ``torch.compile``; `compute` looks a kernel up in the same ``dispatch_map`` without it.
@@ -9,53 +9,163 @@ from __future__ import annotations
 import numbers
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from typing import Any, NamedTuple, Self
+from itertools import product
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 import vector
 from torch import Tensor
 
-from ._coordinates import COORDINATES, TIERS, CoordinatesTorch, read_names
-from ._lib import TorchLib, finite_gradient
-from ._private import compute_module, methods
+from ._kernels import Kernel, TorchLib, finite_gradient, methods
 
-__all__ = ["CARTESIAN", "Kernel", "VectorTorch", "compute", "kernel", "uniform"]
+__all__ = [
+    "CARTESIAN",
+    "COORDINATES",
+    "TIERS",
+    "CoordinatesTorch",
+    "VectorTorch",
+    "compute",
+    "read_names",
+    "uniform",
+]
 
-CARTESIAN = (methods.AzimuthalXY, methods.LongitudinalZ, methods.TemporalT)
 
-# These divide by something that can vanish; all others are singular only where the lib's functions are.
-_SINGULAR = frozenset(
-    (
-        *("unit", "eta", "theta", "costheta", "cottheta", "deltaangle", "deltaeta", "deltaR", "deltaR2"),
-        *("beta", "gamma", "rapidity", "Et", "Et2", "deltaRapidityPhi", "deltaRapidityPhi2", "rotate_axis"),
-        *("to_beta3", "boost_beta3", "boost_p4", "boostX_beta", "boostY_beta", "boostZ_beta"),
-        *("boostX_gamma", "boostY_gamma", "boostZ_gamma"),
+class CoordinatesTorch:
+    """The tensors of one tier, in vector's order.
+
+    Args:
+        *elements: One tensor a coordinate, all of one shape, dtype and device.
+    """
+
+    kind: ClassVar[Any]
+    names: ClassVar[tuple[str, ...]]
+    tier: ClassVar[int]
+
+    def __init__(self, *elements: Tensor) -> None:
+        self._elements = elements
+
+    @property
+    def elements(self) -> tuple[Tensor, ...]:
+        """The tensors, in the order of ``names``."""
+        return self._elements
+
+    def __repr__(self) -> str:
+        body = ", ".join(f"{name}={value!r}" for name, value in zip(self.names, self.elements, strict=True))
+        return f"{type(self).__name__}({body})"
+
+
+class AzimuthalTorchXY(CoordinatesTorch, methods.AzimuthalXY):  # type: ignore[misc]
+    """``x`` and ``y``."""
+
+    kind, names, tier = methods.AzimuthalXY, ("x", "y"), 0
+    x = property(lambda self: self.elements[0])
+    y = property(lambda self: self.elements[1])
+
+
+class AzimuthalTorchRhoPhi(CoordinatesTorch, methods.AzimuthalRhoPhi):  # type: ignore[misc]
+    """``rho`` and ``phi`` (radians)."""
+
+    kind, names, tier = methods.AzimuthalRhoPhi, ("rho", "phi"), 0
+    rho = property(lambda self: self.elements[0])
+    phi = property(lambda self: self.elements[1])
+
+
+class LongitudinalTorchZ(CoordinatesTorch, methods.LongitudinalZ):  # type: ignore[misc]
+    """``z``."""
+
+    kind, names, tier = methods.LongitudinalZ, ("z",), 1
+    z = property(lambda self: self.elements[0])
+
+
+class LongitudinalTorchTheta(CoordinatesTorch, methods.LongitudinalTheta):  # type: ignore[misc]
+    """``theta`` (radians)."""
+
+    kind, names, tier = methods.LongitudinalTheta, ("theta",), 1
+    theta = property(lambda self: self.elements[0])
+
+
+class LongitudinalTorchEta(CoordinatesTorch, methods.LongitudinalEta):  # type: ignore[misc]
+    """``eta``."""
+
+    kind, names, tier = methods.LongitudinalEta, ("eta",), 1
+    eta = property(lambda self: self.elements[0])
+
+
+class TemporalTorchT(CoordinatesTorch, methods.TemporalT):  # type: ignore[misc]
+    """``t``."""
+
+    kind, names, tier = methods.TemporalT, ("t",), 2
+    t = property(lambda self: self.elements[0])
+
+
+class TemporalTorchTau(CoordinatesTorch, methods.TemporalTau):  # type: ignore[misc]
+    """``tau``; negative for spacelike vectors, as in vector."""
+
+    kind, names, tier = methods.TemporalTau, ("tau",), 2
+    tau = property(lambda self: self.elements[0])
+
+
+#: vector's marker class -> the class of its torch coordinates.
+COORDINATES: dict[Any, type[CoordinatesTorch]] = {
+    cls.kind: cls
+    for cls in (
+        AzimuthalTorchXY,
+        AzimuthalTorchRhoPhi,
+        LongitudinalTorchZ,
+        LongitudinalTorchTheta,
+        LongitudinalTorchEta,
+        TemporalTorchT,
+        TemporalTorchTau,
     )
+}
+
+#: Names of a tier's coordinates -> the class of its torch coordinates, for each tier.
+TIERS: tuple[dict[tuple[str, ...], type[CoordinatesTorch]], ...] = tuple(
+    {cls.names: cls for cls in COORDINATES.values() if cls.tier == tier} for tier in range(3)
 )
 
 
-class Kernel(NamedTuple):
-    """One of vector's compute modules.
+def _accepted_names() -> dict[frozenset[str], tuple[bool, tuple[tuple[str, str], ...]]]:
+    aliases = {
+        generic: [name for name, own in methods._repr_all_to_generic.items() if own == generic]
+        for cls in COORDINATES.values()
+        for generic in cls.names
+    }
+    spellings = [
+        [given for names in tier for given in product(*(aliases[name] for name in names))] for tier in TIERS
+    ]
+    accepted = {}
+    for dimension in (1, 2, 3):
+        for choice in product(*spellings[:dimension]):
+            given = tuple(name for part in choice for name in part)
+            momentum, _, pairs, _ = methods._check_coordinate_names(given)
+            accepted[frozenset(given)] = (momentum, pairs)
+    return accepted
 
-    Attributes:
-        name: ``package.module``, for messages.
-        table: vector's map from coordinate classes to (function, returned classes).
-        tiers: How many tiers (1 to 3) it takes of each of its vectors.
-        singular: Whether it divides by something that can vanish.
+
+# vector's own check is cached with functools.lru_cache, about which torch.compile warns
+_ACCEPTED = _accepted_names()
+
+
+def read_names(names: Iterable[str]) -> tuple[bool, tuple[tuple[str, str], ...]]:
+    """Reads the coordinate names of a vector by vector's rules.
+
+    Returns:
+        Whether there are momentum names among them, and (generic name, given name) pairs in vector's order.
+
+    Raises:
+        TypeError: If the names do not describe exactly one vector.
     """
+    names = tuple(names)
+    found = _ACCEPTED.get(frozenset(names))
+    if found is None:
+        momentum, _, found_pairs, _ = methods._check_coordinate_names(names)
+        return momentum, found_pairs
+    return found
 
-    name: str
-    table: dict[Any, Any]
-    tiers: tuple[int, ...]
-    singular: bool
 
-
-def kernel(package: str, name: str, *tiers: int) -> Kernel:
-    """The kernel ``vector._compute.<package>.<name>``; ``tiers`` defaults to the package's own."""
-    own = {"planar": 1, "spatial": 2, "lorentz": 3}[package]
-    table = compute_module(package, name).dispatch_map
-    return Kernel(f"{package}.{name}", table, tiers or (own, own), name in _SINGULAR)
+CARTESIAN = (methods.AzimuthalXY, methods.LongitudinalZ, methods.TemporalT)
 
 
 def compute(
@@ -64,6 +174,7 @@ def compute(
     scalars: Sequence[Any] = (),
     key: tuple[str, ...] = (),
     keep: VectorTorch | None = None,
+    lib: type[TorchLib] = TorchLib,
 ) -> Any:
     """Runs one of vector's kernels.
 
@@ -73,6 +184,7 @@ def compute(
         scalars: What the kernel takes before the coordinates.
         key: What the kernel's ``dispatch_map`` wants beside the coordinate classes.
         keep: The vector whose untouched tiers the result takes over; the first one by default.
+        lib: What the kernel computes with.
 
     Returns:
         A tensor, or a vector of the dimension of ``keep``.
@@ -92,7 +204,7 @@ def compute(
     function, *returns = entry
     if guard:
         elements = _guarded(elements)
-    result = function(TorchLib, *elements)
+    result = function(lib, *elements)
     if guard:
         if isinstance(result, tuple):
             result = tuple(finite_gradient(value) for value in result)

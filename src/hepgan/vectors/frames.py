@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hepgan.vectors.kinematics import safe_sqrt
+from .kinematics import safe_sqrt
 
 __all__ = ["axes", "boosted", "direction", "invariant_mass"]
 

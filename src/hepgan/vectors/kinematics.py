@@ -1,14 +1,25 @@
-"""A momentum in whatever coordinates are asked for, computed once and safely differentiable."""
+"""A momentum in whatever coordinates are asked for, from whatever coordinates are given.
+
+The formulas are those of the vectors of this package. Beside vector's own coordinates a momentum may be given
+by its length or energy and a polar angle, by its rapidity, or by light-cone momenta.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["COORDINATE_NAMES", "Kinematics", "one_by_one", "safe_sqrt", "wrap"]
+from ._base import COORDINATES, CoordinatesTorch, compute
+from ._classes import MomentumTorch2D, MomentumTorch3D, MomentumTorch4D
+from ._kernels import Kernel, TorchLib, finite_gradient, kernel, methods
+
+__all__ = ["COORDINATE_NAMES", "STEEPEST", "Kinematics", "one_by_one", "safe_sqrt", "wrap"]
 
 COORDINATE_NAMES = (
     *("px", "py", "pz", "pt", "eta", "phi", "theta", "mass", "energy", "y", "p", "costheta"),
@@ -16,12 +27,29 @@ COORDINATE_NAMES = (
 )
 """Every coordinate that ``Kinematics`` can compute."""
 
+STEEPEST = 80.0
+"""The largest ``eta`` and ``y`` of `Kinematics.bounded`; its hyperbolic sine is finite in float32."""
+
 _TURN = 2 * math.pi
 
+Angle = TypeVar("Angle")
 
-def wrap(angle: Tensor) -> Tensor:
-    """The same angle within [-pi, pi]."""
-    return angle - _TURN * torch.round(angle / _TURN)
+
+def wrap(angle: Angle) -> Angle:
+    """The same angle in [-pi, pi); an angle that is there already stays the same number.
+
+    Args:
+        angle: A tensor, whose gradient is 1 everywhere, or an array of numpy's or awkward's.
+    """
+    given: Any = angle
+    # Rounding can leave the difference a last bit outside.
+    if isinstance(given, Tensor):
+        wrapped: Any = given - _TURN * torch.round(given.detach() / _TURN)
+        wrapped = torch.where(wrapped >= math.pi, wrapped - _TURN, wrapped).clamp(min=-math.pi)
+    else:
+        wrapped = given - _TURN * np.rint(given / _TURN)
+        wrapped = np.maximum(wrapped - _TURN * (wrapped >= math.pi), -math.pi)
+    return cast("Angle", wrapped)
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
@@ -40,16 +68,54 @@ def one_by_one(function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
     return function(*(torch.stack((a, a), -1)[..., 0] for a in arguments))
 
 
-def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    zero = denominator == 0
-    return numerator / torch.where(zero, 1e-150, denominator)
+class _RepeatableLib(TorchLib):
+    """`TorchLib` with the same bits for a number wherever in a tensor it is."""
+
+    @staticmethod
+    def sinh(x: Tensor) -> Tensor:  # type: ignore[override]
+        """Hyperbolic sine."""
+        return one_by_one(torch.sinh, x)
+
+    @staticmethod
+    def arctan2(y: Tensor, x: Tensor) -> Tensor:
+        """Arc tangent of y / x in the right quadrant; its gradient at the origin is 0."""
+        return finite_gradient(one_by_one(torch.arctan2, finite_gradient(y), finite_gradient(x)))
+
+
+_KERNELS: dict[str, Kernel] = {
+    "px": kernel("planar", "x"),
+    "py": kernel("planar", "y"),
+    "pt": kernel("planar", "rho"),
+    "phi": kernel("planar", "phi"),
+    "pz": kernel("spatial", "z"),
+    "eta": kernel("spatial", "eta"),
+    "theta": kernel("spatial", "theta"),
+    "p": kernel("spatial", "mag"),
+    "costheta": kernel("spatial", "costheta"),
+    "mass": kernel("lorentz", "tau"),
+    "energy": kernel("lorentz", "t"),
+    "y": kernel("lorentz", "rapidity"),
+}
+_CLASSES = (MomentumTorch2D, MomentumTorch3D, MomentumTorch4D)
+_AZIMUTHAL = {("px", "py"): methods.AzimuthalXY, ("pt", "phi"): methods.AzimuthalRhoPhi}
+_LONGITUDINAL = {
+    "pz": methods.LongitudinalZ,
+    "eta": methods.LongitudinalEta,
+    "theta": methods.LongitudinalTheta,
+}
 
 
 class Kinematics:
-    """Momenta of any shape, given by some of their coordinates.
+    """Momenta of any shape, given by some of their coordinates; the others are computed from these alone.
 
-    ``mass`` is the magnitude of a four-momentum, 0 where E < |p|; ``y`` the rapidity; ``plus`` and ``minus``
-    are E + pz and E - pz. A direction along the beam has a large finite ``eta``.
+    A coordinate has the value that vectors of the given coordinates have, hence that of vector's numpy
+    backend: ``mass`` is negative where E < |p|, ``eta`` infinite along the beam, ``phi`` and ``eta`` of no
+    momentum 0, ``y`` of no momentum NaN. ``plus`` and ``minus`` are E + pz and E - pz; without a mass and an
+    energy the objects count as massless for them. What is given is not computed: where both ``mass`` and
+    ``energy`` are given, other coordinates follow from the mass. It does not matter what was asked for
+    before.
+
+    A number has the same coordinates to the last bit wherever in a tensor it is. Gradients are finite.
 
     Args:
         known: Coordinates by name: at least a transverse part (``px, py``, or ``pt, phi``, or one of ``p,
@@ -57,10 +123,14 @@ class Kinematics:
     """
 
     def __init__(self, known: Mapping[str, Tensor]) -> None:
-        self.known = dict(known)
+        self._known = dict(known)
+        self._found: dict[str, Tensor] = {}
+        self._tiers: list[CoordinatesTorch] = []
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.known
+    @property
+    def known(self) -> Mapping[str, Tensor]:
+        """The coordinates that are given."""
+        return MappingProxyType(self._known)
 
     def __getitem__(self, name: str) -> Tensor:
         """A coordinate.
@@ -68,113 +138,153 @@ class Kinematics:
         Raises:
             KeyError: If it is no coordinate, or does not follow from those given.
         """
-        if name not in self.known:
-            if name not in _FORMULAS:
+        if name in self._known:
+            return self._known[name]
+        if name not in self._found:
+            if name in _KERNELS:
+                self._found[name] = self._computed(_KERNELS[name])
+            elif name in ("plus", "minus"):
+                self._found[name] = self._light_cone(1.0 if name == "plus" else -1.0)
+            else:
                 msg = f"{name!r} is not a momentum coordinate; they are {', '.join(COORDINATE_NAMES)}"
                 raise KeyError(msg)
-            self.known[name] = _FORMULAS[name](self)
-        return self.known[name]
+        return self._found[name]
+
+    def bounded(self, name: str) -> Tensor:
+        """A coordinate as features and files need it: the given one, or the computed one within bounds.
+
+        ``eta`` and ``y`` are within +-80, and 0 where they have no value; ``mass`` is 0 where E < |p|.
+
+        Raises:
+            KeyError: If it is no coordinate, or does not follow from those given.
+        """
+        value = self[name]
+        if name in self._known or name not in ("eta", "y", "mass"):
+            return value
+        if name == "mass":
+            return value.clamp(min=0.0)
+        return torch.nan_to_num(value, nan=0.0, posinf=STEEPEST, neginf=-STEEPEST).clamp(-STEEPEST, STEEPEST)
+
+    def replaced(self, **known: Tensor | None) -> Kinematics:
+        """The momenta with other given coordinates beside the present ones; None takes one away."""
+        return Kinematics({n: v for n, v in {**self._known, **known}.items() if v is not None})
 
     def rotated(self, angle: Tensor) -> Kinematics:
         """The momenta turned about the beam by an angle, of a shape that broadcasts."""
-        known = {n: v for n, v in self.known.items() if n not in ("px", "py", "phi")}
-        if "phi" in self.known:
-            known["phi"] = wrap(self.known["phi"] + angle)
-        if "px" in self.known and "py" in self.known:
-            x, y, cos, sin = self.known["px"], self.known["py"], torch.cos(angle), torch.sin(angle)
+        known = dict(self._known)
+        if "phi" in known:
+            known["phi"] = wrap(known["phi"] + angle)
+        if "px" in known and "py" in known:
+            x, y, cos, sin = known["px"], known["py"], torch.cos(angle), torch.sin(angle)
             known["px"], known["py"] = x * cos - y * sin, x * sin + y * cos
         return Kinematics(known)
 
+    # ------------------------------------------------------------------ formulas
 
-def _pt(k: Kinematics) -> Tensor:
-    if "px" in k and "py" in k:
-        return safe_sqrt(k["px"] ** 2 + k["py"] ** 2)
-    if "theta" in k:
-        return k["p"] * torch.sin(k["theta"])
-    if "costheta" in k:
-        return k["p"] * safe_sqrt((1 - k["costheta"]) * (1 + k["costheta"]))
-    if "plus" in k and "minus" in k:
-        return safe_sqrt(k["plus"] * k["minus"] - _known_mass(k) ** 2)
-    msg = f"no transverse momentum follows from {', '.join(k.known)}"
-    raise KeyError(msg)
+    def _computed(self, which: Kernel) -> Tensor:
+        if which.name in ("planar.x", "planar.y", "planar.phi") and not (
+            "phi" in self._known or ("px" in self._known and "py" in self._known)
+        ):
+            self._lacking("azimuth")
+        make = (self._azimuthal, self._longitudinal, self._temporal)
+        number = which.tiers[0]
+        while len(self._tiers) < number:
+            self._tiers.append(make[len(self._tiers)]())
+        momentum = _CLASSES[number - 1]._from_tiers(self._tiers[:number])
+        return compute(which, momentum, lib=_RepeatableLib)  # type: ignore[no-any-return]
 
-
-def _phi(k: Kinematics) -> Tensor:
-    x, y = k.known["px"], k.known["py"]
-    # The gradient of atan2 at the origin is NaN, even where nothing depends on it.
-    nowhere = (x == 0) & (y == 0)
-    return one_by_one(torch.atan2, y, torch.where(nowhere, 1.0, x))
-
-
-def _pz(k: Kinematics) -> Tensor:
-    if "eta" in k:
-        return k["pt"] * one_by_one(torch.sinh, k["eta"])
-    if "y" in k:
-        return safe_sqrt(k["mass"] ** 2 + k["pt"] ** 2) * one_by_one(torch.sinh, k["y"])
-    if "costheta" in k:
-        return k["p"] * k["costheta"]
-    if "theta" in k and ("p" in k or "energy" in k):
-        return k["p"] * torch.cos(k["theta"])
-    if "theta" in k:
-        return _ratio(k["pt"], torch.tan(k["theta"]))
-    if "plus" in k and "minus" in k:
-        return (k["plus"] - k["minus"]) / 2
-    msg = f"no longitudinal momentum follows from {', '.join(k.known)}"
-    raise KeyError(msg)
-
-
-def _eta(k: Kinematics) -> Tensor:
-    if "theta" in k and "pz" not in k:
-        return -torch.log(torch.tan(k["theta"] / 2))
-    return torch.asinh(_ratio(k["pz"], k["pt"]))
-
-
-def _p(k: Kinematics) -> Tensor:
-    if "energy" in k and "mass" in k and not ({"pt", "px", "pz"} & set(k.known)):
-        return safe_sqrt((k["energy"] - k["mass"]) * (k["energy"] + k["mass"]))
-    if "energy" in k and not ({"pt", "px", "pz"} & set(k.known)):
-        return k["energy"]
-    return safe_sqrt(k["pt"] ** 2 + k["pz"] ** 2)
-
-
-def _mass(k: Kinematics) -> Tensor:
-    if "energy" not in k:
-        msg = f"no mass follows from {', '.join(k.known)}"
+    def _lacking(self, what: str) -> NoReturn:
+        msg = f"no {what} follows from {', '.join(self._known) or 'nothing'}"
         raise KeyError(msg)
-    p2 = k["pz"] ** 2 + (k["px"] ** 2 + k["py"] ** 2 if "px" in k else k["pt"] ** 2)
-    return safe_sqrt(k["energy"] ** 2 - p2)
+
+    def _azimuthal(self) -> CoordinatesTorch:
+        k = self._known
+        if "px" in k and "py" in k:
+            return COORDINATES[methods.AzimuthalXY](k["px"], k["py"])
+        if "pt" in k:
+            pt = k["pt"]
+        elif self._has_length() and "theta" in k:
+            pt = self._length() * torch.sin(k["theta"])
+        elif self._has_length() and "costheta" in k:
+            pt = self._length() * safe_sqrt((1 - k["costheta"]) * (1 + k["costheta"]))
+        elif self._has_length() and "eta" in k:
+            pt = self._length() / one_by_one(torch.cosh, k["eta"])
+        elif "plus" in k and "minus" in k:
+            pt = safe_sqrt(k["plus"] * k["minus"] - self._mass2())
+        else:
+            self._lacking("transverse momentum")
+        # What is asked of momenta without an azimuth does not depend on it.
+        return COORDINATES[methods.AzimuthalRhoPhi](pt, k.get("phi", torch.zeros_like(pt)))
+
+    def _longitudinal(self) -> CoordinatesTorch:
+        k = self._known
+        transverse = "pt" in k or ("px" in k and "py" in k)
+        if not transverse and self._has_length():
+            if "costheta" in k:
+                return self._along(self._length() * k["costheta"])
+            if "theta" in k:
+                return self._along(self._length() * torch.cos(k["theta"]))
+        for name, kind in _LONGITUDINAL.items():
+            if name in k:
+                return COORDINATES[kind](k[name])
+        if "y" in k and ("mass" in k or "energy" not in k):
+            if "mass" not in k:
+                self._lacking("mass")
+            return self._along(safe_sqrt(self._mass2() + self["pt"] ** 2) * one_by_one(torch.sinh, k["y"]))
+        if "y" in k:
+            return self._along(k["energy"] * torch.tanh(k["y"]))
+        if "costheta" in k:
+            sine = safe_sqrt((1 - k["costheta"]) * (1 + k["costheta"]))
+            return self._along(_ratio(self["pt"] * k["costheta"], sine))
+        if "plus" in k and "minus" in k:
+            return self._along((k["plus"] - k["minus"]) / 2)
+        self._lacking("longitudinal momentum")
+
+    def _temporal(self) -> CoordinatesTorch:
+        k = self._known
+        if "mass" in k:
+            return COORDINATES[methods.TemporalTau](k["mass"])
+        if "energy" in k:
+            return COORDINATES[methods.TemporalT](k["energy"])
+        if "plus" in k and "minus" in k:
+            return COORDINATES[methods.TemporalT]((k["plus"] + k["minus"]) / 2)
+        self._lacking("mass")
+
+    @staticmethod
+    def _along(pz: Tensor) -> CoordinatesTorch:
+        return COORDINATES[methods.LongitudinalZ](pz)
+
+    def _has_length(self) -> bool:
+        return "p" in self._known or "energy" in self._known
+
+    def _length(self) -> Tensor:
+        """|p| where it is given, or the energy is; without a mass the objects are massless."""
+        k = self._known
+        if "p" in k:
+            return k["p"]
+        if "mass" not in k:
+            return k["energy"]
+        energy, mass = k["energy"], k["mass"]
+        # A difference of squares would lose the digits of slow particles.
+        squared = (energy - mass.abs()) * (energy + mass.abs())
+        return safe_sqrt(torch.where(mass < 0, energy**2 + mass**2, squared))
+
+    def _mass2(self) -> Tensor | float:
+        """The squared mass, negative for a negative mass; 0 without a mass."""
+        mass = self._known.get("mass")
+        return 0.0 if mass is None else mass * mass.abs()
+
+    def _light_cone(self, sign: float) -> Tensor:
+        """E + pz or E - pz; the smaller of them without the difference, of which rounding leaves little."""
+        if "energy" in self._known and "mass" not in self._known:
+            return self._known["energy"] + sign * self["pz"]
+        transverse = self["pt"] ** 2 + self._mass2()
+        along = sign * self["pz"]
+        large = safe_sqrt(transverse + along**2) + along.abs()
+        return torch.where(along >= 0, large, _ratio(transverse, large))
 
 
-def _energy(k: Kinematics) -> Tensor:
-    p2 = k["pz"] ** 2 + (k["px"] ** 2 + k["py"] ** 2 if "px" in k else k["pt"] ** 2)
-    return safe_sqrt(p2 + k["mass"] ** 2)
-
-
-def _known_mass(k: Kinematics) -> Tensor:
-    return k["mass"] if "mass" in k or "energy" in k else torch.zeros((), dtype=torch.float64)
-
-
-def _light_cone(k: Kinematics, sign: float) -> Tensor:
-    """E + pz or E - pz; the smaller of them without the difference, of which rounding leaves little."""
-    transverse = k["pt"] ** 2 + _known_mass(k) ** 2
-    along = sign * k["pz"]
-    large = safe_sqrt(transverse + along**2) + along.abs()
-    return torch.where(along >= 0, large, _ratio(transverse, large))
-
-
-_FORMULAS: dict[str, Callable[[Kinematics], Tensor]] = {
-    "px": lambda k: k["pt"] * torch.cos(k["phi"]),
-    "py": lambda k: k["pt"] * torch.sin(k["phi"]),
-    "pt": _pt,
-    "phi": _phi,
-    "pz": _pz,
-    "eta": _eta,
-    "theta": lambda k: one_by_one(torch.atan2, k["pt"], k["pz"]),
-    "y": lambda k: torch.asinh(_ratio(k["pz"], safe_sqrt(k["mass"] ** 2 + k["pt"] ** 2))),
-    "p": _p,
-    "costheta": lambda k: _ratio(k["pz"], k["p"]),
-    "mass": _mass,
-    "energy": _energy,
-    "plus": lambda k: _light_cone(k, 1.0),
-    "minus": lambda k: _light_cone(k, -1.0),
-}
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """A quotient; 0, with a gradient of 0, where the denominator is 0."""
+    zero = denominator == 0
+    return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, denominator))

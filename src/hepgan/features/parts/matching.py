@@ -43,7 +43,7 @@ def distance_kind(layout: Layout, config: ResponseConfig) -> Distance:
 def distances(true: Kinematics, measured: Kinematics, kind: Distance) -> Tensor:
     """(N, V, M) of V true and M measured objects: the angle between them, or delta R."""
     if kind == "delta_r":
-        deta = true["eta"].unsqueeze(2) - measured["eta"].unsqueeze(1)
+        deta = true.bounded("eta").unsqueeze(2) - measured.bounded("eta").unsqueeze(1)
         dphi = wrap(true["phi"].unsqueeze(2) - measured["phi"].unsqueeze(1))
         return (deta**2 + dphi**2).sqrt()
     a, b = (torch.stack([k["px"], k["py"], k["pz"]], -1) for k in (true, measured))

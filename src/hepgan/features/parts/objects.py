@@ -214,7 +214,7 @@ class ObjectsBlock(Block):
         mask = view.mask(self.collection)
         columns = []
         for coordinate in self.coordinates:
-            values = k[coordinate][:, slots]
+            values = k.bounded(coordinate)[:, slots]
             if self.collection in self.layout.padded:
                 values = torch.where(view_presence(view, self.collection)[:, slots], values, 0.0)
             elif mask is not None:
@@ -275,7 +275,7 @@ class ObjectsBlock(Block):
             k = k.rotated(builder.azimuth.unsqueeze(1))
         if self.partial:
             for coordinate in self.coordinates:
-                builder.put_field(self.collection, coordinate, k[coordinate])
+                builder.put_field(self.collection, coordinate, k.bounded(coordinate))
         else:
             builder.put_momenta(self.collection, self.slots, k)
         if self.config.threshold:

@@ -142,7 +142,11 @@ class ResponseBlock(Block):
     def _deviations(self, true: Kinematics, measured: Kinematics) -> list[Tensor]:
         if self.coordinates == "transverse":
             ratio = measured["pt"].clamp(min=_TINY) / true["pt"].clamp(min=_TINY)
-            return [ratio.log(), measured["eta"] - true["eta"], wrap(measured["phi"] - true["phi"])]
+            return [
+                ratio.log(),
+                measured.bounded("eta") - true.bounded("eta"),
+                wrap(measured["phi"] - true["phi"]),
+            ]
         ratio = measured["p"].clamp(min=_TINY) / true["p"].clamp(min=_TINY)
         direction, polar, azimuthal = _frame(true)
         own = torch.stack([measured[n] for n in _CARTESIAN], -1) / measured["p"].clamp(min=_TINY).unsqueeze(
@@ -177,7 +181,7 @@ class ResponseBlock(Block):
         if self.coordinates == "transverse":
             known = {
                 "pt": true["pt"] * parts[0].clamp(-FARTHEST, FARTHEST).exp(),
-                "eta": true["eta"] + parts[1],
+                "eta": true.bounded("eta") + parts[1],
                 "phi": wrap(true["phi"] + parts[2]),
             }
         else:

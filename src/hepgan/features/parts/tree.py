@@ -147,7 +147,7 @@ class TreeBlock(Block):
     def _momenta(self, view: View) -> Tensor:
         """(N, M, 4), 0 where there is no object."""
         k = view.kinematics(self.collection)
-        px, py, pz, mass = (k[c] for c in ("px", "py", "pz", "mass"))
+        px, py, pz, mass = (k.bounded(c) for c in ("px", "py", "pz", "mass"))
         stacked = torch.stack([px, py, pz, safe_sqrt(px**2 + py**2 + pz**2 + mass**2)], 2)
         mask = view.mask(self.collection)
         return stacked if mask is None else torch.where(mask.unsqueeze(2), stacked, 0.0)
@@ -173,7 +173,7 @@ class TreeBlock(Block):
         tree, momenta = self._tree(view), self._momenta(view)
         total = momenta.sum(1)
         leaves = self._in_rest_frame(momenta)
-        mass = view.kinematics(self.collection)["mass"]
+        mass = view.kinematics(self.collection).bounded("mass")
         known = torch.cat([torch.zeros_like(leaves[:, : self.nodes]), leaves], 1)
         masses = torch.cat([torch.zeros_like(mass[:, : self.nodes]), mass], 1)
         rows = torch.arange(len(view), device=view.device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hepgan.features.transforms.base import Transform
+from hepgan.vectors.kinematics import wrap
 
 __all__ = [
     "PCA",
@@ -365,11 +366,11 @@ class Angle(Transform, kind="angle"):
 
     def forward(self, x: Tensor) -> Tensor:
         """The angle in [-pi, pi)."""
-        return _wrap(self._promoted(x))
+        return wrap(self._promoted(x))
 
     def inverse(self, y: Tensor) -> Tensor:
         """The angle in [-pi, pi), whatever y is."""
-        return _wrap(self._promoted(y))
+        return wrap(self._promoted(y))
 
     def log_abs_det(self, x: Tensor) -> Tensor:
         """Zero."""
@@ -427,11 +428,11 @@ class PeriodicAngle(Transform, kind="periodic_angle"):
 
     def forward(self, x: Tensor) -> Tensor:
         """The wrapped angle divided by pi / sqrt(3)."""
-        return _wrap(self._promoted(x)) / _FLAT
+        return wrap(self._promoted(x)) / _FLAT
 
     def inverse(self, y: Tensor) -> Tensor:
         """The angle in [-pi, pi), whatever y is."""
-        return _wrap(self._promoted(y) * _FLAT)
+        return wrap(self._promoted(y) * _FLAT)
 
     def log_abs_det(self, x: Tensor) -> Tensor:
         """-log of the scale."""
@@ -491,13 +492,3 @@ def _strictly_inside(x: Tensor, low: Tensor | None, high: Tensor | None) -> Tens
     if high is not None:
         x = torch.minimum(x, torch.nextafter(high, torch.full_like(high, -torch.inf)))
     return x
-
-
-def _wrap(angle: Tensor) -> Tensor:
-    """Into [-pi, pi), bit for bit unchanged where it already is, with gradient 1 everywhere."""
-    turns = torch.floor((angle.detach() + math.pi) / (2 * math.pi))
-    inside = (angle >= -math.pi) & (angle < math.pi)
-    wrapped = angle - torch.where(inside, 0.0, 2 * math.pi * turns)
-    # Rounding in the subtraction can leave the result a last bit outside.
-    wrapped = torch.where(wrapped < -math.pi, wrapped + 2 * math.pi, wrapped)
-    return torch.where(wrapped >= math.pi, wrapped - 2 * math.pi, wrapped).clamp(min=-math.pi)

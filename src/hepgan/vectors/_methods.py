@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ._base import VectorTorch, compute, kernel
-from ._private import methods
+from ._base import VectorTorch, compute
+from ._kernels import TorchLib, kernel, methods
 
 __all__ = ["LorentzMomentumTorch", "LorentzTorch", "PlanarTorch", "SpatialTorch"]
 
@@ -236,9 +236,6 @@ class LorentzTorch(SpatialTorch, methods.Lorentz):  # type: ignore[misc]
     t, t2, tau, tau2, beta, gamma, rapidity = (
         _quantity("lorentz", name) for name in ("t", "t2", "tau", "tau2", "beta", "gamma", "rapidity")
     )
-    deltaRapidityPhi, deltaRapidityPhi2 = (
-        _pair("lorentz", name, at_least=4) for name in ("deltaRapidityPhi", "deltaRapidityPhi2")
-    )
     boostX, boostY, boostZ = (_boost_axis(axis) for axis in "XYZ")
     transform4D = _transform("lorentz", "transform4D", "xyzt")
     is_timelike = _causal("is_timelike", 0)
@@ -254,6 +251,18 @@ class LorentzTorch(SpatialTorch, methods.Lorentz):  # type: ignore[misc]
     _to_beta3 = kernel("lorentz", "to_beta3")
     _boost_p4 = kernel("lorentz", "boost_p4")
     _boost_beta3 = kernel("lorentz", "boost_beta3", 3, 2)
+
+    def deltaRapidityPhi2(self, other: Any) -> Any:
+        """The squared distance to ``other`` in rapidity and azimuth."""
+        other = self._lift(other, "deltaRapidityPhi2")
+        if methods.dim(other) < 4:
+            msg = f"{other!r} is not a 4D vector"
+            raise TypeError(msg)
+        return (self.rapidity - other.rapidity) ** 2 + self.deltaphi(other) ** 2
+
+    def deltaRapidityPhi(self, other: Any) -> Any:
+        """The distance to ``other`` in rapidity and azimuth."""
+        return TorchLib.sqrt(self.deltaRapidityPhi2(other))
 
     def to_beta3(self) -> Any:
         """The velocity as a 3D vector."""
