@@ -20,6 +20,7 @@ from hepgan.features import DiscreteVariable
 from hepgan.features.config import FeaturesConfig
 from hepgan.features.parts.matching import distances, match
 from hepgan.features.representation import Representation
+from hepgan.learners.discrete import fit_discrete
 from hepgan.models.discrete import DiscreteModel
 from hepgan.vectors.kinematics import Kinematics
 
@@ -257,7 +258,7 @@ def test_known_classes_are_kept_and_others_follow_the_conditional_distribution()
     second = torch.where(torch.rand(n, generator=g) < 0.2, 1 - first, first)
     variables = [DiscreteVariable(f"v{i}", 2, (0.0, 1.0)) for i in range(2)]
     model = DiscreteModel(variables)
-    model.fit(torch.stack([first, second], 1), torch.zeros(n, 0), torch.ones(n), generator=g)
+    fit_discrete(model, torch.stack([first, second], 1), torch.zeros(n, 0), torch.ones(n), generator=g)
     known = torch.full((n, 2), -2)
     known[: n // 2, 1] = 1
     uniform = torch.rand(n, 2, generator=g, dtype=torch.float64)

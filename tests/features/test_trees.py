@@ -12,6 +12,7 @@ from hepgan.features.config import FeaturesConfig
 from hepgan.features.parts.trees import cluster, depth_first, grow
 from hepgan.features.representation import Representation
 from hepgan.features.view import View
+from hepgan.learners.discrete import fit_discrete
 from hepgan.models.discrete import DiscreteModel
 from hepgan.vectors.frames import axes, boosted, invariant_mass
 
@@ -295,7 +296,7 @@ def test_a_number_of_objects_that_no_training_event_has_is_no_obstacle():
     torch.testing.assert_close(four(made), four(few), atol=1e-6, rtol=0)
     features = representation.encode(few)
     model = DiscreteModel(representation.variables, representation.condition_size)
-    model.fit(features.discrete, features.condition, features.weight, generator=rng(1))
+    fit_discrete(model, features.discrete, features.condition, features.weight, generator=rng(1))
     drawn = model.sample(torch.rand(50, len(representation.variables), generator=rng(2)), torch.zeros(50, 0))
     assert (drawn[:, 0] <= 1).all()
 

@@ -15,9 +15,10 @@ from sklearn.metrics import mutual_info_score, roc_auc_score
 from torch import Tensor
 
 from hepgan.errors import TrainingError
+from hepgan.learners.discrete import fit_discrete
 from hepgan.models.discrete.model import DiscreteModel, DiscreteVariable
 
-N_GENERATED = 100_000
+N_GENERATED = 60_000
 
 
 def rng(seed: int) -> torch.Generator:
@@ -34,7 +35,8 @@ def fitted(
     n = len(discrete)
     condition = torch.zeros(n, 0, dtype=torch.float64) if condition is None else condition
     weight = torch.ones(n, dtype=torch.float64) if weight is None else weight
-    return DiscreteModel(variables, condition.shape[1]).fit(discrete, condition, weight, generator=rng(seed))
+    model = DiscreteModel(variables, condition.shape[1])
+    return fit_discrete(model, discrete, condition, weight, generator=rng(seed))
 
 
 def generated(model: DiscreteModel, n: int, condition: Tensor | None = None, seed: int = 2) -> Tensor:
@@ -95,7 +97,7 @@ def toy(n: int, seed: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def toy_model() -> DiscreteModel:
-    return fitted(toy_variables(), toy(40_000, 1))
+    return fitted(toy_variables(), toy(30_000, 1))
 
 
 @pytest.fixture(scope="module")
@@ -150,24 +152,24 @@ def test_states_of_one_object_that_never_occur_are_never_generated(toy_model, to
         charge, identity = toy_generated[:, 2 + 2 * slot], toy_generated[:, 3 + 2 * slot]
         there = charge >= 0
         assert torch.equal((charge == 1)[there], (identity <= 1)[there])
-        assert any({f"Lepton[{slot}].charge", f"Lepton[{slot}].pdgId"} <= set(b) for b in toy_model.blocks)
+        assert any({f"Lepton[{slot}].charge", f"Lepton[{slot}].pdgId"} <= set(b) for b in toy_model.groups)
 
 
-def test_pairs_that_structure_forbids_are_never_generated_across_blocks(toy_generated):
+def test_pairs_that_structure_forbids_are_never_generated_across_groups(toy_generated):
     two, three = toy_generated[:, 1] >= 2, toy_generated[:, 1] == 3
     assert torch.equal(toy_generated[two, 2], 1 - toy_generated[two, 4])
     assert torch.equal(toy_generated[three, 2], toy_generated[three, 6])
 
 
-def test_pairs_are_forbidden_even_where_blocks_are_too_large_to_merge():
-    """Twelve-sided dice which never agree: 132 states, more than a block may have."""
+def test_pairs_are_forbidden_even_where_groups_are_too_large_to_merge():
+    """Twelve-sided dice which never agree: 132 states, more than a group may have."""
     random = np.random.default_rng(3)
     first = random.integers(0, 12, 20_000)
     third = random.integers(0, 12, 20_000)
     second = (first + random.integers(1, 12, 20_000)) % 12
     discrete = torch.from_numpy(np.stack([first, second, third], 1))
     model = fitted([DiscreteVariable(name, 12, tuple(range(12))) for name in "abc"], discrete)
-    assert model.blocks == (("a",), ("b",), ("c",))
+    assert model.groups == (("a",), ("b",), ("c",))
     events = generated(model, 50_000)
     assert not bool((events[:, 0] == events[:, 1]).any())
     assert bool(torch.isinf(model.log_prob(torch.tensor([[3, 3, 0]]), torch.zeros(1, 0))).all())
@@ -195,7 +197,7 @@ def test_few_joint_states_become_one_exact_table():
     joint = torch.multinomial(probability, 10_000, replacement=True, generator=rng(4))
     discrete = torch.stack([joint // 2, joint % 2], 1)
     model = fitted([DiscreteVariable("a", 2, (-1, 1)), DiscreteVariable("b", 2, (-1, 1))], discrete)
-    assert model.blocks == (("a", "b"),)
+    assert model.groups == (("a", "b"),)
     frequency = torch.bincount(joint, minlength=4).double() / len(joint)
     every = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
     assert torch.allclose(model.log_prob(every, torch.zeros(4, 0)).exp(), frequency, atol=1e-11)
@@ -220,19 +222,19 @@ def test_toy_probabilities_sum_to_one():
 
 
 def test_marginals_over_the_training_events_are_exact(toy_model):
-    discrete = toy(40_000, 1)
-    index = torch.stack([block.index(discrete) for block in toy_model._blocks], 1)
+    discrete = toy(30_000, 1)
+    index = torch.stack([group.index(discrete) for group in toy_model._groups], 1)
     for b, conditional in enumerate(toy_model.conditionals):
-        rows = index[:, toy_model._before[b]] + toy_model._offsets(b)
+        rows = index[:, toy_model._before[b]] + toy_model.offsets(b)
         model = torch.softmax(conditional(rows, torch.zeros(len(rows), 0)), 1).mean(0)
         truth = torch.bincount(index[:, b], minlength=len(model)).double() / len(rows)
         assert float((model - truth).abs().max()) < 1e-4
 
 
 def test_toy_marginals_and_dependences_are_those_of_the_truth(toy_generated):
-    truth = toy(100_000, 6)
+    truth = toy(60_000, 6)
     for column in range(truth.shape[1]):
-        assert p_value(truth[:, column], toy_generated[:, column], 40_000) > 1e-3
+        assert p_value(truth[:, column], toy_generated[:, column], 30_000) > 1e-3
     for a, b in product(range(8), range(8)):
         if a < b:
             difference = abs(
@@ -240,7 +242,7 @@ def test_toy_marginals_and_dependences_are_those_of_the_truth(toy_generated):
                 - mutual_info_score(toy_generated[:, a], toy_generated[:, b])
             )
             # Its standard error is the spread of the pointwise one (here at most 0.8) / sqrt(N).
-            assert difference < 4 * 0.8 * np.sqrt(2 / 100_000 + 1 / 40_000)
+            assert difference < 4 * 0.8 * np.sqrt(2 / 60_000 + 1 / 30_000)
 
 
 def test_a_smooth_dependence_is_learnt_as_its_formula(toy_generated):
@@ -255,7 +257,7 @@ def test_a_smooth_dependence_is_learnt_as_its_formula(toy_generated):
 
 
 def test_a_condition_shifts_probabilities_as_in_the_formula():
-    n = 40_000
+    n = 25_000
     condition = torch.randn(n, 1, generator=rng(7), dtype=torch.float64)
     draws = torch.rand(n, 2, generator=rng(8), dtype=torch.float64)
     first = (draws[:, :1] < torch.sigmoid(condition)).long()
@@ -359,7 +361,7 @@ def test_thousands_of_variables_and_a_few_events_keep_structure():
     for slot, field in product(range(20), range(20)):
         variables.append(DiscreteVariable(f"Jet[{slot}].f{field}", 5, tuple(range(5)), count=0, slot=slot))
         columns.append(np.where(columns[0] > slot, random.integers(0, 5, 40), -1))
-    for flag in range(1000):
+    for flag in range(300):
         variables.append(DiscreteVariable(f"HLT_{flag}", 2, (0, 1)))
         columns.append(random.integers(0, 2, 40))
     model = fitted(variables, torch.from_numpy(np.stack(columns, 1)))
@@ -409,7 +411,7 @@ def test_zmumu_events_cannot_be_told_from_test_events(shared_data):
 
 def test_partons_keep_multiplicities_masses_and_identities(shared_data, monkeypatch):
     # Training is kept short: structure does not depend on it, and marginals little.
-    monkeypatch.setattr("hepgan.models.discrete.model.ALL_STEPS", 300)
+    monkeypatch.setattr("hepgan.learners.discrete.ALL_STEPS", 300)
     variables, train = partons(shared_data / "ee_partons_train.root", 50_000)
     _, test = partons(shared_data / "ee_partons_test.root", 25_000)
     events = generated(fitted(variables, train), N_GENERATED // 2)

@@ -24,6 +24,7 @@ from hepgan.generator.ensembles import check_single
 from hepgan.generator.fitting import summarise
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
+from hepgan.learners.discrete import fit_discrete
 from hepgan.models import OptimiserConfig
 from hepgan.reweighting import Reweighter, effective_sample_size
 from hepgan.stats.calibration import Calibration
@@ -251,7 +252,7 @@ def _learn(
     full = torch.from_numpy(weight / weight.mean()).to(features.weight)
     features = replace(features, weight=full)[possible]
     random = torch.Generator().manual_seed(seed)
-    discrete.fit(features.discrete, features.condition, features.weight, generator=random)
+    fit_discrete(discrete, features.discrete, features.condition, features.weight, generator=random)
     smooth = mirrored(representation, features, generator=random)
     for module in (representation, discrete):
         module.to(parts.device)

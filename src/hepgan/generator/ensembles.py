@@ -12,6 +12,7 @@ from hepgan.errors import RecipeError
 from hepgan.events import EventBatch, EventSchema
 from hepgan.events.schema import Field, Kind
 from hepgan.features import FeatureBatch, Representation
+from hepgan.learners.discrete import fit_discrete
 from hepgan.models import by_member
 from hepgan.models.discrete import DiscreteModel
 from hepgan.training import TrainingConfig
@@ -61,7 +62,8 @@ class DiscreteMembers(nn.Module):
         for chosen in rows:
             part = features[chosen]
             model = DiscreteModel(template.variables, template.condition_size)
-            members.append(model.fit(part.discrete, part.condition, part.weight, generator=generator))
+            fit_discrete(model, part.discrete, part.condition, part.weight, generator=generator)
+            members.append(model)
         return cls(members)
 
     def member(self, number: int) -> DiscreteModel:

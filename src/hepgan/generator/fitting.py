@@ -22,6 +22,7 @@ from hepgan.generator.conditions import Pool
 from hepgan.generator.ensembles import DiscreteMembers, bootstrap, check_name, decoded_in_turn
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
+from hepgan.learners.discrete import fit_discrete
 from hepgan.models import Decode, Ensemble, Model, build_model
 from hepgan.models.discrete import DiscreteModel
 from hepgan.observables import Observable
@@ -144,7 +145,7 @@ def prepare(
     own: list[Representation] = []
     rows = None
     if members == 1:
-        discrete.fit(features.discrete, features.condition, features.weight, generator=_rng(seed))
+        fit_discrete(discrete, features.discrete, features.condition, features.weight, generator=_rng(seed))
         smooth = to_train_on(representation, features, batch, _rng(seed))
     else:
         check_name(derived.schema, recipe.name)

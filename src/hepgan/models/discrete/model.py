@@ -5,25 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from hepgan.errors import TrainingError
 from hepgan.features.variables import DiscreteVariable
-from hepgan.models.discrete.conditional import BATCH, STEPS, UNSEEN, Conditional, Sample
-from hepgan.models.discrete.joint import ALL_PAIRS, TABLE_STATES, Block, conserved, forbidden, group
-from hepgan.runtime import threads
+from hepgan.models.discrete.conditional import UNSEEN, Conditional, Group, conserved
 
 __all__ = ["DiscreteModel", "DiscreteVariable"]
 
-HIDDEN = 64
-ALL_STEPS = 12_000
-EPOCHS = 30
-MAX_BLOCKS = 128
-MAX_BEFORE = 64
-FEWEST_EVENTS = 200
 MAX_TABLE = 1 << 18
 IMPOSSIBLE = -1e9
 UNKNOWN = -2
@@ -32,28 +23,22 @@ UNKNOWN = -2
 class DiscreteModel(nn.Module):
     """The distribution of the discrete part of an event, from which generation starts.
 
-    The variables are grouped into blocks, each with the joint states that were observed in training
-    (see ``group``), and P(event) = P(block 1 | condition) P(block 2 | block 1, condition) ..., counts first.
-    The first block is a table of weighted frequencies, unless there are conditions. The others are small
-    networks trained by weighted cross-entropy with early stopping, whose logits are then shifted so that
-    each block's marginal, given the training events' blocks before it, is that of the training events.
+    The variables are in groups, each with the joint states that were observed in training, and
+    P(event) = P(group 1 | condition) P(group 2 | group 1, condition) ..., counts first. How it learns says
+    :func:`~hepgan.learners.discrete.fit_discrete`.
 
-    Guarantees:
+    Guarantees, once it has learned:
         - A variable is -1 if and only if its object is absent.
-        - A joint state of one block that was not observed is never generated; nor is a pair of states of two
-          blocks that was not, though independence would have had it more than 20 times in training
+        - A joint state of one group that was not observed is never generated; nor is a pair of states of two
+          groups that was not, though independence would have had it more than 20 times in training
           (unless the states before leave no other choice); nor what never followed a well-known combination
-          of all blocks before, or of their counts and net charges and flavours: charge or flavour
+          of all groups before, or of their counts and net charges and flavours: charge or flavour
           conservation in the training events is kept wherever these show it.
         - Equal uniform numbers and conditions give equal events.
 
-    Limits: with more than 64 blocks each depends on the counts and the 64 before it. With more than 128
-    blocks, or fewer than 200 events, or more than 512 states, a block depends on nothing but what the counts
+    Limits: with more than 64 groups each depends on the counts and the 64 before it. With more than 128
+    groups, or fewer than 200 events, or more than 512 states, a group depends on nothing but what the counts
     let exist.
-    Training is bounded in steps, so its time hardly grows with the number of events.
-
-    Negative weights enter with their sign, in frequencies and in the cross-entropy, which stays correct on
-    average; states whose weights sum to nothing positive are not generated.
 
     Args:
         variables: The K variables, in the order of the columns.
@@ -75,123 +60,61 @@ class DiscreteModel(nn.Module):
             if self.variables[variable.count].count is not None:
                 msg = f"{variable.name}: its count {self.variables[variable.count].name} has a count itself"
                 raise ValueError(msg)
-        self._blocks: tuple[Block, ...] = ()
+        self._groups: tuple[Group, ...] = ()
         self._before: list[list[int]] = []
         self._pairs: dict[tuple[int, int], list[list[int]]] = {}
-        self._fitted = not self.variables
         self._tables: list[_Table] | None = None
         self.conditionals = nn.ModuleList()
         self.register_load_state_dict_post_hook(_forget_tables)  # type: ignore[no-untyped-call]
 
     @property
-    def blocks(self) -> tuple[tuple[str, ...], ...]:
-        """The names of the variables of each block, in the order of generation."""
-        return tuple(tuple(self.variables[i].name for i in block.members) for block in self._blocks)
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the variables of each group, in the order of generation."""
+        return tuple(tuple(self.variables[i].name for i in group.members) for group in self._groups)
 
-    # ------------------------------------------------------------------ fitting
-
-    def fit(
-        self, discrete: Tensor, condition: Tensor, weight: Tensor, *, generator: torch.Generator
-    ) -> DiscreteModel:
-        """Learns the distribution; what was learnt before is forgotten.
+    def set_up(
+        self,
+        groups: Sequence[Group],
+        before: Sequence[Sequence[int]],
+        hidden: Sequence[int],
+        pairs: Mapping[tuple[int, int], list[list[int]]],
+        prefixes: Sequence[int] | None = None,
+    ) -> None:
+        """Makes what the distributions of groups need, whose tensors are then learned or loaded.
 
         Args:
-            discrete: (N, K) int64 classes; -1 where the object is absent.
-            condition: (N, Q) encoded conditions.
-            weight: (N,) event weights, of either sign.
-            generator: Source of initial values and batches (on the CPU).
-
-        Raises:
-            ValueError: If shapes do not fit, a class is out of range, or absence disagrees with a count.
-            TrainingError: If there are no events, or their weights do not sum to a positive number.
+            groups: The groups, in the order of generation.
+            before: The groups that each depends on.
+            hidden: The width of each group's network; 0 for none.
+            pairs: The pairs of states that never meet, by the numbers of their groups.
+            prefixes: How many combinations of the states before have states of their own that never follow.
         """
-        device = discrete.device
-        discrete, condition = discrete.detach().cpu(), condition.detach().cpu().float()
-        weight = weight.detach().cpu().double()
-        self._check(discrete, condition)
+        self._groups, self._before, self._pairs = tuple(groups), [list(b) for b in before], dict(pairs)
+        self._build(hidden, prefixes or [0] * len(hidden))
         self._tables = None
-        if not self.variables:
-            return self
-        if len(discrete) == 0 or not float(weight.sum()) > 0:
-            msg = (
-                f"{len(discrete)} events, whose weights sum to {float(weight.sum()):g}, have no distribution"
-            )
-            raise TrainingError(msg)
-        self._blocks = tuple(group(discrete, self.variables))
-        index = torch.stack([block.index(discrete) for block in self._blocks], 1)
-        networks = len(self._blocks) <= MAX_BLOCKS and len(discrete) >= FEWEST_EVENTS
-        hidden = [
-            HIDDEN if networks and len(block) <= TABLE_STATES and (b or self.condition_size) else 0
-            for b, block in enumerate(self._blocks)
-        ]
-        self._before = [self._parents(b, bool(size)) for b, size in enumerate(hidden)]
-        self._pairs = {}
-        for b, parents in enumerate(self._before):
-            for a in parents if hidden[b] and len(self._blocks) <= ALL_PAIRS else ():
-                never = forbidden(self._blocks[a], self._blocks[b], (index[:, a], index[:, b]))
-                if bool(never.any()):
-                    self._pairs[a, b] = never.nonzero().tolist()
-        self._build(hidden, [0] * len(hidden))
-        trained = max(sum(map(bool, hidden)), 1)
-        steps = min(max(ALL_STEPS // trained, 100), STEPS, EPOCHS * math.ceil(len(discrete) / BATCH) + 100)
-        for b, conditional in enumerate(self.conditionals):
-            rows = index[:, self._before[b]] + self._offsets(b)
-            _, pattern = torch.unique(self._blocks[b].states < 0, dim=0, return_inverse=True)
-            with threads(1):
-                conditional.fit(Sample(rows, condition, index[:, b], weight), pattern, steps, generator)  # type: ignore[operator]
-        self._fitted = True
-        return self.to(device)
 
-    def _check(self, discrete: Tensor, condition: Tensor) -> None:
-        n, k = len(discrete), len(self.variables)
-        if discrete.shape != (n, k) or condition.shape != (n, self.condition_size):
-            msg = (
-                f"discrete {tuple(discrete.shape)} and condition {tuple(condition.shape)}, "
-                f"expected (N, {k}) and (N, {self.condition_size})"
-            )
-            raise ValueError(msg)
-        for i, variable in enumerate(self.variables):
-            column = discrete[:, i]
-            bad = (column < -1) | (column >= variable.size)
-            if variable.count is not None and variable.slot is not None:
-                values = torch.tensor(self.variables[variable.count].values, dtype=torch.float64)
-                number = values[discrete[:, variable.count].clamp(0, len(values) - 1)]
-                bad |= (number > variable.slot) != (column >= 0)
-            if bool(bad.any()):
-                entry = int(bad.nonzero()[0])
-                msg = f"{variable.name}: class {int(column[entry])} of event {entry} is not possible"
-                raise ValueError(msg)
-
-    def _parents(self, b: int, network: bool) -> list[int]:
-        """The blocks that block b depends on."""
-        mine = set(self._blocks[b].members)
-        counts = {self.variables[i].count for i in mine} - {None} - mine
-        if network:
-            counts |= {v.count for v in self.variables}
-        needed = [a for a in range(b) if counts & set(self._blocks[a].members)]
-        return sorted({*needed, *range(max(b - MAX_BEFORE, 0), b)}) if network else needed
-
-    def _offsets(self, b: int) -> Tensor:
-        sizes = torch.tensor([0] + [len(self._blocks[a]) + 1 for a in self._before[b]])
+    def offsets(self, b: int) -> Tensor:
+        """Where the states of each group before group b begin in its table."""
+        sizes = torch.tensor([0] + [len(self._groups[a]) + 1 for a in self._before[b]])
         return sizes.cumsum(0)[:-1]
 
     def _build(self, hidden: Sequence[int], prefixes: Sequence[int]) -> None:
-        # One more row for each block: a state that was never observed says nothing.
-        features = [nn.functional.pad(block.features(self.variables), (0, 0, 0, 1)) for block in self._blocks]
-        nets = [nn.functional.pad(conserved(block, self.variables), (0, 1)) for block in self._blocks]
+        # One more row for each group: a state that was never observed says nothing.
+        features = [nn.functional.pad(group.features(self.variables), (0, 0, 0, 1)) for group in self._groups]
+        nets = [nn.functional.pad(conserved(group, self.variables), (0, 1)) for group in self._groups]
         self.conditionals = nn.ModuleList()
         for b, size in enumerate(hidden):
             parents = self._before[b]
             inputs = _block_diagonal([features[a] for a in parents if size])
-            masks = [torch.zeros(0, len(self._blocks[b])), *(self._mask(a, b) for a in parents)]
+            masks = [torch.zeros(0, len(self._groups[b])), *(self._mask(a, b) for a in parents)]
             net = torch.cat([torch.zeros(0, dtype=torch.int64), *(nets[a] for a in parents)])
             self.conditionals.append(
                 Conditional(inputs, torch.cat(masks), self.condition_size, size, prefixes[b], net)
             )
 
     def _mask(self, a: int, b: int) -> Tensor:
-        """(S_a + 1, S_b) what each state of block a adds to the logits of block b."""
-        first, second = self._blocks[a], self._blocks[b]
+        """(S_a + 1, S_b) what each state of group a adds to the logits of group b."""
+        first, second = self._groups[a], self._groups[b]
         mask = torch.zeros(len(first) + 1, len(second))
         if (a, b) in self._pairs:
             i, j = torch.tensor(self._pairs[a, b]).T
@@ -207,12 +130,16 @@ class DiscreteModel(nn.Module):
 
     # ------------------------------------------------------------------ using
 
+    def conditional(self, b: int) -> Conditional:
+        """The distribution of group b."""
+        return cast("Conditional", self.conditionals[b])
+
     @torch.no_grad()
     def sample(self, uniform: Tensor, condition: Tensor, known: Tensor | None = None) -> Tensor:
-        """Events by inversion of the distribution function, one uniform number for each block.
+        """Events by inversion of the distribution function, one uniform number for each group.
 
         Args:
-            uniform: (N, K) float64 in [0, 1); block b uses column b.
+            uniform: (N, K) float64 in [0, 1); group b uses column b.
             condition: (N, Q) encoded conditions.
             known: (N, K) int64, the classes that are known, -2 where they are not; None if none is.
 
@@ -229,8 +156,8 @@ class DiscreteModel(nn.Module):
             raise ValueError(msg)
         tables = self._tables
         if tables is None:
-            tables = self._tables = [self._table(b) for b in range(len(self._blocks))]
-        index = torch.empty((len(self._blocks), n), dtype=torch.int64, device=uniform.device)
+            tables = self._tables = [self._table(b) for b in range(len(self._groups))]
+        index = torch.empty((len(self._groups), n), dtype=torch.int64, device=uniform.device)
         discrete = torch.empty((len(self.variables), n), dtype=torch.int64, device=uniform.device)
         columns = uniform.double().T.contiguous()
         for b, table in enumerate(tables):
@@ -248,33 +175,31 @@ class DiscreteModel(nn.Module):
         """
         self._require_fit()
         total = torch.zeros(len(discrete), dtype=torch.float64, device=discrete.device)
-        if not self._blocks:
+        if not self._groups:
             return total
-        index = torch.stack([block.index(discrete) for block in self._blocks], 1)
+        index = torch.stack([group.index(discrete) for group in self._groups], 1)
         for b, conditional in enumerate(self.conditionals):
-            size = len(self._blocks[b])
-            logits = conditional(index[:, self._before[b]] + self._offsets(b).to(index.device), condition)
+            size = len(self._groups[b])
+            logits = conditional(index[:, self._before[b]] + self.offsets(b).to(index.device), condition)
             log_p = torch.log_softmax(logits, 1).gather(1, index[:, b, None].clamp(max=size - 1))[:, 0]
             impossible = (index[:, b] == size) | (log_p < UNSEEN / 2)
             total = total + log_p.masked_fill(impossible, -math.inf)
         return total
 
     def _require_fit(self) -> None:
-        if not self._fitted:
+        if self.variables and not self._groups:
             msg = "the discrete model has not been fitted"
             raise RuntimeError(msg)
 
     def _table(self, b: int) -> _Table:
-        conditional = self.conditionals[b]
-        if not isinstance(conditional, Conditional):
-            raise TypeError(type(conditional))
+        conditional = self.conditional(b)
         device = conditional.bias.device
         parents = self._before[b]
-        offsets = self._offsets(b).to(device)
-        sizes = [len(self._blocks[a]) for a in parents]
-        table = _Table(self._blocks[b], parents, offsets, conditional, device)
+        offsets = self.offsets(b).to(device)
+        sizes = [len(self._groups[a]) for a in parents]
+        table = _Table(self._groups[b], parents, offsets, conditional, device)
         contexts = math.prod(sizes)
-        if contexts * len(self._blocks[b]) <= MAX_TABLE and not (conditional.hidden and self.condition_size):
+        if contexts * len(self._groups[b]) <= MAX_TABLE and not (conditional.hidden and self.condition_size):
             table.tabulate(sizes, self.condition_size)
         return table
 
@@ -289,17 +214,16 @@ class DiscreteModel(nn.Module):
         return {
             "variables": [asdict(v) | {"values": list(v.values)} for v in self.variables],
             "condition_size": self.condition_size,
-            "fitted": self._fitted,
             "blocks": [
                 {
-                    "members": list(block.members),
-                    "states": block.states.tolist(),
+                    "members": list(group.members),
+                    "states": group.states.tolist(),
                     "before": before,
                     "hidden": conditional.hidden,
                     "prefixes": conditional.prefixes,
                 }
-                for block, before, conditional in zip(
-                    self._blocks, self._before, self.conditionals, strict=True
+                for group, before, conditional in zip(
+                    self._groups, self._before, self.conditionals, strict=True
                 )
             ],
             "forbidden": [[a, b, pairs] for (a, b), pairs in self._pairs.items()],
@@ -309,14 +233,14 @@ class DiscreteModel(nn.Module):
     def from_state(cls, state: Mapping[str, Any]) -> DiscreteModel:
         """The model that ``state`` describes; ``load_state_dict`` then restores it exactly."""
         model = cls([DiscreteVariable(**v) for v in state["variables"]], state["condition_size"])
-        blocks = state["blocks"]
-        model._blocks = tuple(
-            Block(tuple(b["members"]), torch.tensor(b["states"], dtype=torch.int64)) for b in blocks
+        groups = state["blocks"]
+        model.set_up(
+            [Group(tuple(g["members"]), torch.tensor(g["states"], dtype=torch.int64)) for g in groups],
+            [g["before"] for g in groups],
+            [g["hidden"] for g in groups],
+            {(a, b): pairs for a, b, pairs in state["forbidden"]},
+            [g["prefixes"] for g in groups],
         )
-        model._before = [list(b["before"]) for b in blocks]
-        model._pairs = {(a, b): pairs for a, b, pairs in state["forbidden"]}
-        model._build([b["hidden"] for b in blocks], [b["prefixes"] for b in blocks])
-        model._fitted = state["fitted"]
         return model.requires_grad_(False)
 
 
@@ -335,13 +259,13 @@ def _forget_tables(module: nn.Module, _: Any) -> None:
 
 
 class _Table:
-    """A block made ready for sampling: its distribution function for every context, if these are few."""
+    """A group made ready for sampling: its distribution function for every context, if these are few."""
 
     def __init__(
-        self, block: Block, before: list[int], offsets: Tensor, conditional: Conditional, device: torch.device
+        self, group: Group, before: list[int], offsets: Tensor, conditional: Conditional, device: torch.device
     ) -> None:
-        self.members = torch.tensor(block.members, device=device)
-        self.states = block.states.T.contiguous().to(device)
+        self.members = torch.tensor(group.members, device=device)
+        self.states = group.states.T.contiguous().to(device)
         self.before = torch.tensor(before, dtype=torch.int64, device=device)
         self._offsets, self._conditional = offsets[:, None], conditional
         self._layer = conditional.table()
@@ -375,7 +299,7 @@ class _Table:
     def draw(
         self, uniform: Tensor, before: Tensor, condition: Tensor, allowed: Tensor | None = None
     ) -> Tensor:
-        """The block's state (N,) for uniform numbers (N,), given those before (P, N), of those allowed."""
+        """The group's state (N,) for uniform numbers (N,), given those before (P, N), of those allowed."""
         if allowed is not None:
             return self._draw_allowed(uniform, before, condition, allowed)
         if self._cumulative is not None and self._radix is not None:

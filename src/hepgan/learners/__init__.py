@@ -1,0 +1,1 @@
+"""Learners: what training needs besides a model, of which models know nothing."""
