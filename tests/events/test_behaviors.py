@@ -4,7 +4,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from hepgan.events.behaviors import record_name
+from hepgan.events.buffers import record_name
 
 
 def records(**fields: list[float]) -> ak.Array:

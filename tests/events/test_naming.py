@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from hepgan.events import EventSchema
-from hepgan.events.naming import Branch, draft
+from hepgan.events.inference import draft
+from hepgan.events.schema import Branch
 
 
 def flat(*names: str, dtype: str = "float32") -> list[Branch]:

@@ -7,7 +7,7 @@ import uproot
 
 from hepgan.errors import InputError
 from hepgan.events import as_events, infer_schema, iterate_events, read_events, schema_of
-from hepgan.events.sources import locate
+from hepgan.events.formats import locate
 
 
 def test_values_and_types_are_those_of_the_file(columns, path):

@@ -138,12 +138,11 @@ def test_derivatives_are_those_of_finite_differences(name):
     p = torch.from_numpy(np.random.default_rng(6).normal(0, 1, (4, 6, 3))).requires_grad_()
 
     def compute(momenta):
-        from hepgan.observables.collective import COLLECTIVE
         from hepgan.observables.values import Value
         from hepgan.vectors import array
 
         vector = array(px=momenta[..., 0], py=momenta[..., 1], pz=momenta[..., 2])
-        return COLLECTIVE[name](Value(vector, None, "Parton"), "").data
+        return shapes.SHAPES[name](Value(vector, None, "Parton"), "").data
 
     assert torch.autograd.gradcheck(compute, (p,), atol=1e-5, rtol=1e-4)
 

@@ -12,7 +12,8 @@ import vector
 from hepgan.errors import RecipeError
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.observables import STANDARD, default_observables, from_config, standard
-from hepgan.observables.collective import COLLECTIVE
+from hepgan.observables.polynomials import POLYNOMIALS
+from hepgan.observables.shapes import SHAPES
 
 
 def values(observable, **events):
@@ -30,7 +31,9 @@ def test_every_standard_observable_is_an_expression_that_fits_some_events(events
         per_object = "pairs" in definition.expression
         if not objects:
             whole = per_object or any(
-                f in definition.expression for f in ("sum({0}", "count", *COLLECTIVE) if f != "sum"
+                f in definition.expression
+                for f in ("sum({0}", "count", *(SHAPES | POLYNOMIALS))
+                if f != "sum"
             )
             objects = ["Jet"] if whole else ["Muon[0]", "Muon[1]"][: definition.objects[1]]
         checked = standard(name, *objects).check(events.schema)

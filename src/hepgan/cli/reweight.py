@@ -162,7 +162,7 @@ def reweight(
 
 def _files(source: str) -> set[tuple[Path, str | None]]:
     """The files that FILE.root:Tree stands for, and the tree."""
-    from hepgan.events.sources import locate
+    from hepgan.events.formats import locate
 
     return {(Path(path).resolve(), tree) for path, tree in locate(source)}
 

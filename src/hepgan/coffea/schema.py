@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from coffea.nanoevents import NanoAODSchema
 
-from hepgan.events.behaviors import record_name
+from hepgan.events.buffers import record_name
 
 __all__ = ["HepganSchema"]
 

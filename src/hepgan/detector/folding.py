@@ -25,7 +25,7 @@ from hepgan.events import (
     schema_of,
     to_awkward,
 )
-from hepgan.events.columns import ATTRIBUTE
+from hepgan.events.buffers import ATTRIBUTE
 from hepgan.files import claim
 from hepgan.generator import EventGenerator
 from hepgan.generator.sampling import draw_within

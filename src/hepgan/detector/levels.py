@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hepgan.errors import InputError
 from hepgan.events import EventBatch, schema_of
-from hepgan.events.columns import ATTRIBUTE
+from hepgan.events.buffers import ATTRIBUTE
 from hepgan.observables import Observable
 
 __all__ = ["Fold", "Level", "bootstrap", "event_weights", "folding_of", "recorded", "seen", "with_weights"]

@@ -6,12 +6,20 @@ from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.checks import check_events
 from hepgan.events.convert import to_awkward, to_batch
-from hepgan.events.editing import select, with_kinds
 from hepgan.events.filesets import fileset, write_fileset
+from hepgan.events.formats import overlap, reads
 from hepgan.events.inference import schema_of
 from hepgan.events.reading import as_events, count_events, infer_schema, iterate_events, read_events
-from hepgan.events.schema import COORDINATES, Collection, EventSchema, Field, Kind, coordinates
-from hepgan.events.sources import overlap, reads
+from hepgan.events.schema import (
+    COORDINATES,
+    Collection,
+    EventSchema,
+    Field,
+    Kind,
+    coordinates,
+    select,
+    with_kinds,
+)
 from hepgan.events.writing import EventWriter, write_events
 
 __all__ = [

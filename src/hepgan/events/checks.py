@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.errors import InputError
-from hepgan.events.columns import Numbers, parts, scalar_values
+from hepgan.events.buffers import Numbers, buffers, scalar_values
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 
 __all__ = ["ENERGY_TOLERANCE", "Fault", "check_events", "drop_faulty", "find_faults"]
@@ -144,7 +144,7 @@ def find_faults(events: ak.Array, schema: EventSchema, file: str | None = None) 
     size = len(events)
     for c in schema.collections:
         try:
-            offsets, fields = parts(events, c)
+            offsets, fields = buffers(events, c)
         except InputError as error:
             raise InputError(error.message, file=file, branch=error.branch, entry=error.entry) from None
         if offsets is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hepgan.errors import InputError
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.columns import ATTRIBUTE, Column, Jagged, Numbers, assemble, parts, scalar_values
+from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, Numbers, assemble, buffers, scalar_values
 from hepgan.events.inference import schema_of
 from hepgan.events.schema import Collection, EventSchema, Field
 
@@ -44,7 +44,7 @@ def to_batch(
     schema = schema_of(events) if schema is None else schema
     collections: dict[str, Objects] = {}
     for c in schema.collections:
-        offsets, fields = parts(events, c)
+        offsets, fields = buffers(events, c)
         tensors = {f.name: _tensor(fields[f.name], f, dtype, device) for f in c.fields}
         collections[c.name] = Objects(tensors) if offsets is None else _dense(tensors, c, offsets, device)
     scalars = {
@@ -101,9 +101,9 @@ def _dense(
     return Objects(dense, mask)
 
 
-def to_columns(batch: EventBatch) -> dict[str, Column]:
+def to_columns(batch: EventBatch) -> dict[str, Buffer]:
     """The columns of a file, by branch, that hold a batch; in the schema's types."""
-    columns: dict[str, Column] = {}
+    columns: dict[str, Buffer] = {}
     for c in batch.schema.collections:
         objects = batch.collections[c.name]
         if c.layout == "single":

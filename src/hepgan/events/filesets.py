@@ -10,8 +10,8 @@ from typing import Any
 import uproot
 
 from hepgan.errors import InputError
+from hepgan.events.formats import locate, open_source
 from hepgan.events.reading import Paths
-from hepgan.events.sources import locate, open_source
 from hepgan.files import replacing
 
 __all__ = ["fileset", "write_fileset"]

@@ -1,20 +1,414 @@
-"""The file formats that events can be written in, behind one face."""
+"""The formats of files that events come from and go to, behind one face: TTree, RNTuple and Parquet."""
 
 from __future__ import annotations
 
+import glob
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, TypeAlias
 
 import awkward as ak
 import numpy as np
 import uproot
 
-from hepgan.events.columns import Column, Jagged, Numbers
-from hepgan.events.naming import Branch
+from hepgan.errors import InputError
+from hepgan.events.buffers import Buffer, Jagged, Numbers, buffer
+from hepgan.events.schema import Branch
 
-__all__ = ["FORMATS", "Sink"]
+__all__ = [
+    "FORMATS",
+    "ArraySource",
+    "PathLike",
+    "Sink",
+    "Source",
+    "locate",
+    "open_source",
+    "overlap",
+    "reads",
+]
+
+PathLike: TypeAlias = "str | Path"
+
+_PARQUET = (".parquet", ".pq", ".parq")
+
+
+class Source(ABC):
+    """One file (or array) of events.
+
+    Attributes:
+        label: How errors name it: ``file.root:Events``.
+        tree: The tree's name.
+        entries: Number of events.
+        branches: The branches that hold numbers, strings, or lists of numbers, in the file's order.
+        left_out: Branches of other types.
+    """
+
+    label: str
+    tree: str
+    entries: int
+    branches: dict[str, Branch]
+    left_out: tuple[str, ...] = ()
+
+    @abstractmethod
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        """The columns of some branches for events ``start`` to ``stop``.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Closes the file, where there is one."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]:
+    """Files and trees: of ``file.root:Tree``, of a glob, or of a list of these.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    found: list[tuple[str, str | None]] = []
+    for text in [paths] if isinstance(paths, str | Path) else paths:
+        path, tree = _split(str(text))
+        if "://" in path:
+            found.append((path, tree))
+        elif glob.has_magic(path) and not Path(path).exists():
+            matches = sorted(glob.glob(path, recursive=True))
+            if not matches:
+                message = "no file matches"
+                raise InputError(message, file=path)
+            found.extend((m, tree) for m in matches)
+        elif not Path(path).exists():
+            message = "no such file"
+            raise InputError(message, file=path)
+        else:
+            found.append((path, tree))
+    if not found:
+        message = "no files given"
+        raise InputError(message)
+    return found
+
+
+def overlap(first: PathLike | Sequence[PathLike], second: PathLike | Sequence[PathLike]) -> bool:
+    """Whether two samples have a tree in common, whatever its file is called, and whether it is named or not.
+
+    Raises:
+        InputError: If there is no such file, or no tree to read in it.
+    """
+    found = [{(_identity(path), path, tree) for path, tree in locate(paths)} for paths in (first, second)]
+    common = {file for file, _, _ in found[0]} & {file for file, _, _ in found[1]}
+    trees = []
+    for part in found:
+        # Files are opened only where there is something to tell.
+        wanted = [(file, path, tree) for file, path, tree in part if file in common]
+        trees.append({(file, _tree(path, tree)) for file, path, tree in wanted})
+    return bool(trees[0] & trees[1])
+
+
+def reads(paths: PathLike | Sequence[PathLike], file: PathLike) -> bool:
+    """Whether a file is among those of a sample, whatever it is called.
+
+    Raises:
+        InputError: If the sample has no such file.
+    """
+    there = Path(file).exists()
+    return there and _identity(str(file)) in {_identity(path) for path, _ in locate(paths)}
+
+
+def _identity(path: str) -> Hashable:
+    """What is the same for two names of one file."""
+    if "://" in path:
+        return path
+    known = Path(path).stat()
+    return known.st_dev, known.st_ino
+
+
+def _tree(path: str, tree: str | None) -> str:
+    if tree is not None:
+        return tree
+    with open_source(path, None) as source:
+        return source.tree
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    path = text if "://" in text else str(Path(text).expanduser())
+    if Path(path).exists():
+        return path, None
+    found = re.fullmatch(r"(.+\.[A-Za-z0-9]+|.*[*?\]]):([^:\\]+)", path)
+    # What follows the colon of root://host.domain:1094//file.root is a port.
+    if found is None or re.match(r"\d*/", found[2]):
+        return path, None
+    return found[1], found[2].partition(";")[0]
+
+
+def open_source(path: str, tree: str | None) -> Source:
+    """Opens a file.
+
+    Args:
+        path: A ROOT or Parquet file.
+        tree: The tree or RNTuple; None for the only one, or for ``Events`` among several.
+
+    Raises:
+        InputError: If it cannot be opened, or has no such tree.
+    """
+    if Path(path).suffix.lower() in _PARQUET:
+        return _ParquetSource(path)
+    if Path(path).is_dir():
+        message = "is a folder; name its files, or use a glob such as folder/*.root"
+        raise InputError(message, file=path)
+    try:
+        file = uproot.open(path)
+    except Exception as error:
+        raise InputError(_opening(path, error), file=path) from error
+    end, size = int(file.file.fEND), Path(path).stat().st_size if Path(path).exists() else None
+    if size is not None and size < end:
+        message = f"truncated: {size} of {end} bytes are there"
+        raise InputError(message, file=path)
+    trees = {
+        name: kind
+        for name, kind in file.classnames(recursive=True, cycle=False).items()
+        if kind in ("TTree", "TNtuple", "TNtupleD", "TChain") or "RNTuple" in kind
+    }
+    chosen = tree
+    if chosen is None and len(trees) != 1:
+        chosen = "Events" if "Events" in trees else None
+    elif chosen is None:
+        chosen = next(iter(trees))
+    listed = ", ".join(trees) or "none"
+    if chosen is None:
+        message = f"which tree? It has {listed}; write {path}:TREE" if trees else "it holds no tree"
+        raise InputError(message, file=path)
+    if chosen not in trees:
+        message = f"no tree {chosen!r}; the trees are: {listed}"
+        raise InputError(message, file=path)
+    label = f"{path}:{chosen}"
+    try:
+        source = _RNTupleSource if "RNTuple" in trees[chosen] else _TTreeSource
+        return source(file, file[chosen], chosen, label)
+    except Exception as error:
+        raise InputError(f"damaged or truncated ({_brief(error)})", file=label) from error  # noqa: EM102
+
+
+def _opening(path: str, error: Exception) -> str:
+    with suppress(OSError):
+        size = Path(path).stat().st_size
+        with Path(path).open("rb") as handle:
+            magic = handle.read(4)
+        if size == 0:
+            return "the file is empty (0 bytes)"
+        if magic != b"root":
+            return "not a ROOT file"
+        return f"damaged or truncated ({_brief(error)})"
+    return f"cannot be opened ({_brief(error)})"
+
+
+def _brief(error: Exception) -> str:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}"[:200]
+
+
+class _TTreeSource(Source):
+    def __init__(self, file: Any, tree: Any, name: str, label: str) -> None:
+        self._file, self._tree = file, tree
+        self.label, self.tree, self.entries = label, name, int(tree.num_entries)
+        self.branches = {}
+        left_out = []
+        for b in tree.itervalues(recursive=True):
+            if len(b.branches):
+                continue
+            described = _describe(b)
+            if described is None:
+                left_out.append(b.name)
+            else:
+                self.branches.setdefault(b.name, described)
+        self.left_out = tuple(left_out)
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        wanted = list(dict.fromkeys(names))
+        try:
+            chosen = set(wanted)
+            array = self._tree.arrays(
+                filter_branch=lambda b: b.name in chosen, entry_start=start, entry_stop=stop, library="ak"
+            )
+        except Exception as error:
+            raise InputError(f"damaged or truncated ({_brief(error)})", file=self.label) from error  # noqa: EM102
+        return _columns(array, wanted, self.label)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _describe(branch: Any) -> Branch | None:
+    kind = branch.interpretation
+    title = str(branch.title)
+    if re.fullmatch(rf"{re.escape(branch.name)}(\[\w*\])*/[A-Za-z]", title) or title == branch.name:
+        title = ""
+    if isinstance(kind, uproot.AsStrings):
+        return Branch(branch.name, "string", title=title)
+    jagged = isinstance(kind, uproot.AsJagged)
+    flat = kind.content if jagged else kind
+    if type(flat) is not uproot.AsDtype:
+        return None
+    dtype = np.dtype(flat.to_dtype)
+    if dtype.shape or dtype.names or dtype.kind not in "biuf":
+        return None
+    counter = branch.count_branch
+    return Branch(branch.name, dtype.name, jagged, None if counter is None else counter.name, title)
+
+
+def _columns(array: ak.Array, names: Iterable[str], label: str) -> dict[str, Buffer]:
+    fields = set(array.fields)
+    result: dict[str, Buffer] = {}
+    for name in names:
+        outer, _, field = name.partition(".")
+        values = array[name] if name in fields else array[outer][field]
+        result[name] = buffer(ak.to_layout(values), file=label, branch=name)
+    return result
+
+
+class _FormSource(Source):
+    """A source whose branches are told by an awkward form."""
+
+    def _take(self, form: Any) -> None:
+        self.branches, left_out = {}, []
+        for name, inner in zip(form.fields, form.contents, strict=True):
+            if name.startswith("_collection"):
+                continue
+            for described in _from_form(name, inner):
+                if isinstance(described, Branch):
+                    self.branches[described.name] = described
+                else:
+                    left_out.append(described)
+        self.left_out = tuple(left_out)
+
+
+def _from_form(name: str, form: Any, *, inside: bool = False) -> list[Branch | str]:
+    title = str(form.parameter("__doc__") or "")
+    while form.is_option or form.is_indexed:
+        form = form.content
+    if form.parameter("__array__") == "string":
+        return [name] if inside else [Branch(name, "string", title=title)]
+    if form.is_numpy and not form.inner_shape and np.dtype(form.primitive).kind in "biuf":
+        # No ROOT tree holds half precision.
+        return [Branch(name, form.primitive.replace("float16", "float32"), inside, title=title)]
+    if form.is_list and not inside:
+        return (
+            _from_form(name, form.content, inside=True)
+            if not title
+            else [
+                b if isinstance(b, str) else Branch(b.name, b.dtype, True, title=b.title or title)
+                for b in _from_form(name, form.content, inside=True)
+            ]
+        )
+    if form.is_record and not form.is_tuple and "." not in name:
+        return [
+            b
+            for field, inner in zip(form.fields, form.contents, strict=True)
+            for b in _from_form(f"{name}.{field}", inner, inside=inside)
+        ]
+    return [name]
+
+
+class _RNTupleSource(_FormSource):
+    def __init__(self, file: Any, ntuple: Any, name: str, label: str) -> None:
+        self._file, self._ntuple = file, ntuple
+        self.label, self.tree, self.entries = label, name, int(ntuple.num_entries)
+        form = ntuple.to_akform()
+        self._take(form[0] if isinstance(form, tuple) else form)
+        for top in ntuple.keys(recursive=False):
+            known = self.branches.get(top)
+            if known is not None:
+                cardinality = "Cardinality<std::uint32_t>" in ntuple[top].typename
+                title = str(getattr(ntuple[top], "description", "") or "")
+                self.branches[top] = Branch(
+                    top, "uint32" if cardinality else known.dtype, known.jagged, known.counter, title
+                )
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        wanted = list(dict.fromkeys(names))
+        tops = {n if n in self._ntuple.keys(recursive=False) else n.partition(".")[0] for n in wanted}
+        try:
+            array = self._ntuple.arrays(
+                filter_name=lambda n: n.partition(".")[0] in tops or n in tops,
+                entry_start=start,
+                entry_stop=stop,
+            )
+        except Exception as error:
+            raise InputError(f"damaged or truncated ({_brief(error)})", file=self.label) from error  # noqa: EM102
+        return _columns(array, wanted, self.label)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _ParquetSource(_FormSource):
+    def __init__(self, path: str) -> None:
+        import pyarrow.parquet as pq
+
+        self.label = path
+        try:
+            self._file = pq.ParquetFile(path)
+            schema = self._file.schema_arrow
+            self.entries = int(self._file.metadata.num_rows)
+            groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
+            empty = ak.from_arrow(schema.empty_table())
+        except Exception as error:
+            size = Path(path).stat().st_size
+            what = (
+                "the file is empty (0 bytes)" if size == 0 else f"not a whole Parquet file ({_brief(error)})"
+            )
+            raise InputError(what, file=path) from error
+        self._stops = np.cumsum(groups, dtype=np.int64)
+        self.tree = ((schema.metadata or {}).get(b"tree") or b"Events").decode()
+        self._take(ak.to_layout(empty).form)
+        for name in schema.names:
+            title = ((schema.field(name).metadata or {}).get(b"title") or b"").decode()
+            known = self.branches.get(name)
+            if title and known is not None:
+                self.branches[name] = Branch(name, known.dtype, known.jagged, known.counter, title)
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        wanted = list(dict.fromkeys(names))
+        tops = set(self._file.schema_arrow.names)
+        chosen = dict.fromkeys(n if n in tops else n.partition(".")[0] for n in wanted)
+        first = int(np.searchsorted(self._stops, start, side="right"))
+        last = int(np.searchsorted(self._stops, stop, side="left"))
+        groups = list(range(first, min(last, len(self._stops) - 1) + 1))
+        skipped = int(self._stops[first - 1]) if first else 0
+        try:
+            table = self._file.read_row_groups(groups, columns=list(chosen))
+            array = ak.from_arrow(table.slice(start - skipped, stop - start))
+        except Exception as error:
+            raise InputError(f"damaged or truncated ({_brief(error)})", file=self.label) from error  # noqa: EM102
+        return _columns(array, wanted, self.label)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class ArraySource(_FormSource):
+    """An array with one field for each branch, as uproot gives it."""
+
+    def __init__(self, array: ak.Array, tree: str = "Events") -> None:
+        self._array = array
+        self.label, self.tree, self.entries = "the array", tree, len(array)
+        self._take(ak.to_packed(array[:0]).layout.form)
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        """The columns of some branches."""
+        return _columns(self._array[start:stop], list(names), self.label)
 
 
 class Sink(ABC):
@@ -32,7 +426,7 @@ class Sink(ABC):
     def __init__(self, path: Path, branches: Sequence[Branch], tree: str, title: str, level: int) -> None: ...
 
     @abstractmethod
-    def write(self, columns: Mapping[str, Column]) -> None:
+    def write(self, columns: Mapping[str, Buffer]) -> None:
         """Writes one batch; all columns have the same number of events."""
 
     @abstractmethod
@@ -40,7 +434,7 @@ class Sink(ABC):
         """Completes the file."""
 
 
-def _layout(values: Column) -> Any:
+def _layout(values: Buffer) -> Any:
     if isinstance(values, Jagged):
         return _listed(values, _layout(values.content))
     if values.dtype.kind == "U":
@@ -87,7 +481,7 @@ class TTreeSink(Sink):
             if branch.title:
                 datum["fTitle"] = branch.title
 
-    def write(self, columns: Mapping[str, Column]) -> None:
+    def write(self, columns: Mapping[str, Buffer]) -> None:
         """Writes one basket of each branch."""
         data = {n: ak.Array(_layout(v)) if _is_text(v := columns[n]) else v for n in self._flat}
         for counter, names in self._groups.items():
@@ -110,11 +504,11 @@ def _counter_of(key: str) -> str:
     return key.removeprefix("objects of ")
 
 
-def _is_text(values: Column) -> bool:
+def _is_text(values: Buffer) -> bool:
     return isinstance(values, np.ndarray) and values.dtype.kind == "U"
 
 
-def _listed(values: Column, content: Any) -> Any:
+def _listed(values: Buffer, content: Any) -> Any:
     offsets = values.offsets if isinstance(values, Jagged) else np.zeros(1, np.int64)
     return ak.contents.ListOffsetArray(ak.index.Index64(offsets), content)
 
@@ -128,7 +522,7 @@ class RNTupleSink(Sink):
         contents = [_form(b) for b in branches]
         self._tuple = self._file.mkrntuple(tree, ak.forms.RecordForm(contents, self._names), title)
 
-    def write(self, columns: Mapping[str, Column]) -> None:
+    def write(self, columns: Mapping[str, Buffer]) -> None:
         """Writes one cluster."""
         contents = [_layout(columns[n]) for n in self._names]
         self._tuple.extend(ak.Array(ak.contents.RecordArray(contents, self._names)))
@@ -174,12 +568,12 @@ class ParquetSink(Sink):
             path, self._schema, compression="zstd", compression_level=level, use_dictionary=words
         )
 
-    def write(self, columns: Mapping[str, Column]) -> None:
+    def write(self, columns: Mapping[str, Buffer]) -> None:
         """Writes one row group."""
         arrays = [self._array(columns[f.name], f.type) for f in self._schema]
         self._file.write_table(self._pa.Table.from_arrays(arrays, schema=self._schema))
 
-    def _array(self, values: Column, kind: Any) -> Any:
+    def _array(self, values: Buffer, kind: Any) -> Any:
         if isinstance(values, Jagged):
             inner = self._pa.array(values.content, type=kind.value_type)
             return self._pa.LargeListArray.from_arrays(self._pa.array(values.offsets), inner, type=kind)

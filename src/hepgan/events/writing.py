@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import awkward as ak
 import numpy as np
@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 from hepgan.errors import OutputError
 from hepgan.events.batch import EventBatch
-from hepgan.events.columns import Column, Jagged, Numbers, concatenated, parts, scalar_values, sliced
+from hepgan.events.buffers import Buffer, Jagged, Numbers, buffers, concatenated, scalar_values, sliced
 from hepgan.events.convert import to_columns
 from hepgan.events.formats import FORMATS, Sink
 from hepgan.events.inference import schema_of
-from hepgan.events.layouts import branches_of, undotted, written
-from hepgan.events.schema import EventSchema, Field
+from hepgan.events.schema import Branch, EventSchema, Field
 from hepgan.files import claim
 
-__all__ = ["EventWriter", "write_events"]
+__all__ = ["EventWriter", "branches_of", "undotted", "write_events", "written"]
 
 Format: TypeAlias = Literal["ttree", "rntuple", "parquet"]
 
@@ -34,7 +33,7 @@ Format: TypeAlias = Literal["ttree", "rntuple", "parquet"]
 class Prepared:
     """Events as columns in the types of a file's branches; what `EventWriter.prepare` gives."""
 
-    columns: dict[str, Column]
+    columns: dict[str, Buffer]
     size: int
 
     def __len__(self) -> int:
@@ -102,7 +101,7 @@ class EventWriter:
         self.written = 0
         self._given = undotted(schema)
         self._batch, self._run, self._next = batch, run, first + 1
-        self._pending: list[dict[str, Column]] = []
+        self._pending: list[dict[str, Buffer]] = []
         self._waiting = 0
         self._sink: Sink | None = None
         branches = branches_of(self.schema)
@@ -204,13 +203,13 @@ class EventWriter:
             message = f"cannot be written: {error.strerror or error}"
             raise OutputError(message, file=self.path) from error
 
-    def _columns(self, events: ak.Array | EventBatch) -> dict[str, Column]:
+    def _columns(self, events: ak.Array | EventBatch) -> dict[str, Buffer]:
         """All columns, but for identifiers that the events don't have."""
         size = len(events)
         columns = (
             _from_batch(events, self._given) if isinstance(events, EventBatch) else self._buffers(events)
         )
-        result: dict[str, Column] = {}
+        result: dict[str, Buffer] = {}
         for c in self.schema.collections:
             for f in c.fields:
                 for b in f.branches:
@@ -226,9 +225,9 @@ class EventWriter:
                 result[f.branch] = _cast(columns[f.branch], f, f.branch, self.path)
         return result
 
-    def _identified(self, prepared: Prepared) -> dict[str, Column]:
+    def _identified(self, prepared: Prepared) -> dict[str, Buffer]:
         """The identifiers that these events, the next ones, don't have."""
-        result: dict[str, Column] = {}
+        result: dict[str, Buffer] = {}
         size = len(prepared)
         for f in self.schema.identifiers:
             if f.branch not in prepared.columns:
@@ -239,10 +238,10 @@ class EventWriter:
         self._next += size
         return result
 
-    def _buffers(self, events: ak.Array) -> dict[str, Column]:
-        columns: dict[str, Column] = {}
+    def _buffers(self, events: ak.Array) -> dict[str, Buffer]:
+        columns: dict[str, Buffer] = {}
         for c in self._given.collections:
-            offsets, fields = parts(events, c)
+            offsets, fields = buffers(events, c)
             if c.layout == "indexed" and offsets is not None and (np.diff(offsets) != c.max_count).any():
                 entry = int((np.diff(offsets) != c.max_count).argmax())
                 message = f"{c.name} needs {c.max_count} objects in each event"
@@ -354,15 +353,15 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _from_batch(batch: EventBatch, schema: EventSchema) -> dict[str, Column]:
+def _from_batch(batch: EventBatch, schema: EventSchema) -> dict[str, Buffer]:
     same = EventBatch(schema, batch.collections, batch.scalars, size=len(batch))
     return to_columns(same)
 
 
-def _joined(pieces: Sequence[dict[str, Column]]) -> dict[str, Column]:
+def _joined(pieces: Sequence[dict[str, Buffer]]) -> dict[str, Buffer]:
     """The events of several pieces, one piece after another; lists with common offsets keep them so."""
     shared: dict[tuple[int, ...], NDArray[np.int64]] = {}
-    result: dict[str, Column] = {}
+    result: dict[str, Buffer] = {}
     for name in pieces[0]:
         values = [p[name] for p in pieces]
         lists = [v for v in values if isinstance(v, Jagged)]
@@ -376,7 +375,7 @@ def _joined(pieces: Sequence[dict[str, Column]]) -> dict[str, Column]:
     return result
 
 
-def _cast(values: Column, field: Field, branch: str, path: Path) -> Column:
+def _cast(values: Buffer, field: Field, branch: str, path: Path) -> Buffer:
     if isinstance(values, Jagged):
         return Jagged(values.offsets, _numbers(values.content, field, branch, path))
     return _numbers(values, field, branch, path)
@@ -394,3 +393,64 @@ def _numbers(values: Numbers, field: Field, branch: str, path: Path) -> Numbers:
             message = f"holds values that are no {field.dtype}"
             raise OutputError(message, file=path, branch=branch)
     return new
+
+
+_NANOAOD = (
+    Field(name="run", branches=("run",), dtype="uint32"),
+    Field(name="luminosityBlock", branches=("luminosityBlock",), dtype="uint32"),
+    Field(name="event", branches=("event",), dtype="uint64"),
+)
+
+
+def undotted(schema: EventSchema) -> EventSchema:
+    """The schema with ``Jet_pt`` for a branch ``Jet.pt``, which is no name for tools of NanoAOD."""
+
+    def plain(f: Field) -> Field:
+        return f.model_copy(update={"branches": tuple(b.replace(".", "_") for b in f.branches)})
+
+    return schema.model_copy(
+        update={
+            "collections": tuple(
+                c.model_copy(update={"fields": tuple(map(plain, c.fields))}) for c in schema.collections
+            ),
+            "scalars": tuple(map(plain, schema.scalars)),
+        }
+    )
+
+
+def written(schema: EventSchema, *, counters: bool, identifiers: bool, weight: bool) -> EventSchema:
+    """The schema of a file: what the events' schema says, and what the file needs besides.
+
+    Args:
+        schema: The events' schema.
+        counters: Whether jagged collections need a counter.
+        identifiers: Whether to add run, luminosityBlock and event.
+        weight: Whether to add genWeight, where there is no weight.
+    """
+    schema = undotted(schema)
+    collections = tuple(
+        c.model_copy(update={"counter": f"n{c.name}"})
+        if counters and c.layout == "jagged" and not c.counter
+        else c
+        for c in schema.collections
+    )
+    named = {f.name for f in schema.identifiers}
+    added = tuple(f for f in _NANOAOD if f.name not in named) if identifiers else ()
+    update: dict[str, Any] = {"collections": collections, "identifiers": (*schema.identifiers, *added)}
+    if weight and schema.weight is None and "genWeight" not in schema.scalar_names:
+        one = Field(name="genWeight", branches=("genWeight",), dtype="float32")
+        update |= {"scalars": (*schema.scalars, one), "weight": "genWeight"}
+    return schema.model_copy(update=update)
+
+
+def branches_of(schema: EventSchema) -> list[Branch]:
+    """The branches that a schema makes, identifiers first, as in NanoAOD."""
+    result = [Branch(f.branch, f.dtype, title=f.title) for f in schema.identifiers]
+    for c in schema.collections:
+        if c.counter is not None:
+            result.append(Branch(c.counter, c.counter_dtype, title=c.counter_title))
+        result.extend(
+            Branch(b, f.dtype, c.layout == "jagged", c.counter, f.title) for f in c.fields for b in f.branches
+        )
+    result.extend(Branch(f.branch, f.dtype, title=f.title) for f in schema.scalars)
+    return result

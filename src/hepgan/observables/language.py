@@ -79,7 +79,7 @@ PAIR_PROPERTIES = ("deltaR", "deltaR2", "deltaphi", "deltaeta", "deltaangle", "d
 """Methods of two momenta that ``pairs(...)`` has as attributes."""
 
 PAIR_ANGLES = ("angle", "cosangle", "z_angle", "absdeltaphi", "cosdeltaphi")
-"""Angles that pairs have besides; see `hepgan.observables.angles.ANGLES`."""
+"""Angles that pairs have besides; see `hepgan.observables.functions.ANGLES`."""
 
 _BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.Pow, ast.BitAnd, ast.BitOr)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)

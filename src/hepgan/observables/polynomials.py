@@ -15,16 +15,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property, reduce
 from operator import mul
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from hepgan import vectors
+from hepgan.observables.values import Mismatch, Value, per_object, where_exists
 
 __all__ = ["GRAPHS", "basis", "polynomial"]
 
 Edges = tuple[tuple[int, int], ...]
 
 
-class _Parts:
+class _Shared:
     """What graphs have in common, computed when it is asked for.
 
     Args:
@@ -68,7 +72,7 @@ class _Parts:
         return torch.einsum("ni,nj,nij->n", self.z, self.z, reduce(mul, factors))
 
 
-_CONNECTED: tuple[tuple[Edges, Callable[[_Parts], Tensor]], ...] = (
+_CONNECTED: tuple[tuple[Edges, Callable[[_Shared], Tensor]], ...] = (
     ((), lambda p: p.z.sum(1)),
     (((0, 1),), lambda p: p.centre(p.leaf())),
     (((0, 1), (0, 1)), lambda p: p.centre(p.leaf(2))),
@@ -137,7 +141,7 @@ def polynomial(number: int, z: Tensor, theta: Tensor) -> Tensor:
     if not 0 <= number < len(GRAPHS):
         msg = f"energy flow polynomials have numbers from 0 to {len(GRAPHS) - 1}, not {number}"
         raise ValueError(msg)
-    parts = _Parts(z, theta)
+    parts = _Shared(z, theta)
     if number < len(_CONNECTED):
         return _CONNECTED[number][1](parts)
     return reduce(mul, (_CONNECTED[k][1](parts) for k in _PRODUCTS[number - len(_CONNECTED)]))
@@ -150,7 +154,73 @@ def basis(z: Tensor, theta: Tensor) -> Tensor:
         z: Energy fractions (N, M), 0 for empty places.
         theta: Distances (N, M, M), symmetric.
     """
-    parts = _Parts(z, theta)
+    parts = _Shared(z, theta)
     found = [compute(parts) for _, compute in _CONNECTED]
     found += [reduce(mul, (found[k] for k in numbers)) for numbers in _PRODUCTS]
     return torch.stack(found, dim=1)
+
+
+# ---------------------------------------------------------------- functions of the language
+
+
+def _polynomial(hadronic: bool) -> Callable[..., Value]:
+    name = "efp" if hadronic else "efp_ee"
+
+    def function(value: Value, number: Value, *others: Any) -> Value:
+        *given, _ = others
+        exponent = given[0] if given else Value(1.0)
+        if not (isinstance(number.data, int) and 0 <= number.data < len(GRAPHS)):
+            msg = f"{name} needs the number of a graph, from 0 to {len(GRAPHS) - 1}"
+            raise Mismatch(msg)
+        if not (exponent.is_constant and exponent.data > 0):
+            msg = f"the exponent of {name} is a positive number"
+            raise Mismatch(msg)
+        momentum = per_object(value, name).momentum
+        mask = value.exists()
+        try:
+            energy = momentum.pt if hadronic else momentum.energy
+            squared = distances(momentum, mask) if hadronic else _products(momentum, mask)
+        except AttributeError:
+            msg = f"{name} needs momenta in four dimensions"
+            raise Mismatch(msg) from None
+        energy = where_exists(energy, mask, 0.0)
+        total = energy.sum(1)
+        exists = mask.any(1) & (total > 0)
+        z = energy / where_exists(total, exists, 1.0).unsqueeze(1)
+        data = polynomial(number.data, z, _power(squared, float(exponent.data) / 2))
+        return Value(where_exists(data, exists, 0.0), exists)
+
+    return function
+
+
+def distances(momentum: Any, mask: Tensor) -> Tensor:
+    """Squared distances (N, M, M) in rapidity and azimuth; empty places are where the mask is False."""
+    y, phi = (where_exists(c, mask, 0.0) for c in (momentum.rapidity, momentum.phi))
+    turn = vectors.wrap(phi.unsqueeze(2) - phi.unsqueeze(1))
+    return (y.unsqueeze(2) - y.unsqueeze(1)).square() + turn.square()
+
+
+def _products(momentum: Any, mask: Tensor) -> Tensor:
+    """2 p_i.p_j / (E_i E_j), a sum of terms that are not negative, so that small ones keep their digits."""
+    energy = where_exists(momentum.energy, mask, 1.0)
+    energy = torch.where(energy > 0, energy, torch.ones_like(energy))
+    velocity = torch.stack([where_exists(getattr(momentum, n), mask, 0.0) for n in ("px", "py", "pz")], -1)
+    velocity = velocity / energy.unsqueeze(-1)
+    mass = where_exists(momentum.mass2, mask, 0.0).clamp(min=0.0) / energy.square()
+    apart = (velocity.unsqueeze(2) - velocity.unsqueeze(1)).square().sum(-1)
+    return apart + mass.unsqueeze(2) + mass.unsqueeze(1)
+
+
+def _power(squared: Tensor, exponent: float) -> Tensor:
+    """A power of what is not negative, with a gradient of 0 at 0."""
+    if exponent == 1.0:
+        return squared
+    positive = squared > 0
+    return torch.where(positive, torch.where(positive, squared, 1.0) ** exponent, 0.0)
+
+
+POLYNOMIALS: dict[str, Callable[..., Value]] = {
+    "efp": _polynomial(hadronic=True),
+    "efp_ee": _polynomial(hadronic=False),
+}
+"""Functions of the language, by name; each takes the text of its call last."""

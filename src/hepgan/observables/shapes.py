@@ -5,12 +5,14 @@ All are differentiable, and gradients are finite for empty (zero) momenta. Momen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import torch
 from torch import Tensor
 
 from hepgan import vectors
+from hepgan.observables.values import Mismatch, Value, per_object, where_exists
 
 __all__ = ["momentum_tensor", "norms", "thrust"]
 
@@ -109,3 +111,61 @@ def momentum_tensor(momenta: Tensor, *, linear: bool = False) -> Tensor:
     tensor = momenta.mT @ (momenta * (weight.unsqueeze(-1) if isinstance(weight, Tensor) else weight))
     trace = tensor.diagonal(dim1=1, dim2=2).sum(1)
     return tensor / torch.where(trace > 0, trace, 1.0)[:, None, None]
+
+
+# ---------------------------------------------------------------- functions of the language
+
+
+def _momenta(value: Value, use: str) -> Tensor:
+    """(N, M, 3), 0 where there is no object."""
+    momentum = per_object(value, use).momentum
+    try:
+        parts = [getattr(momentum, n) for n in ("px", "py", "pz")]
+    except AttributeError:
+        msg = f"{use} needs momenta in three dimensions"
+        raise Mismatch(msg) from None
+    return torch.stack([where_exists(p, value.mask, 0.0) for p in parts], dim=-1)
+
+
+def _shape(name: str, compute: Callable[[Tensor], Tensor]) -> Callable[..., Value]:
+    """A function of momenta that events with none at all lack."""
+
+    def function(value: Value, _: str) -> Value:
+        momenta = _momenta(value, name)
+        exists = (momenta != 0).any(-1).any(1)
+        return Value(where_exists(compute(momenta), exists, 0.0), exists)
+
+    return function
+
+
+def _eigenvalues(momenta: Tensor, *, linear: bool = False) -> Tensor:
+    """(N, 3) in ascending order, which sum to 1."""
+    found: Tensor = torch.linalg.eigvalsh(momentum_tensor(momenta, linear=linear))
+    return found.clamp(min=0.0)
+
+
+def _sphericity(momenta: Tensor) -> Tensor:
+    return 1.5 * _eigenvalues(momenta)[:, :2].sum(1)
+
+
+def _aplanarity(momenta: Tensor) -> Tensor:
+    return 1.5 * _eigenvalues(momenta)[:, 0]
+
+
+def _c_parameter(momenta: Tensor) -> Tensor:
+    tensor = momentum_tensor(momenta, linear=True)
+    return (1.5 * (1 - tensor.square().sum((1, 2)))).clamp(min=0.0)
+
+
+def _d_parameter(momenta: Tensor) -> Tensor:
+    return 27.0 * _eigenvalues(momenta, linear=True).prod(1)
+
+
+SHAPES: dict[str, Callable[..., Value]] = {
+    "thrust": _shape("thrust", thrust),
+    "sphericity": _shape("sphericity", _sphericity),
+    "aplanarity": _shape("aplanarity", _aplanarity),
+    "c_parameter": _shape("c_parameter", _c_parameter),
+    "d_parameter": _shape("d_parameter", _d_parameter),
+}
+"""Functions of the language, by name; each takes the text of its call last."""

@@ -134,6 +134,11 @@ def map_data(function: Callable[[Tensor], Tensor], data: Any) -> Any:
     return data.map(function)
 
 
+def where_exists(data: Tensor, mask: Tensor | None, other: float) -> Tensor:
+    """The data with another number in place of missing ones."""
+    return data if mask is None else torch.where(mask, data, torch.full_like(data, other))
+
+
 def device_of(data: Any) -> torch.device:
     """The device of a tensor, of objects or of momenta."""
     if isinstance(data, Objects):

@@ -10,7 +10,7 @@ import numpy as np
 
 from hepgan.errors import InputError
 from hepgan.events import EventSchema, schema_of
-from hepgan.events.columns import ATTRIBUTE
+from hepgan.events.buffers import ATTRIBUTE
 from hepgan.observables import Observable
 from hepgan.reweighting.reweighter import Reweighter
 from hepgan.stats.weights import Weights

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from hepgan.errors import InputError
 from hepgan.events import Collection, EventSchema, Field, Kind, infer_schema, read_events, schema_of, select
+from hepgan.events.buffers import buffers as parts
+from hepgan.events.buffers import scalar_values
 from hepgan.events.checks import drop_faulty
-from hepgan.events.columns import parts, scalar_values
-from hepgan.events.naming import draft
-from hepgan.events.sources import locate, open_source
+from hepgan.events.formats import locate, open_source
+from hepgan.events.inference import draft
 from hepgan.recipes.derived import Derived
 from hepgan.recipes.drafting.findings import constant_mass
 

@@ -1,29 +1,133 @@
-"""Events to the columns of a file and back, by their buffers alone."""
+"""Events as awkward arrays: their behaviour as momenta, and their buffers as the columns of a file.
+
+vector refuses a record with both ``energy`` and ``mass``, or both ``px, py`` and ``pt, phi``, since it could
+not know which to use. Files hold such records, and have to be written as they were read; so they get a
+record name of their own, behind which the preferred coordinates (`hepgan.events.COORDINATES`) make the
+momentum, and a stored number is returned as stored.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple, TypeAlias
 
 import awkward as ak
 import numpy as np
+import vector
 from numpy.typing import NDArray
+from vector.backends import awkward as backend
 
 from hepgan.errors import InputError
-from hepgan.events.behaviors import record_name
-from hepgan.events.schema import Collection, EventSchema
+from hepgan.events.schema import Collection, EventSchema, coordinates
 
 __all__ = [
     "ATTRIBUTE",
-    "Column",
+    "Buffer",
+    "Buffers",
     "Jagged",
-    "Parts",
     "assemble",
-    "column",
+    "buffer",
+    "buffers",
     "content",
-    "parts",
+    "record_name",
     "scalar_values",
 ]
+
+_GENERIC = {"px": "x", "py": "y", "pz": "z", "pt": "rho", "energy": "t", "mass": "tau"}
+_NAMES = (*_GENERIC, "phi", "eta", "theta")
+_OTHERS = (*_GENERIC.values(), "E", "e", "M", "m")
+_SIZES = {2: "2D", 3: "3D", 4: "4D"}
+
+
+def record_name(names: Sequence[str]) -> str | None:
+    """The record name under which fields with these names behave as momenta.
+
+    Args:
+        names: The names of all fields of an object.
+
+    Returns:
+        ``Momentum2D``, ``Momentum3D`` or ``Momentum4D``; the same with ``Redundant`` before it where there
+        are more coordinates than needed; None if the fields make no momentum.
+    """
+    used = coordinates(tuple(names))
+    if not used:
+        return None
+    size = _SIZES[len(used)]
+    spare = {*_NAMES, *_OTHERS}.intersection(names) - set(used)
+    return f"RedundantMomentum{size}" if spare else f"Momentum{size}"
+
+
+class _Redundant:
+    """Takes the preferred coordinates, and returns a stored number as it is stored."""
+
+    def __awkward_validation__(self) -> None:
+        """Accepts the redundant fields."""
+
+    # What has none of these names is a sum, which vector gives the name of its terms, with x, y, z, t.
+
+    @property
+    def azimuthal(self: Any) -> Any:
+        names = set(ak.fields(self))
+        if {"px", "py"} <= names:
+            return backend.AzimuthalAwkwardXY(self["px"], self["py"])
+        if {"pt", "phi"} <= names:
+            return backend.AzimuthalAwkwardRhoPhi(self["pt"], self["phi"])
+        return super().azimuthal  # type: ignore[misc]
+
+    @property
+    def longitudinal(self: Any) -> Any:
+        names = ak.fields(self)
+        if "pz" in names:
+            return backend.LongitudinalAwkwardZ(self["pz"])
+        if "eta" in names:
+            return backend.LongitudinalAwkwardEta(self["eta"])
+        return super().longitudinal  # type: ignore[misc]
+
+    @property
+    def temporal(self: Any) -> Any:
+        names = ak.fields(self)
+        if "mass" in names:
+            return backend.TemporalAwkwardTau(self["mass"])
+        if "energy" in names:
+            return backend.TemporalAwkwardT(self["energy"])
+        return super().temporal  # type: ignore[misc]
+
+
+def _stored(name: str) -> property:
+    # vector's px is its x, which may be stored too and be something else (a vertex).
+    generic = _GENERIC.get(name, name)
+
+    def get(self: Any) -> Any:
+        return self[name] if name in ak.fields(self) else getattr(super(_Redundant, self), generic)
+
+    return property(get)
+
+
+for _name in (*_NAMES, *_GENERIC.values()):
+    setattr(_Redundant, _name, _stored(_name))
+
+
+def _register() -> None:
+    vector.register_awkward()
+    renamed = {f"Momentum{s}": f"RedundantMomentum{s}" for s in _SIZES.values()}
+    for key, value in backend.behavior.items():
+        parts = key if isinstance(key, tuple) else (key,)
+        choices = [(p, renamed[p]) if isinstance(p, str) and p in renamed else (p,) for p in parts]
+        for chosen in product(*choices):
+            if chosen != parts:
+                ak.behavior[chosen if isinstance(key, tuple) else chosen[0]] = value
+    for size in _SIZES.values():
+        for kind, key in (
+            ("Array", ("*", f"RedundantMomentum{size}")),
+            ("Record", f"RedundantMomentum{size}"),
+        ):
+            base = getattr(backend, f"Momentum{kind}{size}")
+            ak.behavior[key] = type(f"RedundantMomentum{kind}{size}", (_Redundant, base), {})
+
+
+_register()
+
 
 ATTRIBUTE = "@hepgan_schema"
 """The attribute of an events array that holds its schema; transient, so it is never written or pickled."""
@@ -41,18 +145,18 @@ class Jagged(NamedTuple):
         return len(self.offsets) - 1
 
 
-Column: TypeAlias = "Numbers | Jagged"
+Buffer: TypeAlias = "Numbers | Jagged"
 """One number (or string, as numpy's str) in each event, or a list of them."""
 
 
-class Parts(NamedTuple):
+class Buffers(NamedTuple):
     """The numbers of a collection: offsets (N + 1,) or None for single objects, and each field's content."""
 
     offsets: NDArray[np.int64] | None
     fields: dict[str, Numbers]
 
 
-def column(layout: Any, *, file: str | None = None, branch: str | None = None) -> Column:
+def buffer(layout: Any, *, file: str | None = None, branch: str | None = None) -> Buffer:
     """The buffers of one branch.
 
     Args:
@@ -97,7 +201,7 @@ def _layout(values: Numbers) -> Any:
     return ak.contents.NumpyArray(values)
 
 
-def assemble(schema: EventSchema, columns: Mapping[str, Column], size: int) -> ak.Array:
+def assemble(schema: EventSchema, columns: Mapping[str, Buffer], size: int) -> ak.Array:
     """The events that a schema makes of a file's columns; no numbers of jagged branches are copied.
 
     Args:
@@ -113,7 +217,7 @@ def assemble(schema: EventSchema, columns: Mapping[str, Column], size: int) -> a
     return ak.Array(record, attrs={ATTRIBUTE: schema})
 
 
-def _collection(c: Collection, columns: Mapping[str, Column]) -> Any:
+def _collection(c: Collection, columns: Mapping[str, Buffer]) -> Any:
     parameters = {"__record__": name} if (name := record_name(c.field_names)) else None
     offsets: NDArray[np.int64] | None = None
     contents = []
@@ -132,7 +236,7 @@ def _collection(c: Collection, columns: Mapping[str, Column]) -> Any:
     return record if offsets is None else ak.contents.ListOffsetArray(ak.index.Index64(offsets), record)
 
 
-def parts(events: ak.Array, collection: Collection) -> Parts:
+def buffers(events: ak.Array, collection: Collection) -> Buffers:
     """The buffers of a collection in an events array.
 
     Raises:
@@ -160,12 +264,12 @@ def parts(events: ak.Array, collection: Collection) -> Parts:
             message = f"{collection.name} has no {f.name}; it has {', '.join(layout.fields)}"
             raise InputError(message, branch=f.branch)
         inner = layout.content(f.name)[: layout.length]
-        values = column(inner, branch=f.branch)
+        values = buffer(inner, branch=f.branch)
         if isinstance(values, Jagged):
             message = f"{collection.name}.{f.name} holds lists, not numbers"
             raise InputError(message, branch=f.branch)
         fields[f.name] = values
-    return Parts(offsets, fields)
+    return Buffers(offsets, fields)
 
 
 def scalar_values(events: ak.Array, name: str, branch: str) -> Numbers:
@@ -177,17 +281,17 @@ def scalar_values(events: ak.Array, name: str, branch: str) -> Numbers:
     if name not in events.fields:
         message = f"these events have no {name}; they have {', '.join(events.fields) or 'nothing'}"
         raise InputError(message, branch=branch)
-    values = column(ak.to_layout(events[name]), branch=branch)
+    values = buffer(ak.to_layout(events[name]), branch=branch)
     if isinstance(values, Jagged):
         message = f"{name} holds lists, not one number in each event"
         raise InputError(message, branch=branch)
     return values
 
 
-def sliced(columns: Mapping[str, Column], start: int, stop: int) -> dict[str, Column]:
+def sliced(columns: Mapping[str, Buffer], start: int, stop: int) -> dict[str, Buffer]:
     """Events ``start`` to ``stop`` of all columns, without a copy of the numbers."""
     shared: dict[int, NDArray[np.int64]] = {}
-    result: dict[str, Column] = {}
+    result: dict[str, Buffer] = {}
     for name, values in columns.items():
         if isinstance(values, Jagged):
             key, first, last = id(values.offsets), values.offsets[start], values.offsets[stop]
@@ -199,7 +303,7 @@ def sliced(columns: Mapping[str, Column], start: int, stop: int) -> dict[str, Co
     return result
 
 
-def concatenated(values: Sequence[Column]) -> Column:
+def concatenated(values: Sequence[Buffer]) -> Buffer:
     """One column from several of the same kind."""
     lists = [v for v in values if isinstance(v, Jagged)]
     if not lists:
