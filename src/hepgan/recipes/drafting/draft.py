@@ -12,21 +12,26 @@ from hepgan.errors import RecipeError
 from hepgan.events import Collection, EventBatch, Field, Kind, to_batch
 from hepgan.features import FeaturesConfig, Representation
 from hepgan.features.layout import MOMENTUM, Layout
+from hepgan.observables import Observable, default_observables, standard
 from hepgan.recipes.derived import CHECKED, Derived
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
 from hepgan.recipes.drafting.findings import (
+    Bound,
     Resonance,
     Symmetry,
+    find_bounds,
     find_resonances,
     find_symmetry,
     follows_from,
     is_at_rest,
+    outside,
 )
-from hepgan.recipes.drafting.ranges import Bound, find_bounds, outside
-from hepgan.recipes.drafting.sections import WIDTH, comment, model, observables, training
 from hepgan.recipes.recipe import load_recipe, parse_yaml
 
 __all__ = ["draft_recipe"]
+
+_WIDTH = 100
+_ROUNDING = 1e-6
 
 _FIT = 20_000
 """Events by which the number of features is counted."""
@@ -81,11 +86,11 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
             "",
             *features,
             "",
-            *model(representation.size, different),
+            *_model(representation.size, different),
             "",
-            *observables(contents, resonances),
+            *_observables(contents, resonances),
             "",
-            *training(contents.total, different),
+            *_training(contents.total, different),
             "",
         ]
     )
@@ -105,8 +110,24 @@ def _derived(contents: Contents, resonances: list[Resonance]) -> Iterator[tuple[
         yield name, (expression, off)
 
 
+def _comment(text: str, indent: str = "", inner: str = "") -> list[str]:
+    """Lines of a comment, indented before and after the ``#``."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=f"{indent}# {inner}",
+        subsequent_indent=f"{indent}# {inner}  " if inner else f"{indent}# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def _number(x: float) -> str:
     return repr(float(x))
+
+
+def _plain(text: str) -> str:
+    return text if text.isalpha() else json.dumps(text)
 
 
 def _share(x: float) -> str:
@@ -121,16 +142,16 @@ def _head(contents: Contents, name: str) -> Iterator[str]:
         if seen + sum(contents.bad.values()) >= total
         else f"the first {seen:,} of {total:,} events"
     )
-    yield from comment(
+    yield from _comment(
         f"Drafted by `hepgan init` from {looked} of {contents.file}. It trains as it stands; all of it "
         "was found in these numbers, so read it as a proposal."
     )
     if copies < seen:
         named = ", ".join(f.name for f in contents.schema.identifiers)
-        yield from comment(f"Only {copies:,} of these events are different, by their {named}.")
+        yield from _comment(f"Only {copies:,} of these events are different, by their {named}.")
     if contents.bad:
         number, reasons = sum(contents.bad.values()), "; ".join(contents.bad)
-        yield from comment(f"{number:,} of them are bad ({reasons}): train with `--drop-bad`, as here.")
+        yield from _comment(f"{number:,} of them are bad ({reasons}): train with `--drop-bad`, as here.")
     yield f"name: {name if name.isidentifier() else json.dumps(name)}"
     objects = ", ".join(c.name for c in contents.schema.collections) or "numbers"
     yield f"description: Events of {objects}, drafted by hepgan init"
@@ -164,7 +185,7 @@ def _events(contents: Contents, layout: Layout) -> Iterator[str]:
 
 
 def _list(key: str, names: Iterable[str]) -> Iterator[str]:
-    text = textwrap.wrap(", ".join(names), WIDTH - 4)
+    text = textwrap.wrap(", ".join(names), _WIDTH - 4)
     if len(text) == 1:
         yield f"  {key}: [{text[0]}]"
     else:
@@ -183,7 +204,7 @@ def _fields(
         kind = _OWN if own else _kind(contents, c, f)
         told.setdefault(kind, []).append(f.name)
     for reason, names in told.items():
-        yield from comment(f"{', '.join(names)}: {reason}", "  ", "  ")
+        yield from _comment(f"{', '.join(names)}: {reason}", "  ", "  ")
 
 
 def _kind(contents: Contents, c: Collection | None, f: Field) -> str:
@@ -227,14 +248,14 @@ def _weight(contents: Contents) -> Iterator[str]:
     values = values_of(contents.events, contents.schema, None, weight)
     negative = float((values.astype(np.float64) < 0).mean())
     signs = f" {_share(negative)} are negative, and count as such." if negative else ""
-    yield from comment(f"The event weight, by its name.{signs} Generated events weigh 1.", "  ")
+    yield from _comment(f"The event weight, by its name.{signs} Generated events weigh 1.", "  ")
     yield f"  weight: {weight}"
 
 
 def _left_out(contents: Contents) -> Iterator[str]:
     identifiers = [f.name for f in contents.schema.identifiers]
     if identifiers:
-        yield from comment(f"Not learned, but written anew: {', '.join(identifiers)}.", "  ")
+        yield from _comment(f"Not learned, but written anew: {', '.join(identifiers)}.", "  ")
     reasons: dict[str, list[str]] = {}
     for name, reason in contents.left_out.items():
         reasons.setdefault(reason, []).append(name)
@@ -244,9 +265,9 @@ def _left_out(contents: Contents) -> Iterator[str]:
     for reason, names in reasons.items():
         few, rest = (names, 0) if len(names) <= _LISTED else (names[:_EXAMPLES], len(names) - _EXAMPLES)
         shown = ", ".join(few) + (f" and {rest:,} others" if rest else "")
-        yield from comment(f"{shown}: {reason}", "  ", "  ")
+        yield from _comment(f"{shown}: {reason}", "  ", "  ")
     if any("main objects" in r for r in reasons):
-        yield from comment(
+        yield from _comment(
             "Others can be had by `hepgan init --select Muon --select Jet.btagDeepB ...`.", "  "
         )
 
@@ -268,7 +289,7 @@ def _given(contents: Contents, conditions: dict[str, list[float]]) -> Iterator[s
     yield ""
     for name, values in conditions.items():
         listed = ", ".join(f"{v:g}" for v in values[:_LISTED])
-        yield from comment(
+        yield from _comment(
             f"{name} has only the values {listed}: a setting. It is given in generation, and values between "
             "may be asked for; without one, it is drawn as in training."
         )
@@ -291,10 +312,10 @@ def _features(
     if contents.masses:
         yield "  masses:"
         for collection, (mass, reason) in contents.masses.items():
-            yield from comment(f"{reason}.", "    ")
+            yield from _comment(f"{reason}.", "    ")
             yield f"    {collection}: {_number(mass)}"
     if bounds:
-        yield from comment(
+        yield from _comment(
             "Where the events stop abruptly, at a round number. Generated events outside are drawn anew.",
             "  ",
         )
@@ -307,13 +328,13 @@ def _features(
 def _azimuth(contents: Contents, symmetry: Symmetry) -> Iterator[str]:
     if not symmetry.reference:
         if any(c.coordinates for c in contents.schema.collections):
-            yield from comment(
+            yield from _comment(
                 "No object is in every event to measure azimuths from: phi is learned as it is.", "  "
             )
         return
     of = symmetry.reference
     if not symmetry.holds:
-        yield from comment(
+        yield from _comment(
             f"The azimuth of {symmetry.worst} is not uniform (chi2 probability {symmetry.probability:.1g}), "
             f"so phi is learned as it is; else `azimuth: {of}` would divide it out.",
             "  ",
@@ -322,7 +343,7 @@ def _azimuth(contents: Contents, symmetry: Symmetry) -> Iterator[str]:
     at_rest = (
         " Their transverse momenta cancel, so one of them sets the direction." if symmetry.at_rest else ""
     )
-    yield from comment(
+    yield from _comment(
         f"All directions around the beam are alike (smallest chi2 probability of a uniform azimuth: "
         f"{symmetry.probability:.2g}, of {symmetry.worst}), so events are turned until {of} points along x; "
         f"generation draws the angle.{at_rest}",
@@ -336,7 +357,7 @@ def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry)
     together = len(resonances) > 1 and is_at_rest(contents.events, objects)
     for r in resonances:
         low, middle, high = r.quartiles
-        yield from comment(
+        yield from _comment(
             f"The mass of {' and '.join(r.objects)} peaks at {r.peak:.4g} GeV (quartiles {low:.4g}, "
             f"{middle:.4g}, {high:.4g}): a resonance that decays, so its mass is one number.",
             "    ",
@@ -345,12 +366,12 @@ def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry)
             yield f"    - {{kind: decay, name: {r.name}, children: {json.dumps(r.objects)}}}"
     if not resonances and symmetry.at_rest and _massive(contents, symmetry.objects):
         names = " and ".join(symmetry.objects)
-        yield from comment(
+        yield from _comment(
             f"The transverse momenta of {names} cancel, which one system keeps exactly.", "    "
         )
         yield f"    - {{kind: decay, name: system, children: {json.dumps(symmetry.objects)}}}"
     if together:
-        yield from comment("Their transverse momenta cancel, which one common system keeps exactly.", "    ")
+        yield from _comment("Their transverse momenta cancel, which one common system keeps exactly.", "    ")
         yield "    - kind: decay"
         yield "      name: system"
         yield "      children:"
@@ -368,10 +389,12 @@ def _planes(contents: Contents, bounds: list[Bound]) -> Iterator[str]:
         if c.layout != "single" or len(c.coordinates) != 2:
             continue
         if any(b.name == f"{c.name}.pt" for b in bounds):
-            yield from comment("Its pt has edges, which are kept in pt, phi.", "    ")
+            yield from _comment("Its pt has edges, which are kept in pt, phi.", "    ")
             yield f"    - {{kind: objects, collection: {c.name}, coordinates: [pt, phi]}}"
         else:
-            yield from comment("A transverse vector is smooth in px, py, where phi would have a cut.", "    ")
+            yield from _comment(
+                "A transverse vector is smooth in px, py, where phi would have a cut.", "    "
+            )
             yield f"    - {{kind: objects, collection: {c.name}, coordinates: [px, py]}}"
 
 
@@ -380,3 +403,103 @@ def _representation(contents: Contents, text: Iterable[str], conditions: Iterabl
     config = FeaturesConfig.model_validate(parse_yaml("\n".join(text), contents.file)["features"] or {})
     representation = Representation(config, contents.learned, tuple(conditions))
     return representation.fit(to_batch(contents.events[:_FIT], contents.learned))
+
+
+# ---------------------------------------------------------- model, training, observables
+
+
+def _model(size: int, events: int) -> Iterator[str]:
+    """The model for so many continuous numbers in an event, and different events."""
+    if events < 5_000:
+        width, blocks = 64, 2
+    elif events < 20_000 or size <= 6:
+        width, blocks = 128, 3
+    else:
+        width, blocks = (256, 4) if size <= 60 else (384, 4)
+    few = "Few events: a small network, which learns less by heart."
+    many = "A larger network learns more, and generates more slowly."
+    yield from _comment(f"Continuous numbers in an event: {size}. {few if events < 5_000 else many}")
+    yield "model:"
+    yield "  kind: flow_matching"
+    yield f"  network: {{kind: residual, width: {width}, blocks: {blocks}, layer_norm: true}}"
+    yield "  time: logit_normal"
+    yield "  solver: midpoint"
+    yield "  steps: 8"
+
+
+def _training(events: int, different: int) -> Iterator[str]:
+    """The training for so many events, of which some are different."""
+    batch, steps, lr = next(
+        (b, s, r)
+        for least, b, s, r in (
+            (100_000, 2048, 8000, 2e-3),
+            (20_000, 1024, 6000, 2e-3),
+            (5_000, 512, 4000, 1e-3),
+            (1_000, 256, 2000, 1e-3),
+            (0, 128, 1000, 1e-3),
+        )
+        if different >= least
+    )
+    yield from _comment(
+        "All events are learned from: judge with others, by `hepgan validate`. "
+        "`hepgan train --max-time 10m` ends earlier, with the learning rate annealed."
+    )
+    yield "training:"
+    yield f"  steps: {steps}"
+    passes = steps * min(batch, events) / max(events, 1)
+    yield f"  batch_size: {batch}    # each event is seen {passes:,.0f} times"
+    yield f"  optimiser: {{kind: adamw, lr: {lr:g}, betas: [0.9, 0.99], weight_decay: 1.0e-3}}"
+    yield "  schedule: {kind: cosine, warmup: 100}"
+    yield "  ema: 0.999"
+    yield "  gradient_clip: 1.0"
+    yield "  validation_fraction: 0.0"
+
+
+def _observables(contents: Contents, resonances: list[Resonance]) -> Iterator[str]:
+    """The observables, with ranges from the events."""
+    found = {f"m_{r.name}": standard("mass", *r.objects, name=f"m_{r.name}") for r in resonances}
+    known = {o.expression for o in found.values()}
+    found |= {n: o for n, o in default_observables(contents.learned).items() if o.expression not in known}
+    ranged = [o for o in (_ranged(o, contents) for o in found.values()) if o is not None]
+    size = max((_reach(o) for o in ranged if o.unit == "GeV"), default=0.0)
+    # The pt of a system at rest is rounding.
+    lines = [_line(o) for o in ranged if o.unit != "GeV" or _reach(o) > _ROUNDING * size]
+    yield from _comment(
+        "What to look at in validation: ranges hold 99.8% of the events. Expressions are explained in the "
+        "documentation; standard ones are mass, deltaR, HT, ..."
+    )
+    if not lines:
+        yield "observables: {}"
+        return
+    yield "observables:"
+    yield from lines
+
+
+def _ranged(observable: Observable, contents: Contents) -> Observable | None:
+    """The observable with a range; None if it has only one value, or none."""
+    try:
+        values = np.asarray(observable.flat(contents.events).values)
+    except RecipeError:
+        return None
+    values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if not values.size or values.min() == values.max():
+        return None
+    return observable if observable.range is not None else observable.with_range_from(values)
+
+
+def _reach(observable: Observable) -> float:
+    return max(map(abs, observable.range or (0.0,)))
+
+
+def _line(observable: Observable) -> str:
+    settings = [f"expression: {json.dumps(observable.expression)}"]
+    if observable.range is not None:
+        low, high = observable.range
+        settings += [] if observable.integer else [f"bins: {observable.bins}"]
+        settings.append(f"range: [{low:.10g}, {high:.10g}]")
+    settings += ["log: true"] if observable.log else []
+    settings += ["integer: true"] if observable.integer else []
+    settings += [] if observable.label is None else [f"label: {json.dumps(observable.label)}"]
+    settings += [f"unit: {_plain(observable.unit)}"] if observable.unit else []
+    name = observable.name if observable.name.isidentifier() else json.dumps(observable.name)
+    return f"  {name}: {{{', '.join(settings)}}}"
