@@ -22,7 +22,7 @@ import numpy as np
 from scipy import stats
 
 import hepgan
-from hepgan.validation.members import band
+from hepgan.stats.histograms import band
 
 PEAK, WIDTH, SHARE, SLOPE = 2.0, 0.25, 0.3, 1.5
 EDGES = {"x": np.linspace(0.0, 5.0, 26), "y": np.linspace(-3.0, 3.0, 25)}

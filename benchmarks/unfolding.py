@@ -32,12 +32,13 @@ from physics import print_table
 
 import hepgan
 from hepgan.detector import Folding, Level, bootstrap, omnifold, response, unfold, unfold_through
+from hepgan.detector.closure import closure
 from hepgan.detector.levels import Fold, event_weights, folding_of, with_weights
 from hepgan.detector.response import column_of
 from hepgan.detector.unfolding import joined
 from hepgan.events import EventBatch, Objects, to_awkward, to_batch
+from hepgan.plotting.unfolding import plot_closure, plot_response
 from hepgan.stats.weights import accepted
-from hepgan.validation.unfolding import closure, plot_closure, plot_response
 
 GENERATED = 100_000
 

@@ -143,7 +143,7 @@ def test_the_published_hybrids_are_recipes_with_the_guides_that_the_page_says():
 
 def test_the_commands_of_the_ablation_page_make_its_report(here, monkeypatch, capsys):
     """Each as it stands, on small samples; trainings are short, pictures left out."""
-    monkeypatch.setattr("hepgan.validation.report._image", lambda *_, **__: "data:,")
+    monkeypatch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
     for words in commands(DOCS / "ablation.md"):
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:

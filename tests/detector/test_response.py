@@ -10,7 +10,7 @@ from scipy.stats import norm
 from hepgan import Observable
 from hepgan.detector import response
 from hepgan.errors import InputError
-from hepgan.validation.unfolding import plot_response
+from hepgan.plotting.unfolding import plot_response
 
 TRUE = Observable("t", "t + 0", bins=6, range=(-3, 3))
 FOUND = Observable("x", "Hit[0].x")

@@ -10,10 +10,11 @@ from normal import SCHEMA, after, fold, simulated
 
 from hepgan import EventGenerator, Observable
 from hepgan.detector import Level, bootstrap, omnifold, unfold, unfold_through
+from hepgan.detector.closure import closure
 from hepgan.detector.levels import event_weights
 from hepgan.errors import InputError, RecipeError
 from hepgan.generator.distillation import distill
-from hepgan.validation.unfolding import closure, plot_closure
+from hepgan.plotting.unfolding import plot_closure
 
 VERTEX, DETECTOR = Level(("t",)), Level(("Hit",))
 TRUTH = (0.6, 0.8)

@@ -10,7 +10,7 @@ from hepgan.errors import InputError
 from hepgan.events import read_events, schema_of, write_events
 from hepgan.observables import Observable
 from hepgan.reweighting import Reweighter, effective_sample_size, reweight, unweight
-from hepgan.stats.calibration import calibrated, reliability
+from hepgan.stats.classifiers import calibrate, reliability
 
 N = 20_000
 
@@ -94,7 +94,7 @@ def test_members_together_are_neither_too_sure_nor_not_sure_enough_on_new_events
     score = np.log(np.concatenate([fitted(events(n, 0.08, 3)).weight, fitted(events(n, 0.0, 4)).weight]))
     spread = score.std()
     assert spread > 0.08
-    best = calibrated("temperature", score, np.arange(2 * n) < n, np.ones(2 * n))
+    best = calibrate("temperature", score, np.arange(2 * n) < n, np.ones(2 * n))
     factor = float(best(np.array([1.0]))[0] - best(np.array([0.0]))[0])
     assert 0.7 < factor < 1.6
 
@@ -119,7 +119,7 @@ def test_calibration_mends_a_classifier_that_is_too_sure(calibration):
     label = rng.random(N) < expit(score)
     too_sure, weight = 2.5 * score + 0.7, np.ones(N)
     held = np.arange(N) % 2 == 0
-    correct = calibrated(calibration, too_sure[held], label[held], weight[held])
+    correct = calibrate(calibration, too_sure[held], label[held], weight[held])
     before = reliability(too_sure[~held], label[~held], weight[~held])
     after = reliability(correct(too_sure[~held]), label[~held], weight[~held])
     assert before.chi2 > 20

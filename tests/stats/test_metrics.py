@@ -6,7 +6,9 @@ import pytest
 from scipy import stats
 
 from hepgan.stats import distances
-from hepgan.stats.metrics import Metric, Values, effective_size, pulls, shape, unbinned
+from hepgan.stats.histograms import pulls, shape
+from hepgan.stats.metrics import Metric, Values, unbinned
+from hepgan.stats.moments import effective_size
 
 
 def _values(rng: np.random.Generator, n: int, mean: float = 0.0, weights: np.ndarray | None = None) -> Values:

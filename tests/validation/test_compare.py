@@ -227,7 +227,7 @@ def test_a_failed_save_leaves_the_old_report_whole(good, tmp_path, monkeypatch):
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report_module, "_summary", fails)
+    monkeypatch.setattr(report_module, "render", fails)
     with pytest.raises(OutputError, match="No space left"):
         good.save(tmp_path, force=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before

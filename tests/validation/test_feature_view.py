@@ -98,7 +98,7 @@ def test_the_report_shows_features_physically_and_scaled(found, tmp_path, monkey
         titles.append(figure().axes[-1].get_xlabel() if len(titles) < 12 else "")
         return "data:image/png;base64,"
 
-    monkeypatch.setattr("hepgan.validation.report._image", draw)
+    monkeypatch.setattr("hepgan.validation.report.picture", draw)
     html = found.save(tmp_path / "report").read_text()
     assert '<h2 id="features">' in html
     for name in found.features.scaled.observables:

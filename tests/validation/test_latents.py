@@ -13,7 +13,7 @@ from hepgan.errors import InputError
 from hepgan.generator import Latents
 from hepgan.plotting.latents import LEAST, REACH, plot_latents
 from hepgan.validation import compare
-from hepgan.validation.latents import latent_metrics, latent_section
+from hepgan.validation.sections import latent_metrics, latent_section
 
 
 def normal(n=4000, d=3, seed=0):

@@ -12,8 +12,8 @@ from scipy import stats
 import hepgan
 from hepgan.errors import InputError
 from hepgan.observables import Observable
+from hepgan.stats.histograms import band
 from hepgan.validation import equivalent_size
-from hepgan.validation.members import band
 
 AXIS = hist.axis.Regular(20, -3.0, 3.0)
 

@@ -16,7 +16,7 @@ from hepgan.observables import Observable
 from hepgan.plotting.comparison import COLOURS, LINES
 from hepgan.stats import memorisation, two_sample
 from hepgan.validation import Comparison, Metric, compare, compare_files
-from hepgan.validation.tables import best, observable_rows, overall_rows
+from hepgan.validation.verdicts import best, observable_rows, overall_rows
 
 OBSERVABLES = {
     "m": Observable("m", "(Muon[0] + Muon[1]).mass", range=(60, 120), label="$m$", unit="GeV"),
@@ -132,7 +132,7 @@ def test_overview_has_a_line_for_each_sample(found):
 
 @pytest.fixture
 def _without_pictures(monkeypatch):
-    monkeypatch.setattr("hepgan.validation.report._image", lambda *_, **__: "data:,")
+    monkeypatch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
 
 
 @pytest.mark.usefixtures("_without_pictures")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -17,17 +16,10 @@ from hepgan.events import fileset, infer_schema, read_events
 from hepgan.events.reading import Paths
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, ObservableConfig, default_observables, from_config, parse
+from hepgan.stats.metrics import random_for
 from hepgan.validation import Comparison
-from hepgan.validation.samples import (
-    GROUPS,
-    empty_histogram,
-    event_weights,
-    fill,
-    flat_values,
-    group_sums,
-    per_event,
-    with_ranges,
-)
+from hepgan.validation.histograms import GROUPS, Histograms, flat_values, per_event, with_ranges
+from hepgan.validation.samples import event_weights
 
 __all__ = ["ComparisonProcessor", "run_comparison"]
 
@@ -86,25 +78,21 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
         place = f"{about.get('filename', '')}:{about.get('entrystart', 0)}"
         weights = self._weights(events, place)
         observables = self.observables
-        group, groups = None, {}
+        group = None
         if dataset == self.reference:
             # The file's name decides, not the folder where it lies.
-            rng = np.random.default_rng([self.seed, zlib.crc32(PurePath(place).name.encode())])
-            group = rng.integers(GROUPS, size=len(weights))
-            groups = {n: empty_histogram(o, groups=True) for n, o in observables.items()}
-        histograms, invalid = {}, {}
-        for name, observable in observables.items():
-            histograms[name] = empty_histogram(observable)
-            flat = flat_values(observable, _columns(events, observable))
-            invalid[name] = fill(flat, weights, histograms[name], groups.get(name), group)
+            group = random_for(self.seed, PurePath(place).name).integers(GROUPS, size=len(weights))
+        made = Histograms(observables, 0 if group is None else GROUPS)
+        values = {n: flat_values(o, _columns(events, o)) for n, o in observables.items()}
+        made.fill(values, weights, group)
         return {
             dataset: {
-                "histograms": histograms,
-                "groups": groups,
+                "histograms": made.whole,
+                "groups": made.groups,
                 "events": len(weights),
                 "sum_of_weights": float(weights.sum()),
-                "group_sums": group_sums(weights, group),
-                "invalid": invalid,
+                "group_sums": made.sums,
+                "invalid": made.invalid,
             }
         }
 

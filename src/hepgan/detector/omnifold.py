@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from hepgan.detector.levels import Level, bootstrap, event_weights, recorded, seen, with_weights
 from hepgan.errors import InputError
 from hepgan.reweighting import Reweighter, Weights, effective_sample_size
-from hepgan.stats.calibration import Calibration
-from hepgan.stats.classifiers import ClassifierName
+from hepgan.stats.classifiers import Calibration, ClassifierName
 
 __all__ = ["OmniFolded", "omnifold"]
 

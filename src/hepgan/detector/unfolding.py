@@ -27,8 +27,7 @@ from hepgan.generator.sampling import Purpose, Sampler
 from hepgan.learners.discrete import fit_discrete
 from hepgan.models import OptimiserConfig
 from hepgan.reweighting import Reweighter, effective_sample_size
-from hepgan.stats.calibration import Calibration
-from hepgan.stats.classifiers import ClassifierName
+from hepgan.stats.classifiers import Calibration, ClassifierName
 from hepgan.training import History, ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["EVENTS", "conditions_of", "joined", "pool_of", "unfold"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.errors import InputError
 from hepgan.observables import Observable
-from hepgan.stats.distances import quantile
+from hepgan.stats.moments import quantile
 
 __all__ = ["Labels", "Purity", "clusters", "labels_of", "principal_components", "purity", "tsne"]
 
@@ -74,8 +74,7 @@ def clusters(points: Floats, *, eps: float | None = None, min_samples: int = 25)
     return np.asarray(found, dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class Labels:
+class Labels(NamedTuple):
     """A class for each of n events.
 
     Attributes:

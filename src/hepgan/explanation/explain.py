@@ -26,7 +26,7 @@ from hepgan.explanation.embedding import (
 )
 from hepgan.explanation.surfaces import LossSurface, loss_surface
 from hepgan.files import claim_folder, replacing
-from hepgan.stats.distances import ks
+from hepgan.stats.distances import ks, ks_floor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "Map", "explain"]
 
 Floats = NDArray[np.float64]
-
-KOLMOGOROV = float(np.sqrt(np.pi / 2) * np.log(2))
-"""Mean of the KS distance of n and m values of one distribution, times (1 / n + 1 / m)^-0.5."""
 
 SHOWN = 4
 """Observables that label events if none are chosen."""
@@ -253,5 +250,5 @@ def _last(layers: Sequence[str]) -> list[str]:
 
 
 def _distances(true: Floats, made: Floats) -> list[dict[str, float]]:
-    floor = KOLMOGOROV * float(np.sqrt(1 / len(true) + 1 / len(made)))
+    floor = ks_floor(len(true), len(made))
     return [{"value": ks(a, b), "floor": floor} for a, b in zip(true.T, made.T, strict=True)]

@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from hepgan.observables import Observable
 from hepgan.observables.table import Table
-from hepgan.plotting.densities import contents, edges_of, horizontal, vertical
+from hepgan.plotting.densities import contents, horizontal, vertical
 from hepgan.plotting.style import COLOURS, LINES, REFERENCE, Line, StyledFigure, columns, grid, styled
 from hepgan.stats.correlations import Correlations
+from hepgan.stats.histograms import edges_of
 from hepgan.stats.memorisation import Memorisation
-from hepgan.stats.metrics import Floats
+from hepgan.stats.moments import quantile
 from hepgan.stats.two_sample import ClassifierTest
 
 __all__ = ["classifier", "differences", "matrices", "memorisation", "plane"]
+
+Floats = NDArray[np.float64]
 
 MOST_IN_MATRIX = 16
 
@@ -237,10 +240,9 @@ def _medians(x: Floats, y: Floats, weights: Floats, edges: Floats) -> Floats:
     for i in range(len(result)):
         inside = where == i
         if inside.sum() >= 10:
-            order = np.argsort(y[inside])
-            sums = np.cumsum(weights[inside][order])
-            if sums[-1] > 0:
-                result[i] = y[inside][order][int(np.argmax(sums >= sums[-1] / 2))]
+            w = weights[inside]
+            if w.sum() > 0:
+                result[i] = quantile(y[inside], 0.5, w)
     return result
 
 

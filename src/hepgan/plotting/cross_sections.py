@@ -4,24 +4,59 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hepgan.plotting.style import COLOURS, REFERENCE, StyledFigure, styled
-from hepgan.stats.metrics import Floats
-from hepgan.validation.cross_sections import ReducedCrossSection
 
-__all__ = ["plot_reduced"]
+__all__ = ["CrossSection", "plot_reduced"]
+
+Floats = NDArray[np.float64]
 
 LEAST = 10
 """True events in a bin that is shown."""
 
 
+class CrossSection(Protocol):
+    """A reduced cross section in bins of x (I) and Q2 (J), as far as it is shown.
+
+    :class:`hepgan.validation.ReducedCrossSection` tells what each part is.
+    """
+
+    @property
+    def x_edges(self) -> Floats:
+        """(I + 1,)."""
+
+    @property
+    def Q2_edges(self) -> Floats:
+        """(J + 1,)."""
+
+    @property
+    def values(self) -> Floats:
+        """(I, J)."""
+
+    @property
+    def errors(self) -> Floats:
+        """(I, J)."""
+
+    @property
+    def band(self) -> Floats:
+        """(I, J)."""
+
+    @property
+    def inside(self) -> Floats:
+        """(I, J)."""
+
+    @property
+    def entries(self) -> NDArray[np.int64]:
+        """(I, J)."""
+
+
 @styled
-def plot_reduced(reference: ReducedCrossSection, generated: Mapping[str, ReducedCrossSection]) -> Figure:
+def plot_reduced(reference: CrossSection, generated: Mapping[str, CrossSection]) -> Figure:
     """What ``ReducedCrossSection.plot`` gives.
 
     Raises:
@@ -65,12 +100,12 @@ def plot_reduced(reference: ReducedCrossSection, generated: Mapping[str, Reduced
     return figure
 
 
-def _edge_pairs(a: ReducedCrossSection, b: ReducedCrossSection) -> list[tuple[Floats, Floats]]:
+def _edge_pairs(a: CrossSection, b: CrossSection) -> list[tuple[Floats, Floats]]:
     return [(a.x_edges, b.x_edges), (a.Q2_edges, b.Q2_edges)]
 
 
 def _points(
-    panel: Any, at: Floats, found: ReducedCrossSection, i: int, scale: float, there: NDArray[np.bool_]
+    panel: Any, at: Floats, found: CrossSection, i: int, scale: float, there: NDArray[np.bool_]
 ) -> None:
     values, errors = scale * found.values[i][there], scale * found.errors[i][there]
     panel.errorbar(at[there], values, errors, fmt="o", ms=4, color="black", ecolor=REFERENCE, zorder=3)
@@ -79,7 +114,7 @@ def _points(
 def _line(
     panel: Any,
     at: Floats,
-    found: ReducedCrossSection,
+    found: CrossSection,
     i: int,
     scale: float,
     there: NDArray[np.bool_],

@@ -18,13 +18,15 @@ from matplotlib.ticker import (
     NullFormatter,
     NullLocator,
 )
+from numpy.typing import NDArray
 
 from hepgan.observables import Observable
 from hepgan.plotting.style import COLOURS, LINES, REFERENCE, StyledFigure, styled
-from hepgan.stats.metrics import Floats
-from hepgan.validation.members import Band
+from hepgan.stats.histograms import Band, edges_of
 
-__all__ = ["contents", "density", "edges_of", "horizontal", "pulls_of_members", "vertical"]
+__all__ = ["contents", "density", "horizontal", "pulls_of_members", "vertical"]
+
+Floats = NDArray[np.float64]
 
 MOST_IN_RATIO = 3
 """Samples in one ratio panel; more of them hide each other."""
@@ -185,12 +187,6 @@ def pulls_of_members(bands: Mapping[str, Band]) -> Figure:
     right.tick_params(axis="y", which="both", length=0)
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=11)
     return figure
-
-
-def edges_of(axis: Any) -> Floats:
-    """Bin edges; whole numbers stand in the middle of their bins."""
-    edges = np.asarray(axis.edges, dtype=np.float64)
-    return edges - 0.5 if isinstance(axis, hist.axis.Integer) else edges
 
 
 def horizontal(panel: Any, axis: Any) -> None:

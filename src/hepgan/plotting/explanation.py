@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
@@ -11,30 +11,52 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hepgan.explanation.embedding import Labels
-from hepgan.explanation.surfaces import LossSurface
 from hepgan.plotting.style import NOTHING, REFERENCE, StyledFigure, grid, styled
 
-__all__ = ["plot_map", "plot_overlay", "plot_surfaces"]
+__all__ = ["Surface", "plot_map", "plot_overlay", "plot_surfaces"]
 
 Floats = NDArray[np.float64]
 
 LEVELS = 14
 
 
+class Surface(Protocol):
+    """A surface of a loss, as far as it is shown (:class:`hepgan.explanation.LossSurface`)."""
+
+    @property
+    def term(self) -> str:
+        """The term's name."""
+
+    @property
+    def coordinates(self) -> Floats:
+        """(K,)."""
+
+    @property
+    def values(self) -> Floats:
+        """(K, K)."""
+
+    @property
+    def roughness(self) -> float:
+        """The share of the variance that no paraboloid describes."""
+
+
 @styled
-def plot_map(points: Floats, cluster: NDArray[np.int64], labels: Mapping[str, Labels], title: str) -> Figure:
+def plot_map(
+    points: Floats,
+    cluster: NDArray[np.int64],
+    labels: Mapping[str, tuple[NDArray[np.int64], tuple[str, ...]]],
+    title: str,
+) -> Figure:
     """A map of events, coloured by each kind of labels and by cluster.
 
     Args:
         points: The map (n, 2).
         cluster: The cluster of each event (n,); -1 for none.
-        labels: Labels by the name of what they are of.
+        labels: Classes of the events (n,), -1 for none, and what these are called, by what they are of.
         title: The layer.
     """
     found = int(cluster.max(initial=-1)) + 1
-    shown = {name: (of.number, of.names) for name, of in labels.items()}
-    shown[f"clusters ({found})"] = (cluster, ())
+    shown = {**labels, f"clusters ({found})": (cluster, ())}
     figure, panels = grid(len(shown), 4.4, 4.6, most=3)
     for panel, (name, (number, names)) in zip(panels, shown.items(), strict=True):
         _classes(panel, points, number, names)
@@ -93,7 +115,7 @@ def plot_overlay(true: Floats, generated: Floats, shares: Floats, title: str) ->
 
 
 @styled
-def plot_surfaces(surfaces: Mapping[str, LossSurface]) -> Figure:
+def plot_surfaces(surfaces: Mapping[str, Surface]) -> Figure:
     """Surfaces of a loss beside each other, each less its value at the weights, in units of its own spread.
 
     Args:

@@ -10,16 +10,19 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from hepgan.plotting.style import COLOURS, NOTHING, REFERENCE, StyledFigure, styled
-from hepgan.stats.metrics import Floats
-from hepgan.validation.latents import event_weights, from_normal, latent_metrics
+from hepgan.stats.distances import ks_from_normal
+from hepgan.stats.moments import checked_weights
 
 if TYPE_CHECKING:
     from hepgan.generator import Latents
 
 __all__ = ["plot_latents"]
+
+Floats = NDArray[np.float64]
 
 REACH = 3.5
 """Noise is shown up to here."""
@@ -49,11 +52,9 @@ def plot_latents(
     Raises:
         ValueError: If there is no such feature, or not one weight for each event.
     """
-    w = event_weights(latents, weights)
+    w = checked_weights(weights, len(latents.values))
     if features is None:
-        found = latent_metrics(latents, w)["ks"]
-        worst = sorted(found, key=lambda n: -found[n]["value"] / found[n]["floor"])[:most]
-        features = [n for n in latents.names if n in worst]
+        features = _farthest(latents, w, most)
     for name in features:
         if name not in latents.names:
             msg = f"no feature {name!r}; there are {', '.join(latents.names)}"
@@ -88,6 +89,18 @@ def plot_latents(
     return figure
 
 
+def _farthest(latents: Latents, w: Floats, most: int) -> list[str]:
+    """The features farthest from normal, in their order."""
+    away = {}
+    for name, z in zip(latents.names, latents.values.T, strict=True):
+        there = np.isfinite(z)
+        if there.sum() > 1:
+            value, floor = ks_from_normal(z[there], w[there])
+            away[name] = value / floor
+    worst = sorted(away, key=lambda n: -away[n])[:most]
+    return [n for n in latents.names if n in worst]
+
+
 def _one(panel: Any, z: Floats, w: Floats) -> None:
     there = np.isfinite(z)
     edges = np.linspace(-REACH, REACH, 29)
@@ -97,8 +110,8 @@ def _one(panel: Any, z: Floats, w: Floats) -> None:
     fine = np.linspace(-REACH, REACH, 200)
     normal = np.exp(-0.5 * fine**2) / math.sqrt(2 * math.pi)
     panel.plot(fine, normal, color=REFERENCE, lw=1.2, ls="--", label="normal")
-    found = from_normal(z[there], w[there])
-    panel.set_title(f"KS {found['value']:.4f} (floor {found['floor']:.4f})", fontsize=9, pad=3)
+    value, floor = ks_from_normal(z[there], w[there])
+    panel.set_title(f"KS {value:.4f} (floor {floor:.4f})", fontsize=9, pad=3)
     panel.set_yticks([])
 
 

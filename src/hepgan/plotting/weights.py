@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import awkward as ak
 import numpy as np
@@ -13,19 +11,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hepgan.observables import Observable
-from hepgan.plotting.densities import edges_of, horizontal, vertical
+from hepgan.plotting.densities import horizontal, vertical
 from hepgan.plotting.style import COLOURS, NOTHING, REFERENCE, StyledFigure, styled
-from hepgan.reweighting import Reweighter, effective_sample_size
-from hepgan.validation.comparison import Comparison
-from hepgan.validation.report import planes
-from hepgan.validation.sections import Section
+from hepgan.stats.classifiers import Reliability
+from hepgan.stats.histograms import edges_of
+from hepgan.stats.moments import checked_weights
+from hepgan.stats.weights import TAIL, Weights, effective_sample_size
 
-__all__ = ["mean_weights", "plot_weight_map", "plot_weights", "weights_section"]
+__all__ = ["LearnedWeights", "mean_weights", "plot_weight_map", "plot_weights", "weight_map"]
 
 Floats = NDArray[np.float64]
-
-TAIL = 0.01
-"""The tails of the weights are told by this quantile and by one less it."""
 
 SCALES = {
     1.05: (0.96, 0.98, 1.0, 1.02, 1.04),
@@ -43,8 +38,19 @@ COVERED = 0.99
 """Share of events in whose bins the mean weight must be on the scale; single events would stretch it."""
 
 
+class LearnedWeights(Protocol):
+    """What a :class:`hepgan.reweighting.Reweighter` has learned, as far as it is shown."""
+
+    @property
+    def fitted_weights(self) -> Weights:
+        """Weights of the events that were learned from."""
+
+    reliability: Reliability
+    reliability_before: Reliability
+
+
 @styled
-def plot_weights(reweighter: Reweighter) -> Figure:
+def plot_weights(reweighter: LearnedWeights) -> Figure:
     """The weights of the generated events that a reweighter has learned from, and its reliability.
 
     On the left the weights of events by members that did not know them, with both tails and the effective
@@ -99,11 +105,13 @@ def plot_weight_map(events: ak.Array, x: Observable, y: Observable, weights: Any
     Raises:
         ValueError: If there is not one weight for each event.
     """
-    return _map(x, y, *_binned(events, x, y, weights))
+    return weight_map(x, y, *_columns(events, x, y, weights))
 
 
 @styled
-def _map(x: Observable, y: Observable, mean: Floats, count: Floats) -> Figure:
+def weight_map(x: Observable, y: Observable, a: Floats, b: Floats, weights: Floats) -> Figure:
+    """As :func:`plot_weight_map`, of values a (N,) of x and b (N,) of y, NaN where an event has none."""
+    mean, count = _means(x, y, a, b, weights)
     figure = StyledFigure(figsize=(6.6, 5.2), layout="constrained")
     panel = figure.subplots()
     most = _scale(mean, count)
@@ -139,70 +147,26 @@ def mean_weights(
     Raises:
         ValueError: If there is not one weight for each event.
     """
-    mean, _ = _binned(events, x, y, weights)
+    mean, _ = _means(x, y, *_columns(events, x, y, weights))
     return mean, (edges_of(x.axis()), edges_of(y.axis()))
 
 
-def _binned(events: ak.Array, x: Observable, y: Observable, weights: Any) -> tuple[Floats, Floats]:
-    w = np.asarray(ak.to_numpy(events["weight"]) if weights is None else weights, dtype=np.float64)
-    if w.shape != (len(events),):
-        msg = f"weights of the shape {w.shape} for {len(events)} events"
-        raise ValueError(msg)
-    values, there = [], np.ones(len(events), dtype=bool)
+def _columns(events: ak.Array, x: Observable, y: Observable, weights: Any) -> tuple[Floats, Floats, Floats]:
+    """Both observables (N,), NaN where an event has none, and the weights (N,)."""
+    given = ak.to_numpy(events["weight"]) if weights is None else weights
+    columns = []
     for observable in (x, y):
         flat = observable.flat(events)
         column = np.full(len(events), np.nan)
         column[np.asarray(flat.index)] = np.asarray(flat.values, dtype=np.float64)
-        there &= np.isfinite(column)
-        values.append(column)
-    return _means(x, y, values[0][there], values[1][there], w[there])
+        columns.append(column)
+    return columns[0], columns[1], checked_weights(given, len(events))
 
 
 def _means(x: Observable, y: Observable, a: Floats, b: Floats, w: Floats) -> tuple[Floats, Floats]:
     """Mean weights and numbers of events (X, Y)."""
     edges = [edges_of(o.axis()) for o in (x, y)]
-    total, _, _ = np.histogram2d(a, b, edges, weights=w)
-    count, _, _ = np.histogram2d(a, b, edges)
+    there = np.isfinite(a) & np.isfinite(b)
+    total, _, _ = np.histogram2d(a[there], b[there], edges, weights=w[there])
+    count, _, _ = np.histogram2d(a[there], b[there], edges)
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), count
-
-
-def weights_section(
-    reweighter: Reweighter, comparison: Comparison, label: str, metrics: Mapping[str, Any] | None = None
-) -> Section:
-    """What a report tells of weights: both tails, effective sample size, calibration, maps.
-
-    Args:
-        reweighter: What made the weights.
-        comparison: The comparison of the weighted events.
-        label: Which sample of it has the weights.
-        metrics: More numbers.
-    """
-    weight = reweighter.fitted_weights.weight
-    size = effective_sample_size(weight)
-    tails = {f"{q:g}": float(np.quantile(weight, q)) for q in (0.001, TAIL, 1 - TAIL, 0.999)}
-    before, after = reweighter.reliability_before, reweighter.reliability
-    numbers = {
-        "events": len(weight),
-        "effective_sample_size": size,
-        "effective_share": size / len(weight),
-        "quantiles_of_the_weights": tails,
-        "chi2_of_the_reliability": {"before_calibration": before.chi2, "after_calibration": after.chi2},
-        **(metrics or {}),
-    }
-    figures: dict[str, Callable[[], Figure]] = {
-        "Weights, and reliability of the classifiers": partial(plot_weights, reweighter)
-    }
-    table = comparison.tables[label]
-    for pair in planes(comparison)[:2] if np.ptp(table.weights) > 0 else ():
-        x, y = (comparison.observables[n] for n in pair)
-        a, b = (table.column(n) for n in pair)
-        there = np.isfinite(a) & np.isfinite(b)
-        found = _means(x, y, a[there], b[there], table.weights[there])
-        figures[" and ".join(pair)] = partial(_map, x, y, *found)
-    note = (
-        "Weights that make generated events follow the reference, by members of the ensemble that did not "
-        "know the event. Left: their distribution; a tail to the left holds events that should not be there, "
-        "one to the right events that stand for many. Right: how often an event is true that the classifier "
-        "finds so. Maps: the mean weight."
-    )
-    return Section("Weights", note, numbers, figures)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from hepgan.reweighting.apply import reweight
+from hepgan.reweighting.files import ReweightedFile, reweight_file
 from hepgan.reweighting.reweighter import Reweighter
-from hepgan.stats.calibration import Reliability
+from hepgan.stats.classifiers import Reliability
 from hepgan.stats.weights import Unweighted, Weights, effective_sample_size, unweight
 
 __all__ = [
     "Reliability",
+    "ReweightedFile",
     "Reweighter",
     "Unweighted",
     "Weights",
     "effective_sample_size",
     "reweight",
+    "reweight_file",
     "unweight",
 ]

@@ -14,8 +14,18 @@ from hepgan.errors import InputError
 from hepgan.events import EventSchema, schema_of
 from hepgan.observables import Observable
 from hepgan.observables.table import Table, event_table, plan_table
-from hepgan.stats.calibration import CALIBRATIONS, Calibration, Reliability, calibrated, reliability
-from hepgan.stats.classifiers import CLASSIFIERS, ClassifierName, Score, averaged, learned
+from hepgan.stats.classifiers import (
+    CALIBRATIONS,
+    CLASSIFIERS,
+    Calibration,
+    ClassifierName,
+    Reliability,
+    Score,
+    calibrate,
+    learn_factors,
+    learn_scores,
+    reliability,
+)
 from hepgan.stats.weights import Weights
 
 __all__ = ["Reweighter"]
@@ -39,7 +49,7 @@ class Reweighter:
     Args:
         observables: What the classifiers see, by name; of these only those with one number an event.
         fields: Whether they see the fields of all objects and the scalars, too.
-        classifier: ``mlp`` or ``trees``; see :func:`hepgan.stats.classifiers.learned`.
+        classifier: ``mlp`` or ``trees``; see :func:`hepgan.stats.classifiers.learn_scores`.
         members: Members of the ensemble, at least 2.
         calibration: ``temperature`` or ``isotonic``; None for none.
         seed: The same seed gives the same weights.
@@ -117,7 +127,7 @@ class Reweighter:
         self._scores, self._corrections = [], []
         for k in range(self.members):
             held = part == k
-            member = learned(self.classifier, x[~held], label[~held], weight[~held], self.seed + k)
+            member = learn_scores(self.classifier, x[~held], label[~held], weight[~held], self.seed + k)
             raw[held] = member(x[held])
             # A calibration knows the events that it is made of, so each half is calibrated by the other.
             for side in (0, 1):
@@ -163,7 +173,7 @@ class Reweighter:
         self._scores, self._corrections = [], []
         for k in range(self.members):
             held = part == k
-            member = averaged(self.classifier, x[~held], factor[~held], weight[~held], self.seed + k)
+            member = learn_factors(self.classifier, x[~held], factor[~held], weight[~held], self.seed + k)
             raw[held] = member(x[held])
             for side in (0, 1):
                 own, other = held & (half == side), held & (half != side)
@@ -237,7 +247,7 @@ class Reweighter:
         self._fitted = Weights(ratio / self._norm, (np.exp(scores) / self._norm).std(axis=0))
 
     def _correction(self, score: Floats, label: Any, weight: Floats) -> Callable[..., Floats]:
-        return calibrated(self.calibration, score, label, weight)
+        return calibrate(self.calibration, score, label, weight)
 
     def _members(self, x: Floats) -> Floats:
         """Each member's calibrated scores (K, N)."""

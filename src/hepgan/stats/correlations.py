@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from hepgan.observables.table import Table
-from hepgan.stats.metrics import Metric, effective_size
-from hepgan.stats.once import Once
+from hepgan.stats.metrics import Metric, Once
+from hepgan.stats.moments import effective_size
 
-__all__ = ["Correlations", "correlations", "pearson"]
+__all__ = ["Correlations", "correlations", "largest_correlation", "pearson"]
 
 Floats = NDArray[np.float64]
 
@@ -159,3 +160,32 @@ def _largest(first: Floats, second: Floats) -> float:
     difference = np.abs(first - second)
     known = difference[np.isfinite(difference)]
     return float(known.max()) if known.size else math.nan
+
+
+def largest_correlation(values: Floats, weights: Floats) -> tuple[float, float, tuple[int, int]] | None:
+    """The correlation of two columns that is the largest in units of what chance makes of it.
+
+    Args:
+        values: (N, D), NaN where missing.
+        weights: (N,); signs do not count.
+
+    Returns:
+        The correlation; its floor, the median of the largest for as many independent columns; and the numbers
+        of the two columns, the lower one first. None if no two columns vary together.
+    """
+    there = np.isfinite(values)
+    size = values.shape[1]
+    below = np.tril_indices(size, -1)
+    r = pearson(values, np.abs(weights))[below]
+    both = (there.T.astype(np.float64) @ there)[below]
+    sums = np.abs((weights[:, None] * there).T @ there.astype(np.float64))[below]
+    squares = (np.square(weights)[:, None] * there).T @ there.astype(np.float64)
+    known = np.flatnonzero(np.isfinite(r) & (both >= 3) & (sums > 0))
+    if not len(known):
+        return None
+    # Half of all samples of so many independent pairs have their largest below this.
+    chance = float(ndtri((1 + 0.5 ** (1 / len(r))) / 2))
+    floor = chance * np.sqrt(squares[below][known]) / sums[known]
+    worst = int(np.argmax(np.abs(r[known]) / floor))
+    i, j = (int(part[known[worst]]) for part in below)
+    return float(r[known[worst]]), float(floor[worst]), (j, i)

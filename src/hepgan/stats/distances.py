@@ -6,18 +6,25 @@ positive sum. Every function costs O(n log n).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from scipy.special import ndtr
+
+from hepgan.stats.moments import checked_sample, effective_entries, quantile, standard_deviation
 
 __all__ = [
     "Chi2Result",
+    "Pooled",
     "chi2_binned",
     "energy_distance",
     "kl",
     "ks",
+    "ks_floor",
+    "ks_from_normal",
     "pulls",
     "quantile",
     "wasserstein",
@@ -26,6 +33,9 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
+KOLMOGOROV = math.sqrt(math.pi / 2) * math.log(2)
+"""Mean of the KS distance of n and m values of one distribution, times (1 / n + 1 / m)^-0.5."""
+
 
 class Chi2Result(NamedTuple):
     """Statistic, degrees of freedom, and the probability of a larger statistic for equal shapes."""
@@ -33,6 +43,51 @@ class Chi2Result(NamedTuple):
     chi2: float
     ndf: int
     p: float
+
+
+class Pooled:
+    """Two samples' values sorted together, so that the distances for any weights of theirs cost one pass.
+
+    Args:
+        first: Values (n,) of the first sample.
+        second: Values (m,) of the second one; the first's once more, with other weights, if None.
+    """
+
+    def __init__(self, first: Array, second: Array | None = None) -> None:
+        self._apart = second is not None
+        values = first if second is None else np.concatenate([first, second])
+        # A stable order of equal values makes the sums' rounding the same on every processor.
+        self._order = np.argsort(values, kind="stable")
+        self._gaps = np.diff(values[self._order])
+        # Only after the last of equal values are both distribution functions up to date.
+        self._ends = np.append(self._gaps > 0, True)
+
+    def difference(self, first: Array, second: Array) -> Array | None:
+        """F_1 - F_2 from each of all values in order up to the next, for weights of the samples (n,), (m,).
+
+        Their sums need not be 1; None if one is not positive.
+        """
+        total = float(first.sum()), float(second.sum())
+        if not (total[0] > 0 and total[1] > 0):
+            return None
+        one, other = first / total[0], second / total[1]
+        steps = np.concatenate([one, -other]) if self._apart else one - other
+        gap = np.cumsum(steps[self._order])
+        gap[np.abs(gap) < 1e-13] = 0.0  # the sum's rounding
+        return np.asarray(gap)
+
+    def distances(self, first: Array, second: Array) -> tuple[float, float]:
+        """Kolmogorov-Smirnov and Wasserstein distances for these weights; NaN if a sum is not positive."""
+        gap = self.difference(first, second)
+        return (math.nan, math.nan) if gap is None else (self.ks(gap), self.wasserstein(gap))
+
+    def ks(self, difference: Array) -> float:
+        """The largest absolute difference."""
+        return float(np.max(np.abs(difference), where=self._ends, initial=0.0))
+
+    def wasserstein(self, difference: Array, order: int = 1) -> float:
+        """The integral of the absolute difference to the power of ``order``."""
+        return float(np.abs(difference[:-1]) ** order @ self._gaps)
 
 
 def ks(a: ArrayLike, b: ArrayLike, wa: ArrayLike | None = None, wb: ArrayLike | None = None) -> float:
@@ -48,7 +103,8 @@ def ks(a: ArrayLike, b: ArrayLike, wa: ArrayLike | None = None, wb: ArrayLike | 
         ValueError: An empty sample, entries or weights that are not finite or do not match, a sum of weights
             that is not positive.
     """
-    return float(np.abs(_cumulative_difference(a, b, wa, wb)[1]).max())
+    pooled, difference = _pooled(a, b, wa, wb)
+    return pooled.ks(difference)
 
 
 def wasserstein(
@@ -58,8 +114,8 @@ def wasserstein(
 
     Args and errors are those of ``ks``.
     """
-    x, difference = _cumulative_difference(a, b, wa, wb)
-    return float(np.abs(difference[:-1]) @ np.diff(x))
+    pooled, difference = _pooled(a, b, wa, wb)
+    return pooled.wasserstein(difference)
 
 
 def energy_distance(
@@ -69,8 +125,8 @@ def energy_distance(
 
     Args and errors are those of ``ks``. Szekely and Rizzo, J. Stat. Plan. Inference 143 (2013) 1249.
     """
-    x, difference = _cumulative_difference(a, b, wa, wb)
-    return float(np.sqrt(2 * np.square(difference[:-1]) @ np.diff(x)))
+    pooled, difference = _pooled(a, b, wa, wb)
+    return math.sqrt(2 * pooled.wasserstein(difference, order=2))
 
 
 def wasserstein_scaled(
@@ -85,11 +141,28 @@ def wasserstein_scaled(
     infinity otherwise.
     """
     distance = wasserstein(reference, sample, reference_weight, sample_weight)
-    x, w = _sample(reference, reference_weight)
-    variance = float(w @ np.square(x - w @ x))
-    if not variance > 0:
-        return 0.0 if distance == 0 else float("inf")
-    return float(distance / np.sqrt(variance))
+    spread = standard_deviation(*checked_sample(reference, reference_weight))
+    if not spread > 0:
+        return 0.0 if distance == 0 else math.inf
+    return distance / spread
+
+
+def ks_floor(*effective_sizes: float) -> float:
+    """The mean of ``ks`` between samples of one distribution, or of one sample and its distribution.
+
+    Args:
+        effective_sizes: Effective numbers of entries of the two samples, or of the one.
+    """
+    return KOLMOGOROV * math.sqrt(sum(1 / n for n in effective_sizes))
+
+
+def ks_from_normal(z: Array, w: Array) -> tuple[float, float]:
+    """KS distance of values (n,) with weights (n,) from the standard normal distribution, and its floor."""
+    order = np.argsort(z)
+    below = np.concatenate([[0.0], np.cumsum(w[order])]) / w.sum()
+    expected = ndtr(z[order])
+    distance = max(np.abs(expected - below[1:]).max(), np.abs(expected - below[:-1]).max())
+    return float(distance), float(KOLMOGOROV * math.sqrt(np.square(w).sum()) / abs(w.sum()))
 
 
 def kl(
@@ -120,7 +193,7 @@ def kl(
     if bins < 2:
         msg = f"a divergence needs two bins or more, not {bins}"
         raise ValueError(msg)
-    (a, pa), (b, pb) = _sample(reference, reference_weight), _sample(sample, sample_weight)
+    (a, pa), (b, pb) = checked_sample(reference, reference_weight), checked_sample(sample, sample_weight)
     edges = np.unique(quantile(a, np.arange(1, bins) / bins, pa))
     p, q = (
         np.bincount(np.searchsorted(edges, x), weights=w, minlength=len(edges) + 1)
@@ -128,38 +201,8 @@ def kl(
     )
     filled = p > 0
     if bool((q[filled] <= 0).any()):
-        return float("inf")
+        return math.inf
     return float(p[filled] @ np.log(p[filled] / q[filled]))
-
-
-def quantile(x: ArrayLike, q: ArrayLike, weight: ArrayLike | None = None) -> Array:
-    """The smallest entries at which the cumulative weight reaches the fractions q.
-
-    With negative weights the cumulative is replaced by its smallest increasing majorant.
-
-    Args:
-        x: Sample (n,).
-        q: Fractions in [0, 1], of any shape.
-        weight: Weights (n,), 1 by default.
-
-    Returns:
-        Quantiles of the shape of q.
-
-    Raises:
-        ValueError: As ``ks``, and fractions outside [0, 1].
-    """
-    values, _ = _sample(x, weight)
-    w = np.ones_like(values) if weight is None else np.asarray(weight, dtype=np.float64)
-    fractions = np.asarray(q, dtype=np.float64)
-    if not bool(((fractions >= 0) & (fractions <= 1)).all()):
-        msg = f"fractions must lie in [0, 1], got {fractions}"
-        raise ValueError(msg)
-    order = np.argsort(values)
-    order = order[w[order] != 0]
-    cumulative = np.maximum.accumulate(np.cumsum(w[order]))
-    # Rounding of the last sum must not put the fraction 1 beyond the sample.
-    index = np.searchsorted(cumulative, fractions * min(cumulative[-1], w.sum()))
-    return np.asarray(values[order][np.minimum(index, len(order) - 1)], dtype=np.float64)
 
 
 def chi2_binned(
@@ -196,7 +239,7 @@ def chi2_binned(
     a, va, b, vb = _histograms(counts_a, var_a, counts_b, var_b)
     filled = (a != 0) | (va > 0) | (b != 0) | (vb > 0)
     a, va, b, vb = a[filled], va[filled], b[filled], vb[filled]
-    group = _groups(_entries(a, va) + _entries(b, vb), min_entries)
+    group = _groups(effective_entries(a, va) + effective_entries(b, vb), min_entries)
     a, va, b, vb = (np.asarray(np.bincount(group, h), np.float64) for h in (a, va, b, vb))
     ndf = len(a) - 1
     variance = _shape_variance(a, va, b, vb)
@@ -222,37 +265,12 @@ def pulls(counts_a: ArrayLike, var_a: ArrayLike, counts_b: ArrayLike, var_b: Arr
     return pull.reshape(np.shape(counts_a))
 
 
-def _sample(x: ArrayLike, weight: ArrayLike | None) -> tuple[Array, Array]:
-    """Float64 values and weights normalised to a sum of 1."""
-    values = np.asarray(x, dtype=np.float64)
-    w = np.ones_like(values) if weight is None else np.asarray(weight, dtype=np.float64)
-    if values.ndim != 1 or values.shape != w.shape or not len(values):
-        msg = f"a sample and its weights need one shape (n,) with n > 0, got {values.shape} and {w.shape}"
-        raise ValueError(msg)
-    for name, array in (("sample", values), ("weight", w)):
-        finite = np.isfinite(array)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            msg = f"{name} is {array[first]} in entry {first}, but must be finite"
-            raise ValueError(msg)
-    total = w.sum()
-    if not total > 0:
-        msg = f"the sum of the weights is {total:g}, but must be positive"
-        raise ValueError(msg)
-    return values, w / total
-
-
-def _cumulative_difference(
-    a: ArrayLike, b: ArrayLike, wa: ArrayLike | None, wb: ArrayLike | None
-) -> tuple[Array, Array]:
-    """The distinct values of both samples in order, and F_a - F_b from each of them up to the next."""
-    (xa, pa), (xb, pb) = _sample(a, wa), _sample(b, wb)
-    x = np.concatenate([xa, xb])
-    order = np.argsort(x)
-    x = x[order]
-    difference = np.cumsum(np.concatenate([pa, -pb])[order])
-    last_of_value = np.append(x[1:] != x[:-1], True)
-    return x[last_of_value], difference[last_of_value]
+def _pooled(a: ArrayLike, b: ArrayLike, wa: ArrayLike | None, wb: ArrayLike | None) -> tuple[Pooled, Array]:
+    """Both samples in order, and F_a - F_b."""
+    (x, p), (y, q) = checked_sample(a, wa), checked_sample(b, wb)
+    pooled = Pooled(x, y)
+    difference = pooled.difference(p, q)
+    return pooled, np.zeros(len(x) + len(y)) if difference is None else difference
 
 
 def _histograms(*arrays: ArrayLike) -> tuple[Array, Array, Array, Array]:
@@ -275,11 +293,6 @@ def _histograms(*arrays: ArrayLike) -> tuple[Array, Array, Array, Array]:
         msg = "at least one histogram needs variances"
         raise ValueError(msg)
     return a, va, b, vb
-
-
-def _entries(counts: Array, variance: Array) -> Array:
-    """Effective entries; none where there is no variance."""
-    return np.divide(np.square(counts), variance, out=np.zeros_like(counts), where=variance > 0)
 
 
 def _groups(entries: Array, smallest: float) -> NDArray[np.int64]:
@@ -312,6 +325,6 @@ def _shape_variance(a: Array, va: Array, b: Array, vb: Array) -> Array:
 
 def _weight_ratio(counts: Array, variance: Array) -> Array:
     """Sum of squared weights over sum of weights, from the whole histogram where a bin has few entries."""
-    enough = (_entries(counts, variance) >= 4) & (counts > 0)
+    enough = (effective_entries(counts, variance) >= 4) & (counts > 0)
     overall = variance.sum() / counts.sum()
     return np.asarray(np.where(enough, variance / np.where(enough, counts, 1.0), overall))

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from hepgan.observables.table import Table
-from hepgan.stats.metrics import Metric
-from hepgan.stats.once import Once
+from hepgan.stats.metrics import Metric, Once
 
 __all__ = ["Memorisation", "memorisation"]
 

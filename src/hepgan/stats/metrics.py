@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from hepgan.stats.distances import Chi2Result, chi2_binned
-from hepgan.stats.distances import pulls as binned_pulls
-from hepgan.stats.once import Once
+from hepgan.stats.distances import Pooled
+from hepgan.stats.moments import effective_size, mean_and_spread, standard_deviation
 
-__all__ = [
-    "Metric",
-    "Values",
-    "effective_size",
-    "mean_and_spread",
-    "per_event",
-    "pulls",
-    "shape",
-    "standard_deviation",
-    "unbinned",
-]
+__all__ = ["Metric", "Once", "Values", "random_for", "unbinned"]
 
 Floats = NDArray[np.float64]
 
-MIN_ENTRIES = 10.0
-"""Bins are merged until they hold this many effective entries, below which chi2 is not chi2-distributed."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -112,41 +100,33 @@ class Values(NamedTuple):
         return Values(self.values[good], self.event[good], self.weights, own)
 
 
-def effective_size(weights: Floats) -> float:
-    """Kish's effective number of entries, (sum of w)^2 / sum of w^2; 0 for no entries."""
-    squares = float(np.sum(np.square(weights)))
-    return float(np.sum(weights)) ** 2 / squares if squares > 0 else 0.0
+class Once:
+    """Keeps results by what they depend on, the state of the random numbers included.
+
+    A sample's metrics are therefore the same whether it is compared alone or together with others.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, tuple[Any, Any]] = {}
+
+    def __call__(self, key: Hashable, rng: np.random.Generator, make: Callable[[], T]) -> T:
+        """The result of ``make``; what is drawn from ``rng`` afterwards is the same as if it had run.
+
+        Args:
+            key: What the result depends on.
+            rng: Source of what is random in it.
+            make: Computes it.
+        """
+        whole = (key, repr(rng.bit_generator.state))
+        if whole not in self._known:
+            self._known[whole] = make(), rng.bit_generator.state
+        value, rng.bit_generator.state = self._known[whole]
+        return value  # type: ignore[no-any-return]
 
 
-class _Sorted:
-    """Values sorted once, so that the distances for any weights of theirs cost one pass."""
-
-    def __init__(self, values: Floats) -> None:
-        self.order = np.argsort(values, kind="stable")
-        self.gaps = np.diff(values[self.order])
-        # Only after the last of equal values are both distribution functions up to date.
-        self.ends = np.append(self.gaps > 0, True)
-
-    def distances(self, first: Floats, second: Floats) -> tuple[float, float]:
-        """Kolmogorov-Smirnov and 1-D Wasserstein distances between the values weighted in two ways."""
-        total = float(first.sum()), float(second.sum())
-        if not (total[0] > 0 and total[1] > 0):
-            return math.nan, math.nan
-        gap = np.abs(np.cumsum((first / total[0] - second / total[1])[self.order]))
-        gap[gap < 1e-13] = 0.0  # the sum's rounding
-        return float(np.max(gap, where=self.ends, initial=0.0)), float(np.dot(gap[:-1], self.gaps))
-
-
-class _Pooled:
-    """Two samples' values sorted together."""
-
-    def __init__(self, first: Floats, second: Floats) -> None:
-        self.sorted = _Sorted(np.concatenate([first, second]))
-
-    def distances(self, first: Floats, second: Floats) -> tuple[float, float]:
-        """The distances for these weights of the first and of the second sample's values."""
-        before, after = np.zeros_like(first), np.zeros_like(second)
-        return self.sorted.distances(np.concatenate([first, after]), np.concatenate([before, second]))
+def random_for(seed: int, purpose: str) -> np.random.Generator:
+    """A source of random numbers that does not depend on the order in which parts are computed."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
 def unbinned(
@@ -194,7 +174,7 @@ def unbinned(
     signed = any(v.own is not None and bool((v.own < 0).any()) for v in (reference, generated))
     if signed or not (w_r.sum() > 0 and w_g.sum() > 0):
         return {"ks": Metric(math.nan), "wasserstein": Metric(math.nan)}
-    pair = _Pooled(reference.values, generated.values)
+    pair = Pooled(reference.values, generated.values)
 
     def bootstrap() -> tuple[float, float]:
         first = rng.poisson(1.0, len(reference.weights))[reference.event]
@@ -230,7 +210,7 @@ Draw = tuple[tuple[float, float], float]
 
 
 def _halves(reference: Values, rng: np.random.Generator, splits: int) -> Iterator[Draw]:
-    ordered = _Sorted(reference.values)
+    ordered = Pooled(reference.values)
     weights = reference.entry_weights
     for _ in range(splits):
         half = (rng.random(len(reference.weights)) < 0.5)[reference.event]
@@ -241,7 +221,7 @@ def _halves(reference: Values, rng: np.random.Generator, splits: int) -> Iterato
 def _subsets(
     reference: Values, train: Values, events: int, rng: np.random.Generator, splits: int
 ) -> Iterator[Draw]:
-    pair = _Pooled(train.values, reference.values)
+    pair = Pooled(train.values, reference.values)
     w_t, w_r = train.entry_weights, reference.entry_weights
     share = events / max(len(train.weights), 1)
     for _ in range(splits if share < 1 else 1):
@@ -255,90 +235,5 @@ def _inverse_sizes(first: Floats, second: Floats) -> float:
     return 1 / sizes[0] + 1 / sizes[1] if min(sizes) > 0 else math.inf
 
 
-def standard_deviation(values: Floats, weights: Floats) -> float:
-    """The weighted standard deviation (0 where it is not defined)."""
-    total = float(weights.sum())
-    if not total > 0:
-        return 0.0
-    mean = float(np.dot(values, weights)) / total
-    return math.sqrt(max(float(np.dot((values - mean) ** 2, weights)) / total, 0.0))
-
-
-def mean_and_spread(rows: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of the columns over the rows; NaN where there are too few."""
-    if not rows:
-        return np.full(2, np.nan), np.full(2, np.nan)
-    table = np.array(rows)
-    spread = table.std(axis=0, ddof=1) if len(table) > 1 else np.full(table.shape[1:], np.nan)
-    return table.mean(axis=0), spread
-
-
 def _known(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def shape(a: Any, b: Any) -> Chi2Result:
-    """The chi2 test of two histograms' shapes (see :func:`hepgan.stats.distances.chi2_binned`).
-
-    Under- and overflow count as bins, and neighbouring bins are merged until they hold 10 effective entries.
-
-    Args:
-        a: Contents of a histogram with their variances, ``h.view(flow=True)`` with Weight storage.
-        b: Those of another, with the same axis.
-
-    Returns:
-        chi2, ndf and p-value; NaN, 0 and NaN where a histogram has no net contents.
-    """
-    if not (a["value"].sum() > 0 and b["value"].sum() > 0):
-        return Chi2Result(math.nan, 0, math.nan)
-    return chi2_binned(a["value"], a["variance"], b["value"], b["variance"], min_entries=MIN_ENTRIES)
-
-
-def per_event(a: Any, b: Any) -> Chi2Result:
-    """The chi2 test of two histograms that are sums of weights per event, which are not normalised again.
-
-    Bins that are known to no better than 10 effective entries count as one; ndf is the number of bins.
-    Contents of bins are taken to be independent, which those of one event are not quite: the floor tells
-    more than the p-value.
-
-    Args:
-        a: Contents of a histogram with their variances, ``h.view(flow=True)`` with Weight storage.
-        b: Those of another, with the same axis.
-
-    Returns:
-        chi2, ndf and p-value; NaN, 0 and NaN where neither histogram has contents.
-    """
-    total, variance = a["value"] + b["value"], a["variance"] + b["variance"]
-    difference = b["value"] - a["value"]
-    few = total**2 < MIN_ENTRIES * variance
-    difference, variance = (np.append(x[~few], x[few].sum()) for x in (difference, variance))
-    filled = variance > 0
-    ndf = int(filled.sum())
-    if not ndf:
-        return Chi2Result(math.nan, 0, math.nan)
-    chi2 = float((difference[filled] ** 2 / variance[filled]).sum())
-    return Chi2Result(chi2, ndf, float(stats.chi2.sf(chi2, ndf)))
-
-
-def pulls(first: Any, second: Any, *, weighted: bool = False) -> Floats:
-    """Differences of the contents, second less first, over their errors, bin by bin.
-
-    Args:
-        first: The reference histogram (``hist.Hist`` with Weight storage, one axis).
-        second: The generated one, with the same axis.
-        weighted: Whether they are sums of weights per event; else both are normalised.
-
-    Returns:
-        One pull a bin, without under- and overflow; NaN where both are empty.
-    """
-    if weighted:
-        a, b = first.view(), second.view()
-        error = np.sqrt(a["variance"] + b["variance"])
-        known = np.where(error > 0, error, np.nan)
-        return np.asarray((b["value"] - a["value"]) / known)
-    a, b = first.view(flow=True), second.view(flow=True)
-    if not (a["value"].sum() > 0 and b["value"].sum() > 0):
-        return np.full(len(first.axes[0]), np.nan)
-    result = binned_pulls(a["value"], a["variance"], b["value"], b["variance"])
-    start = 1 if first.axes[0].traits.underflow else 0
-    return np.asarray(result[start : start + len(first.axes[0])])

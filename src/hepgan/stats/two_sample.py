@@ -16,8 +16,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from hepgan.observables.table import Table
-from hepgan.stats.metrics import Metric
-from hepgan.stats.once import Once
+from hepgan.stats.metrics import Metric, Once
+from hepgan.stats.weights import TAIL
 
 __all__ = ["ClassifierTest", "two_sample_test", "weighted_auc"]
 
@@ -31,9 +31,6 @@ BINS = 200
 
 MIN_EVENTS = 200
 """Fewer events of either class are not worth a test."""
-
-TAIL = 0.01
-"""The tails of the weights are told by this quantile and by one less it."""
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from hepgan.stats.amplification import EquivalentSize, equivalent_size
+from hepgan.stats.histograms import Band
 from hepgan.stats.metrics import Metric
-from hepgan.validation.compare import compare, compare_files
-from hepgan.validation.comparison import Comparison
+from hepgan.stats.weights import EquivalentSize, equivalent_size
+from hepgan.validation.compare import compare, compare_files, compare_reweighted
+from hepgan.validation.comparison import Comparison, FeatureComparison
 from hepgan.validation.cross_sections import ReducedCrossSection, reduced_cross_section
-from hepgan.validation.features import FeatureComparison
-from hepgan.validation.labels import sample_labels
-from hepgan.validation.members import Band
-from hepgan.validation.report import claim_report
+from hepgan.validation.report import claim_report, sample_labels
+from hepgan.validation.sections import latent_metrics
 
 __all__ = [
     "Band",
@@ -22,7 +21,9 @@ __all__ = [
     "claim_report",
     "compare",
     "compare_files",
+    "compare_reweighted",
     "equivalent_size",
+    "latent_metrics",
     "reduced_cross_section",
     "sample_labels",
 ]

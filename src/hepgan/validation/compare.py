@@ -20,19 +20,19 @@ from hepgan.events import schema_of, select
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, ObservableConfig, default_observables
 from hepgan.observables.table import Table
-from hepgan.validation.comparison import Comparison
-from hepgan.validation.features import FeatureComparison, FeatureSample, FeatureView
-from hepgan.validation.labels import check_labels
-from hepgan.validation.latents import latent_section
-from hepgan.validation.members import members_section
+from hepgan.validation.comparison import Comparison, FeatureComparison
+from hepgan.validation.features import FeatureSample, FeatureView
+from hepgan.validation.histograms import with_ranges
+from hepgan.validation.report import check_labels
 from hepgan.validation.results import evaluate
-from hepgan.validation.samples import Sample, SampleBuilder, event_weights, with_ranges
-from hepgan.validation.streams import Paths, Stream, names_of
+from hepgan.validation.samples import Paths, Sample, SampleBuilder, Stream, event_weights, names_of
+from hepgan.validation.sections import latent_section, members_section, weights_section
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
+    from hepgan.reweighting import ReweightedFile
 
-__all__ = ["compare", "compare_files"]
+__all__ = ["compare", "compare_files", "compare_reweighted"]
 
 PLANE_EVENTS = 200_000
 """Events of each sample that are kept for 2-D views."""
@@ -196,6 +196,39 @@ def compare_files(
     )
     faults = {f"{label} faults": streams[label].faults for label in samples if streams[label].faults}
     return replace(found, provenance={**found.provenance, **faults}) if faults else found
+
+
+def compare_reweighted(
+    test: Paths,
+    generated: Paths,
+    reweighted: ReweightedFile,
+    observables: Mapping[str, Observable] | None = None,
+    *,
+    train: Paths | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Compares a file of generated events before and after it has got weights.
+
+    Args:
+        test: Files of true events from which the weights were not learned.
+        generated: The file without weights.
+        reweighted: What :func:`hepgan.reweighting.reweight_file` has made of it.
+        observables: As for :func:`compare`.
+        train: Files of the true events from which the weights were learned.
+        seed: Seed of all that is random.
+
+    Returns:
+        The comparison, with a section on the weights.
+
+    Raises:
+        InputError: As for :func:`compare_files`.
+    """
+    samples: dict[str, Paths] = {"generated": generated, reweighted.label: reweighted.path}
+    found = compare_files(test, samples, observables or None, train=train, seed=seed)
+    planes = [(found.observables[x], found.observables[y]) for x, y in found.planes[:2]]
+    table = found.tables[reweighted.label]
+    section = weights_section(reweighted.reweighter, table, planes, reweighted.metrics)
+    return replace(found, sections={"weights": section})
 
 
 def _compare(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +13,17 @@ import numpy as np
 
 from hepgan.observables import Observable
 from hepgan.observables.table import Table
-from hepgan.stats.metrics import pulls
-from hepgan.validation.results import Result, binned
+from hepgan.stats.histograms import binned, pulls
+from hepgan.validation import report
+from hepgan.validation.results import Result
 from hepgan.validation.samples import Sample
 from hepgan.validation.sections import Section
-from hepgan.validation.tables import overview
-from hepgan.validation.verdicts import shapes, verdicts
+from hepgan.validation.verdicts import overall_rows, overview, shapes, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hepgan.validation.features import FeatureComparison
-
-__all__ = ["Comparison"]
+__all__ = ["Comparison", "FeatureComparison"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Comparison:
         provenance: Files, numbers of events, versions.
         features: The same samples in the features of a model, where one was given.
         sections: What else the report tells, by the name that its numbers have in ``metrics.json``.
+
+    Raises:
+        InputError: If a label is a key of ``metrics.json`` besides, or cannot name a folder of a ROOT file.
     """
 
     observables: Mapping[str, Observable]
@@ -47,6 +50,9 @@ class Comparison:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     features: FeatureComparison | None = None
     sections: Mapping[str, Section] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        report.check_labels(self.results, self.sections)
 
     @classmethod
     def from_histograms(
@@ -141,6 +147,11 @@ class Comparison:
         provenance = {k: v for k, v in self.provenance.items() if k not in taken}
         features = None if self.features is None else self.features.only(label)
         return replace(self, results={label: result}, tables=tables, provenance=provenance, features=features)
+
+    @property
+    def planes(self) -> list[tuple[str, str]]:
+        """Pairs of observables whose planes the report shows."""
+        return report.planes(self.results) if self.tables else []
 
     def plot(self, name: str, *, deviation: bool = False) -> Figure:
         """Densities of an observable, with their ratios to the reference below.
@@ -258,9 +269,90 @@ class Comparison:
         Raises:
             OutputError: If the folder exists and holds anything (without ``force``), or cannot be written.
         """
-        from hepgan.validation.report import save
+        return report.write_report(
+            folder, partial(self._page, deviation), self._summary(), self._paths(), force=force
+        )
 
-        return save(self, folder, force=force, deviation=deviation)
+    def _page(self, deviation: bool) -> str:
+        """The report as one HTML page, with its pictures inside."""
+        several = len(self.labels) > 1
+        return report.render(
+            {
+                "labels": self.labels,
+                "several": several,
+                "verdicts": self.all_verdicts(),
+                "overall": {label: report.overall(r) for label, r in self.results.items()},
+                "compared": report.compared(overall_rows(self.results)) if several else [],
+                "uneven": several and self._uneven(),
+                "densities": {
+                    n: report.picture(partial(self.plot, n, deviation=deviation), fits=True)
+                    for n in self.observables
+                },
+                "deviation": deviation,
+                "planes": [(pair, report.picture(partial(self.plot_2d, *pair))) for pair in self.planes],
+                "sections": {label: self._of_one(label, several) for label in self.labels},
+                "joint": self._of_all() if several else {},
+                "skipped": {label: dict(r.skipped) for label, r in self.results.items()},
+                "features": None if self.features is None else self.features.page(),
+                "more": {name: report.told(section) for name, section in self.sections.items()},
+                "provenance": self.provenance,
+                **report.measured(self.observables, self.results),
+            }
+        )
+
+    def _uneven(self) -> bool:
+        """Whether the samples' sizes differ so that their metrics cannot be compared."""
+        found = [self.provenance.get(f"{label} sample", {}) for label in self.labels]
+        sizes = [part.get("events_for_unbinned_metrics", 0) for part in found]
+        return bool(max(sizes) > 1.2 * min(sizes))
+
+    def _of_all(self) -> dict[str, str]:
+        """Pictures of all samples together."""
+        made = {"correlations": self.plot_correlations, "memorisation": self.plot_memorisation}
+        return {
+            name: report.picture(plot)
+            for name, plot in made.items()
+            if any(getattr(result, name) is not None for result in self.results.values())
+        }
+
+    def _of_one(self, label: str, several: bool) -> dict[str, str]:
+        """Pictures of one sample, but for those that all samples share."""
+        made: dict[str, Callable[[str], Figure]] = {
+            "correlations": self.plot_correlations,
+            "classifier": self.plot_classifier,
+        }
+        if not several:
+            made["memorisation"] = self.plot_memorisation
+        result = self.results[label]
+        return {
+            name: report.picture(partial(plot, label))
+            for name, plot in made.items()
+            if getattr(result, name) is not None
+        }
+
+    def _summary(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds."""
+        return {
+            "samples": list(self.labels),
+            "verdicts": self.all_verdicts(),
+            **self.metrics,
+            **{name: dict(section.metrics) for name, section in self.sections.items()},
+            "provenance": json.loads(json.dumps(dict(self.provenance), default=str)),
+        }
+
+    def _paths(self) -> dict[str, Any]:
+        """All histograms by their paths in ``histograms.root``."""
+        parts = {"": (self.observables, self.reference, self.results)}
+        if (found := self.features) is not None:
+            for folder, part in (("features/", found.scaled), ("columns/", found.physical)):
+                parts[folder] = part.observables, part.reference, part.results
+        paths = {}
+        for folder, (observables, reference, results) in parts.items():
+            for name in observables:
+                paths[f"reference/{folder}{name}"] = reference[name]
+                for label, result in results.items():
+                    paths[f"{label}/{folder}{name}"] = result.histograms[name]
+        return paths
 
     def _check(self, name: str) -> None:
         if name not in self.observables:
@@ -283,6 +375,45 @@ class Comparison:
             msg = f"no sample {label!r}; there are {', '.join(self.results)}"
             raise KeyError(msg)
         return self.results[label]
+
+
+@dataclass(frozen=True)
+class FeatureComparison:
+    """The samples of a comparison in the features of a model.
+
+    Attributes:
+        model: The model's name.
+        scaled: The features as the network sees them.
+        physical: Histograms of the same columns before their transforms.
+        lost: By sample, the number of events that have no features, and why the first has none.
+    """
+
+    model: str
+    scaled: Comparison
+    physical: Comparison
+    lost: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+    def only(self, label: str) -> FeatureComparison:
+        """The same for one of the samples."""
+        return replace(self, scaled=self.scaled[label], physical=self.physical[label])
+
+    def page(self) -> dict[str, Any]:
+        """What the report's page shows of it."""
+        images = {}
+        for name in self.scaled.observables:
+            drawn = [self.scaled] if name not in self.physical.observables else [self.physical, self.scaled]
+            images[name] = [report.picture(partial(c.plot, name), dpi=80, fits=True) for c in drawn]
+        measured = report.measured(self.scaled.observables, self.scaled.results)
+        return {"model": self.model, "images": images, **measured}
+
+    def without_features(self, label: str) -> list[str]:
+        """Sentences on events that have no features, of the reference and of a sample."""
+        found = {part: self.lost.get(part, (0, "")) for part in ("reference", label)}
+        return [
+            f"{number} {part} events have no features of {self.model}; the first: {reason}"
+            for part, (number, reason) in found.items()
+            if number
+        ]
 
 
 def _missing(result: Result, part: str) -> str:

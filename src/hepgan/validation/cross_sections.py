@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hepgan.errors import InputError
 from hepgan.events import schema_of
-from hepgan.generator.ensembles import MEMBER
+from hepgan.validation.samples import members_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,8 +125,8 @@ def reduced_cross_section(
         alpha: The fine-structure constant.
 
     Returns:
-        Values, errors, and, where the events have an integer ``member``, the spread over the members of the
-        ensemble that made them.
+        Values, errors, and, where the events tell the members of the ensemble that made them, the spread over
+        these.
 
     Raises:
         InputError: If there is not one lepton in each event, or no such beam, or several energies of one.
@@ -153,8 +153,8 @@ def reduced_cross_section(
         return np.asarray(np.histogram2d(x[good], q2[good], edges, weights=content[good])[0])
 
     spread = None
-    if MEMBER in events.fields:
-        member = ak.to_numpy(events[MEMBER])
+    member = members_of(events, schema_of(events))
+    if member is not None:
         parts = [member == m for m in np.unique(member)]
         if len(parts) > 1:
             # Each member stands for all of the luminosity.

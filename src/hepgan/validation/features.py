@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from hepgan.errors import InputError
 from hepgan.events import EventSchema, to_batch
 from hepgan.observables import Observable
-from hepgan.validation.samples import Sample, SampleBuilder, with_ranges
+from hepgan.validation.histograms import with_ranges
+from hepgan.validation.samples import Sample, SampleBuilder
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator, Latents
-    from hepgan.validation.comparison import Comparison
 
-__all__ = ["FeatureComparison", "FeatureSample", "FeatureView"]
+__all__ = ["FeatureSample", "FeatureView"]
 
 Floats = NDArray[np.float64]
 
@@ -36,36 +36,6 @@ INVERTED = 10_000
 
 MOST_LOST = 0.02
 """Larger shares of events without features are an error: the model is for other events."""
-
-
-@dataclass(frozen=True)
-class FeatureComparison:
-    """The samples of a comparison in the features of a model.
-
-    Attributes:
-        model: The model's name.
-        scaled: The features as the network sees them.
-        physical: Histograms of the same columns before their transforms.
-        lost: By sample, the number of events that have no features, and why the first has none.
-    """
-
-    model: str
-    scaled: Comparison
-    physical: Comparison
-    lost: Mapping[str, tuple[int, str]] = field(default_factory=dict)
-
-    def only(self, label: str) -> FeatureComparison:
-        """The same for one of the samples."""
-        return replace(self, scaled=self.scaled[label], physical=self.physical[label])
-
-    def without_features(self, label: str) -> list[str]:
-        """Sentences on events that have no features, of the reference and of a sample."""
-        found = {part: self.lost.get(part, (0, "")) for part in ("reference", label)}
-        return [
-            f"{number} {part} events have no features of {self.model}; the first: {reason}"
-            for part, (number, reason) in found.items()
-            if number
-        ]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Writes a comparison: report.html, metrics.json, histograms.root."""
+"""Reports: report.html, metrics.json and histograms.root, and what the samples in them can be called."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,24 +17,98 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import uproot
 
-from hepgan.errors import OutputError
+from hepgan.errors import InputError, OutputError
 from hepgan.files import claim_folder
+from hepgan.observables import Observable
 from hepgan.stats.metrics import Metric
-from hepgan.validation import tables
 from hepgan.validation import verdicts as words
+from hepgan.validation.results import Result
+from hepgan.validation.sections import Section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hepgan.validation.comparison import Comparison
-    from hepgan.validation.sections import Section
-
-__all__ = ["claim_report", "save"]
+__all__ = [
+    "check_labels",
+    "claim_report",
+    "compared",
+    "measured",
+    "overall",
+    "picture",
+    "planes",
+    "render",
+    "sample_labels",
+    "told",
+    "write_report",
+]
 
 FILES = ("histograms.root", "report.html", "metrics.json")
 """In the order in which they take their names: who finds metrics.json finds all."""
 
+RESERVED = frozenset(
+    {
+        *("reference", "train", "samples", "verdicts", "provenance", "features"),
+        *("ensemble", "latents", "weights"),
+    }
+)
+"""What a generated sample cannot be called: other samples, and other keys of ``metrics.json``."""
+
 MAX_PLANES = 4
+
+
+def check_labels(labels: Iterable[str], sections: Iterable[str] = ()) -> None:
+    """Sees to it that labels can name folders of a ROOT file, and keys beside others in metrics.json.
+
+    Args:
+        labels: Of the generated samples.
+        sections: Names of further parts of a report.
+
+    Raises:
+        InputError: If one cannot.
+    """
+    keys = RESERVED.union(sections)
+    for label in labels:
+        if label in keys or not label.strip() or set(label) & set("/;"):
+            taken = f"{', '.join(sorted(keys))} are taken, and / and ; not allowed"
+            msg = f"a generated sample cannot be called {label!r}: {taken}"
+            raise InputError(msg)
+
+
+def sample_labels(files: Sequence[str], given: Sequence[str]) -> list[str]:
+    """What to call generated samples: as the user says, or after their files, each differently.
+
+    Args:
+        files: One name for each sample: ``folder/file.root:Tree``, or a glob (called after its folder).
+        given: Labels, one for each, or none.
+
+    Returns:
+        The labels; ``generated`` for one sample without any.
+
+    Raises:
+        InputError: If there are too few or too many labels, or two are the same.
+    """
+    if given:
+        if len(given) != len(files):
+            msg = f"{len(given)} --label for {len(files)} samples; give one for each, or none"
+            raise InputError(msg)
+        twice = sorted({name for name in given if given.count(name) > 1})
+        if twice:
+            msg = f"two samples are called {twice[0]!r}; give each another --label"
+            raise InputError(msg)
+        return list(given)
+    if len(files) == 1:
+        return ["generated"]
+    paths = [Path(re.sub(r"(\.\w+):[^/]*$", r"\1", file)) for file in files]
+    names = [p.parent.name if "*" in p.stem and p.parent.name else p.stem for p in paths]
+    if len(set(names)) < len(names):
+        names = [f"{p.parent.name}_{n}" if p.parent.name else n for p, n in zip(paths, names, strict=True)]
+    found: list[str] = []
+    for name in names:
+        # Names of files may hold what labels cannot.
+        plain = re.sub(r"[^\w.+-]+", "_", name)
+        others = (plain, *(f"{plain}_{k}" for k in range(2, len(files) + 2)))
+        found.append(next(n for n in others if n not in found and n not in RESERVED))
+    return found
 
 
 def claim_report(folder: str | Path, *, force: bool = False) -> None:
@@ -57,8 +131,22 @@ def claim_report(folder: str | Path, *, force: bool = False) -> None:
     claim_folder(folder, folder, make=False)
 
 
-def save(comparison: Comparison, folder: str | Path, *, force: bool = False, deviation: bool = False) -> Path:
+def write_report(
+    folder: str | Path,
+    page: Callable[[], str],
+    metrics: Mapping[str, Any],
+    histograms: Mapping[str, Any],
+    *,
+    force: bool = False,
+) -> Path:
     """Writes the three files aside and moves them into the folder when all are whole.
+
+    Args:
+        folder: Where to; created if need be.
+        page: Makes the HTML page.
+        metrics: All numbers, fit for JSON.
+        histograms: By their paths in ``histograms.root``.
+        force: Whether files of an earlier report may be replaced.
 
     Returns:
         The path of ``report.html``.
@@ -72,9 +160,11 @@ def save(comparison: Comparison, folder: str | Path, *, force: bool = False, dev
         folder.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
         try:
-            _write_histograms(comparison, aside / "histograms.root")
-            (aside / "report.html").write_text(render(comparison, deviation=deviation), encoding="utf-8")
-            text = json.dumps(_summary(comparison), indent=1, allow_nan=False)
+            with uproot.recreate(aside / "histograms.root") as file:
+                for path, histogram in histograms.items():
+                    file[path] = histogram
+            (aside / "report.html").write_text(page(), encoding="utf-8")
+            text = json.dumps(metrics, indent=1, allow_nan=False)
             (aside / "metrics.json").write_text(text + "\n", encoding="utf-8")
             for name in FILES:
                 os.replace(aside / name, folder / name)
@@ -85,72 +175,60 @@ def save(comparison: Comparison, folder: str | Path, *, force: bool = False, dev
     return folder / "report.html"
 
 
-def render(comparison: Comparison, *, deviation: bool = False) -> str:
-    """The report as one HTML page, with its pictures inside."""
+def render(parts: Mapping[str, Any]) -> str:
+    """The HTML page of these parts, by the names that the template has for them."""
     from hepgan.plotting.style import COLOURS
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     source = files("hepgan.validation").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    labels = comparison.labels
-    several = len(labels) > 1
-    return environment.from_string(source).render(
-        labels=labels,
-        several=several,
-        colours=dict(zip(labels, COLOURS * len(labels), strict=False)),
-        verdicts=comparison.all_verdicts(),
-        overall={label: _overall(comparison, label) for label in labels},
-        compared=_compared(tables.overall_rows(comparison.results)) if several else [],
-        uneven=several and _uneven(comparison),
-        densities={
-            n: _image(partial(comparison.plot, n, deviation=deviation), fits=True)
-            for n in comparison.observables
-        },
-        deviation=deviation,
-        planes=[(pair, _image(partial(comparison.plot_2d, *pair))) for pair in planes(comparison)],
-        sections={label: _sections(comparison, label, several) for label in labels},
-        joint=_joint(comparison) if several else {},
-        skipped={label: dict(r.skipped) for label, r in comparison.results.items()},
-        features=_features(comparison),
-        more={name: _more(section) for name, section in comparison.sections.items()},
-        provenance=comparison.provenance,
-        **_measured(comparison),
-    )
+    labels = parts["labels"]
+    colours = dict(zip(labels, COLOURS * len(labels), strict=False))
+    return environment.from_string(source).render(colours=colours, **parts)
 
 
-def _measured(comparison: Comparison) -> dict[str, Any]:
+def picture(draw: Callable[[], Figure], dpi: int = 100, *, fits: bool = False) -> str:
+    """A figure as a data URL; one whose margins are known to fit is drawn in half the time."""
+    buffer, box = io.BytesIO(), None if fits else "tight"
+    draw().savefig(buffer, format="png", dpi=dpi, bbox_inches=box, metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def measured(observables: Mapping[str, Observable], results: Mapping[str, Result]) -> dict[str, Any]:
     """The tables of observables: one a sample, or one a metric with a column a sample."""
-    names = dict.fromkeys(m for r in comparison.results.values() for ms in r.observables.values() for m in ms)
+    names = dict.fromkeys(m for r in results.values() for ms in r.observables.values() for m in ms)
     return {
-        "rows": {label: _rows(comparison, label) for label in comparison.labels},
+        "rows": {label: _rows(observables, result) for label, result in results.items()},
         "titles": {
             n: (o.expression or "") + ("" if o.weight is None else f", weighted by {o.weight}")
-            for n, o in comparison.observables.items()
+            for n, o in observables.items()
         },
         "metrics": [
-            (title, _compared(tables.observable_rows(comparison.results, m)))
-            for m, title in tables.METRICS.items()
-            if m in names and len(comparison.labels) > 1
+            (title, compared(words.observable_rows(results, m)))
+            for m, title in words.METRICS.items()
+            if m in names and len(results) > 1
         ],
     }
 
 
-def _more(section: Section) -> dict[str, Any]:
-    images = {caption: _image(draw) for caption, draw in section.figures.items()}
+def _rows(observables: Mapping[str, Observable], result: Result) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "label": observables[name].label,
+            "metrics": [_cell(m, words.grade(m)) for m in metrics.values()],
+            "names": list(metrics),
+        }
+        for name, metrics in result.observables.items()
+    ]
+
+
+def told(section: Section) -> dict[str, Any]:
+    """A section with its pictures."""
+    images = {caption: picture(draw) for caption, draw in section.figures.items()}
     return {"title": section.title, "note": section.note, "rows": section.rows(), "images": images}
 
 
-def _features(comparison: Comparison) -> dict[str, Any] | None:
-    found = comparison.features
-    if found is None:
-        return None
-    images = {}
-    for name in found.scaled.observables:
-        drawn = [found.scaled] if name not in found.physical.observables else [found.physical, found.scaled]
-        images[name] = [_image(partial(c.plot, name), dpi=80, fits=True) for c in drawn]
-    return {"model": found.model, "images": images, **_measured(found.scaled)}
-
-
-def _compared(rows: list[tables.Row]) -> list[dict[str, Any]]:
+def compared(rows: list[words.Row]) -> list[dict[str, Any]]:
     """Rows of a table with a column a sample."""
     return [
         {
@@ -171,28 +249,10 @@ def _range(floors: Sequence[float | None]) -> str:
     return "–".join(dict.fromkeys(_number(f, None) for f in (known[0], known[-1]))) if known else "–"
 
 
-def _uneven(comparison: Comparison) -> bool:
-    """Whether the samples' sizes differ so that their metrics cannot be compared."""
-    found = [comparison.provenance.get(f"{label} sample", {}) for label in comparison.labels]
-    sizes = [part.get("events_for_unbinned_metrics", 0) for part in found]
-    return bool(max(sizes) > 1.2 * min(sizes))
-
-
-def _joint(comparison: Comparison) -> dict[str, str]:
-    """Pictures of all samples together."""
-    made = {"correlations": comparison.plot_correlations, "memorisation": comparison.plot_memorisation}
-    results = comparison.results.values()
-    return {
-        name: _image(plot)
-        for name, plot in made.items()
-        if any(getattr(result, name) is not None for result in results)
-    }
-
-
-def planes(comparison: Comparison) -> list[tuple[str, str]]:
+def planes(results: Mapping[str, Result]) -> list[tuple[str, str]]:
     """Pairs of observables worth a picture: that whose correlation is worst, then the strongest ones."""
-    found = next((r.correlations for r in comparison.results.values() if r.correlations is not None), None)
-    if found is None or not comparison.tables:
+    found = next((r.correlations for r in results.values() if r.correlations is not None), None)
+    if found is None:
         return []
     pairs = [] if found.worst is None else [found.worst]
     size = {
@@ -206,41 +266,9 @@ def planes(comparison: Comparison) -> list[tuple[str, str]]:
     return list(dict.fromkeys([*pairs, *strongest]))[:MAX_PLANES]
 
 
-def _sections(comparison: Comparison, label: str, several: bool) -> dict[str, str]:
-    """Pictures of one sample, but for those that all samples share."""
-    result = comparison.results[label]
-    made: dict[str, tuple[Any, Callable[[str], Figure]]] = {
-        "correlations": (result.correlations, comparison.plot_correlations),
-        "classifier": (result.classifier, comparison.plot_classifier),
-        "memorisation": (result.memorisation, comparison.plot_memorisation),
-    }
-    if several:
-        del made["memorisation"]
-    return {name: _image(partial(plot, label)) for name, (found, plot) in made.items() if found is not None}
-
-
-def _image(draw: Callable[[], Figure], dpi: int = 100, *, fits: bool = False) -> str:
-    """A figure as a data URL; one whose margins are known to fit is drawn in half the time."""
-    buffer, box = io.BytesIO(), None if fits else "tight"
-    draw().savefig(buffer, format="png", dpi=dpi, bbox_inches=box, metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _rows(comparison: Comparison, label: str) -> list[dict[str, Any]]:
-    result = comparison.results[label]
-    return [
-        {
-            "name": name,
-            "label": comparison.observables[name].label,
-            "metrics": [_cell(m, words.grade(m)) for m in metrics.values()],
-            "names": list(metrics),
-        }
-        for name, metrics in result.observables.items()
-    ]
-
-
-def _overall(comparison: Comparison, label: str) -> list[tuple[str, dict[str, str]]]:
-    result, rows = comparison.results[label], []
+def overall(result: Result) -> list[tuple[str, dict[str, str]]]:
+    """The metrics of a sample as a whole, as far as it has them."""
+    rows = []
     if (t := result.classifier) is not None:
         rows.append(("classifier AUC", _cell(t.auc, words.grade_auc(t.auc))))
         rows.append(("1% quantile of D/(1−D), generated", _cell(t.weight_low, "unknown")))
@@ -276,28 +304,3 @@ def _number(value: float | None, error: float | None) -> str:
         return "–"
     text = f"{value:.3g}"
     return text if error is None or error != error else f"{text} ± {error:.1g}"
-
-
-def _summary(comparison: Comparison) -> dict[str, Any]:
-    found = comparison.metrics
-    return {
-        "samples": list(comparison.labels),
-        "verdicts": comparison.all_verdicts(),
-        **found,
-        **{name: dict(section.metrics) for name, section in comparison.sections.items()},
-        "provenance": json.loads(json.dumps(dict(comparison.provenance), default=str)),
-    }
-
-
-def _write_histograms(comparison: Comparison, path: Path) -> None:
-    with uproot.recreate(path) as file:
-        for name in comparison.observables:
-            file[f"reference/{name}"] = comparison.reference[name]
-            for label, result in comparison.results.items():
-                file[f"{label}/{name}"] = result.histograms[name]
-        if (found := comparison.features) is not None:
-            for folder, part in (("features", found.scaled), ("columns", found.physical)):
-                for name in part.observables:
-                    file[f"reference/{folder}/{name}"] = part.reference[name]
-                    for label, result in part.results.items():
-                        file[f"{label}/{folder}/{name}"] = result.histograms[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +11,13 @@ import numpy as np
 
 from hepgan.observables.table import Table, event_table, plan_table
 from hepgan.stats.correlations import Correlations, correlations
+from hepgan.stats.histograms import Band, band, binned, pulls
 from hepgan.stats.memorisation import Memorisation, memorisation
-from hepgan.stats.metrics import Metric, per_event, pulls, shape, unbinned
-from hepgan.stats.once import Once
+from hepgan.stats.metrics import Metric, Once, random_for, unbinned
 from hepgan.stats.two_sample import MIN_EVENTS, ClassifierTest, two_sample_test
-from hepgan.validation.members import Band, band
 from hepgan.validation.samples import Sample
 
-__all__ = ["Result", "binned", "evaluate"]
+__all__ = ["Result", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def _distances(
             reference.values(name),
             generated.values(name),
             None if train is None else train.values(name),
-            rng=_rng(seed, name),
+            rng=random_for(seed, name),
             name=name,
             once=once,
         )
@@ -191,7 +189,7 @@ def _of_events(
     if len(names) < 2:
         skipped["correlations"] = "needs two observables that are one number an event"
     else:
-        found = correlations(*chosen(names), rng=_rng(seed, "correlations"), once=once)
+        found = correlations(*chosen(names), rng=random_for(seed, "correlations"), once=once)
     test = None
     if classifier is None:
         skipped["classifier"] = "not asked for"
@@ -208,77 +206,15 @@ def _of_events(
         fields = [n for n in true.names if n not in true.observables]
         a, b, c = chosen(fields or names)
         if c is not None:
-            copies = memorisation(a, b, c, rng=_rng(seed, "memorisation"), once=once)
+            copies = memorisation(a, b, c, rng=random_for(seed, "memorisation"), once=once)
     return found, test, copies, skipped
-
-
-def binned(
-    reference: Any,
-    generated: Any,
-    name: str,
-    groups: Sequence[Any] = (),
-    seed: int = 0,
-    *,
-    weighted: bool = False,
-    once: Once | None = None,
-) -> Metric:
-    """Chi2/ndf of an observable's histograms, with its floor.
-
-    The floor is the mean over 10 random halvings of all true events: one pair of samples would do for many
-    bins, but for few ones chi2/ndf scatters too much to be divided by.
-
-    Args:
-        reference: Histogram of true events.
-        generated: Histogram of generated events.
-        name: The observable, for the seed.
-        groups: Histograms of random groups of true events, of the reference and of the training sample.
-        seed: Seed of the choice of halves.
-        weighted: Whether the histograms are sums of weights per event, not to be normalised again.
-        once: Keeps the floor for other generated samples.
-    """
-    test = per_event if weighted else shape
-    found = test(reference.view(flow=True), generated.view(flow=True))
-    if found.ndf < 1:
-        return Metric(math.nan, None, None, None, found.p, found.ndf)
-    floor = spread = None
-    if groups:
-        rng = _rng(seed, name + "/groups")
-        halves = (once or Once())((name, "chi2"), rng, lambda: _of_halves(groups, rng, weighted))
-        if halves:
-            floor = float(np.mean(halves))
-            spread = float(np.std(halves, ddof=1)) if len(halves) > 1 else None
-    return Metric(found.chi2 / found.ndf, floor, math.sqrt(2 / found.ndf), spread, found.p, found.ndf)
-
-
-def _of_halves(groups: Sequence[Any], rng: np.random.Generator, weighted: bool) -> list[float]:
-    """Chi2/ndf of random halves of the groups against the others."""
-    test, together = (per_event, _mean) if weighted else (shape, _sum)
-    contents = np.concatenate([g.view(flow=True) for g in groups])
-    contents = contents[np.isfinite(contents["value"]).all(axis=1)]
-    found = []
-    for _ in range(10 if len(contents) > 1 else 0):
-        order = rng.permutation(len(contents))
-        halves = test(together(contents[order[::2]]), together(contents[order[1::2]]))
-        if halves.ndf > 0:
-            found.append(halves.chi2 / halves.ndf)
-    return found
-
-
-def _sum(views: Any) -> dict[str, Any]:
-    """The contents of several histograms together."""
-    return {name: views[name].sum(axis=0) for name in ("value", "variance")}
-
-
-def _mean(views: Any) -> dict[str, Any]:
-    """The contents per event of several equally large groups of events together."""
-    return {"value": views["value"].mean(axis=0), "variance": views["variance"].sum(axis=0) / len(views) ** 2}
 
 
 def _tables(
     reference: Sample, generated: Mapping[str, Sample], train: Sample | None, size: int, seed: int
 ) -> tuple[Table, dict[str, Table], Table | None]:
     """Tables of at most ``size`` events of each sample, with the columns that all have."""
-    rng = _rng(seed, "tables")
+    rng = random_for(seed, "tables")
     trained = [] if train is None else [train]
     samples = [reference, *generated.values(), *trained]
     rows = [_rows(len(reference.weights), size, rng)]
@@ -303,11 +239,6 @@ def _tables(
 
 def _rows(size: int, wanted: int, rng: np.random.Generator) -> Any:
     return None if size <= wanted else np.sort(rng.choice(size, wanted, replace=False))
-
-
-def _rng(seed: int, purpose: str) -> np.random.Generator:
-    """Independent of the order in which parts are computed."""
-    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
 def _listed(matrix: np.ndarray[Any, np.dtype[np.float64]]) -> list[list[float | None]]:

@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import awkward as ak
-import hist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from hepgan.errors import InputError
+from hepgan.events import iterate_events, schema_of
+from hepgan.events.checks import find_faults
 from hepgan.events.schema import EventSchema
-from hepgan.generator.ensembles import MEMBER
-from hepgan.observables import Flat, Observable, from_config
-from hepgan.stats.metrics import Values, effective_size
-from hepgan.validation.members import members_of
+from hepgan.generator.ensembles import MEMBER, with_member_field
+from hepgan.observables import Flat, Observable
+from hepgan.stats.metrics import Values
+from hepgan.stats.moments import checked_weights, effective_size
+from hepgan.validation.histograms import GROUPS, Histograms, flat_values, per_event
 
-__all__ = [
-    "GROUPS",
-    "Sample",
-    "SampleBuilder",
-    "empty_histogram",
-    "event_weights",
-    "fill",
-    "flat_values",
-    "group_sums",
-    "per_event",
-    "with_ranges",
-]
+__all__ = ["Paths", "Sample", "SampleBuilder", "Stream", "event_weights", "members_of", "names_of"]
 
 Floats = NDArray[np.float64]
+Paths = str | Path | Sequence[str | Path]
 
-GROUPS = 10
-"""Random groups of the true events, whose halves give the floor of binned metrics."""
-
-_ROUNDING = 1e-6
-"""Relative error of a sum of weights for each event that is the same for all."""
-
-_THREADS = min(4, os.cpu_count() or 1)
+TITLE = with_member_field(EventSchema()).scalar(MEMBER).title
+"""By which the scalar is known that tells the member of an ensemble."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +101,7 @@ class SampleBuilder:
         seed: Seed of the choice of events that are kept.
         max_events: Events kept; each event of the sample has the same chance.
         groups: Whether histograms of random groups are filled, too; if not, those of the members of an
-            ensemble, where events have the scalar ``member``.
+            ensemble, where events tell them.
         source: What errors call the sample.
     """
 
@@ -131,10 +118,8 @@ class SampleBuilder:
         self.schema, self.observables, self.source = schema, dict(observables), source
         self._rng = np.random.default_rng([seed, 0x5A3])
         self._max_events = max_events
-        self._histograms = {n: empty_histogram(o) for n, o in self.observables.items()}
         self._random = groups
-        self._make_groups(GROUPS if groups else 0)
-        self._invalid = dict.fromkeys(self.observables, 0)
+        self._histograms = Histograms(self.observables, GROUPS if groups else 0)
         self._n, self._sum, self._last = 0, 0.0, 0
         self._kept: list[tuple[Floats, ak.Array, Floats]] = []
         self._flat: dict[str, Flat] = {}
@@ -152,10 +137,8 @@ class SampleBuilder:
         """
         w = event_weights(events, self.schema, weights, self.source)
         group = self._rng.integers(GROUPS, size=len(w)) if self._random else self._members(events)
-        self._group_sums += group_sums(w, group, self._group_sums.shape[1])
         self._flat = {n: flat_values(o, events) for n, o in self.observables.items()}
-        for name, flat in self._flat.items():
-            self._invalid[name] += fill(flat, w, self._histograms[name], self._groups.get(name), group)
+        self._histograms.fill(self._flat, w, group)
         self._n += len(w)
         self._last = len(w)
         self._sum += float(w.sum())
@@ -163,19 +146,14 @@ class SampleBuilder:
         if sum(len(k) for k, _, _ in self._kept) > 1.5 * self._max_events:
             self._kept = [self._chosen()]
 
-    def _make_groups(self, number: int) -> None:
-        split = self.observables if number else {}
-        self._groups = {n: empty_histogram(o, groups=number) for n, o in split.items()}
-        self._group_sums = np.zeros((2, max(number, 1)))
-
     def _members(self, events: ak.Array) -> NDArray[np.int64] | None:
         """The member of an ensemble that has made each event; None where events do not tell."""
-        member = members_of(events, self.source)
+        member = members_of(events, self.schema, self.source)
         if member is not None and not self._n and len(member):
-            self._make_groups(int(member.max()) + 1)
-        if not self._groups:
+            self._histograms = Histograms(self.observables, int(member.max()) + 1)
+        if not self._histograms.groups:
             return None
-        known = self._group_sums.shape[1]
+        known = self._histograms.sums.shape[1]
         if member is None or (member >= known).any():
             entry = None if member is None else self._n + int(np.argmax(member >= known))
             msg = f"the first events are of {known} members of an ensemble, and others of none of them"
@@ -204,13 +182,14 @@ class SampleBuilder:
             msg = f"the weights of {self._n} events sum to {self._sum:g}, so there is no distribution"
             raise InputError(msg, file=self.source, branch=self.schema.weight)
         _, events, weights = self._chosen()
-        histograms, parts = per_event(self.observables, self._histograms, self._groups, self._group_sums)
+        found = self._histograms
+        histograms, parts = per_event(self.observables, found.whole, found.groups, found.sums)
         return Sample(
             self.schema,
             self.observables,
             histograms,
             parts if self._random else {},
-            self._invalid,
+            found.invalid,
             self._n,
             self._sum,
             events,
@@ -225,10 +204,7 @@ def event_weights(
 ) -> Floats:
     """The events' weights (N,): those given, the schema's, or ones."""
     if weights is not None:
-        result = np.asarray(weights, dtype=np.float64)
-        if result.shape != (len(events),):
-            msg = f"weights of shape {result.shape} for {len(events)} events"
-            raise ValueError(msg)
+        result = checked_weights(weights, len(events))
     elif schema.weight is not None and schema.weight in ak.fields(events):
         result = np.asarray(ak.to_numpy(events[schema.weight]), dtype=np.float64)
     else:
@@ -240,154 +216,103 @@ def event_weights(
     return result
 
 
-def empty_histogram(observable: Observable, *, groups: bool | int = False) -> Any:
-    """A histogram for the observable, with Weight storage.
+def members_of(events: ak.Array, schema: EventSchema, source: str = "events") -> NDArray[np.int64] | None:
+    """The member of an ensemble (N,) that has made each of N events; None if they do not tell.
+
+    They tell it in the scalar that generated events have for it, known by its title; other numbers may be
+    called ``member``, too.
 
     Args:
-        observable: The observable.
-        groups: How many groups an axis before shall have, 10 for True; no such axis for 0 and False.
-    """
-    axes = [observable.axis()]
-    if groups:
-        number = GROUPS if groups is True else groups
-        axes.insert(0, hist.axis.Integer(0, number, name="group", underflow=False, overflow=False))
-    return hist.Hist(*axes, storage=hist.storage.Weight(), name=observable.name)
-
-
-def flat_values(observable: Observable, events: ak.Array) -> Flat:
-    """All values (K,) of an observable, with the number of the event and the own weight of each (K,)."""
-    values, event, own = observable.flat(events)
-    return Flat(
-        np.asarray(values, dtype=np.float64),
-        np.asarray(event, dtype=np.int64),
-        None if own is None else np.asarray(own, dtype=np.float64),
-    )
-
-
-def group_sums(weights: Floats, group: NDArray[np.int64] | None, number: int = GROUPS) -> Floats:
-    """Sum of weights and of squared weights (2, number) of events in each group; all in the first if None."""
-    group = np.zeros(len(weights), dtype=np.int64) if group is None else group
-    return np.stack([np.bincount(group, weights**power, number) for power in (1, 2)])
-
-
-def per_event(
-    observables: Mapping[str, Observable],
-    histograms: Mapping[str, Any],
-    groups: Mapping[str, Any],
-    sums: Floats,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Histograms and groups, with those of weighted observables divided by the number of events.
-
-    Args:
-        observables: The observables.
-        histograms: Sums over events, by observable.
-        groups: The same in random groups.
-        sums: Sum of event weights and of squared ones in each group, from `group_sums`.
-    """
-    weighted = {n for n, o in observables.items() if o.weight is not None}
-    whole = sums.sum(axis=1)
-    return (
-        {n: _over(h, whole[:, None]) if n in weighted else h for n, h in histograms.items()},
-        {n: _over(h, sums[:, :, None]) if n in weighted else h for n, h in groups.items()},
-    )
-
-
-def _over(histogram: Any, sums: Floats) -> Any:
-    """A histogram per event; NaN for groups without events."""
-    result = histogram.copy()
-    view = result.view(flow=True)
-    total, squares = np.where(sums[0] > 0, sums, np.nan)
-    mean = view["value"] / total
-    # The number of events is not random: what all events have in common has no variance.
-    variance = view["variance"] / total**2 - mean**2 * squares / total**2
-    view["value"], view["variance"] = mean, np.maximum(variance, (_ROUNDING * mean) ** 2)
-    return result
-
-
-def fill(
-    flat: Flat,
-    weights: Floats,
-    histogram: Any,
-    groups: Any = None,
-    group: NDArray[np.int64] | None = None,
-) -> int:
-    """Fills values with their full weights; returns how many of them are not finite.
-
-    The variance of a bin is the sum over events of the squared sum of their weights in it, since the values
-    of one event are not independent.
-
-    Args:
-        flat: Values (K,), numbers of events in ascending order (K,), weights (K,) or None.
-        weights: Of the events (N,).
-        histogram: Receives all values.
-        groups: The same with an axis of groups before; receives all values, too.
-        group: The group of each event (N,).
-    """
-    values, event = flat.values, flat.index
-    entry_weights = flat.full_weight(weights)
-    good = np.isfinite(values) & np.isfinite(entry_weights)
-    if not good.all():
-        values, event, entry_weights = values[good], event[good], entry_weights[good]
-    threads = _THREADS if len(values) > 500_000 else 1
-    if isinstance(histogram.axes[0], hist.axis.Integer):
-        # A float between two whole numbers belongs to the bin that begins with the lower one.
-        values = np.floor(np.clip(values, -(2**31), 2**31 - 1)).astype(np.int64)
-    if len(event) > 1 and bool((event[1:] == event[:-1]).any()):
-        _fill_by_event(values, event, entry_weights, histogram, groups, group)
-    else:
-        histogram.fill(values, weight=entry_weights, threads=threads)
-        if groups is not None and group is not None:
-            groups.fill(group[event], values, weight=entry_weights, threads=threads)
-    return int(len(good) - good.sum())
-
-
-def _fill_by_event(
-    values: Any,
-    event: NDArray[np.int64],
-    weights: Floats,
-    histogram: Any,
-    groups: Any,
-    group: NDArray[np.int64] | None,
-) -> None:
-    """Fills the sum of each event's weights in a bin as one entry."""
-    axis = histogram.axes[0]
-    size = axis.extent
-    place = np.asarray(axis.index(values)) + int(axis.traits.underflow)
-    sums = sparse.csr_array((weights, (event, place)), shape=(int(event[-1]) + 1, size))
-    sums.sum_duplicates()
-    place, content = sums.indices, sums.data
-    view = histogram.view(flow=True)
-    for name, power in (("value", 1), ("variance", 2)):
-        view[name] += np.bincount(place, content**power, size)
-    if groups is not None and group is not None:
-        rows = group[: sums.shape[0]].repeat(np.diff(sums.indptr))
-        view = groups.view(flow=True)
-        for name, power in (("value", 1), ("variance", 2)):
-            number = len(view)
-            found = np.bincount(rows * size + place, content**power, number * size)
-            view[name] += found.reshape(number, size)
-
-
-def with_ranges(observables: Mapping[str, Any], events: ak.Array) -> dict[str, Observable]:
-    """The observables, with bins and ranges that suit the events where they have none.
-
-    Args:
-        observables: Observables, or their configurations, by name.
-        events: True events.
-
-    Returns:
-        Observables whose axes are known; those that no event has are left out if they lack a range.
+        events: The events.
+        schema: What they hold.
+        source: What errors call them.
 
     Raises:
-        RecipeError: If an observable does not fit the events.
+        InputError: If a number is negative.
     """
-    ready: dict[str, Observable] = {}
-    for name, given in observables.items():
-        observable = given if isinstance(given, Observable) else from_config(given, name)
-        if observable.range is None and observable.edges is None:
-            values, _, own = flat_values(observable, events)
-            if not np.isfinite(values).any():
-                continue
-            observable = observable.with_range_from(values, own)
-        ready[name] = observable
-    return ready
+    own = [f for f in schema.scalars if (f.name, f.title) == (MEMBER, TITLE)]
+    if not own or MEMBER not in ak.fields(events):
+        return None
+    found = np.asarray(ak.to_numpy(events[MEMBER]), dtype=np.int64)
+    if (found < 0).any():
+        msg = "the number of a member is negative"
+        raise InputError(msg, file=source, branch=MEMBER, entry=int(np.argmax(found < 0)))
+    return found
+
+
+class Stream:
+    """The chunks of some files, with the schema of the first.
+
+    Args:
+        paths: The files.
+        step: Events in a chunk.
+        schema: What they hold; inferred from them if None.
+        on_bad: Whether events with NaN, E < abs(p) and the like are an error, or judged like others and
+            counted in a warning.
+        hint: What an error about such events adds.
+
+    Attributes:
+        first: The first chunk.
+        schema: What the events hold.
+        faults: With ``keep``, the number of events for each fault (an event counts for its first one).
+
+    Raises:
+        InputError: If there are no events, or they cannot be read.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        step: int,
+        schema: EventSchema | None,
+        *,
+        on_bad: Literal["raise", "keep"] = "raise",
+        hint: str = "",
+    ) -> None:
+        self._files, self._keep, self._hint = ", ".join(names_of(paths)), on_bad == "keep", hint
+        self._chunks = self._hinted(lambda: iterate_events(paths, step=step, schema=schema, on_bad=on_bad))
+        self.faults: dict[str, int] = {}
+        first = next(self._chunks, None)
+        if first is None:
+            msg = "there are no events to compare"
+            raise InputError(msg, file=self._files)
+        self.first: ak.Array = first
+        self.schema = schema_of(first)
+
+    def _hinted(self, read: Callable[[], Iterator[ak.Array]]) -> Iterator[ak.Array]:
+        try:
+            yield from read()
+        except InputError as error:
+            if error.entry is None or not self._hint:
+                raise
+            message = f"{error.message}; {self._hint}"
+            raise InputError(message, file=error.file, branch=error.branch, entry=error.entry) from error
+
+    def __iter__(self) -> Iterator[tuple[ak.Array, None]]:
+        total = len(self.first)
+        yield self._counted(self.first), None
+        for chunk in self._chunks:
+            total += len(chunk)
+            yield self._counted(chunk), None
+        if self.faults:
+            reasons = "; ".join(f"{number} for {reason}" for reason, number in self.faults.items())
+            message = (
+                f"{self._files}: judged {sum(self.faults.values())} of {total} events all the same: {reasons}"
+            )
+            warnings.warn(message, UserWarning, stacklevel=2)
+
+    def _counted(self, events: ak.Array) -> ak.Array:
+        if self._keep:
+            bad = np.zeros(len(events), bool)
+            for fault in find_faults(events, schema_of(events), self._files):
+                new = int((fault.bad & ~bad).sum())
+                if new:
+                    key = f"{fault.branch} {fault.reason}"
+                    self.faults[key] = self.faults.get(key, 0) + new
+                bad |= fault.bad
+        return events
+
+
+def names_of(paths: Paths) -> list[str]:
+    """The files' names as given."""
+    return [str(paths)] if isinstance(paths, str | Path) else [str(p) for p in paths]
