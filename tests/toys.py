@@ -6,6 +6,10 @@ import awkward as ak
 import numpy as np
 import vector
 
+from hepgan.events import schema_of
+from hepgan.events.columns import ATTRIBUTE
+from hepgan.generator.members import MEMBER, with_member_field
+
 vector.register_awkward()
 
 MUON_MASS = 0.10566
@@ -81,3 +85,9 @@ def dimuons(n: int, seed: int = 0, *, weighted: bool = False) -> ak.Array:
 
 def _jagged(values: np.ndarray) -> ak.Array:
     return ak.from_regular(ak.Array(values.astype(np.float32)))
+
+
+def by_members(events: ak.Array, member: np.ndarray) -> ak.Array:
+    """The events as an ensemble gives them, which tell the member that made each."""
+    made = ak.with_field(events, member.astype(np.int32), MEMBER)
+    return ak.Array(made, attrs={**made.attrs, ATTRIBUTE: with_member_field(schema_of(events))})

@@ -15,7 +15,6 @@ from hepgan.errors import InputError, OutputError, RecipeError
 from hepgan.events import read_events, schema_of, write_events
 from hepgan.observables import Observable
 from hepgan.validation import Comparison, claim_report, compare, compare_files
-from hepgan.validation import report as report_module
 
 OBSERVABLES = {
     "m": Observable("m", "(Muon[0] + Muon[1]).mass", range=(60, 120), label="$m$", unit="GeV"),
@@ -193,7 +192,7 @@ def test_the_report_holds_pictures_verdicts_and_metrics(bad, tmp_path):
 
 
 def test_histograms_come_back_from_root(bad, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_module, "render", lambda *_, **__: "page")
+    monkeypatch.setattr(Comparison, "_page", lambda *_: "page")
     bad.save(tmp_path)
     with uproot.open(tmp_path / "histograms.root") as file:
         for name in OBSERVABLES:
@@ -205,7 +204,7 @@ def test_histograms_come_back_from_root(bad, tmp_path, monkeypatch):
 
 
 def test_an_existing_folder_is_kept_without_force(good, bad, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_module, "render", lambda *_, **__: "page")
+    monkeypatch.setattr(Comparison, "_page", lambda *_: "page")
     good.save(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     before = (tmp_path / "metrics.json").read_text()
@@ -220,14 +219,14 @@ def test_an_existing_folder_is_kept_without_force(good, bad, tmp_path, monkeypat
 
 
 def test_a_failed_save_leaves_the_old_report_whole(good, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_module, "render", lambda *_, **__: "page")
+    monkeypatch.setattr(Comparison, "_page", lambda *_: "page")
     good.save(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report_module, "render", fails)
+    monkeypatch.setattr(Comparison, "_page", fails)
     with pytest.raises(OutputError, match="No space left"):
         good.save(tmp_path, force=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before

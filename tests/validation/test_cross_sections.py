@@ -8,6 +8,7 @@ import awkward as ak
 import numpy as np
 import pytest
 from scipy import stats
+from toys import by_members
 
 import hepgan
 from hepgan.errors import InputError
@@ -114,16 +115,21 @@ def test_weights_count_and_histograms_hold_them(sample):
 
 def test_members_give_a_band_which_is_the_statistical_error_where_they_differ_by_chance(sample):
     x, q2, luminosity = sample
-    events = ak.with_field(electrons(x, q2), np.arange(len(x)) % 20, "member")
+    events = by_members(electrons(x, q2), np.arange(len(x)) % 20)
     found = reduced_cross_section(events, luminosity=luminosity, beams=BEAMS, **ALL)
     many = found.entries > 200
     # Each member has a twentieth of the events; of 20 numbers a variance is known to (2 / 19)^0.5.
     ratio = np.square(found.spread[many] / found.errors[many]) / 20
     assert ratio.mean() == pytest.approx(1.0, abs=4 * (2 / 19 / many.sum()) ** 0.5)
     assert np.array_equal(found.band, found.spread, equal_nan=True)
-    one = reduced_cross_section(ak.with_field(events, 0, "member"), luminosity=luminosity, beams=BEAMS, **ALL)
-    assert one.spread is None
-    assert np.array_equal(one.band, one.errors, equal_nan=True)
+    # One member tells no spread, nor does a number that is called so by chance.
+    for other in (
+        by_members(electrons(x, q2), np.zeros(len(x))),
+        ak.with_field(electrons(x, q2), np.arange(len(x)) % 20, "member"),
+    ):
+        one = reduced_cross_section(other, luminosity=luminosity, beams=BEAMS, **ALL)
+        assert one.spread is None
+        assert np.array_equal(one.band, one.errors, equal_nan=True)
 
 
 def test_a_range_of_y_leaves_the_structure_function_as_it_is(sample):

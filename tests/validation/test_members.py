@@ -8,12 +8,13 @@ import hist
 import numpy as np
 import pytest
 from scipy import stats
+from toys import by_members
 
 import hepgan
 from hepgan.errors import InputError
 from hepgan.observables import Observable
 from hepgan.stats.histograms import band
-from hepgan.validation import equivalent_size
+from hepgan.validation import compare_files, equivalent_size
 
 AXIS = hist.axis.Regular(20, -3.0, 3.0)
 
@@ -90,9 +91,9 @@ def events(
     values: np.ndarray, member: np.ndarray | None = None, weight: np.ndarray | None = None
 ) -> ak.Array:
     fields = {"x": values.astype(np.float32)}
-    fields |= {} if member is None else {"member": member.astype(np.int32)}
     fields |= {} if weight is None else {"weight": weight}
-    return ak.zip(fields, depth_limit=1)
+    made = ak.zip(fields, depth_limit=1)
+    return made if member is None else by_members(made, member)
 
 
 X = {"x": Observable("x", "x", bins=20, range=(-3, 3))}
@@ -145,6 +146,23 @@ def test_bands_of_objects_and_weights_are_those_of_events_with_sums_of_weights()
     assert len(first) == 3_000
 
 
+@pytest.mark.parametrize("suffix", ["root", "parquet"])
+def test_a_number_of_the_users_own_that_is_called_member_makes_no_ensemble(suffix, tmp_path) -> None:
+    """It may be one of a PDF, in events that no ensemble has made."""
+    values, member = shifted(4, 500, 0.2)
+    reference = events(np.random.default_rng(0).normal(size=2_000))
+    own = ak.with_field(events(values), member.astype(np.int32), "member")
+    made = events(values, member)
+    paths = {n: tmp_path / f"{n}.{suffix}" for n in ("true", "own", "made")}
+    for path, sample in zip(paths.values(), (reference, own, made), strict=True):
+        hepgan.write_events(path, sample)
+    found = hepgan.compare(reference, {"own": own, "made": made}, X, classifier=False)
+    read = compare_files(paths["true"], {"own": paths["own"], "made": paths["made"]}, X, classifier=False)
+    for comparison in (found, read):
+        assert not comparison.results["own"].bands
+        assert comparison.results["made"].bands["x"].members == 4
+
+
 def test_members_of_different_files_must_agree(tmp_path) -> None:
     values, member = shifted(4, 500, 0.2)
     reference = events(np.random.default_rng(0).normal(size=2_000))
@@ -153,15 +171,13 @@ def test_members_of_different_files_must_agree(tmp_path) -> None:
         paths, (reference, events(values, member), events(values, member + 1)), strict=True
     ):
         hepgan.write_events(path, sample)
-    from hepgan.validation import compare_files
-
     with pytest.raises(InputError, match="4 members"):
         compare_files(paths[0], paths[1:], X, classifier=False)
 
 
 def test_a_sample_of_true_events_is_worth_its_own_size() -> None:
     rng = np.random.default_rng(2)
-    truth = rng.normal(size=1_000_000)
+    truth = rng.normal(size=200_000)
     found = [equivalent_size(truth, rng.normal(size=3_000), bins=40).size for _ in range(40)]
     # The mean of 1 / size is 1 / 3,000, up to the scatter of 40 sums of squares of 39 bins.
     assert 1 / np.mean(1 / np.array(found)) == pytest.approx(3_000, rel=4 * math.sqrt(2 / 39 / 40))

@@ -8,14 +8,15 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from toys import dimuons
+from toys import by_members, dimuons
 
 from hepgan.errors import InputError
 from hepgan.events import write_events
 from hepgan.observables import Observable
 from hepgan.plotting.comparison import COLOURS, LINES
 from hepgan.stats import memorisation, two_sample
-from hepgan.validation import Comparison, Metric, compare, compare_files
+from hepgan.validation import Comparison, Metric, compare, compare_files, sample_labels
+from hepgan.validation.sections import Section
 from hepgan.validation.verdicts import best, observable_rows, overall_rows
 
 OBSERVABLES = {
@@ -222,6 +223,32 @@ def test_labels_that_would_name_something_else_are_refused(label):
     events = dimuons(50, 1)
     with pytest.raises(InputError, match=f"cannot be called {label!r}"):
         compare(events, {label: events}, OBSERVABLES)
+
+
+@pytest.mark.usefixtures("_without_pictures")
+def test_no_sample_can_have_the_name_of_another_key_of_the_metrics(tmp_path):
+    """Else the one or the other would be lost there."""
+    values = np.random.default_rng(0).normal(size=(4, 800)).astype(np.float32)
+    x = {"x": Observable("x", "x", bins=10, range=(-3, 3))}
+    true, made, other, tall = (ak.zip({"x": v}, depth_limit=1) for v in values)
+    ensemble = by_members(made, np.arange(len(made)) % 2)
+    found = compare(true, {"a": ensemble, "b": other}, x, train=tall, classifier=False)
+    more = replace(found, sections={**found.sections, "mine": Section("Mine", "", {"one": 1})})
+    path = more.save(tmp_path / "report")
+    written = json.loads((path.parent / "metrics.json").read_text())
+    keys = set(written) - {"a", "b"}
+    assert {"samples", "verdicts", "provenance", "ensemble", "mine"} <= keys
+    for key in keys - {"mine"}:
+        with pytest.raises(InputError, match=f"cannot be called {key!r}"):
+            compare(true, {key: made, "b": other}, x, classifier=False)
+    for key in keys:
+        with pytest.raises(InputError, match=f"cannot be called {key!r}"):
+            replace(more, results={key: found.results["a"], "b": found.results["b"]})
+    assert sample_labels(["weights.root", "latents.root:Events", "a.root"], []) == [
+        "weights_2",
+        "latents_2",
+        "a",
+    ]
 
 
 def test_all_are_compared_in_what_all_have():

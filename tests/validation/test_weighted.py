@@ -33,7 +33,7 @@ def test_variances_are_sums_over_events_of_squared_sums(observable):
     events = dimuons(400, seed=3, weighted=True)
     weights = np.asarray(events.genWeight, dtype=float)
     group = np.arange(len(events)) % 10
-    histogram, groups = empty_histogram(observable), empty_histogram(observable, groups=True)
+    histogram, groups = empty_histogram(observable), empty_histogram(observable, 10)
     assert fill(flat_values(observable, events), weights, histogram, groups, group) == 0
     contents = by_events(observable, events, weights)
     view = histogram.view(flow=True)
