@@ -8,7 +8,7 @@ import vector
 
 from hepgan.events import schema_of
 from hepgan.events.columns import ATTRIBUTE
-from hepgan.generator.members import MEMBER, with_member_field
+from hepgan.generator.ensembles import MEMBER, with_member_field
 
 vector.register_awkward()
 
