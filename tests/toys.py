@@ -7,7 +7,7 @@ import numpy as np
 import vector
 
 from hepgan.events import schema_of
-from hepgan.events.columns import ATTRIBUTE
+from hepgan.events.buffers import ATTRIBUTE
 from hepgan.generator.ensembles import MEMBER, with_member_field
 
 vector.register_awkward()
