@@ -6,7 +6,7 @@ import torch
 
 from hepgan import vectors
 
-from .conftest import EDGES, SYSTEMS, as_numpy, regular
+from .conftest import EDGES, SYSTEMS, as_numpy, regular, share
 
 QUANTITIES = [
     *("px", "py", "pt", "pt2", "phi", "pz", "theta", "eta", "costheta", "cottheta", "p", "p2"),
@@ -50,18 +50,22 @@ def make(names, values):
     return vectors.array(**dict(zip(names, values, strict=True)))
 
 
-@pytest.mark.parametrize("name", SINGLES)
-def test_gradients_are_right_at_regular_points(system, name):
-    leaves = coordinates(regular(2, 5), system)
-    assert torch.autograd.gradcheck(lambda *x: SINGLES[name](make(system, x)), leaves, atol=1e-4)
+def test_gradients_are_right_at_regular_points(system):
+    for name in share(SINGLES, system, 2):
+        leaves = coordinates(regular(2, 5), system)
+        assert torch.autograd.gradcheck(
+            lambda *x, of=SINGLES[name]: of(make(system, x)), leaves, atol=1e-4
+        ), name
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_gradients_of_pairs_are_right_at_regular_points(system, name):
-    a, b = coordinates(regular(2, 6), system), coordinates(regular(2, 7), SYSTEMS[-1])
-    assert torch.autograd.gradcheck(
-        lambda *x: PAIRS[name](make(system, x[:4]), make(SYSTEMS[-1], x[4:])), [*a, *b], atol=1e-4
-    )
+def test_gradients_of_pairs_are_right_at_regular_points(system):
+    for name in share(PAIRS, system, 2):
+        a, b = coordinates(regular(2, 6), system), coordinates(regular(2, 7), SYSTEMS[-1])
+        assert torch.autograd.gradcheck(
+            lambda *x, of=PAIRS[name]: of(make(system, x[:4]), make(SYSTEMS[-1], x[4:])),
+            [*a, *b],
+            atol=1e-4,
+        ), name
 
 
 def assert_finite(result, leaves, what):
@@ -70,21 +74,17 @@ def assert_finite(result, leaves, what):
         assert gradient is None or torch.isfinite(gradient).all(), (what, gradient)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_gradients_of_degenerate_vectors_are_finite(system, dtype):
-    leaves = coordinates(EDGES, system, dtype)
-    for name, function in SINGLES.items():
-        assert_finite(function(make(system, leaves)), leaves, name)
+def test_gradients_of_degenerate_vectors_are_finite(system):
+    for dtype in (torch.float32, torch.float64):
+        leaves = coordinates(EDGES, system, dtype)
+        for name, function in SINGLES.items():
+            assert_finite(function(make(system, leaves)), leaves, name)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_gradients_of_equal_and_of_degenerate_pairs_are_finite(system, dtype):
-    leaves = coordinates(EDGES, system, dtype)
-    flipped = [leaf.flip(0) for leaf in leaves]
+def test_gradients_of_equal_and_of_degenerate_pairs_are_finite(system):
+    leaves = coordinates(EDGES, system, torch.float32 if SYSTEMS.index(system) % 3 else torch.float64)
     for name, function in PAIRS.items():
         v = make(system, leaves)
-        assert_finite(function(v, v), leaves, name)
-        assert_finite(function(v, make(system, flipped)), leaves, name)
         assert_finite(function(v[:, None], v[None, :]), leaves, name)
 
 
@@ -95,6 +95,7 @@ def test_gradients_of_infinite_eta_are_finite():
         assert_finite(function(v), leaves, name)
 
 
+@pytest.mark.parametrize("system", [SYSTEMS[i] for i in (0, 3, 8, 11)], ids="-".join)
 def test_padding_masked_out_afterwards_leaves_the_gradients_of_the_others_alone(system):
     real = coordinates(regular(3, 8), system)
     padded = [torch.cat([leaf, torch.zeros(2, dtype=leaf.dtype)]) for leaf in real]

@@ -83,15 +83,11 @@ def test_shapes_that_do_not_broadcast_raise_a_value_error_with_the_shapes():
         vectors.array(px=torch.ones(2), py=torch.ones(3))
 
 
-@pytest.mark.parametrize(
-    "index",
-    [1, slice(0, 2), None, ..., (slice(None), -1), (..., 0), (None, 2), [2, 0], torch.tensor([0, 0, 3])],
-    ids=str,
-)
-def test_indexing_is_that_of_each_coordinate(index):
-    v = muons(4, 3)
-    agree(v[index].px, v.px[index].numpy())
-    assert type(v[index]) is vectors.MomentumTorch4D
+def test_indexing_is_that_of_each_coordinate():
+    v, several = muons(4, 3), torch.tensor([0, 0, 3])
+    for index in (1, slice(0, 2), None, ..., (slice(None), -1), (..., 0), (None, 2), [2, 0], several):
+        agree(v[index].px, v.px[index].numpy())
+        assert type(v[index]) is vectors.MomentumTorch4D
 
 
 def test_a_mask_selects_vectors():
@@ -260,8 +256,9 @@ def test_awkward_vectors_ask_to_be_converted():
         muons(2).deltaR(vectors.to_awkward(muons(2)))
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((), torch.float64), ((3,), torch.float32), ((2, 3), torch.float64)]
+)
 def test_numpy_round_trip_is_exact(shape, dtype):
     for v in (muons(*shape, dtype=dtype), muons(*shape, dtype=dtype).to_xyz(), muons(*shape).to_2D()):
         back = vectors.from_numpy(vectors.to_numpy(v))

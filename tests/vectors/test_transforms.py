@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,21 +17,11 @@ def kinematics(names, *values):
     v = vectors.array(**dict(zip(names, values, strict=True)))
     other = v[[1, 0]]
     pair = v + other
-    cartesian = v.to_pxpypzenergy()
-    polar = v.to_ptphietamass()
     return (
-        *(v.px, v.py, v.pz, v.energy, v.pt, v.eta, v.phi, v.mass, v.mass2, v.rapidity, v.mt, v.beta, v.p),
-        *(pair.mass, pair.pt, pair.eta, pair.rapidity, (v - other).mass2, v.sum(0).mass, v.dot(other)),
-        *(v.deltaphi(other), v.deltaeta(other), v.deltaR(other), v.deltaangle(other)),
-        *(v.boost(pair).pz, v.boostCM_of(pair).energy, v.boostZ(0.3).pz, v.boost(pair.to_beta3()).px),
-        *(cartesian.px, cartesian.energy, polar.eta, polar.mass, (2 * v).pt, (-v).phi, (v / 3).energy),
-        *(v.unit().px, v.rotateZ(0.2).px, v.to_3D().costheta, (v.to_2D() + other.to_2D()).pt),
+        *(v.px, v.energy, v.mass2, v.rapidity, abs(v), pair.mass, pair.eta, v.deltaR(other)),
+        *(v.boostCM_of(pair).energy, (v - other).rotateZ(0.2).px, v.sum(0).mt),
         vectors.where(v.pt > 1.0, v, pair).pt,
-        vectors.stack([v, other], dim=1).sum(1).mass,
-        vectors.concatenate([v, pair]).eta,
-        v.masked_fill(v.pt > 1.0, 0.0).energy,
-        abs(v),
-        v.to(torch.float32).pt,
+        vectors.stack([v, other], dim=1).masked_fill(v[:, None].pt > 1.0, 0.0).to(torch.float32).p,
     )
 
 
@@ -48,8 +39,8 @@ def _fresh_dynamo():
 
 def essentials(names, *values):
     v = vectors.array(**dict(zip(names, values, strict=True)))
-    pair = v + v[[1, 0]]
-    return v.energy, pair.mass, v.eta, v.rapidity, v.deltaR(pair), v.boostCM_of(pair).pt, v.sum(0).mass2
+    pair = v + v.map(lambda x: x.flip(0))
+    return v.energy, pair.mass, v.deltaR(pair)
 
 
 def test_training_kinematics_compile_into_one_graph():
@@ -59,27 +50,17 @@ def test_training_kinematics_compile_into_one_graph():
     torch.testing.assert_close(compiled(*values), kinematics(names, *values))
 
 
-@pytest.mark.parametrize("names", NAMES, ids="-".join)
-def test_compiled_gradients_equal_the_plain_ones(names):
+def test_compiled_gradients_equal_the_plain_ones_and_are_finite_at_degenerate_vectors():
+    names, rows = NAMES[1], np.concatenate([regular(2, 0), EDGES[[0, 0, 5, 7]]])
     compiled = torch.compile(lambda *x: essentials(names, *x), fullgraph=True, backend="aot_eager")
-    plain, traced = leaves(names, regular(2, 0)), leaves(names, regular(2, 0))
+    plain, traced = leaves(names, rows), leaves(names, rows)
     expected, got = essentials(names, *plain), compiled(*traced)
     torch.testing.assert_close(got, expected)
     sum(value.sum() for value in expected).backward()
     sum(value.sum() for value in got).backward()
     for a, b in zip(plain, traced, strict=True):
+        assert torch.isfinite(b.grad).all()
         torch.testing.assert_close(b.grad, a.grad)
-
-
-@pytest.mark.parametrize("names", NAMES, ids="-".join)
-def test_compiled_gradients_of_degenerate_vectors_are_finite(names):
-    def function(*values):
-        v = vectors.array(**dict(zip(names, values, strict=True)))
-        return torch.nan_to_num((v + v).mass + v.pt + v.energy + v.deltaR(v) + v.rapidity).sum()
-
-    values = leaves(names, EDGES[[0, 0, 5, 7]])
-    torch.compile(function, fullgraph=True, backend="aot_eager")(*values).backward()
-    assert all(torch.isfinite(value.grad).all() for value in values)
 
 
 def test_vectors_go_in_and_out_of_compiled_functions():

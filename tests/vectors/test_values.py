@@ -101,9 +101,11 @@ def _quiet_numpy():
         yield
 
 
-@pytest.mark.parametrize("rows", [EDGES, regular(20, 0)], ids=["edges", "regular"])
-def test_quantities_equal_those_of_the_numpy_backend(system, rows):
-    reference = as_numpy(rows, system)
+ROWS = np.concatenate([EDGES, regular(20, 0)])
+
+
+def test_quantities_equal_those_of_the_numpy_backend(system):
+    reference = as_numpy(ROWS, system)
     for name in LORENTZ:
         got, expected = getattr(as_torch(reference), name), getattr(reference, name)
         agree(got, np.where(has_rapidity(reference), expected, got) if name == "rapidity" else expected)
@@ -112,21 +114,20 @@ def test_quantities_equal_those_of_the_numpy_backend(system, rows):
             agree(getattr(as_torch(to), name), getattr(to, name))
 
 
-@pytest.mark.parametrize("rows", [EDGES, regular(20, 0)], ids=["edges", "regular"])
-def test_methods_of_one_vector_equal_those_of_the_numpy_backend(system, rows):
-    reference = as_numpy(rows, system)
+def test_methods_of_one_vector_equal_those_of_the_numpy_backend(system):
+    reference = as_numpy(ROWS, system)
     for function in ONE.values():
         agree(function(as_torch(reference)), function(reference), 1e-7, 1e-7)
 
 
-@pytest.mark.parametrize("other", SYSTEMS, ids="-".join)
-def test_methods_of_two_vectors_equal_those_of_the_numpy_backend(system, other):
-    a, b = as_numpy(regular(8, 1), system), as_numpy(regular(8, 2), other)
-    for name, function in TWO.items():
-        expected = function(a, b)
-        if name == "subtract":  # vector drops the sign of the energy where both are stored with tau
-            expected = a.to_xyzt() - b.to_xyzt()
-        agree(function(as_torch(a), as_torch(b)), expected, 1e-7, 1e-7)
+def test_methods_of_two_vectors_equal_those_of_the_numpy_backend(system):
+    for other in SYSTEMS[SYSTEMS.index(system) % 2 :: 2]:
+        a, b = as_numpy(regular(4, 1), system), as_numpy(regular(4, 2), other)
+        for name, function in TWO.items():
+            expected = function(a, b)
+            if name == "subtract":  # vector drops the sign of the energy where both are stored with tau
+                expected = a.to_xyzt() - b.to_xyzt()
+            agree(function(as_torch(a), as_torch(b)), expected, 1e-7, 1e-7)
 
 
 # vector itself gives nan or loses the energy for these, depending on the coordinate system
@@ -157,7 +158,7 @@ WELL_CONDITIONED = {
 NUMBER = st.one_of(st.just(0.0), st.floats(1e-3, 1e4), st.floats(-1e4, -1e-3))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.sampled_from(SYSTEMS), st.sampled_from(SYSTEMS), st.lists(NUMBER, min_size=8, max_size=8))
 def test_any_two_vectors_have_the_numbers_of_the_numpy_backend(one, two, numbers):
     rows = np.array(numbers).reshape(2, 1, 4)
