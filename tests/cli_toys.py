@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +96,9 @@ ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1"}
 PATIENCE = 300.0
 """Seconds that a process may take on a machine with much else to do."""
 
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["hepgan.cli.app", "hepgan.production", "hepgan.plotting.training"])
+
 
 def execute(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own."""
@@ -101,30 +107,66 @@ def execute(*arguments: object, **options: object) -> subprocess.CompletedProces
     )
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    """The command line in a process of its own, which goes on."""
-    return subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_CORE
-    )
+class start:
+    """The command line in a process of its own, which goes on.
+
+    It is forked from a process that has imported hepgan, which takes longest, once for all tests.
+
+    Args:
+        arguments: What stands after ``hepgan``.
+        out: The file that it writes its output to, if another is wanted.
+        err: The same of errors.
+    """
+
+    def __init__(self, *arguments: object, out: str | Path = "out", err: str | Path = "err") -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.said = [Path(self.folder.name, name) for name in (out, err)]
+        given = [str(a) for a in arguments]
+        self.process = FORKS.Process(target=_child, args=(given, os.getcwd(), *self.said))
+        before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = "1"
+        try:
+            self.process.start()
+        finally:
+            del os.environ["OMP_NUM_THREADS"]
+            if before is not None:
+                os.environ["OMP_NUM_THREADS"] = before
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, once it has ended; minus the signal that has killed it."""
+        return self.process.exitcode
+
+    def signal(self, number: int) -> None:
+        """Sends a signal."""
+        os.kill(self.process.pid, number)
+
+    def ended(self) -> tuple[str, str]:
+        """What it has written, on stdout and stderr, when it has ended."""
+        self.process.join(PATIENCE)
+        if self.process.exitcode is None:
+            self.process.kill()
+            self.process.join()
+            raise TimeoutError
+        out, err = (file.read_text() if file.is_file() else "" for file in self.said)
+        self.folder.cleanup()
+        return out, err
+
+    def wait_for(self, there: Callable[[], bool]) -> None:
+        """Waits for what it is about to do."""
+        end = time.monotonic() + PATIENCE
+        while not there():
+            assert self.returncode is None or there(), self.ended()
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
 
-def wait_for(there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Waits for what a process is about to do."""
-    end = time.monotonic() + PATIENCE
-    while not there():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """What a process has written, on stdout and stderr, when it has ended."""
-    try:
-        return process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise
+def _child(arguments: list[str], folder: str, *said: Path) -> None:
+    os.chdir(folder)
+    for number, file in enumerate(said, 1):
+        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main(arguments)
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int] | None]:

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import awkward as ak
@@ -27,6 +28,9 @@ ROOT = Path(__file__).parents[1]
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
 PAGES = sorted(DOCS.glob("*.md"))
 FENCE = re.compile(r"^```(?:\{code-block\} )?(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+README = ROOT / "README.md"
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -59,7 +63,7 @@ def like_zmumu(n: int, seed: int) -> ak.Array:
 
 @pytest.fixture(scope="module", autouse=True)
 def _short_and_silent():
-    """Trainings of a second of small networks, pictures without a screen."""
+    """Trainings of a second of small networks, reports without pictures, others without a screen."""
     fit = hepgan.EventGenerator.fit
     small = ("model.network={kind: residual, width: 32, blocks: 1}", "model.steps=2")
 
@@ -75,6 +79,7 @@ def _short_and_silent():
     patch.setattr(hepgan.EventGenerator, "fit", short)
     patch.setattr(hepgan, "distill", quick, raising=False)
     patch.setattr(mpl, "use", lambda *_: None)
+    patch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
     with mpl.rc_context({"backend": "agg"}):
         yield
     patch.undo()
@@ -120,16 +125,56 @@ def test_yaml_snippets_are_valid_recipes(page):
 
 
 def commands(page: Path) -> list[list[str]]:
-    lines = [line for text in blocks(page, "console") for line in text.splitlines()]
+    return [words for text in blocks(page, "console") for words in commands_of(text)]
+
+
+def commands_of(text: str) -> list[list[str]]:
+    lines = text.splitlines()
     parts = [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ hepgan ")]
     return [p[1 : p.index(">")] if ">" in p else p[1:] for p in parts]
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [p for p in (README, *PAGES) if commands(p)], ids=lambda p: p.stem)
 def test_commands_have_the_options_that_the_pages_use(page):
     for name, *arguments in commands(page):
         with click.Context(cli, info_name="hepgan") as parent:
             cli.commands[name].make_context(name, list(arguments), parent=parent)
+
+
+def test_the_blocks_of_the_readme_run_one_after_another_in_one_folder(samples, tmp_path, monkeypatch, capsys):
+    """With few events and short trainings; what is learned from other files is only looked for by name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("zmumu_train.root", "zmumu_test.root"):
+        shutil.copy(samples / name, name)
+    there = {"folding.safetensors", "vertex.root", "prior.safetensors", "data.root"}
+    ran = []
+    for kind, text in FENCE.findall(README.read_text(encoding="utf-8")):
+        if kind == "python":
+            exec(text.replace("100_000", "500"), {})
+            ran.append("python")
+        for name, *words in commands_of(text) if kind == "console" else ():
+            there |= {p.name for p in tmp_path.iterdir()}
+            output = words[words.index("-o") + 1]
+            read = {w.partition(":")[0] for w in words if re.search(r"\.(root|safetensors|yaml)", w)} - {
+                output
+            }
+            assert read <= there, (name, words)
+            assert output not in there, (name, words)
+            there.add(output)
+            if name in ("init", "train", "generate", "validate"):
+                few = ["500" if w == "1e6" else w for w in words]
+                with pytest.raises(SystemExit) as ended:
+                    cli_main([name, *few])
+                assert ended.value.code == 0, (words, capsys.readouterr().err)
+                ran.append(name)
+    assert ran == ["init", "train", "generate", "validate", "python"]
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda p: p.stem)
+def test_no_page_installs_hepgan_from_an_index(page):
+    """None has it; a clone is a dot."""
+    lines = re.findall(r"pip install .*", page.read_text(encoding="utf-8"))
+    assert not [line for line in lines if re.search(r"(?<![\w/.-])hepgan\b(?!/)", line.partition("#")[0])]
 
 
 def test_the_published_hybrids_are_recipes_with_the_guides_that_the_page_says():
@@ -141,9 +186,8 @@ def test_the_published_hybrids_are_recipes_with_the_guides_that_the_page_says():
     assert guides == ["mmd_m_z", "mass", "momenta"]
 
 
-def test_the_commands_of_the_ablation_page_make_its_report(here, monkeypatch, capsys):
-    """Each as it stands, on small samples; trainings are short, pictures left out."""
-    monkeypatch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
+def test_the_commands_of_the_ablation_page_make_its_report(here, capsys):
+    """Each as it stands, on small samples; trainings are short."""
     for words in commands(DOCS / "ablation.md"):
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:

@@ -14,15 +14,19 @@ import numpy as np
 import pytest
 import torch
 import uproot
-from cli_toys import RECIPE, changed, columns, copy, execute, inside, listing, run, write
+from cli_toys import RECIPE, changed, columns, copy, execute, inside, listing, run, start, write
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 import hepgan.events.formats
+import hepgan.generator.model_file
 
 
-def model_file(path, tensors, metadata, **changes):
-    save_file(tensors, path, metadata={k: json.dumps(v) for k, v in {**metadata, **changes}.items()})
+def model_file(path, tensors, document, **changes):
+    """A model file with another document, whose digest is right."""
+    text = json.dumps({**document, **changes})
+    digest = hepgan.generator.model_file._digest(text, tensors)
+    save_file(tensors, path, metadata={"hepgan": text, "digest": json.dumps(digest)})
 
 
 LAYOUT = """
@@ -107,20 +111,19 @@ def files(tmp_path_factory):
     assert run("train", folder / "tiny.yaml", good, "-o", folder / "good.safetensors") == 0
     (folder / "good.history.csv").unlink()
     with safe_open(folder / "good.safetensors", "pt") as file:
-        metadata = {k: json.loads(v) for k, v in file.metadata().items()}
+        document = json.loads(file.metadata()["hepgan"])
         tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     content = (folder / "good.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(content[: len(content) // 2])
     (folder / "noise.safetensors").write_bytes(np.random.default_rng(0).bytes(5000))
     save_file({"weight": torch.ones(3)}, folder / "foreign.safetensors")
-    later = {"format": 99, "versions": {"hepgan": "9.0"}}
-    model_file(folder / "later.safetensors", tensors, metadata, hepgan=later)
+    model_file(folder / "later.safetensors", tensors, document, format=99, versions={"hepgan": "9.0"})
     lost = {k: v for k, v in tensors.items() if not k.startswith("model.")}
-    model_file(folder / "lost.safetensors", lost, metadata)
-    bare = {k: v for k, v in metadata.items() if k != "summary"}
+    model_file(folder / "lost.safetensors", lost, document)
+    bare = {k: v for k, v in document.items() if k != "summary"}
     model_file(folder / "bare.safetensors", tensors, bare)
-    recipe = {**metadata["recipe"], "model": {"kind": "flow_matching", "steps": 2}}
-    model_file(folder / "contradiction.safetensors", tensors, metadata, recipe=recipe)
+    recipe = {**document["recipe"], "model": {"kind": "flow_matching", "steps": 2}}
+    model_file(folder / "contradiction.safetensors", tensors, document, recipe=recipe)
     assert run("generate", folder / "good.safetensors", "-n", 300, "-o", folder / "made.root") == 0
     (folder / "made.fileset.json").unlink()
     return folder
@@ -473,7 +476,7 @@ def test_a_missing_pythia_is_told_with_what_to_install(command, refused, monkeyp
     monkeypatch.setitem(sys.modules, "pythia8mc", None)
     said = refused(command)
     assert "needs pythia8mc" in said
-    assert "hepgan[pythia]" in said
+    assert said.endswith("pip install --only-binary=pythia8mc,fastjet pythia8mc fastjet")
 
 
 @pytest.mark.parametrize(
@@ -537,14 +540,14 @@ def test_conditions_are_checked_against_the_model_and_the_number_of_events(files
 
 
 def test_dropped_events_are_counted_in_one_line(files, here):
-    done = execute(*inside("train @tiny.yaml @nan.root -o m.safetensors --drop-bad", files))
-    assert done.returncode == 0
-    assert done.stderr == ("hepgan: warning: dropped 1 of 300 events: 1 for Muon_pt: not a number\n")
+    process = start(*inside("train @tiny.yaml @nan.root -o m.safetensors --drop-bad", files))
+    _, said = process.ended()
+    assert process.returncode == 0
+    assert said == "hepgan: warning: dropped 1 of 300 events: 1 for Muon_pt: not a number\n"
 
 
-@pytest.mark.parametrize("case", ["nan", "model truncated"])
-def test_a_process_ends_with_status_2_and_one_line(case, files, here):
-    arguments, expected = CASES[case]
+def test_a_process_ends_with_status_2_and_one_line(files, here):
+    arguments, expected = CASES["nan"]
     done = execute(*inside(arguments, files))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert all(text in done.stderr for text in expected)

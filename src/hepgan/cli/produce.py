@@ -55,7 +55,7 @@ __all__ = ["dataset", "fold", "generate", "init", "quickstart", "recipes"]
 def quickstart(output: Path, events: int, max_time: float, seed: int, force: bool) -> None:
     """Simulate Z -> mu mu events, learn them, generate 100,000 more, and judge them.
 
-    Needs the extra `pythia` (pip install "hepgan[pythia]").
+    Needs the extra `pythia` (in a clone: pip install ".[pythia]").
     """
     from hepgan.cli.quickstart import run as run_quickstart
 
@@ -82,7 +82,7 @@ def dataset(name: str, events: int, seed: int, output: Path, force: bool) -> Non
     """Simulate events of a published system with Pythia 8 into a ROOT file.
 
     NAME is zmumu, ee_partons, drell_yan, wz, dis or jet_images. Needs the extra `pythia`
-    (pip install "hepgan[pythia]"). Take other seeds for training and for judging.
+    (in a clone: pip install ".[pythia]"). Take other seeds for training and for judging.
     """
     from hepgan.datasets import make_dataset
 

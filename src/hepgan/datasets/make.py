@@ -82,8 +82,8 @@ def require_pythia() -> None:
             importlib.import_module(package)
         except ImportError as error:
             msg = (
-                f"simulating events needs {package}; install it with: pip install "
-                '--only-binary=pythia8mc,fastjet "hepgan[pythia]"'
+                f"simulating events needs {package}; install what hepgan's extra pythia brings with: "
+                "pip install --only-binary=pythia8mc,fastjet pythia8mc fastjet"
             )
             raise HepganError(msg) from error
 
