@@ -1,15 +1,36 @@
-"""Boosts and frames of reference for stacked four-momenta (..., 4): px, py, pz and energy."""
+"""Boosts and frames of reference, differentiable and exact where momenta are degenerate.
+
+Of stacked four-momenta (..., 4), px, py, pz and energy; and of single momenta as `Momentum`, whose boosts go
+along the beam first and then along the transverse momentum.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ._base import compute
+from ._classes import array
+from ._kernels import kernel
 from .kinematics import safe_sqrt
 
-__all__ = ["axes", "boosted", "direction", "invariant_mass"]
+__all__ = [
+    "Momentum",
+    "Transverse",
+    "axes",
+    "boosted",
+    "direction",
+    "from_rest",
+    "into_rest",
+    "invariant_mass",
+    "pair_mass",
+    "transverse",
+]
 
 _SMALL = 1e-9
+_TAU = kernel("lorentz", "tau")
 
 
 def boosted(momenta: Tensor, velocity: Tensor) -> Tensor:
@@ -23,8 +44,9 @@ def boosted(momenta: Tensor, velocity: Tensor) -> Tensor:
 
 
 def invariant_mass(momenta: Tensor) -> Tensor:
-    """Masses (...) of momenta (..., 4); 0 where E < |p|."""
-    return safe_sqrt(momenta[..., 3].square() - momenta[..., :3].square().sum(-1))
+    """Masses (...) of momenta (..., 4); negative where E < |p|, as those of all vectors."""
+    px, py, pz, energy = momenta.unbind(-1)
+    return compute(_TAU, array(px=px, py=py, pz=pz, energy=energy))  # type: ignore[no-any-return]
 
 
 def direction(vector: Tensor) -> Tensor:
@@ -49,3 +71,76 @@ def axes(axis: Tensor, reference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     across = torch.where(parallel, spare - (spare * z).sum(-1, keepdim=True) * z, across)
     x = direction(across)
     return x, torch.linalg.cross(z, x, dim=-1), z
+
+
+class Momentum(NamedTuple):
+    """Momenta of any shape with their masses and energies, which are kept since neither follows exactly."""
+
+    px: Tensor
+    py: Tensor
+    pz: Tensor
+    mass: Tensor
+    energy: Tensor
+
+    @classmethod
+    def of(cls, px: Tensor, py: Tensor, pz: Tensor, mass: Tensor) -> Momentum:
+        """The momenta of particles of known masses, which are not negative."""
+        return cls(px, py, pz, mass, safe_sqrt(px**2 + py**2 + pz**2 + mass**2))
+
+
+class Transverse(NamedTuple):
+    """A transverse momentum: its length, and cosine and sine of its azimuth."""
+
+    pt: Tensor
+    cos: Tensor
+    sin: Tensor
+
+
+def transverse(px: Tensor, py: Tensor) -> Transverse:
+    """A transverse momentum; the azimuth of none is 0."""
+    pt = safe_sqrt(px**2 + py**2)
+    none = pt == 0
+    length = torch.where(none, 1.0, pt)
+    return Transverse(pt, torch.where(none, 1.0, px / length), torch.where(none, 0.0, py / length))
+
+
+def pair_mass(a: Momentum, b: Momentum) -> Tensor:
+    """The mass of a system of two, not below the sum of theirs whatever rounding does."""
+    m2 = a.mass**2 + b.mass**2 + 2 * (a.energy * b.energy - a.px * b.px - a.py * b.py - a.pz * b.pz)
+    return torch.maximum(safe_sqrt(m2), a.mass + b.mass)
+
+
+def into_rest(
+    momentum: Momentum, pz: Tensor, mass: Tensor, energy: Tensor, across: Transverse
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a momentum is in the rest frame of a system.
+
+    Args:
+        momentum: The momentum.
+        pz: The system's.
+        mass: The system's, above 0.
+        energy: The system's.
+        across: The system's transverse momentum.
+
+    Returns:
+        x, y and z, with z along the beam and x along the system's transverse momentum.
+    """
+    pt, cos, sin = across
+    mt = safe_sqrt(mass**2 + pt**2)
+    along, y = momentum.px * cos + momentum.py * sin, momentum.py * cos - momentum.px * sin
+    moving = (energy * momentum.energy - pz * momentum.pz) / mt
+    return (mt * along - pt * moving) / mass, y, (energy * momentum.pz - pz * momentum.energy) / mt
+
+
+def from_rest(
+    momentum: Momentum, pz: Tensor, mass: Tensor, energy: Tensor, across: Transverse
+) -> tuple[Tensor, Tensor, Tensor]:
+    """px, py and pz of a momentum in a system's rest frame; the inverse of `into_rest`."""
+    pt, cos, sin = across
+    mt = safe_sqrt(mass**2 + pt**2)
+    along, moving = (
+        (mt * momentum.px + pt * momentum.energy) / mass,
+        (mt * momentum.energy + pt * momentum.px) / mass,
+    )
+    px, py = along * cos - momentum.py * sin, along * sin + momentum.py * cos
+    return px, py, (energy * momentum.pz + pz * moving) / mt

@@ -19,7 +19,7 @@ from ._base import COORDINATES, CoordinatesTorch, compute
 from ._classes import MomentumTorch2D, MomentumTorch3D, MomentumTorch4D
 from ._kernels import Kernel, TorchLib, finite_gradient, kernel, methods
 
-__all__ = ["COORDINATE_NAMES", "STEEPEST", "Kinematics", "one_by_one", "safe_sqrt", "wrap"]
+__all__ = ["COORDINATE_NAMES", "STEEPEST", "Kinematics", "azimuth", "one_by_one", "safe_sqrt", "wrap"]
 
 COORDINATE_NAMES = (
     *("px", "py", "pz", "pt", "eta", "phi", "theta", "mass", "energy", "y", "p", "costheta"),
@@ -80,6 +80,11 @@ class _RepeatableLib(TorchLib):
     def arctan2(y: Tensor, x: Tensor) -> Tensor:
         """Arc tangent of y / x in the right quadrant; its gradient at the origin is 0."""
         return finite_gradient(one_by_one(torch.arctan2, finite_gradient(y), finite_gradient(x)))
+
+
+def azimuth(x: Tensor, y: Tensor) -> Tensor:
+    """The angle of (x, y) from x; 0, with a gradient of 0, for no momentum."""
+    return _RepeatableLib.arctan2(y, x)
 
 
 _KERNELS: dict[str, Kernel] = {
