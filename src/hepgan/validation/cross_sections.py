@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import awkward as ak
 import hist
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hepgan.errors import InputError
 from hepgan.events import schema_of
 from hepgan.validation.samples import members_of
+from hepgan.vectors.kinematics import Kinematics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -205,11 +207,10 @@ def _kinematics(
             msg = f"{int(ak.num(objects)[wrong][0])} {lepton} instead of one scattered lepton"
             raise InputError(msg, entry=int(ak.argmax(wrong)))
         objects = objects[:, 0]
-    px, py, pz = (np.asarray(ak.to_numpy(getattr(objects, c)), np.float64) for c in ("px", "py", "pz"))
-    pt2, along = px**2 + py**2, direction * pz
-    larger = np.sqrt(pt2 + pz**2) + np.abs(along)
-    smaller = pt2 / larger
-    plus, minus = np.where(along > 0, (larger, smaller), (smaller, larger))
+    momenta = Kinematics(
+        {c: torch.from_numpy(np.array(getattr(objects, c), np.float64)) for c in ("px", "py", "pz")}
+    )
+    plus, minus = (momenta[n].numpy() for n in (("plus", "minus") if direction > 0 else ("minus", "plus")))
     y = 1 - plus / (2 * energies[0])
     q2 = 2 * energies[0] * minus
     with np.errstate(divide="ignore", invalid="ignore"):
