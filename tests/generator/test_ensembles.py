@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import awkward as ak
@@ -8,9 +9,12 @@ import pytest
 
 import hepgan
 from hepgan.cli import main
+from hepgan.detector import Level, unfold, unfold_through
 from hepgan.errors import InputError, RecipeError
+from hepgan.events import schema_of
 from hepgan.generator import EventGenerator
 from hepgan.generator.distillation import distill
+from hepgan.generator.ensembles import member_field
 from hepgan.models import BLOCK
 from hepgan.training import Trainer
 
@@ -124,6 +128,43 @@ def test_what_is_of_one_member_alone_says_so(generator: EventGenerator) -> None:
         generator.member(-1)
     with pytest.raises(ValueError, match="no ensemble"):
         generator.member(0).generate(5, member=1)
+
+
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda g: distill(g, settings=["training.members=2"]),
+        lambda g: hepgan.refine(g, lambda e: np.ones(len(e)), settings=["training.members=2"]),
+        lambda g: unfold(g, lambda e, r: e, toy(50), Level(fields=("x",)), settings=["training.members=2"]),
+        lambda g: unfold_through(
+            g,
+            lambda e, r: e,
+            toy(50),
+            {},
+            {"penalties": [{"kind": "energy", "observables": ["x"]}], "training": {"members": 2}},
+        ),
+    ],
+    ids=["distill", "refine", "unfold", "unfold_through"],
+)
+def test_what_is_derived_from_a_single_model_is_no_ensemble(
+    generator: EventGenerator, derive: Callable[[EventGenerator], EventGenerator]
+) -> None:
+    with pytest.raises(RecipeError, match=r"training\.members: .* single model, not an ensemble of 2"):
+        derive(generator.member(0))
+
+
+@pytest.mark.parametrize("name", ["a.root", "a.parquet", "rntuple.root", None])
+def test_the_member_of_an_ensemble_is_told_from_a_number_of_that_name(
+    generator: EventGenerator, tmp_path: Path, name: str | None
+) -> None:
+    own = ak.with_field(toy(100), np.arange(100, dtype=np.int32) % 7, "member")
+    for events, expected in ((generator.generate(100), True), (own, False)):
+        found = events
+        if name is not None:
+            path = tmp_path / f"{expected}-{name}"
+            hepgan.write_events(path, events, format="rntuple" if name.startswith("rn") else None)
+            found = hepgan.read_events(path)
+        assert (member_field(schema_of(found)) is not None) == expected
 
 
 def test_events_with_a_member_of_their_own_are_refused() -> None:

@@ -15,6 +15,7 @@ from hepgan.errors import InputError, RecipeError, TrainingError
 from hepgan.events import read_events, schema_of, select, to_batch, write_events
 from hepgan.generator import EventGenerator
 from hepgan.generator.fitting import evaluate, split
+from hepgan.generator.sampling import Purpose
 from hepgan.observables import Observable
 from hepgan.training import Trainer
 
@@ -266,6 +267,22 @@ def test_a_training_can_be_judged_by_the_likelihood_of_events_that_were_kept_out
     features = generator.representation.encode_possible(to_batch(events[held], generator.schema))[0]
     volume = generator.representation.log_abs_det(features).numpy()
     assert kept["nll"] == pytest.approx(float(np.mean(expected + volume)), abs=1e-4)
+
+
+def test_a_checkpoint_is_chosen_by_events_that_users_do_not_get(events, monkeypatch):
+    seen = []
+
+    def judged(names, observables, reference, generated):
+        seen.append(generated.MET.pt.numpy().astype(np.float32))
+        return dict.fromkeys(names, 0.0)
+
+    monkeypatch.setattr("hepgan.generator.fitting.evaluate", judged)
+    generator = small(training__selection={"metrics": ["ks:met"]}).fit(events, seed=0, device="cpu")
+    made = ak.to_numpy(generator.generate(len(seen[-1])).MET.pt)
+    assert not set(seen[-1].tolist()) & set(made.tolist())
+    seeds = [purpose.seed(seed) for purpose in Purpose for seed in (0, 1, 2**32)]
+    assert len(set(seeds)) == len(seeds)
+    assert all(2**60 < seed < 2**64 for seed in seeds)
 
 
 def test_metrics_are_those_of_scipy_and_survive_what_cannot_be_compared(events):

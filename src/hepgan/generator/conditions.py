@@ -108,20 +108,16 @@ class Pool(NamedTuple):
 def _balanced(points: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights (P,) of which none is negative, by the neighbours of points (P, Q); see :meth:`Pool.of`."""
     weight, tree = weight.copy(), KDTree(points)
-    for number in np.argsort(weight, kind="stable"):
-        if weight[number] >= 0:
-            continue
-        count = min(8, len(points))
-        while True:
-            near = np.atleast_1d(tree.query(points[number], count)[1])
+    order = np.argsort(weight, kind="stable")[: int((weight < 0).sum())]
+    first = tree.query(points[order], min(8, len(points)))[1].reshape(len(order), -1)
+    for number, near in zip(order, first, strict=True):
+        sums = np.cumsum(weight[near])
+        while sums.max() < 0 and len(near) < len(points):
+            near = tree.query(points[number], min(4 * len(near), len(points)))[1]
             sums = np.cumsum(weight[near])
-            enough = np.flatnonzero(sums >= 0)
-            if len(enough) or count == len(points):
-                break
-            count = min(4 * count, len(points))
-        cell = near[: enough[0] + 1] if len(enough) else near
+        cell = near[: int(np.argmax(sums >= 0)) + 1] if sums.max() >= 0 else near
         sizes = np.abs(weight[cell])
-        weight[cell] = sizes * max(weight[cell].sum(), 0.0) / sizes.sum()
+        weight[cell] = sizes * max(weight[cell].sum() / max(sizes.sum(), 1e-300), 0.0)
     return weight
 
 
