@@ -12,7 +12,8 @@ from hepgan.errors import InputError, OutputError
 from hepgan.events import count_events, read_events, schema_of, write_events
 from hepgan.recipes import load_recipe
 
-EVENTS = 9000
+EVENTS = 5000
+"""More than a block of them, which is 4096."""
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,8 @@ def folder(tmp_path_factory):
     Folding(recipe).fit(jet_pairs(1200, 1), device="cpu").save(folder / "folding.safetensors")
     events = jet_pairs(EVENTS, 2, weighted=True)[["GenJet", "rho", "genWeight"]]
     write_events(folder / "vertex.root", events)
-    write_events(folder / "part-0.root", events[:5000])
-    write_events(folder / "part-1.root", events[5000:])
+    write_events(folder / "part-0.root", events[:2000])
+    write_events(folder / "part-1.root", events[2000:])
     return folder
 
 
@@ -36,17 +37,15 @@ def folding(folder):
 
 
 def alike(one, other):
-    for field in one.Jet.fields:
-        assert one.Jet[field].to_list() == other.Jet[field].to_list()
-    assert one.rho.to_list() == other.rho.to_list()
-    assert one.genWeight.to_list() == other.genWeight.to_list()
+    for name in ("Jet", "rho", "genWeight"):
+        assert ak.array_equal(one[name], other[name])
 
 
 def test_files_are_folded_as_arrays_are_however_they_are_read(folder, folding, tmp_path):
     whole = folding.fold(read_events(folder / "vertex.root"), seed=5)
     seen = []
     for number, (source, chunk, workers) in enumerate(
-        [("vertex.root", 100_000, 1), ("vertex.root", 3000, 2), ("part-*.root", 4500, 2)]
+        [("vertex.root", 100_000, 1), ("vertex.root", 3000, 2), ("part-*.root", 2500, 2)]
     ):
         path = tmp_path / f"{number}.root"
         done = fold_file(

@@ -18,11 +18,12 @@ from hepgan.plotting.unfolding import plot_closure
 
 VERTEX, DETECTOR = Level(("t",)), Level(("Hit",))
 TRUTH = (0.6, 0.8)
-QUICK = ("training.steps=150", "training.batch_size=1024")
+QUICK = ("training.steps=120", "training.batch_size=512")
+
 FOUND = {"x": Observable("x", "Hit[0].x")}
 ENERGY = {
     "penalties": [{"kind": "energy", "observables": "x"}],
-    "training": {"steps": 150, "batch_size": 512, "optimiser": {"kind": "adam", "lr": 5e-3}},
+    "training": {"steps": 100, "batch_size": 256, "optimiser": {"kind": "adam", "lr": 5e-3}},
 }
 
 
@@ -45,9 +46,9 @@ def prior():
         "model": {
             "kind": "flow_matching",
             "network": {"kind": "residual", "width": 32, "blocks": 1},
-            "steps": 4,
+            "steps": 2,
         },
-        "training": {"steps": 300, "batch_size": 1024, "ema": 0.98, "optimiser": {"lr": 3e-3}},
+        "training": {"steps": 250, "batch_size": 512, "ema": 0.98, "optimiser": {"lr": 3e-3}},
     }
     return EventGenerator(recipe).fit(simulated(10_000, seed=2), seed=3, device="cpu")
 
@@ -60,23 +61,24 @@ def moments(events, weight=None):
 
 @pytest.fixture(scope="module")
 def simulation():
-    return simulated(30_000, seed=4)
+    return simulated(12_000, seed=4)
 
 
 def test_omnifold_is_where_the_iterations_lead(simulation):
-    data = simulated(30_000, *TRUTH, seed=1)[["Hit"]]
+    data = simulated(12_000, *TRUTH, seed=1)[["Hit"]]
     first, last = (omnifold(simulation, data, VERTEX, DETECTOR, iterations=n, seed=1) for n in (1, 3))
-    assert moments(simulation, first.weights.weight) == pytest.approx(after(1, *TRUTH), abs=0.05)
-    assert moments(simulation, last.weights.weight) == pytest.approx(after(3, *TRUTH), abs=0.06)
+    assert moments(simulation, first.weights.weight) == pytest.approx(after(1, *TRUTH), abs=0.06)
+    assert moments(simulation, last.weights.weight) == pytest.approx(after(3, *TRUTH), abs=0.08)
     assert last.shares.shape == (1, 3)
     assert last.shares[0, 0] < 0.85
     assert last.shares[0, 2] > 0.97
 
 
 def test_replicas_tell_the_statistical_uncertainty(simulation, data):
-    simulation = simulation[:6000]
-    found = omnifold(simulation, data[:1000], VERTEX, DETECTOR, iterations=1, replicas=6, seed=2)
-    assert found.replicas.shape == (6, 6000)
+    simulation = simulation[:4000]
+    options = {"iterations": 1, "replicas": 6, "seed": 2}
+    found = omnifold(simulation, data[:1000], VERTEX, DETECTOR, **options)
+    assert found.replicas.shape == (6, 4000)
     means = [moments(simulation, w)[0] for w in found.replicas]
     # One iteration moves the mean by a known share of what the mean of the data moves it.
     share = after(1, 1.0, 1.0)[0]
@@ -86,8 +88,8 @@ def test_replicas_tell_the_statistical_uncertainty(simulation, data):
 
 
 def test_events_that_are_lost_are_unfolded_with_the_others():
-    simulation = simulated(12_000, seed=5, efficiency=half)
-    data = simulated(12_000, seed=6, efficiency=half)
+    simulation = simulated(8000, seed=5, efficiency=half)
+    data = simulated(8000, seed=6, efficiency=half)
     data = data[ak.num(data.Hit) > 0][["Hit"]]
     found = omnifold(simulation, data, VERTEX, DETECTOR, iterations=2, seed=1)
     # The data are those of the simulation, though what is recorded is shifted by far.
@@ -97,16 +99,17 @@ def test_events_that_are_lost_are_unfolded_with_the_others():
 
 
 def test_a_generator_is_where_the_iterations_lead(prior, data):
-    made = unfold(prior, fold, data, DETECTOR, iterations=2, events=10_000, settings=QUICK, seed=1)
+    made = unfold(prior, fold, data, DETECTOR, iterations=2, events=8000, settings=QUICK, seed=1)
     assert moments(made.generate(20_000, seed=1)) == pytest.approx(after(2, *TRUTH), abs=0.08)
     assert made.summary["unfolding"]["shares"][0] < 0.8 < made.summary["unfolding"]["shares"][1]
 
 
 def test_a_generator_knows_of_events_that_are_lost(prior):
-    data = simulated(12_000, seed=7, efficiency=half)
+    data = simulated(8000, seed=7, efficiency=half)
     data = data[ak.num(data.Hit) > 0][["Hit"]]
     lossy = partial(fold, efficiency=half)
-    made = unfold(prior, lossy, data, DETECTOR, iterations=1, events=10_000, settings=QUICK, seed=1)
+    options = {"iterations": 1, "events": 8000, "settings": QUICK, "seed": 1}
+    made = unfold(prior, lossy, data, DETECTOR, **options)
     assert moments(made.generate(20_000, seed=1))[0] == pytest.approx(0.0, abs=0.08)
 
 
@@ -174,7 +177,7 @@ def test_observables_that_are_not_there_are_named(prior, data):
 
 def test_settings_do_not_change_the_model_that_was_trained(prior, data):
     with pytest.raises(RecipeError, match="settings are those of training"):
-        unfold(prior, fold, data, DETECTOR, settings=("model.steps=2",))
+        unfold(prior, fold, data, DETECTOR, settings=("model.steps=3",))
 
 
 def test_what_does_not_learn_from_events_is_not_unfolded(prior, data):

@@ -15,7 +15,13 @@ from hepgan.generator.distillation import distill
 from hepgan.generator.refinement import refine
 from hepgan.models import FlowConfig, Refined, build_model
 
-QUICK = ("training.steps=250", "training.batch_size=1024", "training.max_time=null")
+QUICK = (
+    "training.steps=250",
+    "training.batch_size=512",
+    "training.max_time=null",
+    "model.prior.blocks=2",
+    "model.prior.network.widths=[32]",
+)
 STUDENT = ("training.steps=300", "training.max_time=null")
 SHORT = ("training.steps=3", "training.batch_size=64", "training.max_time=null")
 
@@ -31,7 +37,7 @@ def softer(events):
 
 @pytest.fixture(scope="module")
 def refined(toy_generator):
-    return refine(toy_generator, softer, events=20_000, settings=QUICK, seed=1)
+    return refine(toy_generator, softer, events=16_000, settings=QUICK, seed=1)
 
 
 def flow(size, context=0, seed=0, change=0.2, **settings):
@@ -47,11 +53,11 @@ def flow(size, context=0, seed=0, change=0.2, **settings):
 
 
 def test_refined_events_follow_the_weighted_distribution_without_weights(toy_generator, refined):
-    plain, made = toy_generator.generate(30_000, seed=7), refined.generate(30_000, seed=8)
+    plain, made = toy_generator.generate(20_000, seed=7), refined.generate(20_000, seed=8)
     assert made.type == plain.type
     weight = softer(plain)
     wanted = np.average(leading(plain), weights=weight)
-    error = leading(plain).std() / math.sqrt(30_000)
+    error = leading(plain).std() / math.sqrt(20_000)
     # The weights shift the mean by far; of that, little is left to be desired.
     shift = leading(plain).mean() - wanted
     assert shift > 20 * error
@@ -59,10 +65,10 @@ def test_refined_events_follow_the_weighted_distribution_without_weights(toy_gen
 
 
 def test_what_the_weights_do_not_concern_stays(toy_generator, refined):
-    plain, made = toy_generator.generate(30_000, seed=7), refined.generate(30_000, seed=8)
+    plain, made = toy_generator.generate(20_000, seed=7), refined.generate(20_000, seed=8)
     for name in ("eta", "phi"):
         a, b = (ak.to_numpy(e.Muon[name][:, 1]) for e in (plain, made))
-        assert abs(a.mean() - b.mean()) < 5 * math.hypot(a.std(), b.std()) / math.sqrt(30_000)
+        assert abs(a.mean() - b.mean()) < 5 * math.hypot(a.std(), b.std()) / math.sqrt(20_000)
 
 
 def test_events_within_bounds_stay_within_them(refined):
@@ -107,9 +113,8 @@ def test_what_is_refined_once_is_not_refined_again(refined):
 
 
 def test_a_refined_generator_is_distilled_into_one_call(refined):
-    student = distill(
-        refined, pairs=20_000, settings=["training.steps=300", "training.max_time=null"], seed=1
-    )
+    network = "model.network={kind: residual, width: 48, blocks: 2}"
+    student = distill(refined, pairs=12_000, settings=[*STUDENT, "training.batch_size=512", network], seed=1)
     slow, fast = refined.generate(5000, seed=2), student.generate(5000, seed=2)
     assert fast.Muon.charge.to_list() == slow.Muon.charge.to_list()
     assert np.corrcoef(leading(slow), leading(fast))[0, 1] > 0.97
@@ -133,13 +138,13 @@ def test_the_density_of_a_refined_model_integrates_to_1(periodic):
     base = build_model(FlowConfig(blocks=2), FeatureSpace(2, 0, periodic), decode=None, observables={})
     # Small changes only, since noise far out is an angle that no grid resolves.
     model = Refined(base.double(), flow(2, change=0.05)).eval()
-    x = torch.linspace(-8, 8, 401, dtype=torch.float64)
+    x = torch.linspace(-8, 8, 201, dtype=torch.float64)
     reach = math.pi if periodic else 8.0
-    y = torch.linspace(-reach, reach, 402, dtype=torch.float64)[:-1] + reach / 401
+    y = torch.linspace(-reach, reach, 202, dtype=torch.float64)[:-1] + reach / 201
     grid = torch.cartesian_prod(x, y)
     with torch.no_grad():
         density = model.log_prob(grid, grid.new_zeros(len(grid), 0), None).exp()
-    area = 16 / 400 * 2 * reach / 401
+    area = 16 / 200 * 2 * reach / 201
     assert float(density.sum()) * area == pytest.approx(1.0, abs=2e-3)
 
 
