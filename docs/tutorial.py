@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hepgan
 from hepgan.datasets import make_dataset
-from hepgan.training import plot_history
+from hepgan.plotting.training import plot_history
 
 FIGURES = Path(__file__).parent / "figures"
 

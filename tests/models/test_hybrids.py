@@ -24,7 +24,8 @@ from hepgan.models import (
 )
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import MMD, Energy, Term, TermSchedule, total
-from hepgan.training import Trainer, TrainingConfig, plot_history
+from hepgan.plotting.training import plot_history
+from hepgan.training import Trainer, TrainingConfig
 
 SMALL = MLPConfig(widths=(8,))
 LINEAR = MLPConfig(widths=())

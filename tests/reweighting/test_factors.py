@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from hepgan.errors import InputError
 from hepgan.reweighting import Reweighter
+from hepgan.stats import classifiers
 
 
 def noisy(n, seed):
@@ -20,7 +21,9 @@ def noisy(n, seed):
 
 
 @pytest.mark.parametrize("classifier", ["trees", "mlp"])
-def test_factors_are_averaged_over_events_that_look_the_same(classifier):
+def test_factors_are_averaged_over_events_that_look_the_same(classifier, monkeypatch):
+    monkeypatch.setattr(classifiers, "BATCH", 512)
+    monkeypatch.setattr(classifiers, "EPOCHS", 6)
     events, mean, factors = noisy(12_000, 1)
     found = Reweighter(classifier=classifier, members=2, seed=1).fit_factors(events, factors)
     expected = mean / mean.mean()

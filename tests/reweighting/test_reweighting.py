@@ -10,9 +10,19 @@ from hepgan.errors import InputError
 from hepgan.events import read_events, schema_of, write_events
 from hepgan.observables import Observable
 from hepgan.reweighting import Reweighter, effective_sample_size, reweight, unweight
+from hepgan.stats import classifiers
 from hepgan.stats.classifiers import calibrate, reliability
 
 N = 20_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_trainings():
+    """Networks learn from a fifth of what they otherwise see, which is enough for one number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifiers, "BATCH", 512)
+        patch.setattr(classifiers, "EPOCHS", 6)
+        yield
 
 
 def normal(n, mean=0.0, seed=0, **fields):
@@ -90,7 +100,7 @@ def test_members_together_are_neither_too_sure_nor_not_sure_enough_on_new_events
         return ak.zip({f"x{i}": x[:, i] for i in range(6)})
 
     fitted = Reweighter(classifier="trees", seed=1).fit(events(6000, 0.08, 1), events(6000, 0.0, 2))
-    n = 100_000
+    n = 30_000
     score = np.log(np.concatenate([fitted(events(n, 0.08, 3)).weight, fitted(events(n, 0.0, 4)).weight]))
     spread = score.std()
     assert spread > 0.08
@@ -147,13 +157,13 @@ def test_true_events_of_both_signs_are_learned_from():
 
 
 def test_weights_of_generated_events_are_factors():
-    generated = normal(N, seed=2)
-    own = 0.5 + np.random.default_rng(6).random(N)
+    generated = normal(5000, seed=2)
+    own = 0.5 + np.random.default_rng(6).random(5000)
     made = reweight(
-        normal(N, 0.4, seed=1), ak.with_field(generated, own, "weight"), classifier="trees", members=2
+        normal(5000, 0.4, seed=1), ak.with_field(generated, own, "weight"), classifier="trees", members=2
     )
     plain = Reweighter(classifier="trees", members=2).fit(
-        normal(N, 0.4, seed=1), ak.with_field(generated, own, "weight")
+        normal(5000, 0.4, seed=1), ak.with_field(generated, own, "weight")
     )
     np.testing.assert_allclose(made.weight, plain.fitted_weights.weight * own, rtol=1e-6)
     assert np.average(plain.fitted_weights.weight, weights=own) == pytest.approx(1)
@@ -188,7 +198,7 @@ def test_effective_sample_size_is_kishs():
 
 
 def test_events_without_weights_follow_the_weighted_distribution():
-    events = normal(5 * N, seed=3)
+    events = normal(2 * N, seed=3)
     weight = truth(events, 0.4)
     found = unweight(weight, seed=1, quantile=1.0)
     x = ak.to_numpy(events.x)[found.kept]

@@ -15,7 +15,8 @@ from hepgan.features.space import FeatureSpace
 from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import MMD, Energy, Histogram, Moments, Paired, TermSchedule, Wasserstein
-from hepgan.training import History, ScheduleConfig, SelectionConfig, Trainer, TrainingConfig, plot_history
+from hepgan.plotting.training import plot_history
+from hepgan.training import History, ScheduleConfig, SelectionConfig, Trainer, TrainingConfig
 from hepgan.training.optimisation import rate
 
 

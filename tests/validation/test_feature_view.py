@@ -77,7 +77,7 @@ def test_features_are_scaled_and_columns_are_physical(found, toy_generator):
 
 def test_distances_that_scaling_cannot_change_are_the_same(toy_generator):
     """KS is that of any increasing function of the values."""
-    reference, made = _events(700, 2), _events(700, 3)
+    reference, made = _events(400, 2), _events(400, 3)
     comparison = compare(reference, made, {"jet": "Jet[0].pt"}, features=toy_generator, classifier=False)
     physical = comparison.metrics["observables"]["jet"]["ks"]["value"]
     scaled = comparison.metrics["features"]["observables"]["Jet[0].pt"]["ks"]["value"]
@@ -126,11 +126,11 @@ def test_the_report_shows_features_physically_and_scaled(found, tmp_path, monkey
 
 def test_files_in_chunks_have_the_features_of_all_events_at_once(toy_generator, tmp_path):
     toy_generator.save(tmp_path / "toy.safetensors")
-    reference, made = _events(600, 2), _events(500, 3)
+    reference, made = _events(300, 2), _events(250, 3)
     write_events(tmp_path / "a.root", reference)
     write_events(tmp_path / "b.root", made)
     files, model = (tmp_path / "a.root", tmp_path / "b.root"), tmp_path / "toy.safetensors"
-    chunked = compare_files(*files, OBSERVABLES, features=model, step=220, classifier=False)
+    chunked = compare_files(*files, OBSERVABLES, features=model, step=110, classifier=False)
     assert chunked.features.model.endswith("toy.safetensors")
     whole = compare(reference, made, OBSERVABLES, features=toy_generator, classifier=False)
     for name in ("MET.px", "Jet[0].eta"):
@@ -148,9 +148,9 @@ def _with_many_jets(events: ak.Array, number: int) -> ak.Array:
 
 
 def test_events_without_features_are_counted_and_left_out(toy_generator):
-    events = _events(600, 3)
+    events = _events(400, 3)
     odd = _with_many_jets(events[ak.num(events.Jet) > 0], 4)
-    comparison = compare(_events(600, 2), odd, OBSERVABLES, features=toy_generator, classifier=False)
+    comparison = compare(_events(300, 2), odd, OBSERVABLES, features=toy_generator, classifier=False)
     number, reason = comparison.features.lost["generated"]
     assert number == 4
     assert "Jet" in reason

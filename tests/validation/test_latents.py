@@ -112,8 +112,8 @@ def test_corner_plots_show_what_is_farthest_from_normal_or_what_is_chosen():
 
 def test_reports_show_the_latent_space_of_models_that_have_one(flow, tmp_path):
     found = compare(
-        dimuons(900, 2, weighted=True),
-        dimuons(900, 3, weighted=True),
+        dimuons(300, 2, weighted=True),
+        dimuons(300, 3, weighted=True),
         {"met": "MET.pt"},
         features=flow,
         classifier=False,

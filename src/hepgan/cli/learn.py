@@ -116,7 +116,7 @@ class Job:
     def _write_history(self, generator: EventGenerator) -> None:
         """Writes the training's history beside the model: tables and a picture."""
         from hepgan.files import replacing
-        from hepgan.training import plot_history
+        from hepgan.plotting.training import plot_history
 
         history = generator.history
         if history is None:

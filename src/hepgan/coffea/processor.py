@@ -19,7 +19,7 @@ from hepgan.observables import Observable, ObservableConfig, default_observables
 from hepgan.stats.metrics import random_for
 from hepgan.validation import Comparison
 from hepgan.validation.histograms import GROUPS, Histograms, flat_values, per_event, with_ranges
-from hepgan.validation.samples import event_weights
+from hepgan.validation.samples import checked_event_weights
 
 __all__ = ["ComparisonProcessor", "run_comparison"]
 
@@ -142,7 +142,7 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if values is None:
             msg = "no such branch for the event weight"
             raise InputError(msg, file=place, branch=self.weight)
-        return event_weights(events, EventSchema(), ak.to_numpy(values), place)
+        return checked_event_weights(events, EventSchema(), ak.to_numpy(values), place)
 
 
 def run_comparison(

@@ -9,8 +9,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hepgan.detector.levels import event_weights
-from hepgan.detector.response import column_of
+from hepgan.events import event_weights
 from hepgan.observables import Observable
 from hepgan.stats.histograms import edges_of
 from hepgan.stats.moments import effective_entries
@@ -112,7 +111,7 @@ def closure(
 
 def _shares(observable: Observable, events: ak.Array, edges: Floats) -> tuple[Floats, Floats, Floats]:
     """Shares of the events in bins, their variances, and the effective entries."""
-    values, weight = column_of(observable, events), event_weights(events)
+    values, weight = observable.column(events), event_weights(events)
     sums, squares = (np.histogram(values, edges, weights=w)[0] for w in (weight, weight**2))
     total = float(weight.sum())
     return sums / total, squares / total**2, effective_entries(sums, squares)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from hepgan.errors import InputError
-from hepgan.events import EventBatch, schema_of
+from hepgan.events import EventBatch, event_weights, schema_of
 from hepgan.events.buffers import ATTRIBUTE
 from hepgan.observables import Observable
 
@@ -80,12 +80,6 @@ def recorded(level: Level, events: ak.Array) -> NDArray[np.bool_]:
         return np.ones(len(events), dtype=np.bool_)
     found: NDArray[np.bool_] = np.any([ak.to_numpy(ak.num(events[n], axis=1)) > 0 for n in lists], axis=0)
     return found
-
-
-def event_weights(events: ak.Array) -> Floats:
-    """The weights (N,) of events, 1 where they have none."""
-    name = schema_of(events).weight
-    return np.ones(len(events)) if name is None else ak.to_numpy(events[name]).astype(np.float64)
 
 
 def with_weights(events: ak.Array, weight: Floats) -> ak.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -11,12 +11,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hepgan.errors import InputError
-from hepgan.events import schema_of, select, to_batch
+from hepgan.events import event_weights, schema_of, select, to_batch
 from hepgan.features.parts.matching import Distance, match
 from hepgan.features.view import raw_kinematics
 from hepgan.observables import Observable
 
-__all__ = ["THRESHOLD", "Pairs", "Profile", "Response", "column_of", "pairs", "profile", "response"]
+__all__ = ["THRESHOLD", "Pairs", "Profile", "Response", "pairs", "profile", "response"]
 
 Floats = NDArray[np.float64]
 
@@ -243,10 +243,8 @@ def response(
     if limits.ndim != 1 or len(limits) < 2 or not (np.diff(limits) > 0).all():
         msg = f"edges must be at least 2 ascending numbers, not {limits}"
         raise ValueError(msg)
-    true, found = column_of(vertex, events), column_of(detector, events)
-    schema = schema_of(events)
-    weight = np.ones(len(events)) if schema.weight is None else ak.to_numpy(events[schema.weight])
-    weight = weight.astype(np.float64)
+    true, found = vertex.column(events), detector.column(events)
+    weight = event_weights(events)
     if not np.isfinite(true).any():
         msg = f"no event has the observable {vertex.name}"
         raise InputError(msg)
@@ -273,22 +271,6 @@ def response(
             np.asarray((counts >= FEWEST) & (seen >= FEWEST)),
             threshold,
         )
-
-
-def column_of(observable: Observable, events: ak.Array) -> Floats:
-    """An observable of N events as numbers (N,), NaN where an event lacks it.
-
-    Raises:
-        ValueError: If it is not one number an event.
-    """
-    flat: Any = observable.flat(events)
-    index = np.asarray(flat.index)
-    if len(np.unique(index)) != len(index):
-        msg = f"observable {observable.name} has several values in an event; one is needed here"
-        raise ValueError(msg)
-    values = np.full(len(events), np.nan)
-    values[index] = np.asarray(flat.values, dtype=np.float64)
-    return values
 
 
 def _bins(values: Floats, edges: Floats) -> NDArray[np.int64]:

@@ -15,7 +15,6 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hepgan.detector.levels import Fold, event_weights, folding_of
-from hepgan.detector.response import column_of
 from hepgan.detector.unfolding import conditions_of, joined, pool_of
 from hepgan.errors import InputError
 from hepgan.features import FeatureBatch
@@ -266,7 +265,7 @@ def _features(
     parts: Parts, data: ak.Array, given: Mapping[str, Tensor], observables: Mapping[str, Observable]
 ) -> FeatureBatch:
     """Data as a batch to learn from: observables in ``x``, conditions as context."""
-    columns = [torch.from_numpy(column_of(o, data)) for o in observables.values()]
+    columns = [torch.from_numpy(o.column(data)) for o in observables.values()]
     for name, column in zip(observables, columns, strict=True):
         if not bool(torch.isfinite(column).any()):
             msg = f"no event of the data has the observable {name}"

@@ -8,7 +8,7 @@ from hepgan.events.checks import check_events
 from hepgan.events.convert import to_awkward, to_batch
 from hepgan.events.filesets import fileset, write_fileset
 from hepgan.events.formats import overlap, reads
-from hepgan.events.inference import schema_of
+from hepgan.events.inference import event_weights, schema_of
 from hepgan.events.reading import as_events, count_events, infer_schema, iterate_events, read_events
 from hepgan.events.schema import (
     COORDINATES,
@@ -36,6 +36,7 @@ __all__ = [
     "check_events",
     "coordinates",
     "count_events",
+    "event_weights",
     "fileset",
     "infer_schema",
     "iterate_events",

@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 from hepgan.events.buffers import ATTRIBUTE, buffers, scalar_values
 from hepgan.events.schema import Branch, Collection, EventSchema, Field, Kind, coordinates
 
-__all__ = ["complete", "draft", "kind_of", "schema_of"]
+__all__ = ["complete", "draft", "event_weights", "kind_of", "schema_of"]
 
 _COORDINATES = {
     "px": "px",
@@ -495,3 +495,16 @@ def _find_atoms(values: NDArray[Any]) -> tuple[float, ...]:
     frequent = np.flatnonzero(counts >= least)
     chosen = frequent[np.argsort(-counts[frequent], kind="stable")][:_ATOMS]
     return tuple(sorted(float(v) for v in distinct[chosen]))
+
+
+def event_weights(events: ak.Array, schema: EventSchema | None = None) -> NDArray[np.float64]:
+    """The weights (N,) of N events, 1 where they have none.
+
+    Args:
+        events: The events.
+        schema: What they hold; by default their own.
+    """
+    name = (schema_of(events) if schema is None else schema).weight
+    if name is None or name not in events.fields:
+        return np.ones(len(events))
+    return np.asarray(ak.to_numpy(events[name]), dtype=np.float64)

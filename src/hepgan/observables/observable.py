@@ -12,6 +12,7 @@ import awkward as ak
 import hist
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field as Setting
 from pydantic import field_validator, model_validator
 from torch import Tensor
@@ -277,6 +278,26 @@ class Observable:
             return _flat_array(self(events))  # which says what is wrong
         values, factors = weighted_awkward(*parsed, events)
         return _flat_array(values)._replace(weight=_flat_array(factors).values)
+
+    def per_event(self, events: ak.Array) -> bool:
+        """Whether it is one number (or none) of each event, without a weight of its own."""
+        return self.weight is None and (not len(events) or self(events[:1]).ndim == 1)
+
+    def column(self, events: ak.Array) -> NDArray[np.float64]:
+        """Its values (N,) in N events, NaN where an event has none.
+
+        Raises:
+            RecipeError: If the observable does not fit the events.
+            ValueError: If an event has several.
+        """
+        flat = self.flat(events)
+        index = np.asarray(flat.index)
+        if len(np.unique(index)) != len(index):
+            msg = f"observable {self.name} has several values in an event; one is needed here"
+            raise ValueError(msg)
+        values = np.full(len(events), np.nan)
+        values[index] = np.asarray(flat.values, dtype=np.float64)
+        return values
 
     def dense(self, batch: EventBatch, fill: float = 0.0) -> tuple[Tensor, Tensor]:
         """One floating-point number for each event, as critics and classifiers need it.

@@ -154,13 +154,7 @@ def mean_weights(
 def _columns(events: ak.Array, x: Observable, y: Observable, weights: Any) -> tuple[Floats, Floats, Floats]:
     """Both observables (N,), NaN where an event has none, and the weights (N,)."""
     given = ak.to_numpy(events["weight"]) if weights is None else weights
-    columns = []
-    for observable in (x, y):
-        flat = observable.flat(events)
-        column = np.full(len(events), np.nan)
-        column[np.asarray(flat.index)] = np.asarray(flat.values, dtype=np.float64)
-        columns.append(column)
-    return columns[0], columns[1], checked_weights(given, len(events))
+    return x.column(events), y.column(events), checked_weights(given, len(events))
 
 
 def _means(x: Observable, y: Observable, a: Floats, b: Floats, w: Floats) -> tuple[Floats, Floats]:

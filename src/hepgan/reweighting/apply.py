@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 
 from hepgan.errors import InputError
-from hepgan.events import EventSchema, schema_of
+from hepgan.events import EventSchema, event_weights, schema_of
 from hepgan.events.buffers import ATTRIBUTE
 from hepgan.observables import Observable
 from hepgan.reweighting.reweighter import Reweighter
@@ -54,9 +54,8 @@ def weighted(events: ak.Array, weights: Weights, name: str = "weight") -> ak.Arr
         InputError: If the events have a field of this name that is not their weight.
     """
     schema = schema_of(events)
-    own = schema.weight
     check_name(schema, name)
-    factor = 1.0 if own is None else ak.to_numpy(events[own]).astype(np.float64)
+    factor = event_weights(events, schema)
     made = ak.with_field(events, (weights.weight * factor).astype(np.float32), name)
     made = ak.with_field(made, (weights.error * np.abs(factor)).astype(np.float32), f"{name}_error")
     described = schema_of(made).model_copy(update={"weight": name})

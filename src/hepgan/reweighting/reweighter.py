@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.errors import InputError
-from hepgan.events import EventSchema, schema_of
+from hepgan.events import EventSchema, event_weights, schema_of
 from hepgan.observables import Observable
 from hepgan.observables.table import Table, event_table, plan_table
 from hepgan.stats.classifiers import (
@@ -255,15 +255,8 @@ class Reweighter:
         return np.stack([correction(score(x)) for score, correction in pairs])
 
     def _table(self, events: ak.Array, schema: EventSchema) -> Table:
-        weights = np.ones(len(events))
-        if schema.weight is not None:
-            weights = ak.to_numpy(events[schema.weight]).astype(np.float64)
-        columns = {}
-        for name, observable in self.observables.items():
-            if observable.weight is None and (not len(events) or observable(events[:1]).ndim == 1):
-                flat = observable.flat(events)
-                columns[name] = np.full(len(events), np.nan)
-                columns[name][np.asarray(flat.index)] = np.asarray(flat.values, dtype=np.float64)
+        columns = {n: o.column(events) for n, o in self.observables.items() if o.per_event(events)}
+        weights = event_weights(events, schema)
         table = event_table(events, schema, weights, columns, self._plan)
         return table if self.fields else table.select([n for n in table.names if n in columns])
 

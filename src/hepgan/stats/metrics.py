@@ -89,6 +89,12 @@ class Values(NamedTuple):
         weights = self.weights[self.event]
         return np.asarray(weights if self.own is None else weights * self.own)
 
+    def column(self) -> Floats:
+        """The one value of each event (N,); NaN where it has none."""
+        found = np.full(len(self.weights), np.nan)
+        found[self.event] = self.values
+        return found
+
     def finite(self) -> Values:
         """The same without values that are not finite, or whose weight is not."""
         good = np.isfinite(self.values)

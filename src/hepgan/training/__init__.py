@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hepgan.plotting.training import plot_history
 from hepgan.training.config import ScheduleConfig, SelectionConfig, TrainingConfig
 from hepgan.training.ensembles import train_from_one
 from hepgan.training.history import History, Table
@@ -15,6 +14,5 @@ __all__ = [
     "Table",
     "Trainer",
     "TrainingConfig",
-    "plot_history",
     "train_from_one",
 ]

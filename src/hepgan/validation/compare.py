@@ -25,7 +25,7 @@ from hepgan.validation.features import FeatureSample, FeatureView
 from hepgan.validation.histograms import with_ranges
 from hepgan.validation.report import check_labels
 from hepgan.validation.results import evaluate
-from hepgan.validation.samples import Paths, Sample, SampleBuilder, Stream, event_weights, names_of
+from hepgan.validation.samples import Paths, Sample, SampleBuilder, Stream, checked_event_weights, names_of
 from hepgan.validation.sections import latent_section, members_section, weights_section
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ def _compare(
             for events, weights in chunks:
                 builder.add(events, weights)
                 if view is not None:
-                    known = event_weights(events, held, weights, source)
+                    known = checked_event_weights(events, held, weights, source)
                     if label == "reference" and encoded is None:
                         view.prepare(events, known, source)
                     encoded = encoded or view.gather(source, **limits)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hepgan.errors import InputError
-from hepgan.events import schema_of
+from hepgan.events import event_weights, schema_of
 from hepgan.validation.samples import members_of
 from hepgan.vectors.kinematics import Kinematics
 
@@ -143,7 +143,7 @@ def reduced_cross_section(
         raise ValueError(msg)
     energies = tuple(_energy(events, beam) for beam in beams)
     x, q2, y = _kinematics(events, lepton, direction, energies)
-    weight = _weights(events)
+    weight = event_weights(events)
     good = (y > y_range[0]) & (y <= y_range[1])
     factor = x * q2**2 / (2 * math.pi * alpha**2 * (1 + (1 - y) ** 2)) / PB_GEV2
     share = np.where(good, weight * factor, 0.0)
@@ -215,13 +215,6 @@ def _kinematics(
     q2 = 2 * energies[0] * minus
     with np.errstate(divide="ignore", invalid="ignore"):
         return q2 / (4 * energies[0] * energies[1] * y), q2, y
-
-
-def _weights(events: ak.Array) -> Floats:
-    name = schema_of(events).weight
-    if name is None:
-        return np.ones(len(events))
-    return np.asarray(ak.to_numpy(events[name]), dtype=np.float64)
 
 
 def _areas(x: Floats, q2: Floats, s: float, y_range: tuple[float, float]) -> Floats:

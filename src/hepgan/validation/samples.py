@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hepgan.errors import InputError
-from hepgan.events import iterate_events, schema_of
+from hepgan.events import event_weights, iterate_events, schema_of
 from hepgan.events.checks import find_faults
 from hepgan.events.schema import EventSchema
 from hepgan.generator.ensembles import MEMBER, with_member_field
@@ -23,7 +23,7 @@ from hepgan.stats.metrics import Values
 from hepgan.stats.moments import checked_weights, effective_size
 from hepgan.validation.histograms import GROUPS, Histograms, flat_values, per_event
 
-__all__ = ["Paths", "Sample", "SampleBuilder", "Stream", "event_weights", "members_of", "names_of"]
+__all__ = ["Paths", "Sample", "SampleBuilder", "Stream", "checked_event_weights", "members_of", "names_of"]
 
 Floats = NDArray[np.float64]
 Paths = str | Path | Sequence[str | Path]
@@ -73,13 +73,8 @@ class Sample:
     @cached_property
     def columns(self) -> dict[str, Floats]:
         """The observables that are one number (or none) an event, over the kept events."""
-        found = {}
-        for name, observable in self.observables.items():
-            if observable.weight is None and observable(self.events[:1]).ndim == 1:
-                values, event, _, _ = self.values(name)
-                found[name] = np.full(len(self.weights), np.nan)
-                found[name][event] = values
-        return found
+        there = [n for n, o in self.observables.items() if o.per_event(self.events)]
+        return {n: self.values(n).column() for n in there}
 
     def summary(self) -> dict[str, float | int]:
         """Numbers for the report."""
@@ -135,7 +130,7 @@ class SampleBuilder:
             InputError: If a weight is not finite.
             ValueError: If there is not one weight for each event.
         """
-        w = event_weights(events, self.schema, weights, self.source)
+        w = checked_event_weights(events, self.schema, weights, self.source)
         group = self._rng.integers(GROUPS, size=len(w)) if self._random else self._members(events)
         self._flat = {n: flat_values(o, events) for n, o in self.observables.items()}
         self._histograms.fill(self._flat, w, group)
@@ -199,16 +194,17 @@ class SampleBuilder:
         )
 
 
-def event_weights(
+def checked_event_weights(
     events: ak.Array, schema: EventSchema, weights: ArrayLike | None = None, source: str = "events"
 ) -> Floats:
-    """The events' weights (N,): those given, the schema's, or ones."""
-    if weights is not None:
-        result = checked_weights(weights, len(events))
-    elif schema.weight is not None and schema.weight in ak.fields(events):
-        result = np.asarray(ak.to_numpy(events[schema.weight]), dtype=np.float64)
-    else:
-        result = np.ones(len(events))
+    """The events' weights (N,): those given, the schema's, or ones.
+
+    Raises:
+        InputError: If one is not finite.
+        ValueError: If there is not one for each event.
+    """
+    given = event_weights(events, schema) if weights is None else weights
+    result = checked_weights(given, len(events))
     if not np.isfinite(result).all():
         entry = int(np.argmin(np.isfinite(result)))
         msg = f"weight {result[entry]} is not finite"
