@@ -19,7 +19,8 @@ import torch
 
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.space import FeatureSpace
-from hepgan.models import FlowConfig, FlowMatchingConfig, GANConfig, Model, OptimiserConfig, build_model
+from hepgan.learners import Learner, new_learner
+from hepgan.models import FlowConfig, FlowMatchingConfig, GANConfig, OptimiserConfig
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.training import History, ScheduleConfig, Trainer, TrainingConfig, train_from_one
 
@@ -51,15 +52,14 @@ def events(size: int, context: int, number: int = 20_000) -> FeatureBatch:
     )
 
 
-def built(case: str, members: int) -> Model:
+def built(case: str, members: int) -> Learner:
     """One model or an ensemble."""
     config, size, context, _ = CASES[case]
     torch.manual_seed(1)
-    return build_model(
+    return new_learner(
         config,
         FeatureSpace(size, context),
-        decode=lambda f: f,
-        observables={},
+        lambda f: f,
         members=members,
     )
 

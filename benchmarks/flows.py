@@ -19,7 +19,7 @@ from torch import nn
 
 from hepgan.features.space import FeatureSpace
 from hepgan.models import FlowConfig, build_model
-from hepgan.models.flows.splines import spline
+from hepgan.models.layers import spline
 from hepgan.networks import MLPConfig
 
 FEATURES, BINS, WIDTHS = 16, 8, (256, 256, 256)
@@ -37,7 +37,7 @@ def own(layer: str, transform: str, blocks: int) -> nn.Module:
     config = FlowConfig(
         layer=layer, transform=transform, blocks=blocks, bins=BINS, network=network, rotations="learned"
     )
-    return build_model(config, FeatureSpace(FEATURES, 0), decode=lambda f: f, observables={})
+    return build_model(config, FeatureSpace(FEATURES, 0))
 
 
 def peer(layer: str, transform: str, blocks: int) -> nn.Module:

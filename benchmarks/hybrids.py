@@ -23,8 +23,9 @@ import numpy as np
 from physics import generated, options, print_table
 
 import hepgan
+from hepgan.plotting.training import plot_history
 from hepgan.stats.distances import ks
-from hepgan.training import History, plot_history
+from hepgan.training import History
 
 RECIPE = "drell-yan-paper"
 GENERATED = 200_000

@@ -21,7 +21,8 @@ import vector
 
 from hepgan.events import schema_of, to_batch
 from hepgan.features import FeaturesConfig, Representation
-from hepgan.models import CriticConfig, GANConfig, build_model
+from hepgan.learners import new_learner
+from hepgan.models import CriticConfig, GANConfig
 from hepgan.networks import MLPConfig
 from hepgan.objectives import MMD, Energy, Histogram
 from hepgan.observables import Observable
@@ -74,7 +75,7 @@ def trainers(generator: MLPConfig, critic: MLPConfig, batch: int) -> tuple[Train
     made = []
     for critics, penalties in (((first,), ()), ((first, second), PENALTIES)):
         torch.manual_seed(1)
-        model = build_model(
+        model = new_learner(
             GANConfig(generator=generator, critics=critics, penalties=penalties),
             representation.space,
             decode=representation.decode,

@@ -17,7 +17,8 @@ from torch import nn
 
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.space import FeatureSpace
-from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, Model, OptimiserConfig, build_model
+from hepgan.learners import FlowMatchingLearner, Learner, new_learner
+from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
 
@@ -35,15 +36,15 @@ def toy(size: int, context: int, events: int) -> FeatureBatch:
     )
 
 
-def flow_matching() -> tuple[Model, FeatureBatch, TrainingConfig]:
+def flow_matching() -> tuple[Learner, FeatureBatch, TrainingConfig]:
     """A dimuon-like flow: 27 features, 40 columns of context, 4 blocks of width 256."""
     torch.manual_seed(1)
     config = FlowMatchingConfig(network=ResidualConfig(width=256, blocks=4))
-    model = build_model(config, FeatureSpace(27, 40), decode=lambda f: f, observables={})
+    model = new_learner(config, FeatureSpace(27, 40), lambda f: f)
     return model, toy(27, 40, 100_000), TrainingConfig(steps=10**9, batch_size=2048)
 
 
-def dy_gan() -> tuple[Model, FeatureBatch, TrainingConfig]:
+def dy_gan() -> tuple[Learner, FeatureBatch, TrainingConfig]:
     """The networks of DY-GAN (17 features, 256 real and 256 generated events a batch, Adadelta)."""
     torch.manual_seed(1)
     config = GANConfig(
@@ -51,7 +52,7 @@ def dy_gan() -> tuple[Model, FeatureBatch, TrainingConfig]:
         critics=(CriticConfig(network=MLPConfig(widths=(128, 128, 256, 256, 128, 64, 32, 16, 8))),),
         optimiser=OptimiserConfig(kind="adadelta", lr=1.0),
     )
-    model = build_model(config, FeatureSpace(17, 0), decode=lambda f: f, observables={})
+    model = new_learner(config, FeatureSpace(17, 0), lambda f: f)
     training = TrainingConfig(steps=10**9, batch_size=256, schedule=ScheduleConfig(kind="constant"))
     return model, toy(17, 0, 100_000), training
 
@@ -77,11 +78,11 @@ def products(
     return run
 
 
-def bare(model: Model, batch: int) -> Callable[[], None]:
+def bare(learner: Learner, batch: int) -> Callable[[], None]:
     """The products of one training step."""
-    if isinstance(model.config, FlowMatchingConfig):
-        return products(model, batch)
-    generator, critics = model.generator, model.critics
+    if isinstance(learner, FlowMatchingLearner):
+        return products(learner, batch)
+    generator, critics = learner.model.generator, learner.critics
     parts = [
         products(generator, batch, weights=False, inputs=False),
         products(critics, 2 * batch),
@@ -108,10 +109,10 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{'model':<15}{'steps/s':>10}{'events/s':>12}{'bare steps/s':>14}{'share':>8}")
     for build in (flow_matching, dy_gan):
-        model, data, config = build()
-        trainer = Trainer(model, data, config)
-        model.train()
-        loop = bare(model, config.batch_size)
+        learner, data, config = build()
+        trainer = Trainer(learner, data, config)
+        learner.train()
+        loop = bare(learner, config.batch_size)
         timed(trainer._train_step, 0.3)
         pairs = [
             (timed(trainer._train_step, options.seconds), timed(loop, options.seconds))

@@ -415,7 +415,7 @@ CHECKPOINT = Path("m.checkpoint.safetensors")
 def _steps_in(checkpoint: Path) -> int:
     from hepgan.training.checkpoint import read_checkpoint
 
-    return read_checkpoint(checkpoint)[1]["step"]
+    return read_checkpoint(checkpoint)["step"]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -125,9 +125,8 @@ def test_critics_see_true_events_too_and_loaded_models_say_the_same(generator, t
     for name, values in ours.true.items():
         np.testing.assert_array_equal(values, theirs.true[name])
     # The critic's first layer, from what it sees of the true events.
-    model = generator.parts.model
     product = ak.to_numpy(ours.reference.x * ours.reference.y)
-    critic = model.critics[0]
+    critic = generator.parts.critics[0]
     scaled = (product - float(critic.mean[0])) / float(critic.std[0])
     seen = np.column_stack([ours.true_features, scaled, np.ones(200)])
     one_hot = np.eye(2)[ak.to_numpy(ours.reference.kind)]
@@ -145,7 +144,7 @@ def test_layers_are_chosen_by_name(generator):
 def test_nothing_is_left_behind(generator):
     before = generator.generate(50, seed=1)
     activations(generator, toy(100, 2), n=50)
-    for module in generator.parts.model.modules():
+    for module in (*generator.parts.model.modules(), *generator.parts.critics.modules()):
         assert not module._forward_hooks
         assert "bind" not in vars(module)
     assert ak.array_equal(generator.generate(50, seed=1), before)
@@ -331,7 +330,7 @@ def test_surfaces_of_other_families_are_of_their_own_terms_or_refused(generator)
     assert (found.term, found.phase) == ("total", "flow")
     few = ("training.steps=2", "training.batch_size=64", "training.max_time=null")
     refined = refine(flow, lambda e: np.ones(len(e)), events=300, settings=few, seed=1)
-    with pytest.raises(InputError, match="a refined does not learn from events"):
+    with pytest.raises(InputError, match="a refined model does not learn from events"):
         loss_surface(refined, toy())
     with pytest.raises(InputError, match="no term 'mass' of the loss; there are total, judge"):
         loss_surface(generator, toy(), "mass")

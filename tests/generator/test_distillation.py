@@ -250,7 +250,7 @@ def test_a_stopped_distillation_goes_on(trained, here):
     assert run(*words) == 2
     from hepgan.training.checkpoint import read_checkpoint
 
-    steps = read_checkpoint(checkpoint)[1]["step"] + 3
+    steps = read_checkpoint(checkpoint)["step"] + 3
     assert run(*words, "--set", f"training.steps={steps}", "--resume") == 0
     assert EventGenerator.load("s.safetensors").summary["distillation"]["steps"] == steps
     assert not checkpoint.exists()

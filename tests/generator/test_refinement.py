@@ -13,6 +13,7 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.features.space import FeatureSpace
 from hepgan.generator.distillation import distill
 from hepgan.generator.refinement import refine
+from hepgan.learners import new_learner
 from hepgan.models import FlowConfig, Refined, build_model
 
 QUICK = (
@@ -45,7 +46,7 @@ def flow(size, context=0, seed=0, change=0.2, **settings):
     config = FlowConfig.model_validate(
         {"kind": "flow", "blocks": 3, "network": {"kind": "mlp", "widths": [16, 16]}, **settings}
     )
-    model = build_model(config, FeatureSpace(size, context), decode=None, observables={})
+    model = build_model(config, FeatureSpace(size, context))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(change * torch.randn_like(p))
@@ -135,9 +136,9 @@ def test_a_recipe_of_a_refined_model_says_how_to_get_one(toy_generator, refined)
 @pytest.mark.parametrize("periodic", [(), (1,)])
 def test_the_density_of_a_refined_model_integrates_to_1(periodic):
     torch.manual_seed(1)
-    base = build_model(FlowConfig(blocks=2), FeatureSpace(2, 0, periodic), decode=None, observables={})
+    base = build_model(FlowConfig(blocks=2), FeatureSpace(2, 0, periodic))
     # Small changes only, since noise far out is an angle that no grid resolves.
-    model = Refined(base.double(), flow(2, change=0.05)).eval()
+    model = Refined.of(base.double(), flow(2, change=0.05)).eval()
     x = torch.linspace(-8, 8, 201, dtype=torch.float64)
     reach = math.pi if periodic else 8.0
     y = torch.linspace(-reach, reach, 202, dtype=torch.float64)[:-1] + reach / 201
@@ -149,7 +150,7 @@ def test_the_density_of_a_refined_model_integrates_to_1(periodic):
 
 
 def test_latents_of_a_refined_model_are_what_it_sampled():
-    model = Refined(flow(3, context=2, seed=1), flow(3, context=2, seed=2))
+    model = Refined.of(flow(3, context=2, seed=1), flow(3, context=2, seed=2))
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(50, 3, generator=generator, dtype=torch.float64)
     context = torch.randn(50, 2, generator=generator, dtype=torch.float64)
@@ -163,7 +164,7 @@ def test_latents_of_a_refined_model_are_what_it_sampled():
 
 def test_features_that_an_event_lacks_do_not_count_in_its_density():
     base, prior = flow(2, seed=1, change=0.1), flow(2, seed=2, change=0.1)
-    model = Refined(base, prior)
+    model = Refined.of(base, prior)
     x = torch.linspace(-9, 9, 2001, dtype=torch.float64)
     grid = torch.stack([x, torch.zeros_like(x)], 1)
     mask = torch.tensor([True, False]).expand(len(x), 2)
@@ -176,7 +177,7 @@ def test_a_prior_knows_no_events():
     prior = build_model(FlowConfig(blocks=1), FeatureSpace(2))
     assert isinstance(prior, nn.Module)
     with pytest.raises(RecipeError, match="names the observable"):
-        build_model(
+        new_learner(
             FlowConfig.model_validate({"kind": "flow", "penalties": [{"kind": "mmd", "observables": "m"}]}),
             FeatureSpace(2),
         )

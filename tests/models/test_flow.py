@@ -14,8 +14,9 @@ from toys import dimuons
 from hepgan import EventGenerator
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.space import FeatureSpace
+from hepgan.learners import build_learner
 from hepgan.models import Flow, FlowConfig, build_model
-from hepgan.models.flows.splines import parameters_of, spline
+from hepgan.models.layers import parameters_of, spline
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import total
 
@@ -25,11 +26,16 @@ TRANSFORMS = ("affine", "spline")
 KINDS = list(itertools.product(LAYERS, TRANSFORMS))
 
 
+def loss_of(model, batch, generator):
+    learner = build_learner(model.config, model, lambda f: f)
+    return learner.loss(learner.phase("flow"), batch, generator)
+
+
 def build(size=3, context=0, periodic=(), *, far=0.0, **settings) -> Flow:
     """A flow, with ``far`` at a random point away from the identity."""
     torch.manual_seed(1)
     config = FlowConfig(**{"network": SMALL, "blocks": 3, "bins": 5, "rotations": "learned", **settings})
-    model = build_model(config, FeatureSpace(size, context, periodic), decode=lambda f: f, observables={})
+    model = build_model(config, FeatureSpace(size, context, periodic))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(far * torch.randn_like(parameter))
@@ -146,7 +152,7 @@ def test_features_that_do_not_exist_have_no_influence(layer, transform, rotation
         nothing = torch.zeros_like(mask)
         assert bool((model.log_prob(noise, c, nothing) == 0).all())
         losses = [
-            model.loss("flow", feature_batch(x, mask=mask, context=c), torch.Generator())[0].value
+            loss_of(model, feature_batch(x, mask=mask, context=c), torch.Generator())[0].value
             for x in (noise, other)
         ]
     assert torch.equal(*losses)
@@ -195,7 +201,7 @@ def test_single_precision_inverts_and_agrees_with_double(layer, transform, maske
 def test_far_tails_stay_finite_with_their_gradients(layer, transform, feature_batch):
     model = build(3, far=0.3, layer=layer, transform=transform)
     x = torch.tensor([[1e3, -1e3, 0.0], [-50.0, 5.0, -5.0], [5.0, 5.0, 5.0]])
-    value = total(model.loss("flow", feature_batch(x), torch.Generator()))
+    value = total(loss_of(model, feature_batch(x), torch.Generator()))
     assert math.isfinite(float(value.detach()))
     value.backward()
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters())
@@ -218,7 +224,7 @@ def test_gradients_reach_every_parameter(feature_batch, layer, transform, size, 
     model = build(size, context, periodic, layer=layer, transform=transform, network=network)
     (phase,) = model.phases
     noise, c, _ = events(64, size, context, dtype=torch.float32)
-    total(model.loss(phase.name, feature_batch(noise, context=c), torch.Generator())).backward()
+    total(model.loss(phase, feature_batch(noise, context=c), torch.Generator())).backward()
     missed = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
     assert not missed
     assert {id(p) for p in phase.parameters} == {id(p) for p in model.parameters()}
@@ -241,7 +247,7 @@ def test_a_saved_state_makes_the_same_flow_of_one_with_other_weights(layer, tran
     network = MLPConfig(widths=(16,), spectral_norm=True)
     model = build(5, 2, (1,), far=0.2, network=network, **settings).eval()
     torch.manual_seed(7)
-    other = build_model(model.config, FeatureSpace(5, 2, (1,)), decode=lambda f: f, observables={}).eval()
+    other = build_model(model.config, FeatureSpace(5, 2, (1,))).eval()
     noise, c, _ = events(30, 5, 2, dtype=torch.float32)
     with torch.no_grad():
         expected = model.sample(noise, c, None)
@@ -293,7 +299,7 @@ def test_an_event_is_the_same_in_any_batch_with_and_without_gradients():
 def test_the_loss_is_the_mean_of_weights_times_negative_log_probabilities(feature_batch):
     model = build(3, far=0.2)
     x, weight = torch.randn(32, 3), torch.randn(32)
-    (term,) = model.loss("flow", feature_batch(x, weight=weight), torch.Generator())
+    (term,) = loss_of(model, feature_batch(x, weight=weight), torch.Generator())
     assert (term.name, term.weight) == ("likelihood", 1.0)
     expected = -(weight * model.log_prob(x, torch.zeros(32, 0), None)).sum() / 32
     torch.testing.assert_close(term.value, expected)
@@ -355,7 +361,7 @@ def trained(sample, periodic=(), steps=150, **settings):
     torch.manual_seed(1)
     config = FlowConfig(**{"network": MLPConfig(widths=(32, 32)), "blocks": 3, "bins": 8, **settings})
     size = sample.shape[1]
-    model = build_model(config, FeatureSpace(size, 0, periodic), decode=lambda f: f, observables={})
+    model = build_model(config, FeatureSpace(size, 0, periodic))
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps)
     g = torch.Generator().manual_seed(2)
@@ -364,7 +370,7 @@ def trained(sample, periodic=(), steps=150, **settings):
         empty = torch.zeros(512, 0)
         batch = FeatureBatch(x, None, empty.long(), empty, empty, torch.ones(512))
         optimiser.zero_grad()
-        total(model.loss("flow", batch, g)).backward()
+        total(loss_of(model, batch, g)).backward()
         optimiser.step()
         schedule.step()
     return model.eval()

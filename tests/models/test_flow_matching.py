@@ -9,18 +9,24 @@ from scipy import stats
 
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.space import FeatureSpace
+from hepgan.learners import build_learner
 from hepgan.models import FlowMatchingConfig, build_model
-from hepgan.models.circles import Circles
+from hepgan.models.base import Circles
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import total
 
 SMALL = ResidualConfig(width=16, blocks=1)
 
 
+def loss_of(model, batch, generator):
+    learner = build_learner(model.config, model, lambda f: f)
+    return learner.loss(learner.phase("velocity"), batch, generator)
+
+
 def build(size=3, context=0, **settings):
     torch.manual_seed(1)
     config = FlowMatchingConfig(**{"network": SMALL, **settings})
-    return build_model(config, FeatureSpace(size, context), decode=lambda f: f, observables={})
+    return build_model(config, FeatureSpace(size, context))
 
 
 def exact_velocity(model, std):
@@ -76,7 +82,7 @@ def test_masked_features_are_zero_and_have_no_influence(feature_batch, solver, n
         features = noise.clone()
         features[:, 1] = value
         batch = feature_batch(features, mask=mask, context=context)
-        return float(total(model.loss("velocity", batch, torch.Generator().manual_seed(1))).detach())
+        return float(total(loss_of(model, batch, torch.Generator().manual_seed(1))).detach())
 
     assert loss_with(0.0) == loss_with(50.0)
 
@@ -99,7 +105,7 @@ def test_the_loss_is_linear_in_the_weights_and_negative_ones_subtract(feature_ba
 
     def loss(weight):
         g = torch.Generator().manual_seed(2)
-        return total(model.loss("velocity", feature_batch(x, weight=weight), g)).detach()
+        return total(loss_of(model, feature_batch(x, weight=weight), g)).detach()
 
     a, b = torch.rand(32), torch.rand(32)
     torch.testing.assert_close(loss(a - b), loss(a) - loss(b), rtol=1e-5, atol=1e-6)
@@ -108,7 +114,7 @@ def test_the_loss_is_linear_in_the_weights_and_negative_ones_subtract(feature_ba
 @pytest.mark.parametrize("time", ["uniform", "logit_normal"])
 def test_training_times_follow_the_chosen_distribution(time):
     model = build(time=time)
-    t = model._times(20_000, torch.Generator().manual_seed(3), torch.zeros(1))
+    t = build_learner(model.config, model)._times(20_000, torch.Generator().manual_seed(3), torch.zeros(1))
     assert 0.0 <= float(t.min()) <= float(t.max()) <= 1.0
     below = {"uniform": 0.1, "logit_normal": 0.01397}[time]  # normal cdf of ln(1/9)
     assert float((t < 0.1).float().mean()) == pytest.approx(below, abs=2e-3)
@@ -117,9 +123,10 @@ def test_training_times_follow_the_chosen_distribution(time):
 
 def test_gradients_reach_every_parameter(feature_batch):
     model = build(context=2)
-    (phase,) = model.phases
+    learner = build_learner(model.config, model)
+    (phase,) = learner.phases
     batch = feature_batch(torch.randn(16, 3), context=torch.randn(16, 2))
-    total(model.loss(phase.name, batch, torch.Generator().manual_seed(1))).backward()
+    total(learner.loss(phase, batch, torch.Generator().manual_seed(1))).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in phase.parameters)
     assert {id(p) for p in phase.parameters} == {id(p) for p in model.parameters()}
 
@@ -128,7 +135,7 @@ def solved(size=1, periodic=(), seed=1, **settings):
     """An untrained model in double precision, whose velocity is far from 0."""
     torch.manual_seed(seed)
     config = FlowMatchingConfig(**{"network": MLPConfig(widths=(16, 16)), **settings})
-    model = build_model(config, FeatureSpace(size, 0, periodic), decode=lambda f: f, observables={})
+    model = build_model(config, FeatureSpace(size, 0, periodic))
     with torch.no_grad():
         for p in model.parameters():
             p.mul_(2.0)
@@ -240,7 +247,7 @@ def test_single_precision_and_contexts_are_taken():
 def trained(angles, periodic, steps=600):
     torch.manual_seed(1)
     config = FlowMatchingConfig(network=ResidualConfig(width=32, blocks=1))
-    model = build_model(config, FeatureSpace(1, 0, periodic), decode=lambda f: f, observables={})
+    model = build_model(config, FeatureSpace(1, 0, periodic))
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
     g = torch.Generator().manual_seed(2)
@@ -250,7 +257,7 @@ def trained(angles, periodic, steps=600):
             x, None, torch.zeros(512, 0, dtype=torch.int64), *(torch.zeros(512, 0),) * 2, torch.ones(512)
         )
         optimiser.zero_grad()
-        total(model.loss("velocity", batch, g)).backward()
+        total(loss_of(model, batch, g)).backward()
         optimiser.step()
         schedule.step()
     with torch.no_grad():
@@ -273,8 +280,6 @@ def test_a_uniform_angle_stays_uniform():
     model = build_model(
         FlowMatchingConfig(network=SMALL),
         FeatureSpace(1, 0, (0,)),
-        decode=lambda f: f,
-        observables={},
     )
     with torch.no_grad():
         for p in model.parameters():

@@ -11,6 +11,7 @@ from hepgan.errors import RecipeError
 from hepgan.features import Tokens
 from hepgan.features.space import FeatureSpace
 from hepgan.generator import EventGenerator
+from hepgan.learners import new_learner
 from hepgan.models import (
     CriticConfig,
     FlowConfig,
@@ -268,12 +269,8 @@ def test_impossible_networks_are_refused():
 
 def build(config, size, tokens, *, context=0, periodic=()):
     torch.manual_seed(1)
-    return build_model(
-        config,
-        FeatureSpace(size, context, periodic, tokens),
-        decode=lambda f: f,
-        observables={},
-    )
+    space = FeatureSpace(size, context, periodic, tokens)
+    return new_learner(config, space, lambda f: f).model
 
 
 PAIR = [Tokens("Hit", [[0], [1]])]
@@ -386,7 +383,7 @@ def test_generators_and_priors_of_sets_treat_objects_alike(settings):
     gan = build(GANConfig(generator=settings), 2, PAIR)
     z, context = torch.randn(9, 2), torch.zeros(9, 0)
     prior = build_model(FlowMatchingConfig(network=settings), FeatureSpace(2, tokens=PAIR).of_noise(2))
-    for model in (gan, Refined(gan, prior)):
+    for model in (gan, Refined.of(gan, prior)):
         with torch.no_grad():
             x, swapped = (model.sample(noise, context, None) for noise in (z, z.flip(1)))
         torch.testing.assert_close(swapped, x.flip(1))

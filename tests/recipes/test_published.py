@@ -156,7 +156,7 @@ def test_transforms_of_wz_are_those_of_the_thesis(shared_data):
 )
 def test_flows_have_as_many_parameters_as_the_thesis_says(name, blocks, parameters):
     config = load_recipe(name).model
-    model = build_model(config, FeatureSpace(len(FLOWS[name]), 0), decode=lambda f: f, observables={})
+    model = build_model(config, FeatureSpace(len(FLOWS[name]), 0))
     assert config.blocks == blocks
     assert round(sum(p.numel() for p in model.parameters()), -5) == parameters
 

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from hepgan.errors import ModelFileError, OutputError, TrainingError
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.space import FeatureSpace
-from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
+from hepgan.learners import new_learner
+from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.training import SelectionConfig, Trainer, TrainingConfig
 from hepgan.training.checkpoint import read_checkpoint, write_checkpoint
@@ -37,9 +38,7 @@ def build(kind, column, seed=1):
             ),
         )
         config = GANConfig(generator=net, critics=critics, optimiser=OptimiserConfig(kind="adadelta", lr=1.0))
-    return build_model(
-        config, FeatureSpace(2, 0), decode=lambda f: f, observables={"m": column(0, 91.0, 2.5)}
-    )
+    return new_learner(config, FeatureSpace(2, 0), lambda f: f, {"m": column(0, 91.0, 2.5)})
 
 
 def settings(**changes):
@@ -106,7 +105,7 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_reason(feature_bat
     data, path = feature_batch(torch.randn(500, 2)), tmp_path / "c.safetensors"
     options = {"evaluate": mean_of_weights, "checkpoint": path, "resume": True}
     Trainer(build("gan", column), data, settings(steps=2), **options).run()
-    with pytest.raises(ModelFileError, match="model differs"):
+    with pytest.raises(ModelFileError, match="learner differs"):
         Trainer(build("flow_matching", column), data, settings(), **options)
     with pytest.raises(ModelFileError, match="config differs"):
         Trainer(build("gan", column), data, settings(batch_size=10), **options)
@@ -116,12 +115,41 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_reason(feature_bat
         Trainer(build("gan", column), data, settings(), seed=1, **options)
 
 
+@pytest.mark.parametrize("kind", ["flow_matching", "gan"])
+def test_a_checkpoint_of_another_kind_of_device_goes_on_with_other_random_numbers(
+    feature_batch, column, kind, tmp_path
+):
+    data, path = feature_batch(torch.randn(500, 2)), tmp_path / "c.safetensors"
+    options = {"evaluate": mean_of_weights, "checkpoint": path}
+    first = build(kind, column)
+    Trainer(first, data, settings(steps=20), **options).run()
+    state = read_checkpoint(path)
+    # What a GPU leaves: generators whose state is a seed and an offset.
+    state |= {"device": "cuda", "generator": torch.zeros(16, dtype=torch.uint8)}
+    state["random"]["cuda"] = torch.zeros(16, dtype=torch.uint8)
+    write_checkpoint(path, state)
+
+    def resumed():
+        learner = build(kind, column, seed=5)
+        history = Trainer(learner, data, settings(steps=30, checkpoint_every=1e9), resume=True, **options)
+        assert all(torch.equal(a, b) for a, b in zip(first_state, learner.state_dict().values(), strict=True))
+        return history.run(), learner
+
+    first_state = list(state["learner"].values())
+    history, learner = resumed()
+    assert (history.status, len(history.losses)) == ("finished", 30)
+    write_checkpoint(path, state)
+    _, again = resumed()
+    for a, b in zip(learner.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_broken_and_foreign_files_are_refused(tmp_path):
     path = tmp_path / "c.safetensors"
-    write_checkpoint(path, {"a": torch.zeros(1000)}, {"step": 1})
-    tensors, state = read_checkpoint(path)
-    assert torch.equal(tensors["a"], torch.zeros(1000))
-    assert state == {"step": 1}
+    write_checkpoint(path, {"a": {"b/c": torch.zeros(1000), "d": [1, "e"]}, "step": 1, "none": None})
+    state = read_checkpoint(path)
+    assert torch.equal(state["a"].pop("b/c"), torch.zeros(1000))
+    assert state == {"a": {"d": [1, "e"]}, "step": 1, "none": None}
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ModelFileError, match="cannot read the checkpoint"):
         read_checkpoint(path)
@@ -136,19 +164,19 @@ def test_broken_and_foreign_files_are_refused(tmp_path):
 def test_a_checkpoint_that_cannot_be_written_is_one_clear_error_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"c\.safetensors: "):
-        write_checkpoint(tmp_path / "file" / "c.safetensors", {"a": torch.zeros(1)}, {})
+        write_checkpoint(tmp_path / "file" / "c.safetensors", {"a": torch.zeros(1)})
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
-        write_checkpoint(tmp_path / "folder", {"a": torch.zeros(1)}, {})
+        write_checkpoint(tmp_path / "folder", {"a": torch.zeros(1)})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_a_checkpoint_replaces_the_one_before(tmp_path):
     path = tmp_path / "new" / "c.safetensors"
     for step in (1, 2):
-        write_checkpoint(path, {"a": torch.full((3,), float(step))}, {"step": step})
-        tensors, state = read_checkpoint(path)
-        assert state["step"] == float(tensors["a"][0]) == step
+        write_checkpoint(path, {"a": torch.full((3,), float(step)), "step": step})
+        state = read_checkpoint(path)
+        assert state["step"] == float(state["a"][0]) == step
     assert [p.name for p in path.parent.iterdir()] == ["c.safetensors"]
 
 
@@ -168,15 +196,14 @@ def test_a_failed_training_leaves_the_checkpoint_before(feature_batch, column, t
     model.loss = loss
     with pytest.raises(TrainingError, match="at step 30"):
         Trainer(model, data, settings(), evaluate=mean_of_weights, checkpoint=path).run()
-    _, state = read_checkpoint(path)
-    assert state["step"] == 20
+    assert read_checkpoint(path)["step"] == 20
 
 
 def train(path, steps):
     """Train on, with a checkpoint at every step; returns the step at which it began."""
     torch.manual_seed(1)
     config = FlowMatchingConfig(network=ResidualConfig(width=64, blocks=1))
-    model = build_model(config, FeatureSpace(2, 0), decode=lambda f: f, observables={})
+    model = new_learner(config, FeatureSpace(2, 0), lambda f: f)
     none = torch.zeros(500, 0)
     x = torch.randn(500, 2, generator=torch.Generator().manual_seed(1))
     data = FeatureBatch(x, None, none.long(), none, none, torch.ones(500))
@@ -200,7 +227,7 @@ def test_a_killed_training_leaves_a_usable_checkpoint(tmp_path):
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    step = read_checkpoint(path)[1]["step"]
+    step = read_checkpoint(path)["step"]
     assert step > 0
     assert train(path, step + 3) == step
-    assert read_checkpoint(path)[1]["step"] == step + 3
+    assert read_checkpoint(path)["step"] == step + 3

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from hepgan.errors import RecipeError, TrainingError
 from hepgan.features.space import FeatureSpace
-from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig, build_model
+from hepgan.learners import new_learner
+from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import MMD, Energy, Histogram, Moments, Paired, TermSchedule, Wasserstein
 from hepgan.plotting.training import plot_history
@@ -23,7 +24,7 @@ from hepgan.training.optimisation import rate
 def flow(size=2, context=0, **settings):
     torch.manual_seed(1)
     config = FlowMatchingConfig(network=ResidualConfig(width=32, blocks=1), **settings)
-    return build_model(config, FeatureSpace(size, context), decode=lambda f: f, observables={})
+    return new_learner(config, FeatureSpace(size, context), lambda f: f)
 
 
 def gan(size=1, context=0, observables=None, critic=None, **settings):
@@ -31,10 +32,11 @@ def gan(size=1, context=0, observables=None, critic=None, **settings):
     net = MLPConfig(widths=(32, 32))
     critic = critic or CriticConfig(network=net)
     config = GANConfig(generator=net, critics=(critic,), **settings)
-    return build_model(config, FeatureSpace(size, context), decode=lambda f: f, observables=observables or {})
+    return new_learner(config, FeatureSpace(size, context), lambda f: f, observables or {})
 
 
-def sample(model, n=20_000, context=None, mask=None):
+def sample(learner, n=20_000, context=None, mask=None):
+    model = learner.model
     noise = torch.randn(n, model.noise_size, generator=torch.Generator().manual_seed(9))
     with torch.no_grad():
         return model.sample(noise, torch.zeros(n, 0) if context is None else context, mask)
@@ -201,11 +203,11 @@ def test_the_model_ends_with_the_running_mean_of_its_weights(feature_batch):
     for step, weights in enumerate(seen, start=1):
         decay = min(0.5, step / (step + 10))
         mean = [decay * m + (1 - decay) * w for m, w in zip(mean, weights, strict=True)]
-    for got, last in zip(plain.velocity.parameters(), seen[-1], strict=True):
+    for got, last in zip(plain.model.velocity.parameters(), seen[-1], strict=True):
         assert torch.equal(got, last)
     remains = math.prod(min(0.5, s / (s + 10)) for s in range(1, 31))
     assert remains < 1e-8
-    for got, expected in zip(averaged.velocity.parameters(), mean, strict=True):
+    for got, expected in zip(averaged.model.velocity.parameters(), mean, strict=True):
         torch.testing.assert_close(got.detach(), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -229,7 +231,7 @@ def test_the_best_evaluated_model_is_kept(feature_batch, metrics, rule, best):
     config = TrainingConfig(steps=4, batch_size=64, evaluate_every=1, selection=SelectionConfig(rule=rule))
     history = Trainer(model, feature_batch(torch.randn(500, 2)), config, evaluate=evaluate).run()
     assert history.best_step == best
-    for got, expected in zip(model.velocity.parameters(), seen[best - 1], strict=True):
+    for got, expected in zip(model.model.velocity.parameters(), seen[best - 1], strict=True):
         assert torch.equal(got, expected)
 
 
@@ -459,7 +461,7 @@ def test_parameters_are_clipped_after_each_step_of_a_critic(feature_batch):
     model = gan(critic=critic, optimiser=OptimiserConfig(lr=1.0))
     Trainer(model, feature_batch(torch.randn(300, 1)), TrainingConfig(steps=3, batch_size=64)).run()
     assert max(float(p.detach().abs().max()) for p in model.critics.parameters()) == pytest.approx(0.01)
-    assert max(float(p.detach().abs().max()) for p in model.generator.parameters()) > 0.01
+    assert max(float(p.detach().abs().max()) for p in model.model.generator.parameters()) > 0.01
 
 
 @pytest.mark.parametrize("loss", ["bce_saturating", "lsgan", "wgan"])

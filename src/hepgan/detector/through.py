@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import awkward as ak
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from hepgan.detector.levels import Fold, event_weights, folding_of
 from hepgan.detector.unfolding import conditions_of, joined, pool_of
@@ -22,9 +22,9 @@ from hepgan.generator import EventGenerator
 from hepgan.generator.ensembles import check_single
 from hepgan.generator.fitting import summarise
 from hepgan.generator.parts import Parts
-from hepgan.models import GuidedConfig, GuidedModel, OptimiserConfig
-from hepgan.models.circles import Circles
-from hepgan.models.view import View
+from hepgan.learners import GuidedLearner, Observed, new_critics
+from hepgan.models import GuidedConfig, OptimiserConfig
+from hepgan.models.base import Circles
 from hepgan.objectives import Term
 from hepgan.observables import Observable
 from hepgan.observables.values import Flat
@@ -77,7 +77,7 @@ class ThroughConfig(GuidedConfig):
         return self
 
 
-class Unfolder(GuidedModel):
+class Unfolder(GuidedLearner):
     """A generator whose events are folded before critics and penalties see them.
 
     It learns from batches whose ``x`` holds the observables of data, NaN where an event lacks one, and whose
@@ -112,35 +112,24 @@ class Unfolder(GuidedModel):
         observables: Mapping[str, Observable],
         columns: tuple[str, ...],
     ) -> None:
-        super().__init__()
-        self.config, self.model = config, parts.model
-        self.noise_size = parts.model.noise_size
-        representation = parts.representation
-        self.context_size = representation.condition_size
+        model, representation = parts.model, parts.representation
+        given = representation.condition_size
+        critics = new_critics(config, len(columns), model.noise_size, given, self.critics_limit)
+        super().__init__(config, model, parts.decode, observables, critics, context_size=given)
         self.circles = Circles(representation.size, representation.periodic)
         # None of these is learned here: in a dict they stay out of the state.
         self._given = {"prior": deepcopy(parts.model).eval().requires_grad_(False)}
         self._parts, self._fold = {"parts": parts}, {"fold": fold}
         self._columns = {name: _Column(k) for k, name in enumerate(columns)}
-        self._guide(config, size=len(columns), decode=representation.decode, observables=observables)
 
-    def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        """Features (N, D) of events at the vertex."""
-        return self.model.sample(noise, context, mask)
+    def observed(self, batch: FeatureBatch, *, own_weight: bool = False) -> Observed:
+        """Data with their observables, which are known already."""
+        return Observed(batch, None if own_weight else batch.weight, lambda data: data, self._columns)
 
-    def sampling_modules(self) -> Iterable[nn.Module]:
-        """Those of the generator."""
-        return self.model.sampling_modules()
-
-    def _makers(self) -> tuple[nn.Parameter, ...]:
-        return tuple(p for m in self.model.sampling_modules() for p in m.parameters())
-
-    def _view(self, batch: FeatureBatch, *, own_weight: bool = False) -> View:
-        return View(batch, None if own_weight else batch.weight, lambda data: data, self._columns)
-
-    def _fake(self, batch: FeatureBatch, generator: torch.Generator) -> View:
+    def generated(self, batch: FeatureBatch, generator: torch.Generator) -> Observed:
+        """Generated events, folded."""
         parts = self._parts["parts"]
-        given, noise = self._vertex(batch, generator), self._noise(batch, generator)
+        given, noise = self._vertex(batch, generator), self.noise(batch, generator)
         azimuth = None
         if parts.representation.has_azimuth:
             uniform = torch.rand(len(batch), generator=generator, device=noise.device, dtype=torch.float64)
@@ -148,7 +137,7 @@ class Unfolder(GuidedModel):
         events = parts.draw(given, noise, azimuth)
         both = joined(events, self._fold["fold"](events, generator))
         weight = batch.weight if self.context_size else None
-        return View(batch, weight, lambda data: both, self._observables)
+        return Observed(batch, weight, lambda data: both, self._observables)
 
     def _vertex(self, batch: FeatureBatch, generator: torch.Generator) -> FeatureBatch:
         """A discrete part and context of events at the vertex, given the conditions of data; without x."""
@@ -163,10 +152,10 @@ class Unfolder(GuidedModel):
         """The pull to the prior, where there is one."""
         if not self.config.pull:
             return []
-        given, noise = self._vertex(batch, generator), self._noise(batch, generator)
+        given, noise = self._vertex(batch, generator), self.noise(batch, generator)
         with torch.no_grad():
             before = self._given["prior"].sample(noise, given.context, given.mask)
-        way = self.circles.between(before, self.sample(noise, given.context, given.mask))
+        way = self.circles.between(before, self.model.sample(noise, given.context, given.mask))
         if given.mask is not None:
             way = way * given.mask
         return [Term("pull", way.square().mean(), self.config.pull)]
@@ -233,9 +222,9 @@ def unfold_through(
     # Modules are made with torch's global random numbers, which are the caller's.
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        model = Unfolder(config, parts, fold, observables=observables, columns=columns)
+        learner = Unfolder(config, parts, fold, observables=observables, columns=columns)
     trainer = Trainer(
-        model,
+        learner,
         _features(parts, data, given, {n: observables[n] for n in columns}),
         config.training.within(max_time, time.monotonic() - started),
         seed=seed,

@@ -24,8 +24,9 @@ from hepgan.generator.ensembles import check_single
 from hepgan.generator.fitting import summarise
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
-from hepgan.learners.discrete import fit_discrete
+from hepgan.learners import fit_discrete
 from hepgan.models import OptimiserConfig
+from hepgan.recipes import Recipe
 from hepgan.reweighting import Reweighter, effective_sample_size
 from hepgan.stats.classifiers import Calibration, ClassifierName
 from hepgan.training import History, ScheduleConfig, Trainer, TrainingConfig
@@ -126,7 +127,13 @@ def unfold(
     given = conditions_of(prior, data)
     pool = pool_of(prior, given, event_weights(data), seed)
     parts = prior.parts.alone("unfold")
-    parts = replace(parts, model=deepcopy(parts.model), discrete=deepcopy(parts.discrete), pool=pool)
+    parts = replace(
+        parts,
+        model=deepcopy(parts.model),
+        critics=deepcopy(parts.critics),
+        discrete=deepcopy(parts.discrete),
+        pool=pool,
+    )
     shares: list[float] = []
     history = History()
     for k in range(iterations):
@@ -144,7 +151,7 @@ def unfold(
         )
         weight, share = _weights(batch, fold, measured, detector, random, reweighter)
         shares.append(share)
-        history = _learn(parts, recipe.training, batch, weight, numbers[2], progress=progress)
+        history = _learn(parts, recipe, batch, weight, numbers[2], progress=progress)
         if history.status == "interrupted":
             break
     summary = {
@@ -243,7 +250,7 @@ def _folded(batch: EventBatch, fold: Fold, random: torch.Generator) -> ak.Array:
 
 
 def _learn(
-    parts: Parts, config: TrainingConfig, batch: EventBatch, weight: Floats, seed: int, *, progress: bool
+    parts: Parts, recipe: Recipe, batch: EventBatch, weight: Floats, seed: int, *, progress: bool
 ) -> History:
     """Train the model, and the discrete part, on events with weights; returns the history."""
     representation, discrete = parts.representation.cpu(), parts.discrete_model.cpu()
@@ -256,9 +263,9 @@ def _learn(
     for module in (representation, discrete):
         module.to(parts.device)
     trainer = Trainer(
-        parts.model,
+        parts.learner(recipe),
         smooth.to(dtype=torch.float32),
-        config,
+        recipe.training,
         seed=seed,
         device=parts.device,
         progress=progress,

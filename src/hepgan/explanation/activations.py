@@ -19,8 +19,8 @@ from hepgan.features import FeatureBatch
 from hepgan.generator.conditions import check_lengths
 from hepgan.generator.density import fitting, needed
 from hepgan.generator.sampling import Sampler
-from hepgan.models import BLOCK, Critic, GuidedModel, Model
-from hepgan.models.view import View
+from hepgan.learners import Critic, GuidedLearner, Observed
+from hepgan.models import BLOCK, DensityModel, Model, Refined
 from hepgan.networks import Network
 from hepgan.networks.layers import Activation
 
@@ -105,13 +105,13 @@ def activations(
     parts = generator.parts.alone()
     check_lengths(condition, n)
     made, given, noise = _generated(parts, n, condition, seed)
-    recorder = _Recorder(parts.model, layers)
+    learner = None if isinstance(parts.model, Refined) else parts.learner(generator.recipe)
+    critics = learner.every_critic if isinstance(learner, GuidedLearner) else []
+    recorder = _Recorder(parts.model, critics, layers)
     x, found = recorder.generated(given, noise)
-    critics = _critics(parts.model)
-    observables = generator.recipe.make_observables() if critics else {}
 
-    def view(batch: FeatureBatch) -> View:
-        return View(batch, None, parts.decode, observables)
+    def view(batch: FeatureBatch) -> Observed:
+        return cast("GuidedLearner", learner).observed(batch, own_weight=True)
 
     batch = given.with_x(x).to(dtype=x.dtype)
     found |= recorder.judged(critics, batch, noise, view)
@@ -122,8 +122,9 @@ def activations(
         features = features.to(dtype=x.dtype)
         latent = None
         if any(c.config.latent for c in critics):
+            model = cast("DensityModel", parts.model)
             with torch.no_grad():
-                latent = parts.model.latent(features.x, features.context, features.mask)
+                latent = model.latent(features.x, features.context, features.mask)
         true = recorder.judged(critics, features, latent, view)
         true_features = features.x.double().cpu().numpy()
     order = [n for n in recorder.names if n in found]
@@ -138,13 +139,17 @@ class _Recorder:
 
     Args:
         model: The model.
+        critics: Its critics.
         layers: Which layers; all if None.
     """
 
-    def __init__(self, model: Model, layers: Sequence[str] | None) -> None:
+    def __init__(self, model: Model, critics: Sequence[Critic], layers: Sequence[str] | None) -> None:
         self.model = model
         self.layers = None if layers is None else set(layers)
-        self.networks = {_name(model, p): m for p, m in model.named_modules() if isinstance(m, Network)}
+        self.networks = {_name(p): m for p, m in model.named_modules() if isinstance(m, Network)}
+        for critic in critics:
+            inside = [(p, m) for p, m in critic.named_modules() if isinstance(m, Network)]
+            self.networks |= {_name(f"{critic.config.name}.{p}"): m for p, m in inside}
         self.names: list[str] = []
 
     def generated(self, given: FeatureBatch, noise: Tensor) -> tuple[Tensor, dict[str, Floats]]:
@@ -223,18 +228,9 @@ def _listening(network: Network, taken: list[Tensor]) -> Iterator[None]:
             handle.remove()
 
 
-def _name(model: Model, path: str) -> str:
-    """The network's name: a critic's own, else that of its place in the model."""
-    parts = path.split(".")
-    if "critics" in parts:
-        place = parts.index("critics")
-        critic = cast("Critic", model.get_submodule(".".join(parts[: place + 2])))
-        parts = [*parts[:place], critic.config.name, *parts[place + 2 :]]
-    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "network" else parts)
-
-
-def _critics(model: Model) -> list[Critic]:
-    return model._critics() if isinstance(model, GuidedModel) else []
+def _name(path: str) -> str:
+    """The network's name: that of its place, or of its owner if it is that one's only network."""
+    return path.removesuffix(".network")
 
 
 def _generated(

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hepgan.errors import InputError
 from hepgan.explanation.activations import encoded
-from hepgan.models import GuidedModel, Model, Student
+from hepgan.learners import Learner, Phase
+from hepgan.models import Refined, Student
 from hepgan.objectives import Term, total
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def loss_terms(generator: EventGenerator, events: ak.Array) -> dict[str, str]:
     Raises:
         InputError: If the model does not learn from events.
     """
-    model, batch = _ready(generator, events, 256)
-    return {t.name: phase for phase in _phases(model) for t in _terms(model, phase, batch, 0)}
+    learner, batch = _ready(generator, events, 256)
+    return {t.name: phase.name for phase in learner.phases for t in _terms(learner, phase, batch, 0)}
 
 
 def loss_surface(
@@ -111,18 +112,18 @@ def loss_surface(
     if points < 3 or not span > 0 or n < 2:
         msg = f"points must be at least 3, span positive and n at least 2, not {points}, {span} and {n}"
         raise ValueError(msg)
-    model, batch = _ready(generator, events, n)
-    chosen = _chosen(model, batch, term, phase)
-    parameters = next(p.parameters for p in model.phases if p.name == chosen)
+    learner, batch = _ready(generator, events, n)
+    chosen = _chosen(learner, batch, term, phase)
+    parameters = chosen.parameters
     directions = _directions(parameters, seed)
 
     def value() -> float:
-        found = _terms(model, chosen, batch, seed)
+        found = _terms(learner, chosen, batch, seed)
         value = total(found) if term == "total" else next(t for t in found if t.name == term).value
         return float(value.detach())
 
     steps = np.linspace(-span, span, points)
-    return LossSurface(term, chosen, steps, _scan(parameters, directions, steps, value))
+    return LossSurface(term, chosen.name, steps, _scan(parameters, directions, steps, value))
 
 
 def _scan(
@@ -165,42 +166,38 @@ def _directions(parameters: Sequence[Tensor], seed: int) -> tuple[list[Tensor], 
     return [direction(p) for p in parameters], [direction(p) for p in parameters]
 
 
-def _ready(generator: EventGenerator, events: ak.Array, n: int) -> tuple[Model, FeatureBatch]:
-    """The model, with observables that a loaded one lacks, and events as it learns from."""
+def _ready(generator: EventGenerator, events: ak.Array, n: int) -> tuple[Learner, FeatureBatch]:
+    """By what the model has learned, and events as it learns from."""
     parts = generator.parts.alone()
-    model = parts.model
-    if isinstance(model, Student) or not model.phases:
-        msg = f"a {type(model).__name__.lower()} does not learn from events, so it has no loss of them"
+    if isinstance(parts.model, Student | Refined):
+        kind = "student" if isinstance(parts.model, Student) else "refined model"
+        msg = f"a {kind} does not learn from events, so it has no loss of them"
         raise InputError(msg)
-    if isinstance(model, GuidedModel):
-        model.observe(generator.recipe.make_observables())
     features, _ = encoded(parts, events, n)
-    return model, features.to(dtype=next(model.parameters()).dtype)
+    precision = next(parts.model.parameters()).dtype
+    return parts.learner(generator.recipe), features.to(dtype=precision)
 
 
-def _terms(model: Model, phase: str, batch: FeatureBatch, seed: int) -> list[Term]:
+def _terms(learner: Learner, phase: Phase, batch: FeatureBatch, seed: int) -> list[Term]:
     """The terms of a phase at the end of the training, for one choice of random numbers."""
     rng = torch.Generator(batch.x.device).manual_seed(seed)
     with torch.enable_grad():
-        return model.loss(phase, batch, rng, 1.0)
+        return learner.loss(phase, batch, rng, 1.0)
 
 
-def _phases(model: Model) -> list[str]:
-    return [p.name for p in model.phases]
-
-
-def _chosen(model: Model, batch: FeatureBatch, term: str, phase: str | None) -> str:
+def _chosen(learner: Learner, batch: FeatureBatch, term: str, phase: str | None) -> Phase:
     """The phase that has the term."""
-    known = _phases(model)
+    known = {p.name: p for p in learner.phases}
     if phase is not None and phase not in known:
         msg = f"no phase {phase!r} of training; there are {', '.join(known)}"
         raise InputError(msg)
     if term == "total":
-        return known[-1] if phase is None else phase
-    there = {p: [t.name for t in _terms(model, p, batch, 0)] for p in known if phase in (None, p)}
+        return known[list(known)[-1] if phase is None else phase]
+    asked = {n: p for n, p in known.items() if phase in (None, n)}
+    there = {n: [t.name for t in _terms(learner, p, batch, 0)] for n, p in asked.items()}
     for name, terms in there.items():
         if term in terms:
-            return name
+            return known[name]
     names = ", ".join(["total", *(t for terms in there.values() for t in terms)])
     msg = f"no term {term!r} of the loss; there are {names}"
     raise InputError(msg)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import awkward as ak
 import numpy as np
@@ -17,7 +17,7 @@ from hepgan.errors import InputError
 from hepgan.events import EventBatch, EventSchema, to_batch
 from hepgan.features import FeatureBatch, Measure
 from hepgan.generator.parts import Parts
-from hepgan.models import FlowMatching, Model
+from hepgan.models import DensityModel, FlowMatching, Model
 from hepgan.models.discrete import DiscreteModel
 
 __all__ = ["Latents", "MeasureName", "fitting", "latents", "log_prob", "needed"]
@@ -54,7 +54,7 @@ def log_prob(
     if measure not in ("events", "columns"):
         msg = f"measure must be 'events' or 'columns', not {measure!r}"
         raise ValueError(msg)
-    _check(parts.model)
+    _checked(parts.model)
     if parts.members > 1:
         each = [log_prob(parts.member(k), events, measure=measure, steps=steps) for k in range(parts.members)]
         return np.asarray(np.logaddexp.reduce(each, axis=0) - math.log(parts.members))
@@ -68,11 +68,11 @@ def latents(parts: Parts, events: ak.Array) -> Latents:
     Raises:
         InputError: If the model cannot be inverted, or the events are not of its kind.
     """
-    _check(parts.model)
+    model = _checked(parts.model)
     if parts.members > 1:
         msg = f"each of {parts.members} members makes events of other noise: ask one, generator.member(k)"
         raise InputError(msg)
-    representation, model = parts.representation, parts.model
+    representation = parts.representation
     precision = next(model.parameters()).dtype
 
     @torch.no_grad()
@@ -92,8 +92,8 @@ def latents(parts: Parts, events: ak.Array) -> Latents:
     return Latents(tuple(representation.names), _by_chunk(parts, events, noise, values))
 
 
-def _check(model: Model) -> None:
-    """Sees to it that a model can be inverted.
+def _checked(model: Model) -> DensityModel:
+    """The model, if it, or each of its members, can be inverted.
 
     Raises:
         InputError: If it cannot.
@@ -101,6 +101,7 @@ def _check(model: Model) -> None:
     if not model.has_likelihood:
         msg = f"a {type(model).__name__} has no likelihood: use a flow or flow_matching"
         raise InputError(msg)
+    return cast("DensityModel", model)
 
 
 def _by_chunk(
@@ -124,7 +125,7 @@ class _Density:
         if not isinstance(parts.discrete, DiscreteModel):
             raise TypeError(type(parts.discrete))
         self.discrete = parts.discrete
-        self.model = _with_steps(copy.deepcopy(parts.model).double().eval(), steps)
+        self.model = _with_steps(copy.deepcopy(_checked(parts.model)).double().eval(), steps)
         self.steps = steps
         self.measure = Measure(parts.representation) if measure == "events" else None
 
@@ -154,7 +155,7 @@ class _Density:
         return self.model.log_prob(features.x, features.context, features.mask, **options)
 
 
-def _with_steps(model: Model, steps: int | None) -> Model:
+def _with_steps(model: DensityModel, steps: int | None) -> DensityModel:
     """The model, if it follows paths in steps, or none are asked for."""
     if steps is None:
         return model

@@ -23,7 +23,7 @@ def describe(
         summary: What was noted of its training; empty if there was none.
         versions: Packages that wrote it, with their versions.
     """
-    networks = sum(p.numel() for p in parts.model.parameters())
+    networks = sum(p.numel() for part in (parts.model, parts.critics) for p in part.parameters())
     lines = [
         f"recipe      {recipe.name}: {' '.join(recipe.description.split())}",
         f"model       {recipe.model.kind}, {networks:,} parameters",

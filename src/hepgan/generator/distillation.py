@@ -18,7 +18,8 @@ from hepgan.generator.fitting import summarise
 from hepgan.generator.generator import EventGenerator
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
-from hepgan.models import BLOCK, FlowMatching, Model, Refined, Student, StudentConfig, build_model
+from hepgan.learners import StudentLearner, new_learner
+from hepgan.models import BLOCK, FlowMatching, Model, Refined, Student, StudentConfig
 from hepgan.recipes import Recipe
 from hepgan.runtime import progress as progress_bar
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
@@ -91,12 +92,13 @@ def distill(
         msg = f"model.kind: what is distilled is a student, not {config.kind!r}"
         raise RecipeError(msg)
     _check(parts.model, config.steps)
-    student = _student(recipe, config, parts, seed)
+    learner = _learner(recipe, parts, seed)
+    student = learner.student
     blocks = -(-pairs // BLOCK)
     paths = _paths(parts, student, seed, blocks + 1, progress=progress)
     held, taught = paths[blocks * BLOCK :], paths[:pairs]
     trainer = Trainer(
-        student,
+        learner,
         taught,
         recipe.training.within(max_time, time.monotonic() - started),
         seed=seed,
@@ -120,7 +122,7 @@ def distill(
             **outcome,
         },
     }
-    parts = replace(parts, model=student.eval())
+    parts = replace(parts, model=student, critics=learner.eval().critics)
     return EventGenerator.from_parts(recipe, parts, summary, history=history)
 
 
@@ -150,20 +152,15 @@ def _check(teacher: Model, steps: int) -> None:
         raise RecipeError(msg)
 
 
-def _student(recipe: Recipe, config: StudentConfig, parts: Parts, seed: int) -> Student:
-    representation = parts.representation
+def _learner(recipe: Recipe, parts: Parts, seed: int) -> StudentLearner:
+    observables = recipe.make_observables()
     # Modules are made with torch's global random numbers, which are the caller's.
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        student = build_model(
-            config,
-            representation.space,
-            decode=parts.derived.after(representation.decode),
-            observables=recipe.make_observables(),
-        )
-    if not isinstance(student, Student):
-        raise TypeError(type(student))
-    return student
+        learner = new_learner(recipe.model, parts.representation.space, parts.decode, observables)
+    if not isinstance(learner, StudentLearner):
+        raise TypeError(type(learner))
+    return learner
 
 
 def _paths(parts: Parts, student: Student, seed: int, blocks: int, *, progress: bool) -> FeatureBatch:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import awkward as ak
 import numpy as np
@@ -22,8 +22,8 @@ from hepgan.generator.conditions import Pool
 from hepgan.generator.ensembles import DiscreteMembers, bootstrap, check_name, decoded_in_turn
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
-from hepgan.learners.discrete import fit_discrete
-from hepgan.models import Decode, Ensemble, Model, build_model
+from hepgan.learners import Learner, fit_discrete, new_learner
+from hepgan.models import DensityModel, Model
 from hepgan.models.discrete import DiscreteModel
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe
@@ -64,26 +64,28 @@ class Prepared:
 
     Attributes:
         parts: What will have learned, whose model has not been trained yet.
+        learner: By what that learns.
         features: The N events as features.
         data: The features that the model is trained on.
         rows: Of an ensemble, the numbers of those that each member learns from.
-        start: Of an ensemble with a common start, the one model that it begins as, and its features.
+        start: Of an ensemble with a common start, what trains the model that it begins as, and its features.
     """
 
     parts: Parts
+    learner: Learner
     features: FeatureBatch
     data: FeatureBatch
     rows: list[Tensor] | None = None
-    start: tuple[Model, FeatureBatch] | None = None
+    start: tuple[Learner, FeatureBatch] | None = None
 
     def train(self, config: TrainingConfig, history: History, **options: Any) -> None:
         """Train the model; options are those of ``Trainer``."""
-        model = self.parts.model
-        if self.start is None or self.rows is None or not isinstance(model, Ensemble):
-            Trainer(model, self.data, config, rows=self.rows, history=history, **options).run()
+        learner = self.learner
+        if self.start is None or self.rows is None:
+            Trainer(learner, self.data, config, rows=self.rows, history=history, **options).run()
         else:
-            train_from_one(*self.start, model, self.data, self.rows, config, history, **options)
-        model.eval()
+            train_from_one(*self.start, learner, self.data, self.rows, config, history, **options)
+        learner.eval()
 
 
 def schema_for(recipe: Recipe, events: ak.Array) -> EventSchema:
@@ -155,31 +157,17 @@ def prepare(
         smooth, rows = of_each_member(own, batch, rows, _rng(seed))
     pool = Pool.of(features.condition, features.weight, features.given, _rng(seed))
     decode = derived.after(decoded_in_turn(own) if own else representation.decode)
-    model = _model(recipe, representation, decode, observables, members)
+    learner = new_learner(recipe.model, representation.space, decode, observables, members=members)
     start = None
     if members > 1 and recipe.training.shared_start:
-        one = _model(recipe, representation, derived.after(representation.decode), observables, 1)
+        decode = derived.after(representation.decode)
+        one = new_learner(recipe.model, representation.space, decode, observables)
         start = one, to_train_on(representation, features, batch, _rng(seed))
     for part in (representation, discrete, *own):
         part.to(device)
-    parts = Parts(derived, representation, discrete, model, pool, device, tuple(own))
-    return Prepared(parts, features, smooth, rows, start)
-
-
-def _model(
-    recipe: Recipe,
-    representation: Representation,
-    decode: Decode,
-    observables: Mapping[str, Observable],
-    members: int,
-) -> Model:
-    return build_model(
-        recipe.model,
-        representation.space,
-        decode=decode,
-        observables=observables,
-        members=members,
-    )
+    model, critics = learner.model, learner.critics
+    parts = Parts(derived, representation, discrete, model, pool, device, tuple(own), critics)
+    return Prepared(parts, learner, features, smooth, rows, start)
 
 
 def split(size: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -324,7 +312,8 @@ def negative_log_likelihood(parts: Parts, reference: EventBatch) -> float:
     for member, (features, _) in zip(members, encoded, strict=True):
         there = features[possible]
         seen = there.to(parts.device, torch.float32)
-        found = member.model.log_prob(seen.x, seen.context, seen.mask).double()
+        model = cast("DensityModel", member.model)
+        found = model.log_prob(seen.x, seen.context, seen.mask).double()
         each.append(found if len(members) == 1 else found + member.representation.log_abs_det(there))
     log_prob = torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
     return float(-(weight * log_prob).sum() / weight.sum())

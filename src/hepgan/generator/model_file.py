@@ -23,6 +23,7 @@ from hepgan.files import replacing
 from hepgan.generator.conditions import Pool
 from hepgan.generator.ensembles import DiscreteMembers
 from hepgan.generator.parts import Parts
+from hepgan.learners import build_critics
 from hepgan.models import build_model
 from hepgan.models.discrete import DiscreteModel
 from hepgan.recipes import Derived, Recipe, load_recipe
@@ -167,8 +168,16 @@ def _unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _of_format_1(
     described: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The document and the tensors of format 1, which had several documents, as they are kept now."""
+    """The document and the tensors of format 1, as they are kept now.
+
+    It had several documents, and critics were a part of the model.
+    """
     names = {"conditions": "pool.condition", "given": "pool.given"}
+    places = {"model.": "critics.", "model.model.": "critics.", "model.stacked.": "critics.stacked."}
+    for name in tensors:
+        owner, found, rest = name.partition("critics.")
+        if found and owner in places:
+            names[name] = places[owner] + rest
     return {**described["hepgan"], **described}, {names.get(n, n): t for n, t in tensors.items()}
 
 
@@ -181,17 +190,11 @@ def _restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor], device
         for _ in range(1 if members == 1 else 1 + members)
     )
     kind = DiscreteModel if members == 1 else DiscreteMembers
-    model = build_model(
-        recipe.model,
-        representation.space,
-        decode=derived.after(representation.decode),
-        # Training alone evaluates observables; here their names will do.
-        observables=dict.fromkeys(recipe.observables),  # type: ignore[arg-type]
-        members=members,
-    )
+    model = build_model(recipe.model, representation.space, members=members)
+    critics = build_critics(recipe.model, model)
     pool = Pool(**{n.removeprefix("pool."): t for n, t in tensors.items() if n.startswith("pool.")})
     discrete = kind.from_state(document["discrete"])
-    parts = Parts(derived, representation, discrete, model, pool, device, tuple(own))
+    parts = Parts(derived, representation, discrete, model, pool, device, tuple(own), critics)
     for name, module in parts.modules.items():
         prefix = name + "."
         module.load_state_dict(

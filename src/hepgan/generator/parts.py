@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hepgan.errors import RecipeError
 from hepgan.events import EventBatch, EventSchema
@@ -15,9 +15,10 @@ from hepgan.events.schema import Kind
 from hepgan.features import FeatureBatch, Representation
 from hepgan.generator.conditions import Pool
 from hepgan.generator.ensembles import DiscreteMembers, decoded_by_member, with_member, with_member_field
+from hepgan.learners import Critics, Learner, build_learner
 from hepgan.models import Ensemble, Model
 from hepgan.models.discrete import DiscreteModel
-from hepgan.recipes import Derived
+from hepgan.recipes import Derived, Recipe
 
 __all__ = ["Parts"]
 
@@ -37,6 +38,7 @@ class Parts:
         pool: Conditions of training events, to draw from where none are given.
         device: Where the networks are.
         own: Of an ensemble the representation of each member, whose transforms are fitted to its events.
+        critics: The critics as they were in the last step of the training, if the model learned by any.
     """
 
     derived: Derived
@@ -46,6 +48,7 @@ class Parts:
     pool: Pool
     device: torch.device
     own: tuple[Representation, ...] = ()
+    critics: nn.ModuleList | Critics = field(default_factory=nn.ModuleList)
 
     # ------------------------------------------------------------------ from noise to events
 
@@ -140,6 +143,20 @@ class Parts:
             discrete=self.discrete.member(number),
             model=self.model.member(number),
             own=(),
+            critics=self.critics.member(number) if isinstance(self.critics, Critics) else self.critics,
+        )
+
+    def learner(self, recipe: Recipe) -> Learner:
+        """By what the model has learned, with its trained critics; of parts that are :meth:`alone`.
+
+        Args:
+            recipe: The recipe.
+
+        Raises:
+            RecipeError: If it is a refined model, which has learned nothing from events.
+        """
+        return build_learner(
+            recipe.model, self.model, self.alone().decode, recipe.make_observables(), self.critics
         )
 
     def alone(self, what: str = "take") -> Parts:
@@ -176,4 +193,10 @@ class Parts:
     def modules(self) -> dict[str, torch.nn.Module]:
         """The parts that have tensors, by name."""
         own = {f"representation_{k}": r for k, r in enumerate(self.own)}
-        return {"representation": self.representation, "discrete": self.discrete, "model": self.model, **own}
+        return {
+            "representation": self.representation,
+            "discrete": self.discrete,
+            "model": self.model,
+            "critics": self.critics,
+            **own,
+        }

@@ -21,7 +21,8 @@ from hepgan.generator.fitting import summarise
 from hepgan.generator.generator import EventGenerator
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
-from hepgan.models import BLOCK, Refined, RefinedConfig, build_model
+from hepgan.learners import new_learner
+from hepgan.models import BLOCK, Refined, RefinedConfig
 from hepgan.runtime import progress as progress_bar
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
 
@@ -103,10 +104,10 @@ def refine(
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         space = parts.representation.space.of_noise(parts.model.noise_size)
-        prior = build_model(config.prior, space)
+        learner = new_learner(config.prior, space)
     noise, weight = _weighted_noise(parts, weigh, events, seed, progress=progress)
     trainer = Trainer(
-        prior,
+        learner,
         replace(noise, weight=weight),
         recipe.training.within(max_time, time.monotonic() - started),
         seed=seed,
@@ -127,7 +128,7 @@ def refine(
             **summarise(history),
         },
     }
-    parts = replace(parts, model=Refined(parts.model, prior.eval()))
+    parts = replace(parts, model=Refined.of(parts.model, learner.eval().model))
     return EventGenerator.from_parts(recipe, parts, summary, history=history)
 
 

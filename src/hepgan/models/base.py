@@ -1,74 +1,48 @@
-"""What every model offers to training and to generation."""
+"""What every model offers to whoever makes events with it."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from hepgan.features.batch import FeatureBatch
-from hepgan.models.config import OptimiserConfig
-from hepgan.objectives import Term
+from hepgan.features.space import FeatureSpace
+from hepgan.vectors.kinematics import wrap
 
-__all__ = ["Model", "Phase", "in_chunks"]
+__all__ = ["Circles", "DensityModel", "Model", "in_chunks"]
 
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of a training step, which minimises its own loss in its own parameters.
-
-    Attributes:
-        name: What :meth:`Model.loss` knows it by.
-        parameters: What it changes.
-        repeats: How often it is done in each step, each time with other events.
-        optimiser: The optimiser that the recipe gives it; the training's if None.
-    """
-
-    name: str
-    parameters: tuple[nn.Parameter, ...]
-    repeats: int = 1
-    optimiser: OptimiserConfig | None = None
+_LOG_TURN = math.log(2 * math.pi)
 
 
 class Model(nn.Module, ABC):
-    """A distribution of features given their context.
+    """A distribution of features given their context: what makes events of noise, and no more.
+
+    By what it learns is a :class:`~hepgan.learners.Learner`'s.
 
     Attributes:
+        space: The features.
         noise_size: Standard normal numbers per event that :meth:`sample` needs.
-        default_optimiser: The optimiser where the recipe gives none.
-        default_ema: The decay of the running mean of the weights where the recipe gives none; 0 for none.
-        has_likelihood: Whether it has :meth:`log_prob` and :meth:`latent`.
-        members: How many models of an ensemble it stands for. Those of several have equally many rows of a
-            batch each, one member's after another's, and a term is the mean over members.
+        members: How many models of an ensemble it stands for.
+        chunk: How many events it computes at a time on a CPU, so that their activations stay in the cache.
     """
 
-    default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig()
-    default_ema: ClassVar[float] = 0.0
-    has_likelihood: ClassVar[bool] = False
-    members: int = 1
+    space: FeatureSpace
     noise_size: int
+    members: int = 1
+    chunk: int = 1024
 
     @property
-    @abstractmethod
-    def phases(self) -> tuple[Phase, ...]:
-        """The parts of a training step, in order."""
+    def has_likelihood(self) -> bool:
+        """Whether it, or each member of an ensemble, is a :class:`DensityModel`."""
+        return isinstance(self, DensityModel)
 
-    @abstractmethod
-    def loss(
-        self, phase: str, batch: FeatureBatch, generator: torch.Generator, share: float = 0.0
-    ) -> list[Term]:
-        """The terms that a phase minimises; none where there is nothing to do now.
-
-        Args:
-            phase: The phase's name.
-            batch: Real events, with float32 features.
-            generator: Draws all random numbers.
-            share: The share of the training that is done.
-        """
+    @property
+    def together(self) -> Model:
+        """What makes events of all members, equally many each, one member's after another's."""
+        return self
 
     @abstractmethod
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
@@ -83,6 +57,23 @@ class Model(nn.Module, ABC):
             Features (N, D), 0 where masked.
         """
 
+    def noise_mask(self, mask: Tensor | None) -> Tensor | None:
+        """Which noise counts (N, noise_size), if these features exist (N, D); None if all does."""
+        return None
+
+    @abstractmethod
+    def sampling_modules(self) -> Iterable[nn.Module]:
+        """The modules whose parameters :meth:`sample` uses."""
+
+    def given(self, context: Tensor) -> Tensor | None:
+        """The context (N, C) as networks are told it: None where there is none."""
+        return context if self.space.context_size else None
+
+
+class DensityModel(Model):
+    """A model that knows the density of the features that it makes, and can be inverted."""
+
+    @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Logarithm of the density of features, of those that exist.
 
@@ -92,54 +83,94 @@ class Model(nn.Module, ABC):
             mask: True where a feature exists (N, D); None if all do.
 
         Returns:
-            (N,), differentiable.
-
-        Raises:
-            TypeError: If the model has no likelihood.
+            (N,).
         """
-        msg = f"a {type(self).__name__} has no likelihood"
-        raise TypeError(msg)
-
-    def latent(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        """The noise (N, noise_size) that :meth:`sample` would make features of; arguments as there.
-
-        Raises:
-            TypeError: If features do not tell the noise that they are made of.
-        """
-        msg = f"a {type(self).__name__} doesn't tell the noise that features are made of"
-        raise TypeError(msg)
-
-    def noise_mask(self, mask: Tensor | None) -> Tensor | None:
-        """Which noise counts (N, noise_size), if these features exist (N, D); None if all does."""
-        return None
 
     @abstractmethod
-    def sampling_modules(self) -> Iterable[nn.Module]:
-        """The modules that :meth:`sample` uses; their weights are averaged and kept, others only trained."""
+    def latent(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """The noise (N, noise_size) that :meth:`sample` makes features of; arguments as of :meth:`log_prob`.
 
-    def prepare(self, data: FeatureBatch) -> None:
-        """Take from the training events what the losses need, before the first step."""
-
-    def after_step(self, phase: str) -> None:
-        """Change the parameters of a phase after each of its steps, as clipping does."""
-
-    def diagnose(
-        self, batch: FeatureBatch, other: FeatureBatch, generator: torch.Generator, share: float
-    ) -> dict[str, float]:
-        """How far the terms of what makes events are from their floors; empty for a model without floors.
-
-        Args:
-            batch: Real events, with float32 features.
-            other: As many other real events.
-            generator: Draws all random numbers.
-            share: The share of the training that is done.
-
-        Returns:
-            Of each term ``name/value``, ``name/floor`` (the value with real events in place of generated
-            ones, or the other way round) and ``name/gradient`` (the norm of the gradient of the term with
-            its weight).
+        The noise of features that do not exist is 0.
         """
-        return {}
+
+    def pulled_back(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """The same, differentiable in the parameters, at the cost of sampling."""
+        return self.latent(x, context, mask)
+
+    def noise_mask(self, mask: Tensor | None) -> Tensor | None:
+        """Each feature has its noise."""
+        return mask
+
+
+class Circles(nn.Module):
+    """Some of D features on the circle (-pi, pi], the others on the line.
+
+    Without any angle, every method gives its argument back as it is.
+
+    Args:
+        size: Number of features D.
+        periodic: Numbers of those that are angles.
+
+    Attributes:
+        inputs: How many columns networks see.
+        owners: The feature that each of these belongs to.
+
+    Raises:
+        ValueError: If a number is out of range, or there twice.
+    """
+
+    index: Tensor
+    angular: Tensor
+
+    def __init__(self, size: int, periodic: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.periodic = tuple(periodic)
+        if len(set(self.periodic)) != len(self.periodic) or not all(0 <= p < size for p in self.periodic):
+            msg = f"periodic features must be different numbers from 0 to {size - 1}, got {self.periodic}"
+            raise ValueError(msg)
+        self.inputs = size + len(self.periodic)
+        self.owners = (*range(size), *self.periodic)
+        angular = torch.zeros(size, dtype=torch.bool)
+        angular[list(self.periodic)] = True
+        self.register_buffer("index", torch.tensor(self.periodic, dtype=torch.int64), persistent=False)
+        self.register_buffer("angular", angular, persistent=False)
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Where paths start (N, D): normal numbers (N, D), for angles made uniform on the circle."""
+        if not self.periodic:
+            return noise
+        return torch.where(self.angular, math.pi * torch.erf(noise / math.sqrt(2)), noise)
+
+    def noise(self, start: Tensor) -> Tensor:
+        """The normal numbers (N, D) that paths' starts (N, D) are made of."""
+        if not self.periodic:
+            return start
+        # The cut itself would be infinitely far away.
+        most = 1.0 - torch.finfo(start.dtype).eps
+        share = (wrap(start) / math.pi).clamp(-most, most)
+        return torch.where(self.angular, math.sqrt(2) * torch.erfinv(share), start)
+
+    def between(self, start: Tensor, end: Tensor) -> Tensor:
+        """The shortest way (N, D) from start to end, on the circle the shorter way round."""
+        way = end - start
+        return torch.where(self.angular, wrap(way), way) if self.periodic else way
+
+    def wrapped(self, x: Tensor) -> Tensor:
+        """Features (N, D) with the angles back in [-pi, pi]."""
+        return torch.where(self.angular, wrap(x), x) if self.periodic else x
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What networks see (N, D + P) of features (N, D): cosines in place of angles, then their sines."""
+        if not self.periodic:
+            return x
+        return torch.cat([torch.where(self.angular, x.cos(), x), x[:, self.index].sin()], 1)
+
+    def log_density(self, start: Tensor, mask: Tensor | None) -> Tensor:
+        """Log of the density (N,) of paths' starts (N, D), of the features that exist."""
+        each = -0.5 * (start.square() + _LOG_TURN)
+        if self.periodic:
+            each = torch.where(self.angular, -_LOG_TURN, each)
+        return (each if mask is None else torch.where(mask, each, 0.0)).sum(1)
 
 
 def in_chunks(

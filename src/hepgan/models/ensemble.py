@@ -3,33 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from hepgan.features.batch import FeatureBatch
-from hepgan.models.base import Model, Phase
-from hepgan.models.config import OptimiserConfig
-from hepgan.models.critic import Critic
-from hepgan.models.flows import Mixing
-from hepgan.models.guided import GuidedModel
+from hepgan.models.base import Model
+from hepgan.models.layers import Mixing
 from hepgan.networks import Network, Stacked, StackedNetwork
-from hepgan.objectives import Term
 
-__all__ = ["Ensemble", "by_member"]
+__all__ = ["Ensemble", "InOne", "by_member"]
 
 _WHOLE = 1 << 62
 """Rows that a stacked model computes at a time: all, since they are those of all members in turn."""
 
+T = TypeVar("T", bound=nn.Module)
 
-class Ensemble(Model):
-    """M models of one kind, trained together, each with weights, noise and events of its own.
 
-    Training sees one model whose networks are those of all members (:class:`~hepgan.networks.Stacked`), so
-    that members have the losses of a single model. Batches hold equally many events of each member, one
-    member's after another's; terms are means over members, so M times a term's gradient is in each member's
-    parameters that of its own term.
+class InOne(nn.Module, Generic[T]):
+    """M modules of one kind in one, ``stacked``, whose networks are those of all members.
+
+    Its networks (:class:`~hepgan.networks.Stacked`) take rows of all members, equally many each, one member's
+    after another's. Members share their memory, so that each can be used alone as it is at any time.
+
+    Args:
+        stacked: A module of the kind, which this one takes over.
+        members: The M modules, with the weights that they start from; this one takes them over, too.
+    """
+
+    stacked: T
+
+    def __init__(self, stacked: T, members: Sequence[T]) -> None:
+        super().__init__()
+        self._places = _stack(stacked, members)
+        self.stacked = stacked
+        # In a list they stay out of the state: their parameters are parts of the stacked module's.
+        self._each = [member.eval() for member in members]
+        self._share()
+
+    def member(self, number: int) -> T:
+        """One of the modules; its parameters share the memory of this one's."""
+        return self._each[number]
+
+    @torch.no_grad()
+    def start_from(self, module: nn.Module) -> None:
+        """Give all members the weights of one module of their kind, and what it has taken from its events."""
+        for place in self._places:
+            own = cast("Stacked", self.stacked.get_submodule(place)).own
+            weights = module.get_submodule(place).state_dict()
+            for name, values in own.items():
+                values.copy_(weights[name])
+        common = dict(module.named_buffers())
+        for name, buffer in self._common_buffers().items():
+            buffer.copy_(common[name])
+
+    def _common_buffers(self) -> dict[str, Tensor]:
+        """The buffers by name that are no member's own."""
+        inside = tuple(p + "." for p in self._places)
+        return {n: b for n, b in self.stacked.named_buffers() if not n.startswith(inside)}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for member in self._each:
+            member._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._share()
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; members, which are used alone for sampling, have that of evaluation."""
+        super().train(mode)
+        for member in self._each:
+            member.eval()
+        return self
+
+    @torch.no_grad()
+    def _share(self) -> None:
+        """Let members have the stacked model's memory."""
+        for place in self._places:
+            own = cast("Stacked", self.stacked.get_submodule(place)).own
+            for k, member in enumerate(self._each):
+                part = member.get_submodule(place)
+                for name, values in own.items():
+                    prefix, _, leaf = name.rpartition(".")
+                    found = getattr(part.get_submodule(prefix), leaf)
+                    found.data = values.data[k]
+                    found.requires_grad_(False)
+        common = self._common_buffers()
+        for member in self._each:
+            for name, buffer in member.named_buffers():
+                if name in common:
+                    buffer.data = common[name].data
+
+
+class Ensemble(InOne[Model], Model):
+    """M models of one kind, each with weights of its own, which may be trained :attr:`together`.
 
     Its events are an equal mixture of the members'. Each member's features may have a meaning of their own,
     so there is no density of an ensemble's features.
@@ -39,33 +106,21 @@ class Ensemble(Model):
         members: The M models, with the weights that they start from; this one takes them over, too.
     """
 
-    def __init__(self, stacked: GuidedModel, members: Sequence[GuidedModel]) -> None:
-        super().__init__()
+    def __init__(self, stacked: Model, members: Sequence[Model]) -> None:
+        super().__init__(stacked, members)
         self.members = len(members)
-        self.noise_size = members[0].noise_size
-        self.has_likelihood = members[0].has_likelihood  # type: ignore[misc]
-        self.default_optimiser: OptimiserConfig = members[0].default_optimiser  # type: ignore[misc]
-        self.default_ema: float = members[0].default_ema  # type: ignore[misc]
-        self._places = _stack(stacked, members)
-        for part in stacked.modules():
-            if isinstance(part, Model | Critic):
-                part.members = len(members)
+        self.space, self.noise_size = members[0].space, members[0].noise_size
         stacked.chunk = _WHOLE
-        self.stacked = stacked
-        # In a list they stay out of the state: their parameters are parts of the stacked model's.
-        self._each = [member.eval() for member in members]
-        self._share()
 
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        """Those of a member, with the parameters of all."""
-        return self.stacked.phases
+    def has_likelihood(self) -> bool:
+        """Whether its members have one."""
+        return self._each[0].has_likelihood
 
-    def loss(
-        self, phase: str, batch: FeatureBatch, generator: torch.Generator, share: float = 0.0
-    ) -> list[Term]:
-        """The terms of a phase, means over members, of a batch with the events of all in turn."""
-        return self.stacked.loss(phase, batch, generator, share)
+    @property
+    def together(self) -> Model:
+        """What makes events of all members, equally many each, one member's after another's."""
+        return self.stacked
 
     def sample(
         self, noise: Tensor, context: Tensor, mask: Tensor | None, member: Tensor | None = None
@@ -93,73 +148,6 @@ class Ensemble(Model):
     def sampling_modules(self) -> Iterable[nn.Module]:
         """Those of a member, of all members."""
         return self.stacked.sampling_modules()
-
-    def prepare(self, data: FeatureBatch) -> None:
-        """Take from all training events what the losses need."""
-        self.stacked.prepare(data)
-
-    def after_step(self, phase: str) -> None:
-        """Change the parameters of a phase after each of its steps."""
-        self.stacked.after_step(phase)
-
-    def diagnose(
-        self, batch: FeatureBatch, other: FeatureBatch, generator: torch.Generator, share: float
-    ) -> dict[str, float]:
-        """Means over members, and root mean squares of gradients; batches as for :meth:`loss`."""
-        return self.stacked.diagnose(batch, other, generator, share)
-
-    def member(self, number: int) -> GuidedModel:
-        """One of the models; its parameters share the memory of this one's."""
-        return self._each[number]
-
-    @torch.no_grad()
-    def start_from(self, model: Model) -> None:
-        """Give all members the weights of one model of their kind, and what it has taken from its events."""
-        for place in self._places:
-            own = cast("Stacked", self.stacked.get_submodule(place)).own
-            weights = model.get_submodule(place).state_dict()
-            for name, values in own.items():
-                values.copy_(weights[name])
-        common = dict(model.named_buffers())
-        for name, buffer in self._common_buffers().items():
-            buffer.copy_(common[name])
-
-    def _common_buffers(self) -> dict[str, Tensor]:
-        """The buffers by name that are no member's own."""
-        inside = tuple(p + "." for p in self._places)
-        return {n: b for n, b in self.stacked.named_buffers() if not n.startswith(inside)}
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Ensemble:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for member in self._each:
-            member._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._share()
-        return self
-
-    def train(self, mode: bool = True) -> Ensemble:
-        """Set the mode; members, which are used for sampling alone, have that of evaluation."""
-        super().train(mode)
-        for member in self._each:
-            member.eval()
-        return self
-
-    @torch.no_grad()
-    def _share(self) -> None:
-        """Let members have the stacked model's memory."""
-        for place in self._places:
-            own = cast("Stacked", self.stacked.get_submodule(place)).own
-            for k, member in enumerate(self._each):
-                part = member.get_submodule(place)
-                for name, values in own.items():
-                    prefix, _, leaf = name.rpartition(".")
-                    found = getattr(part.get_submodule(prefix), leaf)
-                    found.data = values.data[k]
-                    found.requires_grad_(False)
-        common = self._common_buffers()
-        for member in self._each:
-            for name, buffer in member.named_buffers():
-                if name in common:
-                    buffer.data = common[name].data
 
 
 def by_member(function: Callable[..., Tensor], member: Tensor, members: int, *arguments: Any) -> Tensor:

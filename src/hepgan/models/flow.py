@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hepgan.features.batch import FeatureBatch
-from hepgan.models.base import in_chunks
-from hepgan.models.circles import Circles
-from hepgan.models.config import FlowConfig, OptimiserConfig
-from hepgan.models.density import DensityModel
-from hepgan.models.flows import Autoregressive, Coupling, Mixing
-from hepgan.models.view import Decode, TensorObservable
+from hepgan.features.space import FeatureSpace
+from hepgan.models.base import Circles, DensityModel, in_chunks
+from hepgan.models.config import FlowConfig
+from hepgan.models.layers import Autoregressive, Coupling, Mixing
 from hepgan.networks import Stacked
-from hepgan.objectives import Term
 
 __all__ = ["Flow"]
-
-_CHUNK = 1024
-"""Events whose activations stay in a core's cache."""
 
 
 class Flow(DensityModel):
@@ -40,36 +33,14 @@ class Flow(DensityModel):
 
     Args:
         config: The recipe's choice.
-        size: Number of features D.
-        context_size: Columns of the context C.
-        decode: Events of features.
-        observables: The observables that critics and penalties name.
-        periodic: Numbers of the features that are angles in (-pi, pi].
-
-    Raises:
-        RecipeError: If a critic or a penalty names an observable that isn't there.
+        space: The features.
     """
 
-    config: FlowConfig
-    maker: ClassVar[str] = "flow"
-    default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig(kind="adam", lr=3e-3)
-    default_ema: ClassVar[float] = 0.999
-
-    def __init__(
-        self,
-        config: FlowConfig,
-        *,
-        size: int,
-        context_size: int,
-        decode: Decode,
-        observables: Mapping[str, TensorObservable],
-        periodic: Sequence[int] = (),
-    ) -> None:
+    def __init__(self, config: FlowConfig, space: FeatureSpace) -> None:
         super().__init__()
-        self.config = config
-        self.noise_size = size
-        self.context_size = context_size
-        self.circles = Circles(size, periodic)
+        self.config, self.space = config, space
+        self.noise_size = size = space.size
+        self.circles = Circles(size, space.periodic)
         lines = [i for i in range(size) if i not in self.circles.periodic]
         # A single feature has none before it.
         kind = Autoregressive if config.layer == "autoregressive" and size > 1 else Coupling
@@ -78,19 +49,8 @@ class Flow(DensityModel):
             if number and lines:
                 parts.append(Mixing(lines, size, config.rotations))
             order = _order(size, number)
-            parts.append(kind(config, order=order, periodic=periodic, context_size=context_size))
+            parts.append(kind(config, order=order, periodic=space.periodic, context_size=space.context_size))
         self.layers = nn.ModuleList(parts)
-        self.chunk = _CHUNK
-        self._guide(config, size=size, decode=decode, observables=observables)
-
-    def _likelihood_terms(self, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
-        """The mean negative log-likelihood of an event.
-
-        The sum over a batch is divided by its number of events and not by its sum of weights, which
-        fluctuates, so that the gradient has no bias.
-        """
-        log_prob = self.log_prob(batch.x, batch.context, batch.mask)
-        return [Term("likelihood", -(batch.weight * log_prob).mean())]
 
     def log_prob(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Log of the density (N,) of features (N, D), of those that exist; differentiable.
@@ -119,9 +79,6 @@ class Flow(DensityModel):
     def sampling_modules(self) -> Iterable[nn.Module]:
         """The layers."""
         return (self.layers,)
-
-    def _makers(self) -> tuple[nn.Parameter, ...]:
-        return tuple(self.layers.parameters())
 
     def _log_prob(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         start, log_det = self._starts(x, context, mask)

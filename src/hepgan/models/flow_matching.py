@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from hepgan.features.batch import FeatureBatch
-from hepgan.features.tokens import Tokens
-from hepgan.models.base import in_chunks
-from hepgan.models.circles import Circles
-from hepgan.models.config import FlowMatchingConfig, OptimiserConfig
-from hepgan.models.density import DensityModel
-from hepgan.models.view import Decode, TensorObservable
+from hepgan.features.space import FeatureSpace
+from hepgan.models.base import Circles, DensityModel, in_chunks
+from hepgan.models.config import FlowMatchingConfig
 from hepgan.networks import FourierTime, build_network
-from hepgan.objectives import Term
 
 __all__ = ["FlowMatching"]
 
@@ -43,72 +37,28 @@ class FlowMatching(DensityModel):
 
     Args:
         config: The recipe's choice.
-        size: Number of features D.
-        context_size: Columns of the context C.
-        decode: Events of features.
-        observables: The observables that critics and penalties name.
-        periodic: Numbers of the features that are angles in (-pi, pi].
-        tokens: Which features belong to which object, for networks of sets.
+        space: The features.
 
     Raises:
-        RecipeError: If a critic or a penalty names an observable that isn't there, or a network of sets is
-            chosen where there are no objects for it.
+        RecipeError: If a network of sets is chosen where there are no objects for it.
     """
 
-    config: FlowMatchingConfig
-    maker: ClassVar[str] = "velocity"
-    default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig(kind="adam", lr=2e-3)
-    default_ema: ClassVar[float] = 0.999
-
-    def __init__(
-        self,
-        config: FlowMatchingConfig,
-        *,
-        size: int,
-        context_size: int,
-        decode: Decode,
-        observables: Mapping[str, TensorObservable],
-        periodic: Sequence[int] = (),
-        tokens: Sequence[Tokens] | None = None,
-    ) -> None:
+    def __init__(self, config: FlowMatchingConfig, space: FeatureSpace) -> None:
         super().__init__()
-        self.config = config
-        self.noise_size = size
-        self.context_size = context_size
+        self.config, self.space = config, space
+        self.noise_size = space.size
         self.time = FourierTime(config.time_frequencies)
-        self.circles = Circles(size, periodic)
+        self.circles = Circles(space.size, space.periodic)
         self.velocity = build_network(
             config.network,
             self.circles.inputs,
-            size,
-            context=context_size,
+            space.size,
+            context=space.context_size,
             time=self.time.size,
-            tokens=tokens,
+            tokens=space.tokens,
             owners=self.circles.owners,
         )
         self.chunk = self.velocity.chunk
-        self._guide(config, size=size, decode=decode, observables=observables)
-
-    def _likelihood_terms(self, batch: FeatureBatch, generator: torch.Generator) -> list[Term]:
-        """The squared error of the velocity, of the features that exist.
-
-        The sum over a batch is divided by its number of events and not by its sum of weights, which
-        fluctuates, so that the gradient has no bias.
-        """
-        end = batch.x
-        start = torch.randn(end.shape, generator=generator, device=end.device, dtype=end.dtype)
-        start = self.circles.start(start)
-        t = self._times(len(batch), generator, end)
-        target = self.circles.between(start, end)
-        x = torch.addcmul(start, t[:, None], target)
-        context = batch.context if self.context_size else None
-        if batch.mask is not None:
-            x.masked_fill_(~batch.mask, 0.0)
-        error = self.velocity(self.circles.seen(x), context, self.time(t), batch.mask) - target
-        if batch.mask is not None:
-            error = error * batch.mask
-        squares = error.square().mean(dim=1)
-        return [Term("velocity", (batch.weight * squares).mean())]
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D) at the end of the paths that start at the noise (N, D)."""
@@ -191,7 +141,8 @@ class FlowMatching(DensityModel):
         end = self._followed(with_divergence, state, self._back(x, steps))
         return self.circles.log_density(end[:, :size], mask) + end[:, size]
 
-    def _pulled_back(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+    def pulled_back(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """The noise (N, D) of features (N, D), differentiable, by as many steps as sampling takes."""
         return self._starts(x, context, mask, self.config.steps)
 
     def _starts(self, x: Tensor, context: Tensor, mask: Tensor | None, steps: int | None) -> Tensor:
@@ -204,9 +155,6 @@ class FlowMatching(DensityModel):
         """The velocity."""
         return (self.velocity,)
 
-    def _makers(self) -> tuple[nn.Parameter, ...]:
-        return tuple(self.velocity.parameters())
-
     def _paths(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         hidden = None if mask is None else ~mask
         x = self.circles.start(noise)
@@ -216,7 +164,7 @@ class FlowMatching(DensityModel):
 
     def _rate(self, context: Tensor, mask: Tensor | None) -> _Rate:
         """The velocity (N, D) at features (N, D) and time features (1, T), 0 where masked."""
-        bound = self.velocity.bind(context if self.context_size else None, mask)
+        bound = self.velocity.bind(self.given(context), mask)
         hidden = None if mask is None else ~mask
 
         def velocity(x: Tensor, time: Tensor) -> Tensor:
@@ -245,14 +193,3 @@ class FlowMatching(DensityModel):
         left = torch.linspace(1.0, 0.0, steps + 1, device=like.device, dtype=like.dtype)
         times: Tensor = 1.0 - left.pow(self.config.grid)
         return times
-
-    def _times(self, count: int, generator: torch.Generator, like: Tensor) -> Tensor:
-        # One time in each of N equal strata: fewer fluctuations than independent times.
-        each = count // self.members
-        strata = torch.arange(each, device=like.device, dtype=like.dtype).repeat(self.members)
-        share = torch.rand(count, generator=generator, device=like.device, dtype=like.dtype)
-        u = (strata + share) / each
-        if self.config.time == "uniform":
-            return u
-        normal: Tensor = torch.special.ndtri(u.clamp(1e-6, 1.0 - 1e-6))
-        return normal.sigmoid()

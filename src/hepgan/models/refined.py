@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 
-from hepgan.errors import RecipeError
-from hepgan.features.batch import FeatureBatch
-from hepgan.models.base import Model, Phase
-from hepgan.objectives import Term
+from hepgan.models.base import DensityModel, Model
 
-__all__ = ["Refined"]
+__all__ = ["Refined", "RefinedDensity"]
 
 
 class Refined(Model):
@@ -33,34 +29,42 @@ class Refined(Model):
     def __init__(self, model: Model, prior: Model) -> None:
         super().__init__()
         self.model, self.prior = model, prior
-        self.noise_size = model.noise_size
-        # An instance's own, since it depends on the model.
-        self.has_likelihood = model.has_likelihood  # type: ignore[misc]
+        self.space, self.noise_size = model.space, model.noise_size
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """None: both parts have been trained before."""
-        return ()
-
-    def prepare(self, data: FeatureBatch) -> None:
-        """Refuse to learn from events.
-
-        Raises:
-            RecipeError: Always.
-        """
-        msg = "a refined model does not learn from events: train a model, and refine that (hepgan refine)"
-        raise RecipeError(msg)
-
-    def loss(
-        self, phase: str, batch: FeatureBatch, generator: torch.Generator, share: float = 0.0
-    ) -> list[Term]:
-        """No terms."""
-        return []
+    @staticmethod
+    def of(model: Model, prior: Model) -> Refined:
+        """The refined model, which has a likelihood if both have one."""
+        if isinstance(model, DensityModel) and isinstance(prior, DensityModel):
+            return RefinedDensity(model, prior)
+        return Refined(model, prior)
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Features (N, D) of normal noise (N, noise_size), 0 where masked."""
         refined = self.prior.sample(noise, context, self.noise_mask(mask))
         return self.model.sample(refined, context, mask)
+
+    def sampling_modules(self) -> Iterable[nn.Module]:
+        """Those of the model and of the prior."""
+        return (*self.model.sampling_modules(), *self.prior.sampling_modules())
+
+    def noise_mask(self, mask: Tensor | None) -> Tensor | None:
+        """That of the model."""
+        return self.model.noise_mask(mask)
+
+
+class RefinedDensity(Refined, DensityModel):
+    """A refined model with a likelihood.
+
+    Args:
+        model: What makes events of noise.
+        prior: What makes that noise of normal noise, given the same context.
+    """
+
+    model: DensityModel
+    prior: DensityModel
+
+    def __init__(self, model: DensityModel, prior: DensityModel) -> None:
+        super().__init__(model, prior)
 
     def log_prob(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Log of the density (N,) of features (N, D): that of the model, times what the prior changes."""
@@ -75,11 +79,3 @@ class Refined(Model):
     def latent(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """The normal noise (N, noise_size) that :meth:`sample` would make features (N, D) of."""
         return self.prior.latent(self.model.latent(x, context, mask), context, self.noise_mask(mask))
-
-    def sampling_modules(self) -> Iterable[nn.Module]:
-        """Those of the model and of the prior."""
-        return (*self.model.sampling_modules(), *self.prior.sampling_modules())
-
-    def noise_mask(self, mask: Tensor | None) -> Tensor | None:
-        """That of the model."""
-        return self.model.noise_mask(mask)

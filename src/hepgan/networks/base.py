@@ -21,9 +21,11 @@ class Network(nn.Module, ABC):
 
     Attributes:
         chunk: How many events' activations stay in the cache of a CPU's core.
+        whole_batch: Whether the output for one row depends on the other rows, as with statistics of a batch.
     """
 
     chunk: int = 1024
+    whole_batch: bool = False
 
     @abstractmethod
     def bind(self, context: Tensor | None, mask: Tensor | None = None) -> Bound:

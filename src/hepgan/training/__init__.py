@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from hepgan.training.config import ScheduleConfig, SelectionConfig, TrainingConfig
-from hepgan.training.ensembles import train_from_one
-from hepgan.training.history import History, Table
-from hepgan.training.trainer import Trainer
+from hepgan.training.history import History, Log
+from hepgan.training.trainer import Trainer, train_from_one
 
 __all__ = [
     "History",
+    "Log",
     "ScheduleConfig",
     "SelectionConfig",
-    "Table",
     "Trainer",
     "TrainingConfig",
     "train_from_one",

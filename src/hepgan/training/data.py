@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,12 +82,12 @@ class Batches:
         self._cursors[k] += self.size
         return index
 
-    def state(self) -> tuple[Tensor, list[int]]:
+    def state_dict(self) -> dict[str, Any]:
         """The orders of the current passes, one after another, and how far each has come."""
-        return torch.cat(self._orders), list(self._cursors)
+        return {"order": torch.cat(self._orders), "cursors": list(self._cursors)}
 
-    def restore(self, order: Tensor, cursors: Sequence[int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another training stopped."""
-        order = order.to(self.data.x.device)
+        order = state["order"].to(self.data.x.device)
         self._orders = list(torch.split(order, self._counts)) if len(order) else self._orders
-        self._cursors = list(cursors)
+        self._cursors = list(state["cursors"])

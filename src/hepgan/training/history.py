@@ -1,4 +1,4 @@
-"""What happened in a training, as tables."""
+"""What happened in a training, and which of its models was the best."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy import stats
 
-__all__ = ["History", "Table"]
+from hepgan.errors import RecipeError
+from hepgan.training.config import SelectionConfig
+
+__all__ = ["History", "Log", "is_best"]
 
 
-class Table:
+class Log:
     """Columns of numbers, one row for each step; nan where a row lacks a column."""
 
     def __init__(self, columns: Mapping[str, NDArray[np.float64]] | None = None) -> None:
@@ -54,7 +60,7 @@ class Table:
         return [{name: values[i] for name, values in columns.items()} for i in range(len(self))]
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the table, with a line of names first."""
+        """Write the log, with a line of names first."""
         with Path(path).open("w", newline="") as file:
             writer = csv.DictWriter(file, self.names)
             writer.writeheader()
@@ -81,9 +87,9 @@ class History:
     """
 
     def __init__(self) -> None:
-        self.losses = Table()
-        self.metrics = Table()
-        self.diagnostics = Table()
+        self.losses = Log()
+        self.metrics = Log()
+        self.diagnostics = Log()
         self.status = "running"
         self.best_step: int | None = None
         self.seconds = 0.0
@@ -106,14 +112,14 @@ class History:
         Returns:
             Steps and values; empty if the model is no hybrid, or not diagnosed often enough.
         """
-        table = self.diagnostics
-        names = [n for n in table.names if n.endswith("/coherence")]
-        if "guides/agreement" not in table.names or len(table) < rows:
+        log = self.diagnostics
+        names = [n for n in log.names if n.endswith("/coherence")]
+        if "guides/agreement" not in log.names or len(log) < rows:
             return np.empty(0), np.empty(0)
-        usable = len(table) // rows * rows
+        usable = len(log) // rows * rows
 
         def mean(name: str) -> NDArray[np.float64]:
-            means: NDArray[np.float64] = table[name][-usable:].reshape(-1, rows).mean(axis=1)
+            means: NDArray[np.float64] = log[name][-usable:].reshape(-1, rows).mean(axis=1)
             return means
 
         signal = np.prod([mean(n).clip(0.0) for n in names], axis=0)
@@ -121,7 +127,57 @@ class History:
             values = np.where(signal > 0, mean("guides/agreement") / np.sqrt(signal), np.nan)
         return mean("step"), values.clip(-1.0, 1.0)
 
+    def state_dict(self) -> dict[str, Any]:
+        """All of it but for the status, for a checkpoint."""
+        logs = {
+            name: {n: torch.from_numpy(c) for n, c in log.columns().items()}
+            for name, log in (
+                ("losses", self.losses),
+                ("metrics", self.metrics),
+                ("diagnostics", self.diagnostics),
+            )
+        }
+        return {**logs, "best_step": self.best_step, "seconds": self.seconds, "events": self.events}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.losses, self.metrics, self.diagnostics = (
+            Log({n: c.numpy() for n, c in state[name].items()})
+            for name in ("losses", "metrics", "diagnostics")
+        )
+        self.best_step, self.seconds, self.events = state["best_step"], state["seconds"], state["events"]
+
     def __repr__(self) -> str:
         return (
             f"History({self.status}, {len(self.losses)} steps, {self.seconds:.0f} s, best: {self.best_step})"
         )
+
+
+def is_best(config: SelectionConfig, metrics: Log, best_step: int | None) -> bool:
+    """Whether the last evaluation beats that of ``best_step``.
+
+    A metric that isn't finite counts as worse than any other.
+
+    Args:
+        config: The rule.
+        metrics: All evaluations so far.
+        best_step: The step of the model that is kept so far; None if there is none.
+
+    Raises:
+        RecipeError: If a metric of the rule isn't evaluated.
+    """
+    names = config.metrics or tuple(n for n in metrics.names if n != "step")
+    for name in names:
+        if name not in metrics.names:
+            there = ", ".join(n for n in metrics.names if n != "step") or "none"
+            msg = f"the selection names the metric {name!r}, which isn't evaluated; there are: {there}"
+            raise RecipeError(msg)
+    values = np.stack([metrics[name] for name in names], axis=1)
+    values[~np.isfinite(values)] = math.inf
+    if config.rule == "rank_sum":
+        values = stats.rankdata(values, axis=0)
+    scores = values.sum(axis=1)
+    if best_step is None:
+        return True
+    (held,) = np.flatnonzero(metrics["step"] == best_step)
+    return bool(scores[-1] < scores[held])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hepgan.models import OptimiserConfig
 from hepgan.training.config import ScheduleConfig
 
-__all__ = ["WeightMean", "build_optimiser", "clip_members", "norms_of_members", "rate"]
+__all__ = ["WeightMean", "averaged", "build_optimiser", "clip_members", "norms_of_members", "rate"]
 
 
 def build_optimiser(config: OptimiserConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -61,6 +61,14 @@ def rate(config: ScheduleConfig, step: int, progress: float, hold: float = 0.0) 
 
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def averaged(gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The means of gradients over all processes that train together, each on its own part of a batch.
+
+    This is where these meet, and nowhere else. One process trains alone, whose gradients are the means.
+    """
+    return gradients
 
 
 @torch.no_grad()
@@ -117,12 +125,12 @@ class WeightMean:
     def _own(self) -> list[Tensor]:
         return [p.detach().clone() for p in self.parameters]
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """The mean, for a checkpoint."""
         return {str(i): m for i, m in enumerate(self.mean)}
 
     @torch.no_grad()
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore the mean."""
         for i, m in enumerate(self.mean):
             m.copy_(state[str(i)])

@@ -16,33 +16,40 @@ from torch import Tensor
 
 from hepgan.errors import ModelFileError, TrainingError
 from hepgan.features.batch import FeatureBatch
-from hepgan.models import Model, Phase
+from hepgan.learners import Learner, Phase
+from hepgan.models import Model
 from hepgan.objectives import total
 from hepgan.runtime import Interrupt, Progress, interruptible
 from hepgan.training.checkpoint import read_checkpoint, write_checkpoint
 from hepgan.training.config import TrainingConfig
 from hepgan.training.data import Batches
-from hepgan.training.history import History, Table
-from hepgan.training.optimisation import WeightMean, build_optimiser, clip_members, norms_of_members, rate
-from hepgan.training.selection import is_best
+from hepgan.training.history import History, is_best
+from hepgan.training.optimisation import (
+    WeightMean,
+    averaged,
+    build_optimiser,
+    clip_members,
+    norms_of_members,
+    rate,
+)
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "train_from_one"]
 
 Evaluate = Callable[[Model], dict[str, float]]
 
 _FREE_TO_CHANGE = {"steps", "max_time", "checkpoint_every", "patience", "diagnose_every"}
-_TABLES = ("losses", "metrics", "diagnostics")
+_NOT_OF_ONE = {"selection": None, "evaluate_every": None, "patience": None}
 
 
 class Trainer:
-    """Trains a model on encoded events.
+    """Trains a model on encoded events, as its learner says.
 
     The same seed, data and settings give the same weights bit for bit on one kind of device and one
     number of threads, whether or not training was interrupted and resumed (unless ``max_time`` rules
-    the learning rate).
+    the learning rate). It may be resumed on another kind of device, with other random numbers.
 
     Args:
-        model: The model; trained in place.
+        learner: The model, which is trained in place, and by what it learns.
         data: The training events.
         config: The settings.
         seed: Rules the order of events and all noise; the weights that the model starts from are its own.
@@ -64,7 +71,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Model,
+        learner: Learner,
         data: FeatureBatch,
         config: TrainingConfig,
         *,
@@ -79,8 +86,8 @@ class Trainer:
         history: History | None = None,
         hold: float = 0.0,
     ) -> None:
-        if rows is not None and len(rows) != model.members:
-            msg = f"events of {len(rows)} members for a model of {model.members}"
+        if rows is not None and len(rows) != learner.members:
+            msg = f"events of {len(rows)} members for a model of {learner.members}"
             raise ValueError(msg)
         if len(data) == 0:
             msg = "there are no events to train on"
@@ -92,7 +99,7 @@ class Trainer:
             msg = "a selection needs metrics, and nothing is evaluated"
             raise TrainingError(msg)
         self.device = torch.device(device)
-        self.model = model.to(self.device)
+        self.learner = learner.to(self.device)
         self.config = config
         self.history = History() if history is None else history
         self._evaluate = evaluate
@@ -101,23 +108,20 @@ class Trainer:
         data = data.to(self.device, torch.float32)
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._on_cuda = self.device.type == "cuda"
-        self._random_states = [
-            torch.Generator(d).manual_seed(seed + 1).get_state()
-            for d in (torch.device("cpu"), *([self.device] if self._on_cuda else []))
-        ]
+        self._random_states = self._seeded(seed + 1)
         self._diagnose_every = config.diagnose_every
         if self._diagnose_every is None:
             self._diagnose_every = max(100, config.steps // 200)
         self._seed = seed
-        everything = None if model.members == 1 else [torch.arange(len(data))] * model.members
+        everything = None if learner.members == 1 else [torch.arange(len(data))] * learner.members
         self._batches = Batches(data, config.batch_size, self._generator, rows or everything)
-        self._phases = model.phases
-        self._settings = [p.optimiser or config.optimiser or model.default_optimiser for p in self._phases]
+        self._phases = learner.phases
+        self._settings = [p.optimiser or config.optimiser or learner.default_optimiser for p in self._phases]
         self._optimisers = [
             build_optimiser(s, p.parameters) for s, p in zip(self._settings, self._phases, strict=True)
         ]
-        decay = model.default_ema if config.ema is None else config.ema
-        self._mean = WeightMean(model.sampling_modules(), decay)
+        decay = learner.default_ema if config.ema is None else config.ema
+        self._mean = WeightMean(learner.model.sampling_modules(), decay)
         self._best: list[Tensor] | None = None
         self._until, self._hold = until, hold
         self._step = self._first = len(self.history.losses)
@@ -127,14 +131,14 @@ class Trainer:
             "seed": seed,
             "events": len(data),
             "data": _digest(data),
-            "model": [[n, list(t.shape)] for n, t in model.state_dict().items()],
+            "learner": [[n, list(t.shape)] for n, t in learner.state_dict().items()],
         }
         if until < 1.0:
             self._fingerprint["shared"] = True
         if resume and self._checkpoint is not None and self._checkpoint.exists():
             self._restore(self._checkpoint)
         else:
-            model.prepare(self._batches.spread(50_000))
+            learner.prepare(self._batches.spread(50_000))
 
     def run(self) -> History:
         """Train to the end, or until Ctrl-C; then the model has the weights that are to be used.
@@ -166,7 +170,7 @@ class Trainer:
         before, start, start_step = history.seconds, time.monotonic(), self._step
         saved = start
         history.status = "running"
-        self.model.train()
+        self.learner.train()
         with Progress("training", done=self._share(), shown=self._progress) as progress:
             while (status := self._status(interrupt)) == "running":
                 losses = self._train_step()
@@ -225,11 +229,11 @@ class Trainer:
         return row
 
     def _minimise(self, phase: Phase, optimiser: torch.optim.Optimizer) -> dict[str, float]:
-        terms = self.model.loss(phase.name, self._batches.next(), self._generator, self._share())
+        terms = self.learner.loss(phase, self._batches.next(), self._generator, self._share())
         if not terms:
             return {}
         # Terms are means over members, each of whom learns as if it were alone.
-        members = self.model.members
+        members = self.learner.members
         loss = total(terms)
         values = torch.stack([*(t.value.detach().to(loss.dtype) for t in terms), loss.detach()]).tolist()
         row = dict(zip([*(t.name for t in terms), "total"], values, strict=True))
@@ -239,7 +243,7 @@ class Trainer:
         # Only the phase's own gradients, so that the generator does not pay for the critics'.
         torch.autograd.backward(loss if members == 1 else members * loss, inputs=phase.parameters)
         limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
-        gradients = [p.grad for p in phase.parameters if p.grad is not None]
+        gradients = averaged([p.grad for p in phase.parameters if p.grad is not None])
         if members > 1:
             norms = norms_of_members(gradients, members)
             row["gradient"] = float(norms.mean())
@@ -254,7 +258,7 @@ class Trainer:
             else:
                 torch.nn.utils.clip_grads_with_norm_(phase.parameters, limit, norm)
         optimiser.step()
-        self.model.after_step(phase.name)
+        self.learner.after_step(phase)
         return row
 
     def _check(self, phase: Phase, name: str, value: float) -> None:
@@ -269,10 +273,10 @@ class Trainer:
         metrics = self.history.metrics
         if self._evaluate is None or (len(metrics) and metrics["step"][-1] == self._step):
             return
-        self.model.eval()
+        self.learner.eval()
         with self._callers_randomness(), self._mean.used(), torch.no_grad():
-            metrics.append(self._step, self._evaluate(self.model))
-        self.model.train()
+            metrics.append(self._step, self._evaluate(self.learner.model))
+        self.learner.train()
         if self.config.selection is None:
             return
         if is_best(self.config.selection, metrics, self.history.best_step):
@@ -284,95 +288,144 @@ class Trainer:
 
     def _diagnose(self) -> None:
         """Add a row to the diagnostics, with random numbers of its own."""
-        own = (self._seed * 1_000_003 + self._step) % 2**63
-        generator = torch.Generator(self.device).manual_seed(own)
+        generator = torch.Generator(self.device).manual_seed(self._own_seed())
         batches = self._batches.two(generator)
         if batches is None:
             return
-        self.model.eval()
+        self.learner.eval()
         with self._callers_randomness():
-            found = self.model.diagnose(*batches, generator, self._share())
-        self.model.train()
+            found = self.learner.diagnose(*batches, generator, self._share())
+        self.learner.train()
         if found:
             self.history.diagnostics.append(self._step, found)
 
     def _finish(self) -> None:
         self._mean.load(self._mean.mean if self._best is None else self._best)
-        self.model.eval()
+        self.learner.eval()
 
     def _callers_randomness(self) -> AbstractContextManager[None]:
         """Gives back torch's global generators, which dropout draws from, as they were before."""
         return torch.random.fork_rng([self.device] if self._on_cuda else [])
 
     def _set_randomness(self) -> None:
-        torch.set_rng_state(self._random_states[0])
+        torch.set_rng_state(self._random_states["cpu"])
         if self._on_cuda:
-            torch.cuda.set_rng_state(self._random_states[1], self.device)
+            torch.cuda.set_rng_state(self._random_states["cuda"], self.device)
+
+    def _seeded(self, seed: int) -> dict[str, Tensor]:
+        """States of torch's global generators, of the CPU and of the device."""
+        devices = {"cpu": torch.device("cpu")} | ({"cuda": self.device} if self._on_cuda else {})
+        return {n: torch.Generator(d).manual_seed(seed).get_state() for n, d in devices.items()}
 
     def _save(self) -> None:
         if self._checkpoint is None:
             return
-        tensors = {f"model/{n}": t for n, t in self.model.state_dict().items()}
-        tensors |= {f"mean/{n}": t for n, t in self._mean.state().items()}
-        tensors |= {f"best/{i}": t for i, t in enumerate(self._best or ())}
-        for phase, optimiser in zip(self._phases, self._optimisers, strict=True):
-            for i, state in optimiser.state_dict()["state"].items():
-                tensors |= {f"optimiser/{phase.name}/{i}/{n}": t for n, t in state.items()}
-        tensors["generator"] = self._generator.get_state()
-        tensors["random/0"] = torch.get_rng_state()
+        states = {"cpu": torch.get_rng_state()}
         if self._on_cuda:
-            tensors["random/1"] = torch.cuda.get_rng_state(self.device)
-        tensors["order"], cursors = self._batches.state()
-        tables = {name: getattr(self.history, name) for name in _TABLES}
-        for part, table in tables.items():
-            tensors |= {f"{part}/{n}": torch.from_numpy(c) for n, c in table.columns().items()}
-        write_checkpoint(
-            self._checkpoint,
-            tensors,
-            {
-                **self._fingerprint,
-                "step": self._step,
-                "first": self._first,
-                "cursors": cursors,
-                "since_best": self._since_best,
-                "best_step": self.history.best_step,
-                "seconds": self.history.seconds,
-                "seen": self.history.events,
-                "columns": {name: table.names for name, table in tables.items()},
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        state = {
+            "training": self._fingerprint,
+            "step": self._step,
+            "first": self._first,
+            "since_best": self._since_best,
+            "device": self.device.type,
+            "learner": self.learner.state_dict(),
+            "mean": self._mean.state_dict(),
+            "best": None if self._best is None else dict(enumerate(self._best)),
+            "optimisers": {
+                phase.name: optimiser.state_dict()["state"]
+                for phase, optimiser in zip(self._phases, self._optimisers, strict=True)
             },
-        )
+            "generator": self._generator.get_state(),
+            "random": states,
+            "batches": self._batches.state_dict(),
+            "history": self.history.state_dict(),
+        }
+        write_checkpoint(self._checkpoint, state)
 
     def _restore(self, path: Path) -> None:
-        tensors, state = read_checkpoint(path)
-        for key, value in self._fingerprint.items():
-            if state[key] != value:
+        state = read_checkpoint(path)
+        for key in {**self._fingerprint, **state["training"]}:
+            if state["training"].get(key) != self._fingerprint.get(key):
                 msg = f"the checkpoint is of another training: its {key} differs"
                 raise ModelFileError(msg, file=path)
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-        self.model.load_state_dict(part("model/"))
-        self._mean.load_state(part("mean/"))
-        best = part("best/")
-        self._best = [best[str(i)].to(self.device) for i in range(len(best))] or None
+        self._step, self._first, self._since_best = state["step"], state["first"], state["since_best"]
+        self.learner.load_state_dict(state["learner"])
+        self._mean.load_state_dict(state["mean"])
+        if state["best"] is not None:
+            self._best = [tensor.to(self.device) for tensor in state["best"].values()]
         for phase, optimiser in zip(self._phases, self._optimisers, strict=True):
-            states: dict[int, dict[str, Any]] = {}
-            for name, tensor in part(f"optimiser/{phase.name}/").items():
-                index, key = name.split("/")
-                states.setdefault(int(index), {})[key] = tensor
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
-        self._generator.set_state(tensors["generator"])
-        self._random_states = list(part("random/").values())
-        self._batches.restore(tensors["order"], state["cursors"])
-        for name in _TABLES:
-            columns = {n: tensors[f"{name}/{n}"].numpy() for n in state["columns"].get(name, ())}
-            setattr(self.history, name, Table(columns))
-        self._step, self._first = state["step"], state["first"]
-        self._since_best = state["since_best"]
-        self.history.best_step = state["best_step"]
-        self.history.seconds = state["seconds"]
-        self.history.events = state["seen"]
+            own = {int(k): v for k, v in state["optimisers"][phase.name].items()}
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": own})
+        if state["device"] == self.device.type:
+            self._generator.set_state(state["generator"])
+            self._random_states = state["random"]
+        else:
+            # Another kind of device has other generators, whose states mean nothing here.
+            again = self._own_seed()
+            self._generator.manual_seed(again)
+            self._random_states = self._seeded((again + 1) % 2**63)
+        self._batches.load_state_dict(state["batches"])
+        self.history.load_state_dict(state["history"])
+
+    def _own_seed(self) -> int:
+        """A seed of this step's own."""
+        return (self._seed * 1_000_003 + self._step) % 2**63
+
+
+def train_from_one(
+    one: Learner,
+    common: FeatureBatch,
+    ensemble: Learner,
+    data: FeatureBatch,
+    rows: Sequence[Tensor],
+    config: TrainingConfig,
+    history: History,
+    *,
+    evaluate: Evaluate | None,
+    checkpoint: str | Path | None,
+    resume: bool,
+    **options: Any,
+) -> None:
+    """Train one model for a share of the training, ``config.shared_start``, and an ensemble from there on.
+
+    Optimisers begin anew with the ensemble, as the schedule's warm-up does. If the first part is
+    interrupted, the ensemble's members are all like the one model.
+
+    Args:
+        one: What trains a single model of the ensemble's kind.
+        common: The events that it learns from.
+        ensemble: What trains the ensemble.
+        data: The events that its members learn from.
+        rows: The numbers of each member's events.
+        config: The settings of the whole training.
+        history: Gets the history of both parts.
+        evaluate: As of ``Trainer``, for the ensemble.
+        checkpoint: As of ``Trainer``; the same file for both parts, one after the other.
+        resume: As of ``Trainer``.
+        options: Those that ``Trainer`` has besides.
+
+    Raises:
+        TrainingError: As ``Trainer``.
+        ModelFileError: As ``Trainer``.
+        KeyboardInterrupt: As ``Trainer``.
+    """
+    options |= {"checkpoint": checkpoint, "history": history, "hold": config.shared_start}
+    resume = resume and checkpoint is not None and Path(checkpoint).exists()
+    branched = (
+        resume and checkpoint is not None and "shared" not in read_checkpoint(Path(checkpoint))["training"]
+    )
+    if not branched:
+        settings = config.model_copy(update=_NOT_OF_ONE)
+        trainer = Trainer(one, common, settings, until=config.shared_start, resume=resume, **options)
+        trainer.run()
+        ensemble.to(trainer.device).start_from(one)
+        # What the first part needs of a GPU's memory, the second one may need.
+        one.cpu()
+        del trainer
+        if history.status == "interrupted":
+            return
+    Trainer(ensemble, data, config, rows=rows, evaluate=evaluate, resume=branched, **options).run()
 
 
 def _said(step: int, rate: float, losses: Mapping[str, float]) -> str:

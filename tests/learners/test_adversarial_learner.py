@@ -7,9 +7,9 @@ from pydantic import TypeAdapter, ValidationError
 from hepgan.errors import RecipeError
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.space import FeatureSpace
-from hepgan.models import CriticConfig, GANConfig, OptimiserConfig, SetConfig, build_model
+from hepgan.learners import Observed, new_learner
+from hepgan.models import CriticConfig, GANConfig, OptimiserConfig, SetConfig
 from hepgan.models.config import ModelConfig
-from hepgan.models.view import View
 from hepgan.networks import MLPConfig
 from hepgan.objectives import (
     MMD,
@@ -31,7 +31,11 @@ def build(size=3, context=0, observables=None, critics=None, **settings):
     torch.manual_seed(1)
     critics = critics or (CriticConfig(network=SMALL),)
     config = GANConfig(generator=SMALL, critics=critics, **settings)
-    return build_model(config, FeatureSpace(size, context), decode=lambda f: f, observables=observables or {})
+    return new_learner(config, FeatureSpace(size, context), decode=lambda f: f, observables=observables or {})
+
+
+def terms_of(model, phase, batch, share=0.0):
+    return model.loss(model.phase(phase), batch, torch.Generator().manual_seed(1), share)
 
 
 def two_critics(column):
@@ -78,7 +82,7 @@ def test_every_phase_has_its_terms_and_gradients_for_all_its_parameters(feature_
         },
     }
     for phase in model.phases:
-        terms = model.loss(phase.name, batch, torch.Generator().manual_seed(1))
+        terms = model.loss(phase, batch, torch.Generator().manual_seed(1))
         assert {t.name for t in terms} == expected[phase.name]
         model.zero_grad()
         total(terms).backward(inputs=list(phase.parameters))
@@ -89,7 +93,7 @@ def test_every_phase_has_its_terms_and_gradients_for_all_its_parameters(feature_
 
 def test_terms_keep_the_recipes_weights(feature_batch, column):
     model = build(**two_critics(column))
-    terms = model.loss("generator", feature_batch(torch.randn(64, 3)), torch.Generator().manual_seed(1))
+    terms = terms_of(model, "generator", feature_batch(torch.randn(64, 3)))
     assert {t.name: t.weight for t in terms} == {
         "critic_adversarial": 1.0,
         "physics_adversarial": 1.0,
@@ -108,7 +112,7 @@ def test_observables_enter_critics_standardised_by_weighted_real_events(feature_
     batch = feature_batch(x, weight=weight)
     model.prepare(batch)
     physics = model.critics[1]
-    (inputs,) = physics.inputs(model._view(batch))
+    (inputs,) = physics.inputs(model.observed(batch))
     values, present = inputs[:, :2], inputs[:, 2:]
     assert torch.equal(present[:, 0], torch.ones(5000))
     assert torch.equal(present[:, 1], (x[:, 2] > 0).float())
@@ -133,7 +137,7 @@ def test_real_and_generated_events_take_the_same_way(feature_batch):
     model = build(observables={"o": Seen()}, critics=(critic,))
     mask = torch.rand(16, 3) > 0.3
     batch = feature_batch(torch.randn(16, 3) * mask, mask=mask)
-    model.loss("critic", batch, torch.Generator().manual_seed(1))
+    terms_of(model, "critic", batch)
     real, fake = seen
     assert torch.equal(real.x, batch.x)
     assert fake.mask is batch.mask
@@ -147,8 +151,8 @@ def test_weights_enter_the_real_side_and_with_a_context_the_generated_side_too(f
     for size, with_context in ((0, False), (2, True)):
         model = build(context=size)
         batch = feature_batch(x, context=context if with_context else None, weight=weight)
-        (term,) = model.loss("critic", batch, torch.Generator().manual_seed(1))
-        fake = model._fake(batch, torch.Generator().manual_seed(1)).batch
+        (term,) = terms_of(model, "critic", batch)
+        fake = model.generated(batch, torch.Generator().manual_seed(1)).batch
         critic = model.critics[0]
         real_loss = torch.nn.functional.softplus(-critic((batch.x,), batch.context))
         fake_loss = torch.nn.functional.softplus(critic((fake.x,), batch.context))
@@ -160,13 +164,13 @@ def test_weights_enter_the_real_side_and_with_a_context_the_generated_side_too(f
 
 def test_samples_depend_on_noise_and_context_and_are_zero_where_masked():
     model = build(context=2, noise=5)
-    assert model.noise_size == 5
+    assert model.model.noise_size == 5
     noise, context = torch.randn(6, 5), torch.randn(6, 2)
     mask = torch.rand(6, 3) > 0.5
-    x = model.sample(noise, context, mask)
+    x = model.model.sample(noise, context, mask)
     assert bool((x[~mask] == 0).all())
-    assert not torch.allclose(x, model.sample(-noise, context, mask))
-    assert not torch.allclose(x, model.sample(noise, -context, mask))
+    assert not torch.allclose(x, model.model.sample(-noise, context, mask))
+    assert not torch.allclose(x, model.model.sample(noise, -context, mask))
 
 
 def test_wrong_recipes_are_refused_with_the_reason():
@@ -220,7 +224,7 @@ def test_terms_count_by_their_schedules_and_critics_learn_until_theirs_ends(feat
     batch = feature_batch(torch.randn(16, 3))
 
     def weights(phase, share):
-        terms = model.loss(phase, batch, torch.Generator().manual_seed(1), share)
+        terms = terms_of(model, phase, batch, share)
         return {t.name: pytest.approx(t.weight) for t in terms}
 
     assert weights("generator", 0.0) == {"critic_adversarial": 1.0, "energy_mass": 3.0}
@@ -239,10 +243,10 @@ def test_a_cooling_width_follows_the_share_of_the_training(feature_batch, column
     penalty = MMD(observables="mass", widths=(1.0,), cooling=0.01)
     model = build(observables={"mass": column(0)}, penalties=(penalty,))
     batch = feature_batch(torch.randn(64, 3))
-    early, late = (model.loss("generator", batch, torch.Generator().manual_seed(1), s)[1] for s in (0.0, 1.0))
+    early, late = (terms_of(model, "generator", batch, s)[1] for s in (0.0, 1.0))
     real, fake = (
         v.sample(("mass",))
-        for v in (model._view(batch), model._fake(batch, torch.Generator().manual_seed(1)))
+        for v in (model.observed(batch), model.generated(batch, torch.Generator().manual_seed(1)))
     )
     fixed = MMD(observables="mass", widths=(0.01,))
     at = Circumstances(precision=torch.float32)
@@ -258,7 +262,7 @@ def test_a_clipped_critic_stays_within_its_limit_and_others_do_not(feature_batch
     )
     model = build(critics=critics)
     before = [p.detach().clone() for p in model.critics[2].parameters()]
-    model.after_step("critic+wide+free")
+    model.after_step(model.phase("critic+wide+free"))
     for critic, limit in zip(model.critics[:2], (0.01, 0.2), strict=True):
         largest = max(float(p.detach().abs().max()) for p in critic.parameters())
         assert largest == pytest.approx(limit)
@@ -267,7 +271,7 @@ def test_a_clipped_critic_stays_within_its_limit_and_others_do_not(feature_batch
 
 def test_r1_is_a_term_of_its_own(feature_batch):
     model = build(critics=(CriticConfig(network=SMALL, r1=4.0),))
-    terms = model.loss("critic", feature_batch(torch.randn(16, 3)), torch.Generator().manual_seed(1))
+    terms = terms_of(model, "critic", feature_batch(torch.randn(16, 3)))
     assert [(t.name, t.weight) for t in terms] == [("critic", 1.0), ("critic_r1", 2.0)]
     total(terms).backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.critics.parameters())
@@ -309,7 +313,7 @@ def test_a_critic_of_a_set_reaches_the_generator_and_all_its_parameters(feature_
     batch = feature_batch(torch.randn(64, 3))
     model.prepare(batch)
     for phase in model.phases:
-        terms = model.loss(phase.name, batch, torch.Generator().manual_seed(1))
+        terms = model.loss(phase, batch, torch.Generator().manual_seed(1))
         model.zero_grad()
         total(terms).backward(inputs=list(phase.parameters))
         inner = [p for p in phase.parameters if p.shape != (1,)]
@@ -321,7 +325,7 @@ def test_a_critic_of_a_set_does_not_see_the_order_of_objects_or_places_without_o
     critic = model.critics[0]
     batch = feature_batch(torch.randn(64, 3))
     model.prepare(batch)
-    plain, elements = critic.inputs(model._view(batch))
+    plain, elements = critic.inputs(model.observed(batch))
     assert elements.shape == (64, 3, 3)
     order = torch.tensor([2, 0, 1])
     expected = critic((plain, elements), batch.context)
@@ -344,7 +348,7 @@ class Whole(Objects):
 
 def test_a_set_of_whole_numbers_and_others_keeps_the_digits_of_the_others(feature_batch):
     batch = feature_batch(torch.randn(16, 3))
-    seen = View(batch, None, lambda b: b, {"charge": Whole(1.0), "mass": Objects(10.0)})
+    seen = Observed(batch, None, lambda b: b, {"charge": Whole(1.0), "mass": Objects(10.0)})
     elements = seen.elements(("charge", "mass"))
     torch.testing.assert_close(elements[..., 1], Objects(10.0)(batch)[0])
     assert torch.equal(elements[..., 0], elements[..., 0].round())
@@ -362,7 +366,7 @@ def view(model, x, weight=None):
         context=torch.zeros(len(x), 0),
         weight=torch.ones(len(x)) if weight is None else weight,
     )
-    return model._view(batch)
+    return model.observed(batch)
 
 
 def test_several_observables_are_taken_where_all_exist_with_the_weights_of_values_and_events(column):
@@ -420,7 +424,7 @@ def test_each_observable_is_evaluated_once_for_all_terms_and_events_are_decoded_
             return super().dense(batch, fill)
 
     torch.manual_seed(1)
-    model = build_model(
+    model = new_learner(
         GANConfig(
             generator=SMALL,
             critics=tuple(CriticConfig(name=n, observables=("m",), network=SMALL) for n in ("a", "b")),
@@ -431,10 +435,10 @@ def test_each_observable_is_evaluated_once_for_all_terms_and_events_are_decoded_
         observables={"m": Counted(0)},
     )
     batch = feature_batch(torch.randn(16, 3))
-    model.loss("a+b", batch, torch.Generator().manual_seed(1))
+    terms_of(model, "a+b", batch)
     assert sorted(calls) == ["decode", "decode", "dense", "dense"]
     calls.clear()
-    model.loss("generator", batch, torch.Generator().manual_seed(1))
+    terms_of(model, "generator", batch)
     assert sorted(calls) == ["decode", "decode", "dense", "flat", "flat"]
 
 
@@ -451,7 +455,7 @@ def test_a_histogram_penalty_takes_the_bins_of_its_observable(feature_batch, col
     def term(observable, **binning):
         penalty = Histogram(observables="m", **binning)
         model = build(observables={"m": observable}, penalties=(penalty,))
-        return model.loss("generator", batch, torch.Generator().manual_seed(1))[-1].value
+        return terms_of(model, "generator", batch)[-1].value
 
     torch.testing.assert_close(term(Binned(0)), term(column(0), bins=4, range=(-2.0, 2.0)))
     with pytest.raises(RecipeError, match="histogram_m"):
@@ -479,10 +483,10 @@ def test_a_diagnosis_has_value_floor_and_gradient_of_every_term(feature_batch, c
     assert found["paired_m/value"] < 0.9 * found["paired_m/floor"]
     assert found["energy_m/value"] > 0.05 > 10 * abs(found["energy_m/floor"])
     assert found["energy_m/gradient"] == 0.0
-    terms = model.loss("generator", batch, torch.Generator().manual_seed(1))
+    terms = terms_of(model, "generator", batch)
     model.zero_grad()
     (terms[1].weight * terms[1].value).backward()
-    norm = torch.stack([p.grad.norm() for p in model.generator.parameters()]).norm()
+    norm = torch.stack([p.grad.norm() for p in model.model.generator.parameters()]).norm()
     assert found["paired_m/gradient"] == pytest.approx(float(norm), rel=1e-5)
     real = model.critics[0]((other.x,), other.context)
     assert found["critic_adversarial/floor"] == pytest.approx(

@@ -9,15 +9,14 @@ from torch import Tensor
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.space import FeatureSpace
 from hepgan.features.tokens import Tokens
+from hepgan.learners import Learner, build_learner, new_learner
 from hepgan.models import (
     CriticConfig,
-    Ensemble,
     FlowConfig,
     FlowMatchingConfig,
     GANConfig,
     OptimiserConfig,
     SetConfig,
-    build_model,
     by_member,
 )
 from hepgan.networks import (
@@ -104,23 +103,17 @@ EVERY = {
 }
 
 
-def made(config: object, seed: int = 0, members: int = M) -> Ensemble:
+def made(config: object, seed: int = 0, members: int = M) -> Learner:
     torch.manual_seed(seed)
-    model = build_model(
-        config,  # type: ignore[arg-type]
-        FeatureSpace(D, C),
-        decode=lambda f: f,
-        observables={"sum": Sum(), "each": Each()},
-        members=members,
-    )
-    return model  # type: ignore[return-value]
+    observables = {"sum": Sum(), "each": Each()}
+    return new_learner(config, FeatureSpace(D, C), lambda f: f, observables, members=members)  # type: ignore[arg-type]
 
 
-def of_member(model: Ensemble, gradients: bool = True) -> dict[int, list[Tensor]]:
-    return {
-        k: [(p.grad if gradients else p.detach())[k] for _, p in model.stacked.named_parameters()]
-        for k in range(M)
-    }
+def alone_of(learner: Learner, k: int) -> Learner:
+    """The learner of one member."""
+    model, critics = learner.model.member(k), learner.critics.member(k)
+    observables = {"sum": Sum(), "each": Each()}
+    return build_learner(learner.config, model, lambda f: f, observables, critics)
 
 
 @pytest.mark.parametrize("config", [FLOW, RANDOM, AUTOREGRESSIVE])
@@ -128,11 +121,11 @@ def test_a_member_has_the_gradient_of_a_model_alone(config: object) -> None:
     ensemble = made(config)
     batch = events(M * N, weighted=True)
     rng = torch.Generator().manual_seed(1)
-    (M * total(ensemble.loss("flow", batch, rng))).backward()
+    (M * total(ensemble.loss(ensemble.phase("flow"), batch, rng))).backward()
     for k in range(M):
-        alone = copy.deepcopy(ensemble.member(k)).requires_grad_(True).train()
-        total(alone.loss("flow", batch[k * N : (k + 1) * N], rng)).backward()
-        found = [p.grad[k] for p in ensemble.stacked.parameters()]
+        alone = copy.deepcopy(alone_of(ensemble, k)).requires_grad_(True).train()
+        total(alone.loss(alone.phase("flow"), batch[k * N : (k + 1) * N], rng)).backward()
+        found = [p.grad[k] for p in ensemble.parameters()]
         expected = [p.grad for p in alone.parameters()]
         assert len(found) == len(expected)
         for mine, its in zip(found, expected, strict=True):
@@ -144,16 +137,15 @@ def test_a_critic_of_a_member_learns_as_one_alone(name: str) -> None:
     ensemble = made(EVERY[name])
     batch, fake = events(M * N, weighted=True), events(M * N, 5)
     ensemble.prepare(batch)
-    stacked = ensemble.stacked.eval()
-    critic = stacked._critics()[0]
-    sees = [critic.inputs(stacked._view(b)) for b in (batch, fake)]
+    critic = ensemble.eval().every_critic[0]
+    sees = [critic.inputs(ensemble.observed(b)) for b in (batch, fake)]
     weights = batch.weight, batch.weight
     terms = critic.terms(*sees, batch.context, weights, torch.Generator().manual_seed(1))
     for term in terms[: 1 if name == "gan" else None]:
         values = []
         for k in range(M):
             own = slice(k * N, (k + 1) * N)
-            alone = ensemble.member(k)._critics()[0]
+            alone = alone_of(ensemble, k).every_critic[0]
             parts = [tuple(t[own] for t in side) for side in sees]
             only = batch.weight[own]
             found = alone.terms(*parts, batch.context[own], (only, only), torch.Generator().manual_seed(1))
@@ -174,7 +166,7 @@ def test_the_gradient_of_one_member_does_not_touch_the_others(name: str) -> None
         phases = {p.name: p.parameters for p in model.phases}
         rng = torch.Generator().manual_seed(1)
         torch.manual_seed(2)
-        loss = total(model.loss(phase, FeatureBatch(**{**vars(batch), "weight": weight}), rng))
+        loss = total(model.loss(model.phase(phase), FeatureBatch(**{**vars(batch), "weight": weight}), rng))
         return list(torch.autograd.grad(loss, phases[phase], materialize_grads=True))
 
     # Only the weights of the second member's events change, so only its gradient does.
@@ -196,12 +188,12 @@ def test_members_learn_their_own_events_as_if_they_were_alone() -> None:
         steps=12, batch_size=60, gradient_clip=0.5, ema=0.9, optimiser=OptimiserConfig(lr=0.01)
     )
     ensemble = made(FLOW)
-    alone = [copy.deepcopy(ensemble.member(k)).requires_grad_(True) for k in range(M)]
+    alone = [copy.deepcopy(alone_of(ensemble, k)).requires_grad_(True) for k in range(M)]
     Trainer(ensemble, data, settings, rows=rows).run()
     for k, model in enumerate(alone):
         # Batches of all events: their order is other, which only rounding sees.
         Trainer(model, data[rows[k]], settings).run()
-        for mine, its in zip(ensemble.member(k).parameters(), model.parameters(), strict=True):
+        for mine, its in zip(alone_of(ensemble, k).parameters(), model.parameters(), strict=True):
             torch.testing.assert_close(mine, its, rtol=2e-2, atol=2e-4)
     first, second = (torch.cat([p.detach().flatten() for p in m.parameters()]) for m in alone[:2])
     assert float((first - second).norm()) > 0.1
@@ -236,7 +228,7 @@ def test_stacked_networks_give_what_each_gives_alone(config: object, rows: int) 
 
 @pytest.mark.parametrize("name", list(EVERY))
 def test_an_ensemble_samples_as_its_members_do(name: str) -> None:
-    ensemble = made(EVERY[name]).eval()
+    ensemble = made(EVERY[name]).eval().model
     noise, context = torch.randn(7, ensemble.noise_size), torch.randn(7, C)
     member = torch.tensor([0, 1, 2, 2, 1, 0, 0])
     with torch.no_grad():
@@ -269,7 +261,7 @@ def test_a_resumed_ensemble_ends_as_one_that_was_not_stopped(name: str, tmp_path
 
 def test_members_start_from_weights_of_their_own() -> None:
     ensemble = made(MATCHING)
-    weights = ensemble.stacked.velocity.own["enter.weight"]
+    weights = ensemble.model.stacked.velocity.own["enter.weight"]
     assert not torch.equal(weights[0], weights[1])
 
 

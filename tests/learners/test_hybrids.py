@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from hepgan.features.space import FeatureSpace
+from hepgan.learners import DensityLearner, new_critics, new_learner
 from hepgan.models import (
     CriticConfig,
     DensityConfig,
@@ -34,15 +35,11 @@ LINEAR = MLPConfig(widths=())
 class Normal(DensityModel):
     """A normal distribution of independent features, of which critics' gradients are known."""
 
-    maker = "normal"
-    default_optimiser = OptimiserConfig(lr=1e-2)
-
-    def __init__(self, config, *, size, context=0, mean=0.0, observables=None):
+    def __init__(self, space, mean=0.0):
         super().__init__()
-        self.config, self.context_size, self.noise_size = config, context, size
-        self.mean = nn.Parameter(torch.full((size,), mean))
-        self.log_scale = nn.Parameter(torch.zeros(size))
-        self._guide(config, size=size, decode=lambda f: f, observables=observables or {})
+        self.space, self.noise_size = space, space.size
+        self.mean = nn.Parameter(torch.full((space.size,), mean))
+        self.log_scale = nn.Parameter(torch.zeros(space.size))
 
     def sample(self, noise, context, mask):
         x = self.mean + self.log_scale.exp() * noise
@@ -52,14 +49,20 @@ class Normal(DensityModel):
         z = (x - self.mean) / self.log_scale.exp()
         return z if mask is None else z.masked_fill(~mask, 0.0)
 
+    def log_prob(self, x, context, mask):
+        raise NotImplementedError
+
     def sampling_modules(self):
         return (self,)
 
-    def _makers(self):
-        return (self.mean, self.log_scale)
+
+class NormalLearner(DensityLearner):
+    maker = "normal"
+    default_optimiser = OptimiserConfig(lr=1e-2)
 
     def _likelihood_terms(self, batch, generator):
-        values = (0.5 * self.latent(batch.x, batch.context, batch.mask).square() + self.log_scale).sum(1)
+        z = self.model.latent(batch.x, batch.context, batch.mask)
+        values = (0.5 * z.square() + self.model.log_scale).sum(1)
         return [Term("likelihood", (batch.weight * values).mean())]
 
 
@@ -71,7 +74,9 @@ class NormalConfig(DensityConfig):
 def normal(size=1, mean=0.0, context=0, observables=None, **settings):
     torch.manual_seed(1)
     config = NormalConfig(**settings)
-    return Normal(config, size=size, mean=mean, context=context, observables=observables)
+    critics = new_critics(config, size, size, context, NormalLearner.critics_limit)
+    model = Normal(FeatureSpace(size, context), mean)
+    return NormalLearner(config, model, lambda f: f, observables or {}, critics)
 
 
 def hybrid(kind, column, size=3, context=0, **settings):
@@ -95,7 +100,7 @@ def hybrid(kind, column, size=3, context=0, **settings):
         },
     }[kind]
     config = TypeAdapter(ModelConfig).validate_python({"kind": kind, **own, **guides, **settings})
-    return build_model(
+    return new_learner(
         config,
         FeatureSpace(size, context),
         decode=lambda f: f,
@@ -109,6 +114,10 @@ OWN = {"flow": "likelihood", "flow_matching": "velocity"}
 
 def rng():
     return torch.Generator().manual_seed(1)
+
+
+def terms_of(model, phase, batch, share=0.0):
+    return model.loss(model.phase(phase), batch, rng(), share)
 
 
 # ------------------------------------------------------------------ every combination
@@ -134,7 +143,7 @@ def test_every_phase_has_its_terms_and_gradients_for_its_own_parameters_alone(fe
     seen = [id(p) for phase in model.phases for p in phase.parameters]
     assert len(seen) == len(set(seen)) == len(list(model.parameters()))
     for phase in model.phases:
-        terms = model.loss(phase.name, batch, rng())
+        terms = model.loss(phase, batch, rng())
         assert {t.name for t in terms} == expected[phase.name]
         for term in terms:
             assert np.isfinite(float(term.value.detach()))
@@ -177,7 +186,8 @@ def test_a_hybrid_samples_the_same_when_its_state_is_loaded(column, kind):
     noise = torch.randn(8, 3)
     with torch.no_grad():
         assert torch.equal(
-            model.sample(noise, torch.zeros(8, 0), None), other.sample(noise, torch.zeros(8, 0), None)
+            model.model.sample(noise, torch.zeros(8, 0), None),
+            other.model.sample(noise, torch.zeros(8, 0), None),
         )
 
 
@@ -199,14 +209,14 @@ def test_nothing_is_generated_while_no_critic_and_no_penalty_counts(feature_batc
         observables={"m": column(0)},
     )
     calls = []
-    monkeypatch.setattr(model, "sample", lambda *a: calls.append(len(a[0])) or a[0] + model.mean)
+    monkeypatch.setattr(model.model, "sample", lambda *a: calls.append(len(a[0])) or a[0] + model.model.mean)
     batch = feature_batch(torch.randn(16, 1))
     for phase in model.phases:
-        model.loss(phase.name, batch, rng(), 0.3)
+        model.loss(phase, batch, rng(), 0.3)
     assert calls == []
-    assert model.loss("critic", batch, rng(), 0.3) == []
-    assert len(model.loss("critic", batch, rng(), 0.45)) == 1
-    assert {t.name for t in model.loss("normal", batch, rng(), 0.6)} == {
+    assert terms_of(model, "critic", batch, 0.3) == []
+    assert len(terms_of(model, "critic", batch, 0.45)) == 1
+    assert {t.name for t in terms_of(model, "normal", batch, 0.6)} == {
         "likelihood",
         "critic_adversarial",
         "energy_m",
@@ -220,7 +230,7 @@ def test_the_likelihood_has_a_weight_and_a_schedule(feature_batch):
         likelihood={"weight": 0.5, "schedule": {"end": 0.5}}, critics=(CriticConfig(network=SMALL),)
     )
     batch = feature_batch(torch.randn(16, 1))
-    weights = {s: {t.name: t.weight for t in model.loss("normal", batch, rng(), s)} for s in (0.2, 0.8)}
+    weights = {s: {t.name: t.weight for t in terms_of(model, "normal", batch, s)} for s in (0.2, 0.8)}
     assert weights == {0.2: {"likelihood": 0.5, "critic_adversarial": 1.0}, 0.8: {"critic_adversarial": 1.0}}
 
 
@@ -232,11 +242,11 @@ def test_critics_and_penalties_see_no_more_events_than_asked_for(feature_batch, 
         observables={"m": column(0)},
     )
     calls = []
-    sample = model.sample
-    monkeypatch.setattr(model, "sample", lambda *a: calls.append(len(a[0])) or sample(*a))
+    sample = model.model.sample
+    monkeypatch.setattr(model.model, "sample", lambda *a: calls.append(len(a[0])) or sample(*a))
     batch = feature_batch(torch.randn(64, 1))
-    terms = model.loss("normal", batch, rng())
-    model.loss("critic", batch, rng())
+    terms = terms_of(model, "normal", batch)
+    terms_of(model, "critic", batch)
     assert calls == [10, 10]
     torch.testing.assert_close(terms[0].value, 0.5 * batch.x.square().mean(), check_dtype=False)
 
@@ -244,21 +254,21 @@ def test_critics_and_penalties_see_no_more_events_than_asked_for(feature_batch, 
 def test_critics_of_likelihood_models_see_logarithms_of_what_is_far_off(feature_batch):
     x = torch.tensor([[-1e9], [-12.0], [-10.0], [3.0], [10.0], [12.0], [1e9]])
     flow = normal(critics=(CriticConfig(network=LINEAR),))
-    (seen,) = flow.critics[0].inputs(flow._view(feature_batch(x)))
+    (seen,) = flow.critics[0].inputs(flow.observed(feature_batch(x)))
     far = 10.0 + float(np.log1p(1e9 - 10.0))
     near = 10.0 + float(np.log(3.0))
     torch.testing.assert_close(seen[:, 0], torch.tensor([-far, -near, -10.0, 3.0, 10.0, near, far]))
     gan = TypeAdapter(ModelConfig).validate_python({"kind": "gan"})
-    model = build_model(gan, FeatureSpace(1, 0), decode=lambda f: f, observables={})
-    assert torch.equal(model.critics[0].inputs(model._view(feature_batch(x)))[0], x)
+    model = new_learner(gan, FeatureSpace(1, 0), decode=lambda f: f, observables={})
+    assert torch.equal(model.critics[0].inputs(model.observed(feature_batch(x)))[0], x)
 
 
 def test_an_event_far_off_has_a_gradient_that_brings_it_back(feature_batch):
     flow = normal(mean=1e6, critics=(CriticConfig(network=LINEAR),))
     noise, context = torch.zeros(4, 1), torch.zeros(4, 0)
-    made = feature_batch(torch.zeros(4, 1)).with_x(flow.sample(noise, context, None))
-    (seen,) = flow.critics[0].inputs(flow._view(made))
-    (slope,) = torch.autograd.grad(seen.mean(), flow.mean)
+    made = feature_batch(torch.zeros(4, 1)).with_x(flow.model.sample(noise, context, None))
+    (seen,) = flow.critics[0].inputs(flow.observed(made))
+    (slope,) = torch.autograd.grad(seen.mean(), flow.model.mean)
     assert float(slope) == pytest.approx(1e-6, rel=1e-2)
 
 
@@ -271,8 +281,10 @@ def test_a_critic_of_latent_space_alone_teaches_the_distribution(feature_batch):
     model = normal(size=2, mean=0.0, critics=(critic,), likelihood={"weight": 0.0})
     data = feature_batch(torch.tensor([1.0, -1.0]) + torch.tensor([0.5, 2.0]) * torch.randn(4000, 2))
     Trainer(model, data, TrainingConfig(steps=600, batch_size=256), seed=1).run()
-    torch.testing.assert_close(model.mean.detach(), torch.tensor([1.0, -1.0]), atol=0.15, rtol=0)
-    torch.testing.assert_close(model.log_scale.detach().exp(), torch.tensor([0.5, 2.0]), atol=0, rtol=0.2)
+    torch.testing.assert_close(model.model.mean.detach(), torch.tensor([1.0, -1.0]), atol=0.15, rtol=0)
+    torch.testing.assert_close(
+        model.model.log_scale.detach().exp(), torch.tensor([0.5, 2.0]), atol=0, rtol=0.2
+    )
 
 
 def test_a_critic_of_latent_space_takes_noise_for_true_and_real_events_noise_for_generated(feature_batch):
@@ -283,7 +295,7 @@ def test_a_critic_of_latent_space_takes_noise_for_true_and_real_events_noise_for
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[1.0, -2.0]]))
         layer.bias.zero_()
-    (term,) = model.loss("critic", batch, rng())
+    (term,) = terms_of(model, "critic", batch)
     noise = torch.randn((64, 2), generator=rng())
     output = [z @ torch.tensor([1.0, -2.0]) for z in (noise, batch.x - 5.0)]
     expected = (
@@ -291,7 +303,7 @@ def test_a_critic_of_latent_space_takes_noise_for_true_and_real_events_noise_for
         + (weight * nn.functional.softplus(output[1])).sum() / weight.sum()
     )
     torch.testing.assert_close(term.value, expected)
-    terms = {t.name: t.value for t in model.loss("normal", batch, rng())}
+    terms = {t.name: t.value for t in terms_of(model, "normal", batch)}
     expected = (weight * nn.functional.softplus(-output[1])).sum() / weight.sum()
     torch.testing.assert_close(terms["critic_adversarial"], expected)
 
@@ -301,8 +313,8 @@ def test_noise_of_features_that_an_event_lacks_is_not_seen(feature_batch):
     mask = torch.tensor([True, False]).expand(64, 2)
     batch = feature_batch(torch.randn(64, 2) * mask, mask=mask)
     seen = []
-    model.critics[0].register_forward_pre_hook(lambda _, a: seen.append(a[0][0]))
-    model.loss("critic", batch, rng())
+    model.critics[0].network.register_forward_pre_hook(lambda _, a: seen.append(a[0]))
+    terms_of(model, "critic", batch)
     assert bool((seen[0][:, 1] == 0).all())
     assert bool((seen[0][:, 0] != 0).all())
 
@@ -336,7 +348,7 @@ def test_real_weights_double_the_pull_to_the_truth_and_inverse_ones_have_none(
     mean = 0.4
     model = at(mean, power, latent=latent)
     x = torch.special.ndtri((torch.arange(20_000) + 0.5) / 20_000)[:, None]
-    own = model.loss("normal", feature_batch(x), rng())[0]
+    own = terms_of(model, "normal", feature_batch(x))[0]
     slope, _ = torch.autograd.grad(own.value, model._makers())
     assert float(slope) == pytest.approx(factor * mean, abs=0.01)
 
@@ -367,8 +379,8 @@ def test_a_reweighted_likelihood_finds_a_distribution_that_the_model_can_be(feat
     model = normal(size=2, mean=1.0, **config)
     data = feature_batch(torch.tensor([0.0, 2.0]) + torch.randn(4000, 2))
     Trainer(model, data, TrainingConfig(steps=400, batch_size=256), seed=1).run()
-    torch.testing.assert_close(model.mean.detach(), torch.tensor([0.0, 2.0]), atol=0.15, rtol=0)
-    torch.testing.assert_close(model.log_scale.detach().exp(), torch.ones(2), atol=0, rtol=0.15)
+    torch.testing.assert_close(model.model.mean.detach(), torch.tensor([0.0, 2.0]), atol=0.15, rtol=0)
+    torch.testing.assert_close(model.model.log_scale.detach().exp(), torch.ones(2), atol=0, rtol=0.15)
 
 
 # ------------------------------------------------------------------ the equilibrium
@@ -386,7 +398,7 @@ def test_gradients_of_likelihood_and_guides_that_agree_and_that_fight(feature_ba
     target = {"kind": "moments", "observables": "m", "target_mean": 2.0, "std_weight": 0.0}
     fighting = normal(mean=1.0, observables=observables, penalties=(target,))
     with torch.no_grad():
-        fighting.log_scale.fill_(np.log(np.sqrt(2.0)))
+        fighting.model.log_scale.fill_(np.log(np.sqrt(2.0)))
     assert fighting.diagnose(*halves, rng(), 0.0)["guides/agreement"] < -0.9
 
 
@@ -402,13 +414,13 @@ def test_an_equilibrium_shows_as_agreement_of_minus_one_and_a_joint_minimum_does
 
     model, history = ended(target=1.0, weight=0.5)
     # Minimum of m^2 / 2 (log-likelihood, with the variance that fits) and (m - 1)^2 / 2.
-    assert 0.3 < float(model.mean.detach()) < 0.7
+    assert 0.3 < float(model.model.mean.detach()) < 0.7
     step, agreement = history.agreement(150)
     assert step.tolist() == [151.0, 451.0, 751.0]
     assert agreement[-1] < -0.9
     assert history.diagnostics["normal/coherence"][-150:].mean() > 0.3
     model, history = ended(target=0.0, weight=0.5)
-    assert abs(float(model.mean.detach())) < 0.1
+    assert abs(float(model.model.mean.detach())) < 0.1
     assert history.diagnostics["normal/coherence"][-150:].mean() < 0.2
 
 
@@ -444,20 +456,20 @@ def test_wrong_hybrids_are_refused_with_the_reason():
 def test_generated_events_have_weights_of_their_own_without_a_context(feature_batch):
     model = normal(critics=(CriticConfig(network=LINEAR),))
     batch = feature_batch(torch.randn(16, 1), weight=torch.rand(16))
-    assert model._fake(batch, rng()).weight is None
+    assert model.generated(batch, rng()).weight is None
     context = replace(batch, context=torch.randn(16, 2))
     with_context = normal(context=2, critics=(CriticConfig(network=LINEAR),))
-    assert torch.equal(with_context._fake(context, rng()).full_weight, batch.weight)
+    assert torch.equal(with_context.generated(context, rng()).full_weight, batch.weight)
 
 
 def test_flow_matching_pulls_back_with_gradients_by_the_steps_of_sampling():
     torch.manual_seed(1)
     config = FlowMatchingConfig(network=ResidualConfig(width=16, blocks=1), steps=64, solver="midpoint")
-    model = build_model(config, FeatureSpace(2, 0), decode=lambda f: f, observables={})
+    model = build_model(config, FeatureSpace(2))
     for p in model.parameters():
         nn.init.normal_(p, std=0.2)
     noise, context = torch.randn(32, 2), torch.zeros(32, 0)
     x = model.sample(noise, context, None)
-    back = model._pulled_back(x.detach(), context, None)
+    back = model.pulled_back(x.detach(), context, None)
     torch.testing.assert_close(back, noise, atol=1e-3, rtol=0)
     assert back.requires_grad

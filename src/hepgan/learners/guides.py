@@ -1,9 +1,8 @@
-"""Models whose loss may have critics and penalties, each when its schedule says so."""
+"""Learning by critics and penalties, each when its schedule says so."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, cast
@@ -13,61 +12,53 @@ from torch import Tensor, nn
 
 from hepgan.errors import RecipeError
 from hepgan.features.batch import FeatureBatch
-from hepgan.models.base import Model, Phase
-from hepgan.models.config import CriticConfig, GuidedConfig, OptimiserConfig
-from hepgan.models.critic import Critic
-from hepgan.models.view import Decode, TensorObservable, View
+from hepgan.learners.base import Learner, Phase
+from hepgan.learners.critic import Critic, Critics
+from hepgan.learners.observed import Decode, Observed, TensorObservable
+from hepgan.models import CriticConfig, DensityModel, GuidedConfig, Model, OptimiserConfig
 from hepgan.objectives import Circumstances, Penalty, Term, TermSchedule, normalised, of_members
 
-__all__ = ["GuidedModel", "Scene", "factor"]
+__all__ = ["AdversarialLearner", "GuidedLearner", "Scene", "factor", "new_critics"]
 
 
-class GuidedModel(Model):
+class GuidedLearner(Learner):
     """A model that makes events, the critics of these, and penalties on observables.
 
     Real and generated features go through the same ``decode`` on their way to observables. Generated
     events take the contexts of the real batch, and where there is a context its event's weight too.
 
-    A subclass calls :meth:`_guide` once its own networks are there, and says by :attr:`maker` which phase
-    changes these.
+    Args:
+        config: The recipe's choice.
+        model: What makes events.
+        decode: Events of features, differentiable in ``x``.
+        observables: The observables that critics and penalties name.
+        critics: The critics (:func:`new_critics`, or trained ones), of an ensemble :class:`Critics`.
+        context_size: Columns of the context C; those of the model if None.
+
+    Attributes:
+        maker: The name of the phase that changes the model.
+        critics_limit: Where critics begin to compress what they see; None for nowhere.
+
+    Raises:
+        RecipeError: If a critic or a penalty names an observable that isn't there.
     """
 
     maker: ClassVar[str]
     critics_limit: ClassVar[float | None] = None
-    """Where critics begin to compress what they see; None for nowhere."""
 
-    config: GuidedConfig
-    context_size: int
-    chunk: int
-
-    def _guide(
+    def __init__(
         self,
         config: GuidedConfig,
-        *,
-        size: int,
+        model: Model,
         decode: Decode,
         observables: Mapping[str, TensorObservable],
+        critics: nn.ModuleList | Critics,
+        *,
+        context_size: int | None = None,
     ) -> None:
-        """Make the critics, and find the observables of critics and penalties.
-
-        Args:
-            config: The recipe's choice.
-            size: Number of features D.
-            decode: Events of features.
-            observables: The observables that critics and penalties name.
-
-        Raises:
-            RecipeError: If a critic or a penalty names an observable that isn't there.
-        """
-        self.critics = nn.ModuleList(
-            Critic(
-                c,
-                size=self.noise_size if c.latent else size,
-                context_size=self.context_size,
-                limit=self.critics_limit,
-            )
-            for c in config.critics
-        )
+        super().__init__(model, critics)
+        self.config = config
+        self.context_size = model.space.context_size if context_size is None else context_size
         used = {n: f"critic {c.name!r}" for c in config.critics for n in c.all_observables}
         used |= {n: f"penalty {p.name!r}" for p in config.penalties for n in p.observables}
         for name, user in used.items():
@@ -75,41 +66,40 @@ class GuidedModel(Model):
                 there = ", ".join(observables) or "none"
                 msg = f"{user} names the observable {name!r}, which isn't there; there are: {there}"
                 raise RecipeError(msg)
-        # Neither is a part of the network: in a dict they stay out of its state.
-        self._decode = {"decode": decode}
         self._observables = {name: observables[name] for name in used}
-
-    def observe(self, observables: Mapping[str, TensorObservable]) -> None:
-        """Take the observables that critics and penalties name, which models from files lack."""
-        self._observables = {name: observables[name] for name in self._observables}
+        # Not a part of what is trained: in a dict it stays out of the state, if it is a module.
+        self._decode = {"decode": decode}
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """One for all critics of equal steps and optimiser, which share generated events; the maker's."""
+        groups: dict[tuple[int, OptimiserConfig | None], list[Critic]] = {}
+        for critic in self.every_critic:
+            groups.setdefault((critic.config.steps, critic.config.optimiser), []).append(critic)
         phases = [
             Phase(
                 "+".join(c.config.name for c in group),
                 tuple(p for c in group for p in c.parameters()),
+                tuple(group),
                 steps,
                 optimiser,
             )
-            for (steps, optimiser), group in self._groups().items()
+            for (steps, optimiser), group in groups.items()
         ]
-        return (*phases, Phase(self.maker, self._makers(), 1, self.config.optimiser))
+        return (*phases, Phase(self.maker, self._makers(), optimiser=self.config.optimiser))
 
     def loss(
-        self, phase: str, batch: FeatureBatch, generator: torch.Generator, share: float = 0.0
+        self, phase: Phase, batch: FeatureBatch, generator: torch.Generator, share: float = 0.0
     ) -> list[Term]:
         """The terms that count now: for the maker its own, the critics' and the penalties.
 
         A critic learns before its term counts, so that it knows the events by then, until its schedule
         ends.
         """
-        if phase == self.maker:
+        if not phase.critics:
             own = self._own_terms(batch, generator, share)
             return own + self._guiding_terms(Scene(self, self._part(batch), generator), share)
-        names = phase.split("+")
-        critics = [c for c in self._critics() if c.config.name in names and _learns(c.config, share)]
+        critics = [c for c in phase.critics if _learns(c.config, share)]
         if not critics:
             return []
         scene = Scene(self, self._part(batch), generator)
@@ -124,21 +114,20 @@ class GuidedModel(Model):
             )
         ]
 
-    def after_step(self, phase: str) -> None:
+    def after_step(self, phase: Phase) -> None:
         """Clip the parameters of critics whose loss asks for it."""
-        for critic in self._critics():
-            if critic.config.name in phase.split("+"):
-                critic.clip_parameters()
+        for critic in phase.critics:
+            critic.clip_parameters()
 
     @torch.no_grad()
     def prepare(self, data: FeatureBatch) -> None:
         """Standardise the critics' observables by up to 50,000 real events, spread over the sample."""
-        if not any(c.sees_events for c in self._critics()):
+        if not any(c.sees_events for c in self.every_critic):
             return
         count = min(50_000, len(data))
         rows = torch.linspace(0, len(data) - 1, count, dtype=torch.float64, device=data.x.device).long()
-        real = self._view(data[rows])
-        for critic in self._critics():
+        real = self.observed(data[rows])
+        for critic in self.every_critic:
             critic.standardise(real)
 
     def diagnose(
@@ -162,7 +151,7 @@ class GuidedModel(Model):
             guides = self._guiding_terms(scene, share, everything=True)
             own = self._own_terms(batch, generator, share, everything=True)
             with torch.no_grad():
-                true = Scene(self, scene.real.batch, generator, fake=self._view(self._part(other)))
+                true = Scene(self, scene.real.batch, generator, fake=self.observed(self._part(other)))
                 floors = self._guiding_terms(true, share, everything=True) + self._own_floors(scene)
             found: dict[str, float] = {}
             # Terms are means over members: this is the root mean square of the members' gradients.
@@ -182,9 +171,9 @@ class GuidedModel(Model):
                 found["guides/agreement"] = 0.5 * (_cosine(own_first, second) + _cosine(own_second, first))
         return found
 
-    @abstractmethod
     def _makers(self) -> tuple[nn.Parameter, ...]:
         """The parameters of what makes events."""
+        return tuple(p for m in self.model.sampling_modules() for p in m.parameters())
 
     def _own_terms(
         self, batch: FeatureBatch, generator: torch.Generator, share: float, *, everything: bool = False
@@ -200,18 +189,14 @@ class GuidedModel(Model):
         """The events that critics and penalties see of a batch."""
         return batch
 
-    def _sides(self, critic: Critic, scene: Scene) -> tuple[View, View]:
+    def _sides(self, critic: Critic, scene: Scene) -> tuple[Observed, Observed]:
         """What a critic is to take for true, and what for generated."""
         return scene.real, scene.fake
-
-    def _pulled_back(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        """The noise (N, noise_size) of features (N, D), differentiable in the maker's parameters."""
-        return self.latent(x, context, mask)
 
     def _guiding_terms(self, scene: Scene, share: float, *, everything: bool = False) -> list[Term]:
         """The terms of critics and penalties."""
         terms = []
-        for critic in self._critics():
+        for critic in self.every_critic:
             weight = factor(critic.config.schedule, share)
             if weight or everything:
                 _, made = self._sides(critic, scene)
@@ -253,33 +238,47 @@ class GuidedModel(Model):
         except ValueError:
             return None
 
-    def _fake(self, batch: FeatureBatch, generator: torch.Generator) -> View:
-        made = batch.with_x(self.sample(self._noise(batch, generator), batch.context, batch.mask))
-        return self._view(made, own_weight=not self.context_size)
+    def generated(self, batch: FeatureBatch, generator: torch.Generator) -> Observed:
+        """As many events as these, which are made of noise and of their contexts."""
+        noise = self.noise(batch, generator)
+        made = batch.with_x(self.model.together.sample(noise, batch.context, batch.mask))
+        return self.observed(made, own_weight=not self.context_size)
 
-    def _noise(self, batch: FeatureBatch, generator: torch.Generator) -> Tensor:
-        size = (len(batch), self.noise_size)
+    def noise(self, batch: FeatureBatch, generator: torch.Generator) -> Tensor:
+        """Normal numbers (N, noise_size) for as many events as these."""
+        size = (len(batch), self.model.noise_size)
         return torch.randn(size, generator=generator, device=batch.x.device, dtype=batch.x.dtype)
 
-    def _view(self, batch: FeatureBatch, *, own_weight: bool = False) -> View:
-        """Events with the weights of the batch, or with weights of their own, which are 1."""
-        return View(batch, None if own_weight else batch.weight, self._decode["decode"], self._observables)
+    def pulled_back(self, batch: FeatureBatch) -> Tensor:
+        """The noise (N, noise_size) that the model would make events of, differentiable in its parameters."""
+        return cast("DensityModel", self.model.together).pulled_back(batch.x, batch.context, batch.mask)
 
-    def _critics(self) -> list[Critic]:
+    def observed(self, batch: FeatureBatch, *, own_weight: bool = False) -> Observed:
+        """Events with the weights of the batch, or with weights of their own, which are 1."""
+        weight = None if own_weight else batch.weight
+        return Observed(batch, weight, self._decode["decode"], self._observables)
+
+    @property
+    def every_critic(self) -> list[Critic]:
+        """The critics, of an ensemble each with the network of all members."""
         return cast("list[Critic]", list(self.critics))
 
-    def _groups(self) -> dict[tuple[int, OptimiserConfig | None], list[Critic]]:
-        groups: dict[tuple[int, OptimiserConfig | None], list[Critic]] = {}
-        for critic in self._critics():
-            groups.setdefault((critic.config.steps, critic.config.optimiser), []).append(critic)
-        return groups
+
+class AdversarialLearner(GuidedLearner):
+    """A generator that learns from its critics, and from penalties, alone.
+
+    Reference: Goodfellow et al., Generative adversarial networks, arXiv:1406.2661.
+    """
+
+    maker: ClassVar[str] = "generator"
+    default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig(kind="adam", lr=2e-4, betas=(0.5, 0.9))
 
 
 class Scene:
     """The events that terms see in a step, each kind made when it is first asked for.
 
     Args:
-        model: What makes events.
+        learner: What makes events.
         batch: Real events.
         generator: Draws random numbers.
         fake: What to take for generated events, whose noise is then true noise, too.
@@ -287,42 +286,61 @@ class Scene:
 
     def __init__(
         self,
-        model: GuidedModel,
+        learner: GuidedLearner,
         batch: FeatureBatch,
         generator: torch.Generator,
         *,
-        fake: View | None = None,
+        fake: Observed | None = None,
     ) -> None:
         self.generator = generator
-        self.real = model._view(batch)
-        self._model = model
+        self.real = learner.observed(batch)
+        self._learner = learner
         self._given = fake
 
     @cached_property
-    def fake(self) -> View:
+    def fake(self) -> Observed:
         """Generated events."""
-        return self._model._fake(self.real.batch, self.generator) if self._given is None else self._given
+        if self._given is not None:
+            return self._given
+        return self._learner.generated(self.real.batch, self.generator)
 
     @cached_property
-    def noise(self) -> View:
+    def noise(self) -> Observed:
         """True noise, in place of features."""
         return self._noise()
 
     @cached_property
-    def latent(self) -> View:
+    def latent(self) -> Observed:
         """The noise that the model would make the real events of, in place of their features."""
         if self._given is not None:
             return self._noise()
         batch = self.real.batch
-        noise = self._model._pulled_back(batch.x, batch.context, batch.mask)
-        return self._model._view(batch.with_x(noise))
+        return self._learner.observed(batch.with_x(self._learner.pulled_back(batch)))
 
-    def _noise(self) -> View:
+    def _noise(self) -> Observed:
         batch = self.real.batch
-        noise = self._model._noise(batch, self.generator)
+        noise = self._learner.noise(batch, self.generator)
         if batch.mask is not None and batch.mask.shape == noise.shape:
             noise = noise.masked_fill(~batch.mask, 0.0)
-        return self._model._view(batch.with_x(noise), own_weight=not self._model.context_size)
+        return self._learner.observed(batch.with_x(noise), own_weight=not self._learner.context_size)
+
+
+def new_critics(
+    config: GuidedConfig, size: int, noise_size: int, context_size: int, limit: float | None
+) -> nn.ModuleList:
+    """The critics that a recipe has, with fresh weights from torch's global generator.
+
+    Args:
+        config: The recipe's choice.
+        size: Number of features D.
+        noise_size: Noise per event.
+        context_size: Columns of the context C.
+        limit: Where critics begin to compress what they see; None for nowhere.
+    """
+    return nn.ModuleList(
+        Critic(c, size=noise_size if c.latent else size, context_size=context_size, limit=limit)
+        for c in config.critics
+    )
 
 
 def factor(schedule: TermSchedule | None, share: float) -> float:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from hepgan.models.config import CriticConfig, SetConfig
-from hepgan.models.view import View
+from hepgan.learners.observed import Observed
+from hepgan.models import CriticConfig, InOne, SetConfig
 from hepgan.networks import build_network
 from hepgan.objectives import ADVERSARIAL, Term, by_members, gradient_penalty, joined, normalised, r1_penalty
 
-__all__ = ["Critic"]
+__all__ = ["Critic", "Critics"]
 
 
 class Critic(nn.Module):
@@ -28,6 +29,12 @@ class Critic(nn.Module):
         context_size: Columns of the context C.
         limit: Where numbers (in units of the spread) begin to be compressed to their logarithm, so that
             events far off do not rule the gradient; None for nowhere.
+        outputs: Outputs of its network: the first tells real from generated, any others are for heads.
+
+    Attributes:
+        apart: Whether real and generated events are scored in calls of their own, since the network's output
+            for one event depends on the others.
+        members: Of how many critics of an ensemble its network is.
     """
 
     mean: Tensor
@@ -35,7 +42,13 @@ class Critic(nn.Module):
     members: int = 1
 
     def __init__(
-        self, config: CriticConfig, *, size: int, context_size: int, limit: float | None = None
+        self,
+        config: CriticConfig,
+        *,
+        size: int,
+        context_size: int,
+        limit: float | None = None,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.config = config
@@ -49,7 +62,8 @@ class Critic(nn.Module):
         plain = size * config.features + 2 * len(config.observables)
         self.sets = nn.ModuleList(_SetEncoder(c) for c in config.sets)
         inputs = plain + sum(c.size for c in config.sets)
-        self.network = build_network(config.network, inputs, 1, context=self.context_size)
+        self.network = build_network(config.network, inputs, outputs, context=self.context_size)
+        self.apart = self.network.whole_batch
         self.register_buffer("mean", torch.zeros(len(config.observables)))
         self.register_buffer("std", torch.ones(len(config.observables)))
 
@@ -58,30 +72,46 @@ class Critic(nn.Module):
         """Whether it sees more than features."""
         return bool(self.config.observables or self.config.sets)
 
-    def inputs(self, view: View) -> tuple[Tensor, ...]:
+    def inputs(self, seen: Observed) -> tuple[Tensor, ...]:
         """What it sees of a batch: (N, I) and, for each set, (N, M, d + 1)."""
-        x = view.batch.x
+        x = seen.batch.x
         parts = [x] if self.config.features else []
         if self.config.observables:
-            found = [view.dense(name) for name in self.config.observables]
+            found = [seen.dense(name) for name in self.config.observables]
             there = torch.stack([t for _, t in found], dim=1).to(x.dtype)
             values = torch.stack([v for v, _ in found], dim=1)
             scaled = ((values - self.mean) / self.std).to(x.dtype)
             parts += [scaled * there, there]
         plain = torch.cat(parts, dim=1) if len(parts) != 1 and parts else parts[0] if parts else x[:, :0]
         sets = [
-            encoder.scaled(view.elements(config.observables)).to(x.dtype)
+            encoder.scaled(seen.elements(config.observables)).to(x.dtype)
             for encoder, config in zip(self._encoders(), self.config.sets, strict=True)
         ]
         return tuple(self._compressed(t) for t in (plain, *sets))
 
     def forward(self, inputs: tuple[Tensor, ...], context: Tensor) -> Tensor:
-        """The outputs (N,) for what it sees and the context (N, C)."""
+        """How real it finds events (N,), for what it sees and the context (N, C)."""
+        return _first(self.outputs(inputs, context))
+
+    def outputs(self, inputs: tuple[Tensor, ...], context: Tensor) -> Tensor:
+        """All outputs of its network, (N, O) or, of one output, (N,); that of ``forward`` is the first."""
         plain, *sets = inputs
-        seen = [encoder(elements) for encoder, elements in zip(self._encoders(), sets, strict=True)]
-        joined = torch.cat((plain, *seen), dim=1) if seen else plain
-        output: Tensor = self.network(joined, context if self.context_size else None)
-        return output.squeeze(1)
+        sums = [encoder(elements) for encoder, elements in zip(self._encoders(), sets, strict=True)]
+        everything = torch.cat((plain, *sums), dim=1) if sums else plain
+        found: Tensor = self.network(everything, context if self.context_size else None)
+        return found.squeeze(1) if found.shape[1] == 1 else found
+
+    def sides(
+        self, real: tuple[Tensor, ...], fake: tuple[Tensor, ...], context: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """All outputs for real and for generated events of the same context (N, C), as of ``outputs``."""
+        real, fake = _aligned(real, fake)
+        if self.apart:
+            return self.outputs(real, context), self.outputs(fake, context)
+        both = tuple(joined(*pair, self.members) for pair in zip(real, fake, strict=True))
+        found = self.outputs(both, joined(context, context, self.members))
+        good, bad = by_members(found, self.members).chunk(2, 1)
+        return good.flatten(0, 1), bad.flatten(0, 1)
 
     def terms(
         self,
@@ -102,9 +132,7 @@ class Critic(nn.Module):
         """
         name = self.config.name
         members = self.members
-        both = tuple(joined(*pair, members) for pair in zip(*_aligned(real, fake), strict=True))
-        found = by_members(self(both, joined(context, context, members)), members)
-        good, bad = (part.flatten() for part in found.chunk(2, 1))
+        good, bad = (_first(side) for side in self.sides(real, fake, context))
         true, made = (None if w is None else normalised(w, members) for w in weights)
         terms = [Term(name, self.loss.critic(good, bad, cast("Tensor", true), made))]
 
@@ -127,17 +155,17 @@ class Critic(nn.Module):
             for parameter in self.parameters():
                 parameter.clamp_(-self.clip, self.clip)
 
-    def standardise(self, view: View) -> None:
+    def standardise(self, seen: Observed) -> None:
         """Take mean and standard deviation of the observables from real events."""
-        weight = view.batch.weight if view.weight is None else view.weight
+        weight = seen.batch.weight if seen.weight is None else seen.weight
         if self.config.observables:
-            found = [view.dense(name) for name in self.config.observables]
+            found = [seen.dense(name) for name in self.config.observables]
             values, there = (torch.stack(part, dim=1) for part in zip(*found, strict=True))
             mean, std = _moments(values, weight[:, None] * there)
             self.mean.copy_(mean)
             self.std.copy_(std)
         for encoder, config in zip(self._encoders(), self.config.sets, strict=True):
-            encoder.standardise(view.elements(config.observables), weight)
+            encoder.standardise(seen.elements(config.observables), weight)
 
     def _compressed(self, values: Tensor) -> Tensor:
         if self.limit is None:
@@ -149,6 +177,24 @@ class Critic(nn.Module):
 
     def _encoders(self) -> list[_SetEncoder]:
         return cast("list[_SetEncoder]", list(self.sets))
+
+
+class Critics(InOne[nn.ModuleList]):
+    """The critics of several members of an ensemble in one.
+
+    Args:
+        stacked: Critics, one for each that the recipe has, which this one takes over.
+        members: Those of each of the M members, with the weights that they start from.
+    """
+
+    def __init__(self, stacked: nn.ModuleList, members: Sequence[nn.ModuleList]) -> None:
+        super().__init__(stacked, members)
+        for critic in self:
+            critic.members = len(members)
+
+    def __iter__(self) -> Iterator[Critic]:
+        """The critics, each with the network of all members."""
+        return iter(cast("list[Critic]", list(self.stacked)))
 
 
 class _SetEncoder(nn.Module):
@@ -188,6 +234,11 @@ class _SetEncoder(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(std)
         self.count.copy_(there.sum(dim=1).mean().clamp_min(1.0))
+
+
+def _first(outputs: Tensor) -> Tensor:
+    """The first (N,) of several outputs (N, O), or the only one (N,)."""
+    return outputs if outputs.ndim == 1 else outputs[:, 0]
 
 
 def _moments(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,14 +14,14 @@ from hepgan.features.batch import FeatureBatch
 from hepgan.objectives import Points
 from hepgan.observables.values import Flat
 
-__all__ = ["Decode", "TensorObservable", "View"]
+__all__ = ["Decode", "Observed", "TensorObservable"]
 
 Decode = Callable[[FeatureBatch], Any]
 """Events of features."""
 
 
 class TensorObservable(Protocol):
-    """The part of an observable that models need."""
+    """The part of an observable that learners need."""
 
     def __call__(self, events: Any) -> tuple[Tensor, Tensor | None]:
         """Values (N,) or, of objects, (N, M), and where there are any (None: everywhere)."""
@@ -33,8 +33,8 @@ class TensorObservable(Protocol):
         """One value for each event (N,), and where there is one (None: everywhere)."""
 
 
-class View:
-    """A batch as critics and penalties see it.
+class Observed:
+    """A batch with its observables, as critics and penalties see it.
 
     Args:
         batch: The events' features.
