@@ -11,8 +11,7 @@ from hepgan import __version__
 from hepgan.cli.console import Group, run
 from hepgan.cli.judge import explain, info, validate
 from hepgan.cli.learn import distill, refine, train, unfold
-from hepgan.cli.produce import dataset, fold, generate, init, quickstart, recipes
-from hepgan.cli.reweight import reweight
+from hepgan.cli.produce import dataset, fold, generate, init, quickstart, recipes, reweight
 
 __all__ = ["cli", "main"]
 
