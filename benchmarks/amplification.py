@@ -12,11 +12,9 @@ Reference: A. Butter et al., GANplifying event samples, arXiv:2008.06545.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import awkward as ak
 import numpy as np
+from common import parser_of, read
 
 import hepgan
 from hepgan.validation import equivalent_size
@@ -34,18 +32,14 @@ def values(events: ak.Array, generator: hepgan.EventGenerator) -> dict[str, np.n
 
 def main() -> None:
     """Trains and prints a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path, help="folder with fatgan_50gev.root")
+    parser = parser_of(__doc__, data=True)
     parser.add_argument("--events", type=int, nargs="+", default=[1_000], help="training events")
     parser.add_argument("--toys", type=int, default=4)
     parser.add_argument("--steps", type=int, default=1_500)
     parser.add_argument("--batch-size", type=int, default=500)
     parser.add_argument("--max-generated", type=int, default=100_000)
     chosen = parser.parse_args()
-    path = chosen.data / "fatgan_50gev.root"
-    events = hepgan.read_events(path if path.exists() else chosen.data / "fatgan" / "fatgan_50gev.root")
+    events = read(chosen, "fatgan_50gev")
     order = np.random.default_rng(0).permutation(len(events))
     settings = [
         f"training.steps={chosen.steps}",

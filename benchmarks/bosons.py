@@ -20,13 +20,12 @@ import time
 
 import awkward as ak
 import numpy as np
-from physics import generated, options, print_table, trained
+from common import generated, options, print_table, read, trained
 
 import hepgan
 from hepgan.reweighting import Reweighter, effective_sample_size, unweight
 from hepgan.reweighting.apply import weighted
 
-LEARNED = 200_000
 PEAKS = {"m_z": 91.2, "m_w": 80.4}
 JUDGED = ("m_z", "m_w", "pt_l", "pt_q", "eta_", "deltar_")
 
@@ -95,10 +94,10 @@ def figures(observables, test, train, found) -> dict[str, str]:
 def improved(generator, observables, test, train, made, chosen) -> dict[str, dict[str, str]]:
     """Columns of events with weights, of those that are kept by them, and of a refined generator."""
     started = time.perf_counter()
-    reweighter = Reweighter(observables, seed=chosen.seed).fit(train, made[:LEARNED])
+    reweighter = Reweighter(observables, seed=chosen.seed).fit(train, made[: chosen.learned])
     seconds = time.perf_counter() - started
-    weights = reweighter(made[LEARNED:])
-    others = weighted(made[LEARNED:], weights)
+    weights = reweighter(made[chosen.learned :])
+    others = weighted(made[chosen.learned :], weights)
     size = effective_sample_size(weights.weight) / len(others)
     kept = unweight(weights.weight, seed=chosen.seed)
     columns = {
@@ -108,7 +107,7 @@ def improved(generator, observables, test, train, made, chosen) -> dict[str, dic
             "effective sample size": f"{size:.1%}",
         },
         "unweighted": {
-            **figures(observables, test, train, made[LEARNED:][kept.kept]),
+            **figures(observables, test, train, made[chosen.learned :][kept.kept]),
             "share of events kept": f"{kept.efficiency:.1%}",
         },
     }
@@ -125,16 +124,16 @@ def improved(generator, observables, test, train, made, chosen) -> dict[str, dic
 
 def main() -> None:
     """Runs it."""
-    parser = options(__doc__, ["drell-yan", "wz"], 1800.0)
-    parser.add_argument("--events", type=int, default=1_000_000)
+    parser = options(__doc__, ["drell-yan", "wz"], 1800.0, events=1_000_000)
     parser.add_argument("--reweight", action="store_true")
     parser.add_argument("--refine", action="store_true")
+    parser.add_argument("--learned", type=int, default=200_000, help="generated events that weights are of")
     chosen = parser.parse_args()
     columns: dict[str, dict[str, str]] = {}
     for recipe in chosen.recipes:
         stem = "wz" if recipe.startswith("wz") else "drell_yan"
-        train = hepgan.read_events(chosen.data / f"{stem}_train.root")
-        test = hepgan.read_events(chosen.data / f"{stem}_test.root")
+        train = read(chosen, f"{stem}_train")
+        test = read(chosen, f"{stem}_test")
         generator = trained(recipe, train, chosen)
         observables = generator.recipe.make_observables()
         made, training, rate = generated(generator, chosen.events)

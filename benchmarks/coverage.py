@@ -13,12 +13,12 @@ is common to all toys.
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import awkward as ak
 import hist
 import numpy as np
+from common import parser_of
 from scipy import stats
 
 import hepgan
@@ -130,9 +130,7 @@ def summary(toys: list[tuple[np.ndarray, np.ndarray]]) -> str:
 
 def main() -> None:
     """Runs the toys and prints the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--kinds", nargs="+", default=["flow_matching", "flow", "gan"])
     parser.add_argument("--toys", type=int, default=12)
     parser.add_argument("--members", type=int, default=10)

@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import awkward as ak
 import numpy as np
+from common import options, print_table, read, trained
 from fat_gan import chi2, expected, histogram
-from physics import options, print_table, trained
 
-import hepgan
 from hepgan.stats.distances import kl
 from hepgan.validation import ReducedCrossSection, reduced_cross_section
 
@@ -98,10 +97,10 @@ def reduced(events: ak.Array) -> ReducedCrossSection:
 def samples(chosen) -> tuple[ak.Array, dict[float, ak.Array], dict[float, ak.Array]]:
     """Training events, and test events by trained and by new energies."""
     if chosen.sample == "dis":
-        test = [hepgan.read_events(chosen.data / f"dis_test_{n}_energies.root") for n in ("trained", "new")]
+        test = [read(chosen, f"dis_test_{n}_energies") for n in ("trained", "new")]
         known, new = ({e: t[t.beam_energy == e] for e in np.unique(t.beam_energy)} for t in test)
-        return hepgan.read_events(chosen.data / "dis_train.root"), known, new
-    parts = {float(e): hepgan.read_events(chosen.data / f"cfatgan_{e}gev.root") for e in ENERGIES}
+        return read(chosen, "dis_train"), known, new
+    parts = {float(e): read(chosen, f"cfatgan_{e}gev") for e in ENERGIES}
     test = {e: events[np.arange(len(events)) % 3 == 2] for e, events in parts.items()}
     train = ak.concatenate([events[np.arange(len(events)) % 3 != 2] for events in parts.values()])
     return train, test, {}

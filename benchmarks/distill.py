@@ -13,26 +13,27 @@ matters less.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from physics import options, print_table, trained
+from common import options, print_table, read, trained
 
 import hepgan
+from hepgan.generator.distillation import PAIRS
 from hepgan.models import BLOCK
 
-EVENTS = 100_000
 RECIPE = "zmumu"
 
 
-def student(teacher: hepgan.EventGenerator, steps: int, folder: Path, seed: int) -> hepgan.EventGenerator:
+def student(teacher: hepgan.EventGenerator, steps: int, chosen: argparse.Namespace) -> hepgan.EventGenerator:
     """A student, from the folder if it is there."""
-    path = folder / f"{RECIPE}-{steps}.safetensors"
+    path = chosen.models / f"{RECIPE}-{steps}.safetensors"
     if path.exists():
         return hepgan.EventGenerator.load(path)
-    made = hepgan.distill(teacher, steps=steps, seed=seed)
+    made = hepgan.distill(teacher, steps=steps, pairs=chosen.pairs, settings=chosen.student, seed=chosen.seed)
     made.save(path)
     return made
 
@@ -72,20 +73,22 @@ def speed(generators: dict[str, hepgan.EventGenerator], rounds: int, seconds: fl
 
 def main() -> None:
     """Runs it."""
-    parser = options(__doc__, [RECIPE], 225.0)
+    parser = options(__doc__, [RECIPE], 225.0, events=100_000)
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="events that a student learns from")
+    parser.add_argument("--student", action="append", default=[], help="settings of the students")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="about how long each takes in a round")
     chosen = parser.parse_args()
-    train = hepgan.read_events(chosen.data / "zmumu_train.root")
-    test = hepgan.read_events(chosen.data / "zmumu_test.root")
+    train = read(chosen, "zmumu_train")
+    test = read(chosen, "zmumu_test")
     generators = {"teacher": trained(RECIPE, train, chosen)}
     for steps in chosen.steps:
         name = f"{steps} step" + "s" * (steps > 1)
-        generators[name] = student(generators["teacher"], steps, chosen.models, chosen.seed)
+        generators[name] = student(generators["teacher"], steps, chosen)
     columns: dict[str, dict[str, str]] = {}
     for name, generator in generators.items():
-        made = generator.generate(EVENTS, seed=1)
+        made = generator.generate(chosen.events, seed=1)
         comparison = hepgan.compare(test, made, generator.recipe.make_observables(), train=train)
         auc = comparison.metrics["classifier"]["auc"]
         summary = generator.summary.get("distillation")

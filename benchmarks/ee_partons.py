@@ -14,7 +14,7 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
-from physics import generated, options, print_table, trained
+from common import generated, options, print_table, read, trained
 from scipy import stats
 
 import hepgan
@@ -22,7 +22,6 @@ import hepgan
 Q = 91.188
 BINS = 50
 MOST = 8
-EVENTS = 50_000
 
 
 def momenta(events) -> dict[str, np.ndarray]:
@@ -60,8 +59,9 @@ def judge(true, found) -> dict[str, str]:
     lacking = [Q * (c == "energy") - b[c].sum(axis=1) for c in ("px", "py", "pz", "energy")]
     deviation = np.max(np.abs(lacking), axis=0)
     rising = (b["energy"][:, 1:] > b["energy"][:, :-1] * (1 + 1e-6)) & b["there"][:, 1:]
+    largest = np.max(np.abs(made / eec - 1)[precise], initial=0.0)
     row = {
-        "EEC, largest deviation of a bin with error < 1%": f"{np.max(np.abs(made / eec - 1)[precise]):.1%}",
+        "EEC, largest deviation of a bin with error < 1%": f"{largest:.1%}" if precise.any() else "-",
         "EEC, chi2/ndf": f"{chi2:.2f}",
         "chi2 p, number of partons": f"{stats.chi2_contingency(table).pvalue:.2g}",
         "energies out of order": str(int(rising.sum())),
@@ -108,17 +108,17 @@ def masses(true, found) -> dict[str, str]:
 
 def main() -> None:
     """Runs it."""
-    parser = options(__doc__, ["ee-partons", "ee-partons-gan", "ee-partons-paper"], 2400.0)
+    parser = options(__doc__, ["ee-partons", "ee-partons-gan", "ee-partons-paper"], 2400.0, events=50_000)
     parser.add_argument("--report", type=Path)
     chosen = parser.parse_args()
-    train = hepgan.read_events(chosen.data / "ee_partons_train.root")
-    test = hepgan.read_events(chosen.data / "ee_partons_test.root")
+    train = read(chosen, "ee_partons_train")
+    test = read(chosen, "ee_partons_test")
     # Both are judged by what the file of the published set-up holds, too.
     common = hepgan.load_recipe("ee-partons-paper").make_observables()
     columns: dict[str, dict[str, str]] = {}
     for recipe in chosen.recipes:
         generator = trained(recipe, train, chosen)
-        made, training, rate = generated(generator, EVENTS)
+        made, training, rate = generated(generator, chosen.events)
         observables = {**common, **generator.recipe.make_observables()}
         comparison = hepgan.compare(test, made, observables, train=train)
         auc = comparison.metrics["classifier"]["auc"]
@@ -133,7 +133,7 @@ def main() -> None:
             print("  " + line, flush=True)
         if chosen.report:
             comparison.save(chosen.report / recipe, force=True)
-    columns["floor"] = judge(test, train[:EVENTS])
+    columns["floor"] = judge(test, train[: chosen.events])
     print_table(columns)
 
 

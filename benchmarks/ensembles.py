@@ -10,12 +10,12 @@ training of which the members have the first 80% in common (``training.shared_st
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from functools import partial
 
 import torch
+from common import in_turns, parser_of, timed
 
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.space import FeatureSpace
@@ -91,7 +91,8 @@ def shared(case: str, members: int, device: str, steps: int) -> float:
     def one() -> None:
         Trainer(built(case, 1), data, settings(case, steps), device=device).run()
 
-    alone = timed([one], 0.0, device)
+    clock = clock_of(device)
+    alone = timed(one, 0.0, clock)
     together = partial(
         train_from_one,
         built(case, 1),
@@ -106,27 +107,24 @@ def shared(case: str, members: int, device: str, steps: int) -> float:
         resume=False,
         device=device,
     )
-    return timed([together], 0.0, device) / alone
+    return timed(together, 0.0, clock) / alone
 
 
-def timed(steps: list[Callable[[], object]], seconds: float, device: str) -> float:
-    """Seconds for one call of each of the functions."""
-    clock = time.perf_counter if device == "cuda" else time.process_time
-    calls, start = 0, clock()
-    while calls == 0 or clock() - start < seconds:
-        for step in steps:
-            step()
-        calls += 1
-    if device == "cuda":
+def clock_of(device: str) -> Callable[[], float]:
+    """The processor's time, or, once all work is done, a GPU's."""
+    if device != "cuda":
+        return time.process_time
+
+    def clock() -> float:
         torch.cuda.synchronize()
-    return (clock() - start) / calls
+        return time.perf_counter()
+
+    return clock
 
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=3.0, help="least time of each part of a round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -138,14 +136,16 @@ def main() -> None:
     for number in chosen.cases:
         case = list(CASES)[number]
         one, ensemble = (trainer(case, m, chosen.device) for m in (1, chosen.members))
-        parts = ([one._train_step], [ensemble._train_step], [one._train_step] * chosen.members)
+
+        def members(step: Callable[[], object] = one._train_step) -> None:
+            for _ in range(chosen.members):
+                step()
+
+        parts, clock = (one._train_step, ensemble._train_step, members), clock_of(chosen.device)
         for part in parts[:2] if chosen.rounds > 1 else ():
-            timed(part, 0.0, chosen.device)
+            timed(part, 0.0, clock)
         # The best round of each: others had more of the caches to share.
-        rounds = [
-            [timed(part, chosen.seconds, chosen.device) for part in parts] for _ in range(chosen.rounds)
-        ]
-        alone, together, sequence = (min(times) for times in zip(*rounds, strict=True))
+        alone, together, sequence = map(min, in_turns(parts, chosen.rounds, chosen.seconds, clock))
         steps = max(chosen.steps, int(3 * chosen.seconds / alone))
         print(
             f"{case:<34}{1e3 * alone:>10.1f}{together / alone:>8.2f}{sequence / alone:>10.2f}"

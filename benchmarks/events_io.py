@@ -7,16 +7,15 @@ time is the best of R; rates are events in a second.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import uproot
+from common import in_turns, parser_of
 
 from hepgan.events import as_events, read_events, schema_of, to_awkward, to_batch, write_events
 
@@ -76,17 +75,12 @@ def bare_dense(columns: dict[str, ak.Array | np.ndarray]) -> list[np.ndarray]:
 
 def best(function: Callable[[], object], repeats: int) -> float:
     """The shortest time of some calls, in seconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return min(in_turns([function], repeats)[0])
 
 
 def main() -> None:
     """Measures and prints one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()

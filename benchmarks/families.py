@@ -13,7 +13,6 @@ sample, as benchmarks/bosons.py does.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -23,7 +22,7 @@ import awkward as ak
 import numpy as np
 import torch
 from bosons import share_of_good_bins
-from physics import print_table
+from common import parser_of, print_table, read
 from scipy.stats import wasserstein_distance
 
 import hepgan
@@ -196,16 +195,15 @@ def judge(observables, train, test, made) -> dict[str, float]:
 
 def main() -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser = parser_of(__doc__, data=True)
     parser.add_argument("--budgets", type=float, nargs="+", default=[180.0, 600.0, 1800.0])
     parser.add_argument("--families", nargs="+", default=[*FAMILIES, *PEERS])
     parser.add_argument("--events", type=int, default=500_000)
     parser.add_argument("--models", type=Path)
     parser.add_argument("--results", type=Path)
     chosen = parser.parse_args()
-    train = hepgan.read_events(chosen.data / "wz_train.root")
-    test = hepgan.read_events(chosen.data / "wz_test.root")
+    train = read(chosen, "wz_train")
+    test = read(chosen, "wz_test")
     observables = hepgan.load_recipe("wz").make_observables()
     results: dict[str, dict[str, float]] = {}
     if chosen.results is not None and chosen.results.exists():

@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import awkward as ak
 import numpy as np
-from physics import generated, options, print_table, trained
+from common import generated, options, print_table, read, trained
 
-import hepgan
 from hepgan.stats.distances import ks
 
 BEAM = 50.0
@@ -98,7 +97,7 @@ def judge(true: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str
 def main() -> None:
     """Runs it."""
     chosen = options(__doc__, ["dis", "fat-gan", "fat-gan-spherical", "direct-gan"], 600.0).parse_args()
-    events = hepgan.read_events(chosen.data / "fatgan_50gev.root")
+    events = read(chosen, "fatgan_50gev")
     third = np.arange(len(events)) % 3 == 2
     train, test = events[~third], events[third]
     true = kinematics(test)

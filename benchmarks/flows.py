@@ -7,14 +7,13 @@ Splines alone are timed, too. All run in turns; the medians of the rates are pri
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
 import zuko
+from common import in_turns, parser_of
 from torch import nn
 
 from hepgan.features.space import FeatureSpace
@@ -128,18 +127,9 @@ def of_splines(batch: int) -> dict[str, Rates]:
     }
 
 
-def timed(function: Callable[[], object], seconds: float) -> float:
-    """Calls per second."""
-    calls, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        function()
-        calls += 1
-    return calls / (time.perf_counter() - start)
-
-
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--batch", type=int, default=2048, help="events in a batch")
     parser.add_argument("--seconds", type=float, default=1.0, help="seconds of each of the rounds")
     parser.add_argument("--rounds", type=int, default=5)
@@ -151,12 +141,13 @@ def main() -> None:
     for name, functions in cases.items():
         for function in functions.values():
             function()
-        rounds = [{n: timed(f, options.seconds) for n, f in functions.items()} for _ in range(options.rounds)]
+        found = in_turns(list(functions.values()), options.rounds, options.seconds)
+        rounds = [dict(zip(functions, times, strict=True)) for times in zip(*found, strict=True)]
         rates = [
-            f"{options.batch * statistics.median(r[n] for r in rounds):,.0f}" for n in ("hepgan", "zuko")
+            f"{options.batch / statistics.median(r[n] for r in rounds):,.0f}" for n in ("hepgan", "zuko")
         ]
-        ratio = statistics.median(r["hepgan"] / r["zuko"] for r in rounds)
-        shares = [r["hepgan"] / r["products"] for r in rounds if "products" in r]
+        ratio = statistics.median(r["zuko"] / r["hepgan"] for r in rounds)
+        shares = [r["products"] / r["hepgan"] for r in rounds if "products" in r]
         share = f"{statistics.median(shares):.2f}" if shares else ""
         print(f"{name:<45}{rates[0]:>12}{rates[1]:>12}{ratio:>8.2f}{share:>20}", flush=True)
 

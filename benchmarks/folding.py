@@ -25,6 +25,7 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
+from common import parser_of, read
 
 import hepgan
 from hepgan.detector import Folding, folding_recipe, pairs, profile
@@ -33,7 +34,6 @@ from hepgan.stats.distances import wasserstein_scaled
 
 ENERGY = [2, 6, 10, 15, 20, 30, 40, 60]
 THETA = [0.7, 2.6, 2.85, 2.97, 3.04, 3.07, 3.10]
-FEWEST = 4000
 TIMES = 2
 
 
@@ -80,7 +80,7 @@ def fitted(name: str, folding: Folding, events, chosen: argparse.Namespace) -> F
 def toy(chosen: argparse.Namespace) -> None:
     """Learned from a Gaussian, applied to a uniform distribution."""
     rng = np.random.default_rng(chosen.seed)
-    n = 200_000
+    n = 200_000 if chosen.limit is None else chosen.limit
     theta, phi = rng.uniform(0.2, 1.2, 2 * n), rng.uniform(-np.pi, np.pi, 2 * n)
     gauss = electrons(np.clip(rng.normal(30, 6, n), 5, 60), theta[:n], phi[:n])
     flat = electrons(rng.uniform(15, 45, n), theta[n:], phi[n:])
@@ -137,12 +137,12 @@ def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def dis(chosen: argparse.Namespace) -> None:
     """Resolution at beam energies that were not learned."""
-    train = hepgan.read_events(f"{chosen.data / 'dis_train.root'}:Events")
+    train = read(chosen, "dis_train")
     folding = fitted(
         "folding", Folding(hepgan.load_recipe("folding").with_settings(chosen.set)), train, chosen
     )
     for sample in ("trained", "new"):
-        test = hepgan.read_events(f"{chosen.data / f'dis_test_{sample}_energies.root'}:Events")
+        test = read(chosen, f"dis_test_{sample}_energies")
         started = time.perf_counter()
         folded = [deviations(folding.fold(test, seed=i, keep_vertex=True)) for i in range(TIMES)]
         rate = TIMES * len(test) / (time.perf_counter() - started)
@@ -163,7 +163,7 @@ def dis(chosen: argparse.Namespace) -> None:
         edges = np.arange((len(ENERGY) - 1) * (len(THETA) - 1) + 1) - 0.5
         for k in wanted:
             a, b = (profile(e[k], place, edges) for e in (true, made))
-            good = a.number >= FEWEST
+            good = a.number >= chosen.fewest
             mean = 100 * ((b.mean - a.mean) / a.width)[good]
             width = 100 * (b.width / a.width - 1)[good]
             noise = 100 * np.sqrt(2 / a.number[good])
@@ -218,8 +218,8 @@ def with_losses(events, rng: np.random.Generator) -> ak.Array:
 def efficiency(chosen: argparse.Namespace) -> None:
     """Lost and fake electrons."""
     rng = np.random.default_rng(chosen.seed)
-    files = [chosen.data / f"{name}.root" for name in ("dis_train", "dis_test_trained_energies")]
-    train, test = (with_losses(hepgan.read_events(f"{f}:Events"), rng) for f in files)
+    names = ("dis_train", "dis_test_trained_energies")
+    train, test = (with_losses(read(chosen, name), rng) for name in names)
     settings = ["features.blocks.0.within=0.02", "observables={}", *chosen.set]
     recipe = hepgan.load_recipe("folding").with_settings(settings)
     folding = fitted("folding-losses", Folding(recipe), train, chosen)
@@ -229,7 +229,7 @@ def efficiency(chosen: argparse.Namespace) -> None:
     print("|---|--:|--:|--:|--:|")
     for quantity, edges in (("energy", np.linspace(2, 50, 17)), ("theta", THETA)):
         one, other = (profile(p.found, p.true[quantity], edges) for p in (a, b))
-        good = one.number >= FEWEST
+        good = one.number >= chosen.fewest
         off = 100 * (other.mean - one.mean)[good]
         noise = 100 * (one.width * np.sqrt(2 / np.maximum(one.number, 1)))[good]
         low, high = 100 * one.mean[good].min(), 100 * one.mean[good].max()
@@ -246,13 +246,13 @@ def efficiency(chosen: argparse.Namespace) -> None:
 
 def main() -> None:
     """Runs what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser = parser_of(__doc__, data=True)
     parser.add_argument("--only", nargs="+", default=["toy", "dis", "efficiency"])
     parser.add_argument("--max-time", type=float, default=300)
     parser.add_argument("--set", action="append", default=[], help="settings of the recipes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models", type=Path)
+    parser.add_argument("--fewest", type=int, default=4000, help="events of a bin that is looked at")
     chosen = parser.parse_args()
     for name in chosen.only:
         print(f"## {name}\n")

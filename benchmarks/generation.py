@@ -16,7 +16,6 @@ the network's share of those of ``produce``, which depends less on what else the
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -28,6 +27,7 @@ from typing import NamedTuple
 import awkward as ak
 import torch
 import uproot
+from common import parser_of
 
 from hepgan import EventGenerator, load_recipe, read_events
 from hepgan.models import BLOCK, GAN, gaussian, uniform
@@ -101,14 +101,16 @@ def cost(function: Callable[[int], object], n: int) -> Cost:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__.split("\n")[0])
     parser.add_argument("events", help="FILE.root:TREE with Z -> mu mu events")
+    parser.add_argument("--limit", type=int, default=20_000, help="events to learn from")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="about how long produce takes in a round")
+    parser.add_argument("--blocks", type=int, default=8, help="blocks of 4096 events in a round, at least")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=2, help="training steps before")
     options = parser.parse_args()
-    events = read_events(options.events, entry_stop=20_000)
+    events = read_events(options.events, entry_stop=options.limit)
     columns = ("network", "chunks", "uproot", "produce")
     print(f"{'recipe':<10}" + "".join(f"{c:>11}" for c in columns) + "   events/s; produce / min(.., uproot)")
     for name in ("dy-gan", "zmumu"):
@@ -121,7 +123,10 @@ def main() -> None:
             def made(n: int, generator=generator, path=path) -> None:
                 produce(generator, n, path, workers=options.workers, force=True)
 
-            n = BLOCK * max(round(cost(made, 4 * BLOCK).rate * options.seconds / BLOCK), 8)
+            n = BLOCK * max(
+                round(cost(made, min(4, options.blocks) * BLOCK).rate * options.seconds / BLOCK),
+                options.blocks,
+            )
             made(n)
             measured = (
                 network(generator, options.workers, chunks=False),

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
-from physics import generated, options, print_table
+from common import generated, options, print_table, read
 
 import hepgan
 from hepgan.plotting.training import plot_history
@@ -28,7 +28,6 @@ from hepgan.stats.distances import ks
 from hepgan.training import History
 
 RECIPE = "drell-yan-paper"
-GENERATED = 200_000
 LAST = 0.25
 SMALLER = {
     "flow": (
@@ -112,12 +111,12 @@ def terms(history: History, own: tuple[str, ...]) -> dict[str, str]:
 
 def main() -> None:
     """Trains the variants and prints the table."""
-    parser = options(__doc__, [RECIPE], max_time=86_400.0)
+    parser = options(__doc__, [RECIPE], max_time=86_400.0, events=200_000)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--model", choices=[*SMALLER, "published"], default="flow_matching")
     parser.add_argument("--figures", type=Path)
     chosen = parser.parse_args()
-    train, test = (hepgan.read_events(chosen.data / f"drell_yan_{part}.root") for part in ("train", "test"))
+    train, test = (read(chosen, f"drell_yan_{part}") for part in ("train", "test"))
     true, other = columns(test), columns(train)
 
     def compared(found: dict[str, np.ndarray]) -> dict[str, str]:
@@ -132,7 +131,7 @@ def main() -> None:
         recipe = hepgan.load_recipe(RECIPE).with_settings(list(settings))
         generator = hepgan.EventGenerator(recipe)
         generator.fit(train, seed=chosen.seed, max_time=chosen.max_time, progress=False)
-        made, training, rate = generated(generator, GENERATED)
+        made, training, rate = generated(generator, chosen.events)
         nll = -generator.log_prob(test[:20_000], measure="columns")
         rows = {"- log p of test events": f"{np.mean(nll[np.isfinite(nll)]):.3f}"} | compared(columns(made))
         assert generator.history is not None

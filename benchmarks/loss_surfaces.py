@@ -10,11 +10,10 @@ directions.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
-from physics import print_table
+from common import parser_of, print_table, read
 
 import hepgan
 from hepgan.explanation import loss_surface
@@ -25,17 +24,17 @@ NETWORKS = {
     "residual": "{kind: residual, width: 128, blocks: 7}",
 }
 TERMS = ("critic_adversarial", "critic")
-SEEDS, POINTS = 3, 13
+SEEDS = 3
 
 
 def main() -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser = parser_of(__doc__, data=True)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--points", type=int, default=13, help="of a surface, along each direction")
     parser.add_argument("--figure", type=Path)
     chosen = parser.parse_args()
-    events = hepgan.read_events(chosen.data / "fatgan_50gev.root")
+    events = read(chosen, "fatgan_50gev")
     columns: dict[str, dict[str, str]] = {}
     shown = {}
     for name, network in NETWORKS.items():
@@ -46,7 +45,8 @@ def main() -> None:
         row = {"steps": f"{chosen.steps:,}", "seconds": f"{generator.summary['seconds']:.0f}"}
         for term in TERMS:
             found = [
-                loss_surface(generator, events, term, points=POINTS, n=512, seed=s) for s in range(SEEDS)
+                loss_surface(generator, events, term, points=chosen.points, n=512, seed=s)
+                for s in range(SEEDS)
             ]
             rough = [f.roughness for f in found]
             row[f"roughness, {term}"] = f"{np.mean(rough):.3f} ({min(rough):.3f} to {max(rough):.3f})"

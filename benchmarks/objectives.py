@@ -9,15 +9,13 @@ and of their ratio are printed.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import awkward as ak
 import numpy as np
 import torch
 import vector
+from common import in_turns, parser_of, timed
 
 from hepgan.events import schema_of, to_batch
 from hepgan.features import FeaturesConfig, Representation
@@ -89,18 +87,9 @@ def trainers(generator: MLPConfig, critic: MLPConfig, batch: int) -> tuple[Train
     return made[0], made[1]
 
 
-def timed(function: Callable[[], object], seconds: float) -> float:
-    """Seconds of a call."""
-    calls, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        function()
-        calls += 1
-    return (time.perf_counter() - start) / calls
-
-
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--batch", type=int, default=1024, help="events in a batch")
     parser.add_argument("--seconds", type=float, default=1.0, help="seconds of each of the rounds")
     parser.add_argument("--rounds", type=int, default=7)
@@ -109,13 +98,10 @@ def main() -> None:
     for name, (generator, critic) in NETWORKS.items():
         plain, full = trainers(generator, critic, options.batch)
         for trainer in (plain, full):
-            timed(trainer._train_step, 0.3)
-        pairs = [
-            (timed(plain._train_step, options.seconds), timed(full._train_step, options.seconds))
-            for _ in range(options.rounds)
-        ]
-        ms = [1e3 * statistics.median(column) for column in zip(*pairs, strict=True)]
-        ratio = statistics.median(b / a for a, b in pairs)
+            timed(trainer._train_step, min(0.3, options.seconds))
+        times = in_turns((plain._train_step, full._train_step), options.rounds, options.seconds)
+        ms = [1e3 * statistics.median(column) for column in times]
+        ratio = statistics.median(b / a for a, b in zip(*times, strict=True))
         print(f"{name:<20}{ms[0]:>12.1f}{ms[1]:>12.1f}{ratio:>8.2f}")
 
 

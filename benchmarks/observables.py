@@ -7,12 +7,12 @@ dense (8, 8) matrices. One thread, the median of the repetitions, all in turn.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
+from common import parser_of
 from torch import Tensor
 
 from hepgan.events import EventBatch, EventSchema
@@ -88,7 +88,7 @@ def run(compute: Compute, parts: list[Tensor], backward: bool) -> float:
 
 def main() -> None:
     """Times all and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("-n", type=int, default=1024, help="events in a batch (default: %(default)s)")
     parser.add_argument("-r", "--repetitions", type=int, default=41)
     arguments = parser.parse_args()

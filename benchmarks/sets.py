@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 import awkward as ak
 import numpy as np
-from physics import print_table
+from common import parser_of, print_table, read
 
 import hepgan
 
@@ -52,10 +51,10 @@ RECIPE = {
 }
 
 
-def constituents(path: Path, most: int, least_pt: float) -> ak.Array:
+def constituents(chosen: argparse.Namespace, part: str) -> ak.Array:
     """Massless momenta around the jet's axis, the hardest first."""
-    found = hepgan.read_events(path).Constituent
-    found = found[found.pt > least_pt][:, :most]
+    found = read(chosen, f"jet_images_{part}").Constituent
+    found = found[found.pt > chosen.pt_min][:, : chosen.constituents]
     parts = {"pt": found.pt, "eta": found.deta, "phi": found.dphi, "mass": ak.zeros_like(found.pt)}
     return ak.zip({"Constituent": ak.zip(parts, with_name="Momentum4D")}, depth_limit=1)
 
@@ -95,19 +94,17 @@ def judged(network: str, train: ak.Array, test: ak.Array, chosen: argparse.Names
 
 def main() -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser = parser_of(__doc__, data=True)
     parser.add_argument("--seconds", type=float, default=90.0, help="of each training")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--constituents", type=int, default=20, help="most constituents of a jet")
     parser.add_argument("--pt-min", type=float, default=5.0, help="least pT of a constituent in GeV")
     chosen = parser.parse_args()
-    train, test = (
-        constituents(chosen.data / f"jet_images_{part}.root", chosen.constituents, chosen.pt_min)
-        for part in ("train", "test")
-    )
+    train, test = (constituents(chosen, part) for part in ("train", "test"))
     columns: dict[str, dict[str, str]] = {}
+    networks = {name: NETWORKS[name] for name in chosen.networks}
     for order, learned in (("sorted", train), ("shuffled", shuffled(train, seed=1))):
-        for name, network in NETWORKS.items():
+        for name, network in networks.items():
             if order == "shuffled" and "positions" in name:
                 continue
             columns[f"{order}: {name}"] = judged(network, learned, test, chosen)

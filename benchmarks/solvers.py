@@ -9,11 +9,10 @@ floor of the classifier is between TRAIN and TEST). Prints a table in Markdown.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
-from physics import print_table
+from common import parser_of, print_table
 
 import hepgan
 
@@ -23,14 +22,15 @@ CALLS = {"euler": 1, "midpoint": 2, "heun": 2}
 
 def main() -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of(__doc__)
     for name in ("model", "train", "test"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--limit", type=int, help="events of each file that are read, at most")
     parser.add_argument("--solvers", nargs="+", default=list(CALLS))
     parser.add_argument("--calls", type=int, nargs="+", default=[2, 4, 8, 16, 32])
     chosen = parser.parse_args()
-    train, test = hepgan.read_events(chosen.train), hepgan.read_events(chosen.test)
+    train, test = (hepgan.read_events(f, entry_stop=chosen.limit) for f in (chosen.train, chosen.test))
     generator = hepgan.EventGenerator.load(chosen.model)
     observables = generator.recipe.make_observables()
     columns: dict[str, dict[str, str]] = {}

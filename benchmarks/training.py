@@ -7,12 +7,11 @@ share of the bare loop's rate are printed.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from common import in_turns, parser_of, timed
 from torch import nn
 
 from hepgan.features.batch import FeatureBatch
@@ -92,18 +91,9 @@ def bare(learner: Learner, batch: int) -> Callable[[], None]:
     return lambda: [part() for part in parts]
 
 
-def timed(function: Callable[[], object], seconds: float) -> float:
-    """Calls per second."""
-    calls, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        function()
-        calls += 1
-    return calls / (time.perf_counter() - start)
-
-
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=1.0, help="seconds of each of the rounds")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -113,13 +103,10 @@ def main() -> None:
         trainer = Trainer(learner, data, config)
         learner.train()
         loop = bare(learner, config.batch_size)
-        timed(trainer._train_step, 0.3)
-        pairs = [
-            (timed(trainer._train_step, options.seconds), timed(loop, options.seconds))
-            for _ in range(options.rounds)
-        ]
-        steps, ceiling = (statistics.median(column) for column in zip(*pairs, strict=True))
-        share = statistics.median(a / b for a, b in pairs)
+        timed(trainer._train_step, min(0.3, options.seconds))
+        times = in_turns((trainer._train_step, loop), options.rounds, options.seconds)
+        steps, ceiling = (1 / statistics.median(column) for column in times)
+        share = statistics.median(b / a for a, b in zip(*times, strict=True))
         rate = steps * config.batch_size
         print(f"{build.__name__:<15}{steps:>10.1f}{rate:>12,.0f}{ceiling:>14.1f}{share:>8.2f}")
 

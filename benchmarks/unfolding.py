@@ -28,7 +28,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import torch
-from physics import print_table
+from common import parser_of, print_table, read
 
 import hepgan
 from hepgan.detector import Folding, Level, bootstrap, omnifold, response, unfold, unfold_through
@@ -39,8 +39,6 @@ from hepgan.detector.unfolding import joined
 from hepgan.events import EventBatch, Objects, to_awkward, to_batch
 from hepgan.plotting.unfolding import plot_closure, plot_response
 from hepgan.stats.weights import accepted
-
-GENERATED = 100_000
 
 THRESHOLD = 0.5
 """Least purity and stability; y in bins of the same relative width has to have them, too."""
@@ -180,8 +178,7 @@ def kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> ak.Array:
 
 def parsed() -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser = parser_of(__doc__, data=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--figures", type=Path)
     parser.add_argument("--methods", nargs="+", default=["perfect", "prior", "OmniFold", "generator"])
@@ -190,6 +187,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=3)
     parser.add_argument("--calibration", choices=["temperature", "isotonic", "none"], default="none")
     parser.add_argument("--events", type=int, default=100_000, help="simulated ones; half as many of data")
+    parser.add_argument(
+        "--generated", type=int, default=100_000, help="events of each member that are judged"
+    )
+    parser.add_argument("--set", action="append", default=[], help="settings of the prior")
     parser.add_argument("--folding", choices=["exact", "learned"], default="exact")
     parser.add_argument("--swap", action="store_true", help="data and truth change places")
     parser.add_argument("--steps", type=int, default=500, help="training steps in each iteration")
@@ -200,12 +201,12 @@ def main() -> None:
     """Runs it."""
     chosen = parsed()
     chosen.results.mkdir(parents=True, exist_ok=True)
-    test = hepgan.read_events(chosen.data / "dis_test_trained_energies.root")
+    test = read(chosen, "dis_test_trained_energies")
     halves = [test[: len(test) // 2], test[len(test) // 2 :]]
     measured, truth = reversed(halves) if chosen.swap else halves
     measured = measured[: chosen.events // 2]
     data = measured[["Detector", "beam_energy"]]
-    simulation = simulated(hepgan.read_events(chosen.data / "dis_train.root"))
+    simulation = simulated(read(chosen, "dis_train"))
     print(f"{len(simulation):,} simulated events, {len(data):,} of data", flush=True)
     y = {side: inelasticity(side) for side in ("Electron", "Detector")}
     resolved = response(simulation, y["Electron"], y["Detector"], threshold=THRESHOLD)
@@ -219,7 +220,7 @@ def main() -> None:
 
     path = chosen.results / "prior.safetensors"
     if not path.exists():
-        recipe = hepgan.load_recipe("dis").with_settings(SETTINGS)
+        recipe = hepgan.load_recipe("dis").with_settings([*SETTINGS, *chosen.set])
         hepgan.EventGenerator(recipe).fit(simulation[["Electron", "beam_energy"]], seed=0).save(path)
     prior = hepgan.EventGenerator.load(path, device="cpu")
     folding: Folding | Fold = smear
@@ -239,7 +240,7 @@ def main() -> None:
 
     def made(generator: hepgan.EventGenerator, k: int) -> dict[str, np.ndarray]:
         print(generator.summary.get("unfolding", {}).get("shares", ""), flush=True)
-        return columns(folded(fold, generator.generate(GENERATED, seed=k), k), sides)
+        return columns(folded(fold, generator.generate(chosen.generated, seed=k), k), sides)
 
     def member(label: str, k: int) -> dict[str, np.ndarray]:
         again = bootstrap(data, k)

@@ -6,13 +6,12 @@ ratio of the two. One thread, the median of the repetitions, the two ways in tur
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
 import torch
+from common import in_turns, parser_of
 from torch import Tensor
 
 from hepgan import vectors
@@ -84,13 +83,7 @@ def columns(system: str, n: int, seed: int) -> Columns:
 
 def seconds(functions: list[Callable[[], object]], repetitions: int) -> list[float]:
     """The median time of each function, called in turn."""
-    times: list[list[float]] = [[] for _ in functions]
-    for _ in range(repetitions):
-        for function, taken in zip(functions, times, strict=True):
-            start = time.perf_counter()
-            function()
-            taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
+    return [statistics.median(taken) for taken in in_turns(functions, repetitions)]
 
 
 def run(function: Callable[[Columns, Columns], Tensor], a: Columns, b: Columns, backward: bool) -> None:
@@ -102,7 +95,7 @@ def run(function: Callable[[Columns, Columns], Tensor], a: Columns, b: Columns, 
 
 def main() -> None:
     """Times all cases and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("-n", type=int, default=1_000_000, help="pairs (default: %(default)s)")
     parser.add_argument("-r", "--repetitions", type=int, default=15)
     arguments = parser.parse_args()

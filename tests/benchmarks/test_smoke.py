@@ -1,0 +1,126 @@
+"""Each benchmark runs, with few events and short trainings, and prints its table."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("common", "digests"))
+
+FLOW = "model={kind: flow, blocks: 2, bins: 4, network: {kind: mlp, widths: [16]}}"
+MATCHING = "model={kind: flow_matching, network: {kind: residual, width: 16, blocks: 1}, steps: 2}"
+SHORT = ("--set", "training.steps=20", "--set", "training.batch_size=64", "--max-time", "1")
+
+CASES: dict[str, tuple[str, ...]] = {
+    "amplification": (
+        *("DATA", "--limit", "800", "--events", "100", "--toys", "2", "--steps", "5"),
+        *("--batch-size", "64", "--max-generated", "200"),
+    ),
+    "bosons": (
+        *("DATA", "--limit", "500", "--recipes", "drell-yan", "--events", "600", "--learned", "300"),
+        *("--reweight", "--set", FLOW, *SHORT),
+    ),
+    "coverage": (
+        *("--kinds", "flow_matching", "--toys", "2", "--members", "2", "--events", "200"),
+        *("--steps", "5", "--generated", "300"),
+    ),
+    "dis_energies": ("DATA", "--limit", "1000", "--set", MATCHING, *SHORT),
+    "distill": (
+        *("DATA", "--models", "OUT", "--limit", "800", "--steps", "1", "--rounds", "1", "--seconds", "0.1"),
+        *("--events", "500", "--pairs", "300", "--student", "training.steps=5", "--set", MATCHING, *SHORT),
+    ),
+    "ee_partons": (
+        *("DATA", "--limit", "400", "--recipes", "ee-partons", "--events", "400", "--set", MATCHING, *SHORT),
+    ),
+    "ensembles": ("--members", "2", "--seconds", "0", "--rounds", "1", "--steps", "2", "--cases", "2"),
+    "events_io": ("--events", "500", "--repeats", "1"),
+    "families": (
+        *("DATA", "--limit", "500", "--budgets", "0.5", "--families", "flow, affine", "--events", "500"),
+    ),
+    "fat_gan": ("DATA", "--limit", "600", "--recipes", "dis", "--set", MATCHING, *SHORT),
+    "flows": ("--batch", "32", "--seconds", "0", "--rounds", "1"),
+    "folding": ("DATA", "--limit", "1500", "--only", "dis", "efficiency", "--fewest", "5", *SHORT),
+    "generation": (
+        "DATA/zmumu_train.root:Events",
+        "--limit",
+        "500",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0",
+        "--blocks",
+        "1",
+    ),
+    "hybrids": (
+        *("DATA", "--limit", "1000", "--events", "500", "--variants", "mmd-2", "--set", "training.steps=20"),
+    ),
+    "loss_surfaces": ("DATA", "--limit", "500", "--steps", "2", "--points", "3"),
+    "objectives": ("--batch", "32", "--seconds", "0", "--rounds", "1"),
+    "observables": ("-n", "16", "-r", "1"),
+    "sets": (
+        *("DATA", "--limit", "300", "--seconds", "0.5", "--constituents", "4"),
+        *("--networks", "deep_sets"),
+    ),
+    "solvers": (
+        *("OUT/model.safetensors", "DATA/zmumu_train.root", "DATA/zmumu_test.root", "--limit", "600"),
+        *("--events", "500", "--solvers", "euler", "--calls", "2"),
+    ),
+    "training": ("--seconds", "0", "--rounds", "1"),
+    "unfolding": (
+        *("DATA", "--results", "OUT", "--limit", "6000", "--events", "2000", "--generated", "2000"),
+        *("--methods", "perfect", "prior", "generator", "--members", "2", "--iterations", "1"),
+        *("--steps", "3", "--set", "training.steps=20", "--set", "training.batch_size=64"),
+    ),
+    "vectors": ("-n", "100", "-r", "1"),
+    "zmumu": ("DATA", "--limit", "800", "--recipes", "zmumu", "--events", "500", "--set", MATCHING, *SHORT),
+}
+
+
+def test_every_benchmark_is_tried():
+    assert sorted(CASES) == NAMES
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A folder of one's own; what a benchmark imports and sets is forgotten after it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in {*NAMES, "common"} & (set(sys.modules) - before):
+        del sys.modules[name]
+    plt.close("all")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_with_few_events_and_prints(name, work, request, monkeypatch, capsys):
+    if name == "flows":
+        pytest.importorskip("zuko", reason="flows are compared with those of zuko")
+    words = CASES[name]
+    if any("DATA" in word for word in words):
+        data = str(request.getfixturevalue("shared_data"))
+        words = tuple(word.replace("DATA", data) for word in words)
+    if name == "solvers":
+        request.getfixturevalue("zmumu_model").save(work / "model.safetensors")
+    words = tuple(word.replace("OUT", str(work)) for word in words)
+    monkeypatch.setattr(sys, "argv", [name, *words])
+    importlib.import_module(name).main()
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) > 1
+    assert any(character.isdigit() for character in said)
+
+
+@pytest.fixture
+def zmumu_model(shared_data):
+    """A model of the recipe zmumu that has hardly learned."""
+    import hepgan
+
+    recipe = hepgan.load_recipe("zmumu").with_settings([MATCHING, "training.steps=2"])
+    events = hepgan.read_events(shared_data / "zmumu_train.root", entry_stop=600)
+    return hepgan.EventGenerator(recipe).fit(events, device="cpu", max_time=1.0)
