@@ -4,7 +4,19 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from hepgan.events import Field, Kind, as_events, read_events, schema_of, select, with_kinds
+from hepgan.events import (
+    Field,
+    Kind,
+    as_events,
+    check_events,
+    read_events,
+    schema_of,
+    select,
+    to_awkward,
+    to_batch,
+    with_kinds,
+)
+from hepgan.events.buffers import ATTRIBUTE
 from hepgan.events.inference import kind_of
 
 RNG = np.random.default_rng(3)
@@ -161,3 +173,134 @@ def test_schema_follows_fields_that_are_added_and_taken_away(path):
 def test_schema_survives_masks_and_slices(path):
     events = read_events(path)
     assert schema_of(events[ak.num(events.Muon) > 1][:10]) == schema_of(events)
+
+
+# ------------------------------------------------------------------ limits are those of the events at hand
+
+
+def parts_of_a_sample():
+    """Two samples that differ in everything that a schema says of numbers."""
+
+    def sample(counts, low, charge, energy, sign, name):
+        counts = np.resize(counts, 400)
+        size = int(counts.sum())
+        rng = np.random.default_rng(low)
+        charges = np.resize(charge, size).astype(np.int32)
+        return as_events(
+            ak.Array(
+                {
+                    "Muon_pt": ak.unflatten(rng.uniform(low, low + 10, size), counts),
+                    "Muon_charge": ak.unflatten(charges, counts),
+                    "Muon_iso": ak.unflatten(np.where(rng.random(size) < 0.5, low, rng.random(size)), counts),
+                    "npvs": rng.integers(low, low + 40, 400),
+                    "beam": np.full(400, energy),
+                    "genWeight": np.full(400, sign),
+                    "channel": ak.Array([name] * 400),
+                }
+            )
+        )
+
+    first = sample([1, 2], 10, [-1, 1], 10.0, 1.0, "a")
+    return first, sample([0, 5], 50, [-2, 2], 30.0, -1.0, "b")
+
+
+def limits(schema):
+    """All that a schema says of numbers."""
+    return {
+        **{c.name: (c.min_count, c.max_count) for c in schema.collections},
+        **{f.name: (f.kind, f.low, f.high, f.values, f.atoms) for c in schema.collections for f in c.fields},
+        **{f.name: (f.kind, f.low, f.high, f.values, f.atoms) for f in schema.scalars},
+    }
+
+
+def test_a_schema_of_several_reads_is_that_of_all_their_events():
+    first, second = parts_of_a_sample()
+    both = ak.concatenate([first, second])
+    found = limits(schema_of(both))
+    assert found == limits(schema_of(ak.Array(both, attrs={})))
+    assert found["Muon"] == (0, 5)
+    assert found["charge"][3] == (-2, -1, 1, 2)
+    assert found["beam"][:4] == (Kind.CONTINUOUS, 10.0, 30.0, None)
+    assert found["channel"][3] == ("a", "b")
+    batch = to_batch(both)
+    assert batch.Muon.shape == (800, 5)
+    assert ak.array_equal(to_awkward(batch), both)
+    check_events(both, schema_of(both), weights=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("pt", lambda v: 1000 * v, {"low": 10_000.0}),
+        ("pt", lambda v: -v, {"high": -10.0}),
+        ("charge", lambda v: 3 * v, {"values": (-3, 3), "kind": Kind.CATEGORY}),
+        ("charge", lambda v: v * 3.0, {"values": (-3, 3), "kind": Kind.CATEGORY}),
+        ("iso", lambda v: v + 100, {"atoms": (110.0,)}),
+        ("npvs", lambda v: v + 100, {"low": 110.0, "kind": Kind.INTEGER}),
+        ("beam", lambda v: v + 1, {"values": (11.0,)}),
+    ],
+)
+def test_limits_follow_numbers_that_are_changed(name, change, expected):
+    events, _ = parts_of_a_sample()
+    where = name if name in events.fields else ("Muon", name)
+    changed = ak.with_field(events, change(events[where]), where)
+    schema = schema_of(changed)
+    field = schema.scalar(name) if name in events.fields else schema.collection("Muon").field(name)
+    for key, value in expected.items():
+        found = getattr(field, key)
+        assert found == pytest.approx(value, rel=0.05) if isinstance(value, float) else found == value
+    unchanged = limits(schema_of(events)) | {name: limits(schema)[name]}
+    assert limits(schema) == unchanged
+    assert to_batch(changed).Muon.pt.isfinite().all()
+
+
+def test_numbers_of_objects_follow_what_is_selected():
+    events, _ = parts_of_a_sample()
+    none = ak.with_field(events, events.Muon[events.Muon.pt > 15], "Muon")
+    assert limits(schema_of(none))["Muon"] == (0, 2)
+    twice = ak.with_field(events, ak.concatenate([events.Muon, events.Muon], axis=1), "Muon")
+    assert limits(schema_of(twice))["Muon"] == (2, 4)
+    assert to_batch(twice).Muon.shape == (400, 4)
+
+
+def test_numbered_objects_are_a_list_where_their_number_is_another():
+    columns = {f"{c}{i}": np.arange(1.0, 51.0) for i in (1, 2) for c in ("px", "py")}
+    events = as_events(ak.Array(columns))
+    fewer = ak.with_field(events, events.Particle[:, :1], "Particle")
+    assert schema_of(events).collection("Particle").layout == "indexed"
+    described = schema_of(fewer).collection("Particle")
+    assert (described.layout, described.max_count) == ("jagged", 1)
+    assert ak.array_equal(to_awkward(to_batch(fewer)), fewer)
+
+
+def test_a_part_has_the_limits_and_the_kinds_of_the_whole():
+    events, _ = parts_of_a_sample()
+    for part in (events[:3], events[events.npvs > 30], events[:0]):
+        assert schema_of(part) == schema_of(events)
+
+
+def test_a_kind_that_was_chosen_by_hand_stays_where_numbers_change():
+    events, second = parts_of_a_sample()
+    chosen = with_kinds(schema_of(events), {"npvs": "continuous", "Muon.pt": "continuous"})
+    events.attrs[ATTRIBUTE] = chosen
+    npvs = schema_of(ak.concatenate([events, second])).scalar("npvs")
+    assert (npvs.kind, npvs.values) == (Kind.CONTINUOUS, None)
+    assert npvs.high > 80
+
+
+def test_what_was_read_is_looked_at_once(path):
+    events = read_events(path)
+    assert schema_of(events) is events.attrs[ATTRIBUTE]
+
+
+def test_limits_are_looked_up_anew_whenever_numbers_are_others():
+    events, second = parts_of_a_sample()
+    for _ in range(20):
+        changed = ak.with_field(events, events.Muon.pt * 2, ("Muon", "pt"))
+        assert schema_of(changed).collection("Muon").field("pt").high > 30
+        del changed
+        shorter = events[events.npvs > 30]
+        assert schema_of(shorter) == schema_of(events)
+        other = ak.with_field(events, second.Muon, "Muon")
+        assert limits(schema_of(other))["Muon"] == (0, 5)
+        del shorter, other

@@ -37,6 +37,7 @@ Any of these choices can be changed by `with_kinds`.
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ from numpy.typing import NDArray
 from hepgan.events.buffers import ATTRIBUTE, buffers, scalar_values
 from hepgan.events.schema import Branch, Collection, EventSchema, Field, Kind, coordinates
 
-__all__ = ["complete", "draft", "event_weights", "kind_of", "schema_of"]
+__all__ = ["attach", "complete", "draft", "event_weights", "kind_of", "schema_of"]
 
 _COORDINATES = {
     "px": "px",
@@ -266,49 +267,104 @@ _SAMPLE = 200_000
 def schema_of(events: ak.Array) -> EventSchema:
     """The schema of events: the one they were read with, or else inferred from their type and values.
 
-    A field that was added since is inferred, one that was taken away is left out. Inferred collections get
-    NanoAOD's branch names: ``nMuon``, ``Muon_pt``.
+    A field that was added since is inferred, one that was taken away is left out. What the schema says of
+    kinds, values, ranges and numbers of objects holds for these events: where it does not (of events of
+    several reads, of numbers that were changed, of objects that were selected), it is found anew. A part of
+    the events has the limits of the whole. Inferred collections get NanoAOD's branch names: ``nMuon``,
+    ``Muon_pt``.
 
     Args:
         events: Events as `read_events` gives them: one record for each collection.
 
     Raises:
-        InputError: If the events hold something other than numbers, strings and lists of records.
+        InputError: If the events hold something other than numbers, strings and lists of records, or a value
+            is missing (None).
     """
     known: EventSchema | None = events.attrs.get(ATTRIBUTE)
     fresh = _from_type(events)
     if known is None:
         return complete(fresh, events)
+    arrays = _arrays(ak.to_layout(events))
+    seen: _Seen | None = events.attrs.get(_SEEN)
+    if seen is not None and seen.schema is known and seen.is_of(arrays):
+        return known
     new = {c.name: c for c in fresh.collections}
     collections = [
-        merged for c in known.collections if c.name in new and (merged := _merged(c, new[c.name])) is not None
+        merged
+        for c in known.collections
+        if c.name in new and (merged := _merged(c, new[c.name], events)) is not None
     ]
     kept = {c.name for c in collections}
-    added = [c for c in fresh.collections if c.name not in kept]
     here = set(events.fields)
     scalars = [f for f in known.scalars if f.name in here]
     identifiers = [f for f in known.identifiers if f.name in here]
     named = {f.name for f in (*scalars, *identifiers)}
-    unknown = [f for f in fresh.scalars if f.name not in named]
     schema = known.model_copy(
         update={
-            "collections": (*collections, *added),
-            "scalars": (*scalars, *unknown),
+            "collections": (*collections, *(c for c in fresh.collections if c.name not in kept)),
+            "scalars": (*scalars, *(f for f in fresh.scalars if f.name not in named)),
             "identifiers": tuple(identifiers),
             "weight": known.weight if known.weight in here else None,
         }
     )
-    pending = {c.name: {f.name for f in c.fields} for c in added}
-    for c, old in ((c, known.collection(c.name)) for c in collections):
-        if extra := set(c.field_names) - set(old.field_names):
-            pending[c.name] = extra
-    if not pending and not unknown:
-        return schema
-    return complete(schema, events, only=pending, scalars={f.name for f in unknown})
+    found = known.model_copy(update={"collections": tuple(c for c in known.collections if c.name in kept)})
+    final = complete(schema, events, found)
+    if final == known and arrays is not None:
+        events.attrs[_SEEN] = _Seen(known, arrays)
+    return final
 
 
-def _merged(known: Collection, fresh: Collection) -> Collection | None:
+def attach(events: ak.Array, schema: EventSchema) -> None:
+    """Says that events have a schema, which is known to hold for them."""
+    events.attrs[ATTRIBUTE] = schema
+    arrays = _arrays(ak.to_layout(events))
+    if arrays is not None:
+        events.attrs[_SEEN] = _Seen(schema, arrays)
+
+
+_SEEN = "@hepgan_seen"
+"""The attribute that remembers for which numbers a schema was seen to hold, so as to look at them once."""
+
+
+class _Seen:
+    def __init__(self, schema: EventSchema, arrays: list[NDArray[Any]]) -> None:
+        self.schema = schema
+        self._arrays = [weakref.ref(a) for a in arrays]
+
+    def is_of(self, arrays: list[NDArray[Any]] | None) -> bool:
+        """Whether these arrays, which nobody writes to, are the same ones."""
+        return (
+            arrays is not None
+            and len(arrays) == len(self._arrays)
+            and all(mine() is other for mine, other in zip(self._arrays, arrays, strict=True))
+        )
+
+
+def _arrays(layout: Any) -> list[NDArray[Any]] | None:
+    """All numbers of events and the offsets of their lists; None where there are other kinds of layouts."""
+    if isinstance(layout, ak.contents.NumpyArray):
+        return [layout.data]
+    if isinstance(layout, ak.contents.RegularArray):
+        return _arrays(layout.content)
+    if isinstance(layout, ak.contents.ListOffsetArray):
+        inner = _arrays(layout.content)
+        return None if inner is None else [layout.offsets.data, *inner]
+    if isinstance(layout, ak.contents.RecordArray):
+        found: list[NDArray[Any]] = []
+        for content in layout.contents:
+            inner = _arrays(content)
+            if inner is None or content.length != layout.length:
+                return None
+            found += inner
+        return found
+    return None
+
+
+def _merged(known: Collection, fresh: Collection, events: ak.Array) -> Collection | None:
+    """A collection with the fields that there are; None if the file cannot hold it as it did."""
     if (known.layout == "single") != (fresh.layout == "single"):
+        return None
+    if known.layout == "indexed" and bool(ak.any(ak.num(events[known.name]) != known.max_count)):
         return None
     here = set(fresh.field_names)
     kept = [f for f in known.fields if f.name in here]
@@ -379,42 +435,75 @@ def _dtype(form: Any) -> str | None:
     return None
 
 
-def complete(
-    schema: EventSchema,
-    events: ak.Array,
-    *,
-    only: dict[str, set[str]] | None = None,
-    scalars: set[str] | None = None,
-) -> EventSchema:
+def complete(schema: EventSchema, events: ak.Array, known: EventSchema | None = None) -> EventSchema:
     """A schema with kinds, values, ranges and counts from the data.
 
     Args:
         schema: Which fields there are.
         events: The events.
-        only: Fields of collections to complete, by collection; None for all.
-        scalars: Scalars to complete; None for all.
+        known: The schema of some of the fields, which stays as it is where it holds for these events.
     """
+    old = {} if known is None else {c.name: c for c in known.collections}
     collections = []
     for c in schema.collections:
-        if only is not None and c.name not in only:
-            collections.append(c)
-            continue
         offsets, values = buffers(events, c)
-        wanted = set(c.field_names) if only is None else only[c.name]
-        fields = [kind_of(f, values[f.name], of_object=True) if f.name in wanted else f for f in c.fields]
-        update: dict[str, Any] = {"fields": tuple(fields)}
-        if c.layout == "jagged" and offsets is not None and (only is None or wanted == set(c.field_names)):
+        names = old[c.name].field_names if c.name in old else ()
+        update: dict[str, Any] = {
+            "fields": tuple(_found(f, values[f.name], f.name in names, of_object=True) for f in c.fields)
+        }
+        if c.layout == "jagged" and offsets is not None:
             counts = np.diff(offsets)
-            update["min_count"] = int(counts.min()) if counts.size else 0
-            update["max_count"] = int(counts.max()) if counts.size else 0
+            least, most = (int(counts.min()), int(counts.max())) if counts.size else (0, 0)
+            # Without events, any numbers of objects hold.
+            outside = bool(counts.size) and (least < c.min_count or most > c.max_count)
+            if c.name not in old or outside:
+                update |= {"min_count": least, "max_count": most}
         collections.append(c.model_copy(update=update))
+    scalars = () if known is None else known.scalar_names
     done = [
-        kind_of(f, scalar_values(events, f.name, f.branch), weight=f.name == schema.weight)
-        if scalars is None or f.name in scalars
-        else f
+        _found(f, scalar_values(events, f.name, f.branch), f.name in scalars, weight=f.name == schema.weight)
         for f in schema.scalars
     ]
     return schema.model_copy(update={"collections": tuple(collections), "scalars": tuple(done)})
+
+
+def _found(
+    field: Field, values: NDArray[Any], known: bool, *, of_object: bool = False, weight: bool = False
+) -> Field:
+    """A field as it is, if it is known and holds all values, else with what the values say."""
+    if not known:
+        return kind_of(field, values, of_object=of_object, weight=weight)
+    text = values.dtype.kind == "U"
+    if text != (field.dtype == "string") or not values.size:
+        return field
+    if not text and np.dtype(field.dtype).kind in "iu" and values.dtype.kind == "f":
+        # Arithmetic makes floating-point numbers of whole ones; of others, the checks say what is wrong.
+        with np.errstate(invalid="ignore"):
+            whole = values.astype(np.int64)
+        if not np.array_equal(whole, values):
+            return field
+        values = whole
+    if _holds(field, values):
+        return field
+    found = kind_of(field, values, of_object=of_object, weight=weight)
+    if field.kind is Kind.CATEGORY:
+        return found
+    # A kind that holds any numbers may have been chosen by hand.
+    atoms = found.atoms if field.kind is Kind.CONTINUOUS else ()
+    return found.model_copy(update={"kind": field.kind, "values": None, "atoms": atoms})
+
+
+def _holds(field: Field, values: NDArray[Any]) -> bool:
+    """Whether the values and the range of a field are those of values."""
+    if field.values is not None:
+        return bool(_among(values, np.sort(np.array(field.values))).all())
+    if values.dtype.kind == "U" or field.low is None or field.high is None:
+        return True
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        values = values[np.isfinite(values)]
+        low, high = (values.min(), values.max()) if values.size else (field.low, field.high)
+    return bool(field.low <= low and high <= field.high)
 
 
 def kind_of(field: Field, values: NDArray[Any], *, of_object: bool = False, weight: bool = False) -> Field:
@@ -482,6 +571,9 @@ def _distinct(values: NDArray[Any], limit: int) -> NDArray[Any] | None:
 
 
 def _among(values: NDArray[Any], few: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of the values are among a few in ascending order."""
+    if few.size <= _OBVIOUS:
+        return np.asarray((values == few[0]) | (values == few[-1]))
     at = np.minimum(np.searchsorted(few, values), few.size - 1)
     return np.asarray(few[at] == values)
 

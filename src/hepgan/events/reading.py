@@ -15,7 +15,7 @@ from hepgan.errors import InputError
 from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, assemble
 from hepgan.events.checks import check_events, check_weights, drop_faulty, warn_dropped
 from hepgan.events.formats import ArraySource, PathLike, Source, locate, open_source
-from hepgan.events.inference import complete, draft
+from hepgan.events.inference import attach, complete, draft
 from hepgan.events.schema import Collection, EventSchema, Field, Kind, select
 
 __all__ = ["Reader", "as_events", "count_events", "infer_schema", "iterate_events", "read_events"]
@@ -264,7 +264,10 @@ def read_events(
     events = first if len(chunks) == 1 else ak.concatenate(chunks)
     known: EventSchema = first.attrs[ATTRIBUTE]
     final = known if schema is not None else complete(known, events)
-    events.attrs[ATTRIBUTE] = final
+    if schema is None:
+        attach(events, final)
+    else:
+        events.attrs[ATTRIBUTE] = final
     if on_bad != "keep":
         check_weights(events, final, _listed(paths))
     return events
@@ -386,7 +389,7 @@ def as_events(array: ak.Array, *, schema: EventSchema | None = None, check: bool
     reader = Reader(source, schema, None, "raise" if check else "keep")
     events = reader.chunk(0, source.entries)
     if schema is None:
-        events.attrs[ATTRIBUTE] = complete(events.attrs[ATTRIBUTE], events)
+        attach(events, complete(events.attrs[ATTRIBUTE], events))
     return events
 
 
