@@ -3,6 +3,8 @@ from __future__ import annotations
 import pickle
 import shutil
 import uuid
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import awkward as ak
 import hist
@@ -40,11 +42,20 @@ def files(tmp_path_factory):
     return folder / "reference.root", folder / "generated.root"
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_histograms_and_chi2_are_those_of_compare(files, workers):
-    executor = processor.FuturesExecutor(workers=workers, status=False) if workers else None
-    found = run_comparison(*files, OBSERVABLES, executor=executor, step=1000)
-    expected = compare(read_events(files[0]), read_events(files[1]), OBSERVABLES, classifier=False)
+@pytest.fixture(scope="module")
+def expected(files):
+    return compare(read_events(files[0]), read_events(files[1]), OBSERVABLES, classifier=False)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_histograms_and_chi2_are_those_of_compare(files, expected, elsewhere):
+    if elsewhere:
+        # One process for all steps, which has the modules already.
+        with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+            executor = processor.FuturesExecutor(pool=pool, status=False)
+            found = run_comparison(*files, OBSERVABLES, executor=executor, step=1000)
+    else:
+        found = run_comparison(*files, OBSERVABLES, step=1000)
     for name in OBSERVABLES:
         for one, other in zip(found.histograms[name], expected.histograms[name], strict=True):
             if name == "w":  # its sums are rounded, in another order

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from hepgan import compare
 from hepgan.observables.table import Table
+from hepgan.plotting.comparison import classifier
 from hepgan.stats.two_sample import two_sample_test, weighted_auc
 
 
@@ -101,3 +102,10 @@ def test_events_of_kinds_that_are_not_true_are_told():
     assert same == pytest.approx(0.5, abs=0.03)
     # The third that is "a" is above all; of the others, a third of those of the other sample are below.
     assert other == pytest.approx(1 / 3 + 2 / 3 * (1 / 3 + 1 / 3), abs=0.03)
+
+
+def test_a_picture_of_weights_that_are_all_beyond_its_axis_is_drawn():
+    rng = np.random.default_rng(8)
+    found = two_sample_test(_table(rng, 6000), _table(rng, 6000, 60.0), n_jobs=1)
+    assert not any(h.values().any() for h in found.weights.values())
+    classifier(found).draw_without_rendering()

@@ -24,6 +24,7 @@ from hepgan.generator.sampling import Purpose, Sampler
 from hepgan.learners import new_learner
 from hepgan.models import BLOCK, Refined, RefinedConfig
 from hepgan.runtime import progress as progress_bar
+from hepgan.stats.moments import effective_size
 from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
 
 __all__ = ["EVENTS", "refine"]
@@ -121,7 +122,7 @@ def refine(
         **generator.summary,
         "refinement": {
             "events": len(noise),
-            "effective_events": float(weight.sum() ** 2 / weight.square().sum()),
+            "effective_events": effective_size(weight.cpu().numpy()),
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
             "device": str(parts.device),

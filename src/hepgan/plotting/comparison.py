@@ -166,12 +166,14 @@ def classifier(found: ClassifierTest, number: int = 0) -> Figure:
             left.stairs(values, edges, color=colour, fill=True, alpha=0.25)
         left.stairs(values, edges, color=colour, lw=1.8, label=label)
         _limits_of_filled(left, h)
-    left.set_yscale("log")
     left.axvline(0, color="black", lw=1, ls=":")
     left.set_xlabel(r"$\log_{10}\,D/(1-D)$")
     left.set_ylabel("Density")
-    low, high = left.get_ylim()
-    left.set_ylim(low, high * (high / low) ** 0.3)
+    # All weights may be beyond the axis.
+    if any(h.values().max() > 0 for h in found.weights.values()):
+        left.set_yscale("log")
+        low, high = left.get_ylim()
+        left.set_ylim(low, high * (high / low) ** 0.3)
     error = f" \N{PLUS-MINUS SIGN} {found.auc.error:.3f}" if found.auc.error is not None else ""
     floor = f"\n(true against true {found.auc.floor:.3f})" if found.auc.floor is not None else ""
     left.text(0.04, 0.95, f"AUC {found.auc.value:.3f}{error}{floor}", transform=left.transAxes, va="top")
