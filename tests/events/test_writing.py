@@ -249,7 +249,7 @@ def leftovers(folder: Path) -> list[str]:
 @pytest.mark.parametrize("format", FORMAT_NAMES)
 def test_after_an_error_nothing_is_left(events, tmp_path, format):
     def fail() -> None:
-        with EventWriter(target(tmp_path, format), schema_of(events), format=format, batch=10) as writer:
+        with EventWriter(target(tmp_path, format), schema_of(events), format=format, batch=300) as writer:
             writer.extend(events)
             raise KeyboardInterrupt
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import awkward as ak
@@ -64,6 +65,7 @@ SCHEMA = EventSchema(
 )
 
 
+@cache
 def make(seed: int, size: int = 60, dtype: torch.dtype = torch.float64) -> Both:
     """Random events; among the first there are some with 0, 1 and 7 jets."""
     rng = np.random.default_rng(seed)

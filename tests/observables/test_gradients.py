@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -25,6 +27,17 @@ FLAT = (
     "orders ==",
 )
 SMOOTH = [e for e in CASES if not any(word in e for word in FLAT)]
+
+
+def covering(expressions):
+    """As few of the expressions as have every function, method, operator and index between them."""
+    chosen, seen = [], set()
+    for expression in sorted(expressions, key=len, reverse=True):
+        words = set(re.findall(r"[A-Za-z_]\w*(?=\()|\.\w+|\*\*|[-+*/%~|&:]|\[-?\d", expression))
+        if not words <= seen:
+            chosen.append(expression)
+            seen |= words
+    return chosen
 
 
 def leaves(batch):
@@ -55,16 +68,17 @@ def rebuilt(batch, tensors):
     return EventBatch(batch.schema, collections, {n: leaf(t) for n, t in batch.scalars.items()})
 
 
-@pytest.mark.parametrize("expression", SMOOTH)
+@pytest.mark.parametrize("expression", covering(SMOOTH))
 def test_derivatives_agree_with_finite_differences(expression):
-    batch = make(3, 5).batch
+    batch = make(3, 4).batch
     _, tensors = leaves(batch)
     observable = Observable("x", expression)
 
     def values(*tensors):
         return observable.flat(rebuilt(batch, tensors))[0]
 
-    assert torch.autograd.gradcheck(values, tensors, atol=1e-4, rtol=1e-3, fast_mode=True)
+    options = {"fast_mode": True, "check_undefined_grad": False}
+    assert torch.autograd.gradcheck(values, tensors, atol=1e-4, rtol=1e-3, **options)
 
 
 @pytest.mark.parametrize("expression", CASES)
