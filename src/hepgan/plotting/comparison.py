@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
@@ -12,15 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from hepgan.observables import Observable
-from hepgan.observables.table import Table
 from hepgan.plotting.densities import contents, horizontal, vertical
 from hepgan.plotting.style import COLOURS, LINES, REFERENCE, Line, StyledFigure, columns, grid, styled
-from hepgan.stats.correlations import Correlations
 from hepgan.stats.histograms import edges_of
-from hepgan.stats.memorisation import Memorisation
 from hepgan.stats.moments import quantile
-from hepgan.stats.two_sample import ClassifierTest
+
+if TYPE_CHECKING:
+    from hepgan.observables import Observable
+    from hepgan.observables.table import Table
+    from hepgan.stats.correlations import Correlations
+    from hepgan.stats.memorisation import Memorisation
+    from hepgan.stats.two_sample import ClassifierTest
 
 __all__ = ["classifier", "differences", "matrices", "memorisation", "plane"]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgan.training.history import History
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from hepgan.training.history import History
 
 __all__ = ["plot_history"]
 

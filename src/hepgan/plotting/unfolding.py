@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hepgan.detector.closure import Closure
-from hepgan.detector.response import Response
-from hepgan.observables import Observable
 from hepgan.plotting.densities import horizontal, vertical
 from hepgan.plotting.style import COLOURS, NOTHING, REFERENCE, StyledFigure, styled
 from hepgan.stats.histograms import edges_of
+
+if TYPE_CHECKING:
+    from hepgan.detector.closure import Closure
+    from hepgan.detector.response import Response
+    from hepgan.observables import Observable
 
 __all__ = ["plot_closure", "plot_response"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import awkward as ak
 import numpy as np
@@ -10,13 +10,16 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hepgan.observables import Observable
 from hepgan.plotting.densities import horizontal, vertical
 from hepgan.plotting.style import COLOURS, NOTHING, REFERENCE, StyledFigure, styled
-from hepgan.stats.classifiers import Reliability
 from hepgan.stats.histograms import edges_of
 from hepgan.stats.moments import checked_weights
-from hepgan.stats.weights import TAIL, Weights, effective_sample_size
+from hepgan.stats.weights import TAIL, effective_sample_size
+
+if TYPE_CHECKING:
+    from hepgan.observables import Observable
+    from hepgan.stats.classifiers import Reliability
+    from hepgan.stats.weights import Weights
 
 __all__ = ["LearnedWeights", "mean_weights", "plot_weight_map", "plot_weights", "weight_map"]
 
