@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
-from cli_toys import RECIPE, columns, ended, execute, inside, listing, run, start, wait_for, write
+from cli_toys import RECIPE, columns, inside, listing, run, start, write
 from toys import dimuons
 
 from hepgan import EventGenerator, distill
@@ -196,8 +196,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     write(folder / "train.root", columns(300))
     (folder / "tiny.yaml").write_text(RECIPE)
-    done = execute(*inside("train @tiny.yaml @train.root -o @m.safetensors", folder))
-    assert done.returncode == 0, done.stderr
+    assert run(*inside("train @tiny.yaml @train.root -o @m.safetensors", folder)) == 0
     return folder
 
 
@@ -241,9 +240,9 @@ def test_a_stopped_distillation_goes_on(trained, here):
     words = inside(f"distill @m.safetensors -o s.safetensors {FEW} --set training.steps=1000000", trained)
     process = start(*words)
     checkpoint = Path("s.checkpoint.safetensors")
-    wait_for(checkpoint.exists, process)
-    process.send_signal(signal.SIGINT)
-    _, said = ended(process)
+    process.wait_for(checkpoint.exists)
+    process.signal(signal.SIGINT)
+    _, said = process.ended()
     assert process.returncode == 130
     assert said.startswith("hepgan: interrupted; s.checkpoint.safetensors holds")
     assert set(listing(here)) == {"s.checkpoint.safetensors"}

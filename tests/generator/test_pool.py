@@ -21,7 +21,7 @@ def pool(values, weight, given=None):
 
 
 def drawn(found):
-    return found.condition[found.rows(DRAWS)].numpy()
+    return found.draw(DRAWS)[0].numpy()
 
 
 @pytest.mark.parametrize("signs", [1.0, np.array([1.0, 1.0, 1.0, -1.0])])
@@ -70,14 +70,15 @@ def test_events_of_equal_weight_are_drawn_alike():
 def test_rows_without_weight_are_never_drawn():
     found = pool([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 0.0])
     assert set(drawn(found)[:, 0]) == {1.0, 2.0}
-    assert int(found.rows(torch.tensor([1.0 - 1e-16]).double())) == 2
+    assert found.draw(torch.tensor([1.0 - 1e-16]).double())[0].tolist() == [[2.0]]
 
 
 def test_given_objects_stay_with_their_conditions_and_weights():
     rng = np.random.default_rng(4)
     values, weight = rng.normal(size=500), rng.exponential(size=500)
     found = pool(values, weight, given=np.stack([values, 2 * values], 1))
-    assert torch.equal(found.given[:, 0], found.condition[:, 0])
+    condition, objects = found.draw(DRAWS)
+    assert torch.equal(objects[:, 0], condition[:, 0])
     assert drawn(found).mean() == pytest.approx(np.average(values, weights=weight), abs=1e-3)
 
 

@@ -6,7 +6,8 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -44,7 +45,8 @@ MARGIN = 0.01
 """Share of the range of the training events by which conditions may be outside without a warning."""
 
 
-class Pool(NamedTuple):
+@dataclass(frozen=True)
+class Pool:
     """Conditions of training events, to draw from where none are given.
 
     Attributes:
@@ -94,15 +96,30 @@ class Pool(NamedTuple):
         even = bool((weight == weight[0]).all())
         return cls(condition, given, None if even else weight)
 
-    def rows(self, draw: Tensor) -> Tensor:
-        """The numbers (N,) of rows that uniform numbers (N,) in [0, 1) choose."""
-        last = len(self.condition) - 1
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is, by name, on the CPU."""
+        named = {"condition": self.condition, "given": self.given, "weight": self.weight}
+        return {n: t.cpu().contiguous() for n, t in named.items() if t is not None}
+
+    @cached_property
+    def _ends(self) -> tuple[Tensor, int]:
+        """Where each row ends on the unit interval, and the last row that has a weight, for the rest."""
         if self.weight is None:
-            return (draw * len(self.condition)).long().clamp(max=last)
-        ends = self.weight.to(torch.float64).cumsum(0)
-        # Where a sum ends with rows of weight 0, none of these is chosen.
-        last = int(self.weight.nonzero()[-1])
-        return torch.searchsorted((ends / ends[-1]).to(draw.device), draw, right=True).clamp(max=last)
+            raise TypeError
+        sums = self.weight.to(torch.float64).cumsum(0)
+        return sums / sums[-1], int(self.weight.nonzero()[-1])
+
+    def draw(self, uniform: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Conditions (N, Q) and given collections (N, R) that uniform numbers (N,) in [0, 1) choose."""
+        rows, size = uniform.cpu(), len(self.condition)
+        if self.weight is None:
+            rows = (rows * size).long().clamp(max=size - 1)
+        else:
+            ends, last = self._ends
+            rows = torch.searchsorted(ends, rows, right=True).clamp(max=last)
+        given = None if self.given is None else self.given[rows].to(uniform.device)
+        return self.condition[rows].to(uniform.device), given
 
 
 def _balanced(points: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -218,9 +235,7 @@ class Conditions:
         if not self.draws:
             return draws, None
         draw = draws[:, 0]
-        rows = self._pool.rows(draw)
-        drawn = self._pool.condition.to(draw.device)[rows]
-        given = None if self._pool.given is None else self._pool.given.to(draw.device)[rows]
+        drawn, given = self._pool.draw(draw)
         if not self.given and self._objects is None:
             return drawn, given
         values = self._representation.decode_condition(drawn)

@@ -87,7 +87,7 @@ def to_bytes(recipe: Recipe, parts: Parts, summary: Mapping[str, Any]) -> bytes:
         for name, module in parts.modules.items()
         for key, value in module.state_dict().items()
     }
-    tensors |= {f"pool.{n}": t.cpu().contiguous() for n, t in parts.pool._asdict().items() if t is not None}
+    tensors |= {f"pool.{name}": value for name, value in parts.pool.tensors.items()}
     settings = recipe.model_dump(mode="json", exclude_unset=True)
     # Defaults may change in a later version, but not what was learned with them.
     settings["model"] = recipe.model.model_dump(mode="json")

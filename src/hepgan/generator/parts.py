@@ -181,13 +181,15 @@ class Parts:
     @property
     def condition_ranges(self) -> dict[str, tuple[float, float]]:
         """The least and the largest value in the training events of conditions that are numbers."""
-        known = self.representation.condition_ranges
-        numbers = {
-            n: v for n, v in self.representation.decode_condition(self.pool.condition).items() if len(v)
-        }
-        found = {n: known.get(n, (float(v.min()), float(v.max()))) for n, v in numbers.items()}
-        scalars = self.representation.schema
-        return {n: span for n, span in found.items() if scalars.scalar(n).kind is not Kind.CATEGORY}
+        schema, known = self.representation.schema, self.representation.condition_ranges
+        names = [
+            n for n in self.representation.scalar_conditions if schema.scalar(n).kind is not Kind.CATEGORY
+        ]
+        if all(n in known for n in names):
+            return {n: known[n] for n in names}
+        # Older models know no ranges but those of the conditions that they keep.
+        values = self.representation.decode_condition(self.pool.condition)
+        return {n: known.get(n, (float(values[n].min()), float(values[n].max()))) for n in names}
 
     @property
     def modules(self) -> dict[str, torch.nn.Module]:
