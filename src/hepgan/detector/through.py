@@ -20,7 +20,6 @@ from hepgan.errors import InputError
 from hepgan.features import FeatureBatch
 from hepgan.generator import EventGenerator
 from hepgan.generator.ensembles import check_single
-from hepgan.generator.fitting import summarise
 from hepgan.generator.parts import Parts
 from hepgan.learners import GuidedLearner, Observed, new_critics
 from hepgan.models import GuidedConfig, OptimiserConfig
@@ -236,18 +235,9 @@ def unfold_through(
     history = trainer.run()
     parts.model.eval()
     recipe = prior.recipe.model_copy(update={"training": config.training})
-    summary = {
-        **prior.summary,
-        "unfolding": {
-            "data": len(data),
-            "guides": config.model_dump(mode="json", exclude={"training"}),
-            "seed": seed,
-            "seconds": round(time.monotonic() - started, 1),
-            "device": str(parts.device),
-            **summarise(history),
-        },
-    }
-    return EventGenerator.from_parts(recipe, parts, summary, history=history)
+    guides = config.model_dump(mode="json", exclude={"training"})
+    notes: dict[str, Any] = {"data": len(data), "guides": guides, "seed": seed}
+    return prior.derived("unfolding", recipe, parts, history, started, **notes)
 
 
 def _features(

@@ -21,7 +21,6 @@ from hepgan.features import mirrored
 from hepgan.generator import EventGenerator
 from hepgan.generator.conditions import Pool
 from hepgan.generator.ensembles import check_single
-from hepgan.generator.fitting import summarise
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
 from hepgan.learners import fit_discrete
@@ -154,20 +153,8 @@ def unfold(
         history = _learn(parts, recipe, batch, weight, numbers[2], progress=progress)
         if history.status == "interrupted":
             break
-    summary = {
-        **prior.summary,
-        "unfolding": {
-            "events": events,
-            "data": len(data),
-            "iterations": iterations,
-            "shares": shares,
-            "seed": seed,
-            "seconds": round(time.monotonic() - started, 1),
-            "device": str(parts.device),
-            **summarise(history),
-        },
-    }
-    return EventGenerator.from_parts(recipe, parts, summary, history=history)
+    notes: dict[str, Any] = {"events": events, "data": len(data), "iterations": iterations, "shares": shares}
+    return prior.derived("unfolding", recipe, parts, history, started, **notes, seed=seed)
 
 
 def conditions_of(prior: EventGenerator, data: ak.Array) -> dict[str, Tensor]:

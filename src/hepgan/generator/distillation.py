@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,6 @@ from torch import Tensor
 from hepgan.errors import RecipeError
 from hepgan.features import FeatureBatch
 from hepgan.generator.ensembles import check_single
-from hepgan.generator.fitting import summarise
 from hepgan.generator.generator import EventGenerator
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
@@ -109,21 +109,13 @@ def distill(
         progress=progress,
     )
     history = trainer.run()
-    outcome = summarise(history)
-    summary = {
-        **generator.summary,
-        "diagnostics": outcome["diagnostics"],
-        "distillation": {
-            "teacher": generator.recipe.model.model_dump(mode="json"),
-            "pairs": len(taught),
-            "seed": seed,
-            "seconds": round(time.monotonic() - started, 1),
-            "device": str(parts.device),
-            **outcome,
-        },
-    }
     parts = replace(parts, model=student, critics=learner.eval().critics)
-    return EventGenerator.from_parts(recipe, parts, summary, history=history)
+    teacher = generator.recipe.model.model_dump(mode="json")
+    notes: dict[str, Any] = {"teacher": teacher, "pairs": len(taught), "seed": seed}
+    made = generator.derived("distillation", recipe, parts, history, started, **notes)
+    # Those of the teacher are not the student's.
+    made.summary["diagnostics"] = made.summary["distillation"]["diagnostics"]
+    return made
 
 
 def _recipe(teacher: Recipe, steps: int, settings: Sequence[str]) -> Recipe:

@@ -89,6 +89,23 @@ class EventGenerator:
         made.versions = made.versions if versions is None else dict(versions)
         return made
 
+    def derived(
+        self, what: str, recipe: Recipe, parts: Parts, history: History, started: float, **notes: Any
+    ) -> EventGenerator:
+        """A generator that was made of this one by a further training.
+
+        Args:
+            what: The name of that training in the summary.
+            recipe: The recipe that the generator is to have.
+            parts: What has been learned.
+            history: The course of the training.
+            started: When it began, by ``time.monotonic``.
+            notes: What else is to be noted of it.
+        """
+        seconds = round(time.monotonic() - started, 1)
+        noted = {**notes, "seconds": seconds, "device": str(parts.device), **summarise(history)}
+        return EventGenerator.from_parts(recipe, parts, {**self.summary, what: noted}, history=history)
+
     # ------------------------------------------------------------------ learning
 
     def fit(

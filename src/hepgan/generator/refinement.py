@@ -17,7 +17,6 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events import to_awkward
 from hepgan.features import FeatureBatch
 from hepgan.generator.ensembles import check_single
-from hepgan.generator.fitting import summarise
 from hepgan.generator.generator import EventGenerator
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
@@ -118,19 +117,10 @@ def refine(
         progress=progress,
     )
     history = trainer.run()
-    summary = {
-        **generator.summary,
-        "refinement": {
-            "events": len(noise),
-            "effective_events": effective_size(weight.cpu().numpy()),
-            "seed": seed,
-            "seconds": round(time.monotonic() - started, 1),
-            "device": str(parts.device),
-            **summarise(history),
-        },
-    }
+    effective = effective_size(weight.cpu().numpy())
+    notes = {"events": len(noise), "effective_events": effective, "seed": seed}
     parts = replace(parts, model=Refined.of(parts.model, learner.eval().model))
-    return EventGenerator.from_parts(recipe, parts, summary, history=history)
+    return generator.derived("refinement", recipe, parts, history, started, **notes)
 
 
 def _weighted_noise(
