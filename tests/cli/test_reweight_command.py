@@ -14,6 +14,7 @@ from hepgan.events import schema_of
 from hepgan.observables import Observable
 from hepgan.plotting.weights import mean_weights, plot_weight_map, plot_weights
 from hepgan.reweighting import Reweighter, effective_sample_size
+from hepgan.stats import classifiers
 
 RECIPE = """\
 description: toy
@@ -25,6 +26,14 @@ observables:
 training: {steps: 40, batch_size: 128}
 """
 FAST = ("--members", "2")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_trainings():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifiers, "BATCH", 512)
+        patch.setattr(classifiers, "EPOCHS", 6)
+        yield
 
 
 def pt(events):
