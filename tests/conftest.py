@@ -45,3 +45,9 @@ def toy_generator() -> EventGenerator:
         "training": {"steps": 30, "batch_size": 128},
     }
     return EventGenerator(recipe).fit(dimuons(2000, seed=1, weighted=True), seed=3, device="cpu")
+
+
+@pytest.fixture
+def _reports_without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what reports say: pictures take longest of them."""
+    monkeypatch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")

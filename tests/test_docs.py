@@ -23,6 +23,7 @@ from hepgan.generator.distillation import distill
 from hepgan.observables.language import FUNCTIONS, METHODS, PAIR_PROPERTIES, PROPERTIES
 from hepgan.recipes import load_recipe
 from hepgan.recipes.recipe import parse_yaml
+from hepgan.stats.classifiers import TREES
 
 ROOT = Path(__file__).parents[1]
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
@@ -80,6 +81,8 @@ def _short_and_silent():
     patch.setattr(hepgan, "distill", quick, raising=False)
     patch.setattr(mpl, "use", lambda *_: None)
     patch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
+    patch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
+    patch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 20})
     with mpl.rc_context({"backend": "agg"}):
         yield
     patch.undo()

@@ -29,6 +29,7 @@ from hepgan.cli.console import run as run_group
 from hepgan.cli.options import read_conditions
 from hepgan.errors import InputError
 from hepgan.runtime import progress
+from hepgan.training import TrainingConfig
 
 ESCAPE = "\x1b"
 
@@ -235,6 +236,31 @@ def test_settings_change_the_recipe_that_the_model_keeps(do, here):
     assert (training.steps, training.batch_size) == (5, 64)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train @tiny.yaml @train.root",
+        "distill @m.safetensors --pairs 200",
+        "refine @m.safetensors @test.root",
+    ],
+)
+def test_the_time_that_is_asked_for_may_be_longer_than_the_recipe_s(command, do, here, monkeypatch):
+    within, limits = TrainingConfig.within, []
+
+    def noted(self, *arguments):
+        found = within(self, *arguments)
+        limits.append((self.max_time, found.max_time))
+        return found
+
+    monkeypatch.setattr(TrainingConfig, "within", noted)
+    monkeypatch.setattr("hepgan.stats.classifiers.STEPS", (3, 5))
+    few = "--set training.steps=3 --set training.batch_size=64 --set training.max_time=200"
+    do(f"{command} -o n.safetensors --max-time 30m {few}" + (" --events 200" if "refine" in command else ""))
+    ((own, limit),) = limits
+    assert own == 200
+    assert 1500 < limit <= 1800
+
+
 def test_training_tells_the_metrics_of_the_model_that_is_kept(do, here):
     select = "--set training.selection.metrics=['ks:m_mumu'] --set training.evaluate_every=5"
     said = do(f"train @tiny.yaml @train.root -o n.safetensors {select}")
@@ -316,6 +342,7 @@ def test_validation_writes_a_report_and_prints_its_verdicts(do, here):
     assert uproot.open("rep/new/histograms.root")["reference/met"].values().sum() > 250
 
 
+@pytest.mark.usefixtures("_reports_without_pictures")
 def test_several_samples_share_one_report(do, here):
     for seed in (1, 2):
         do(f"generate @m.safetensors -n 300 --seed {seed} -o g{seed}.root")
@@ -374,6 +401,7 @@ def test_labels_and_models_that_will_not_do_are_told(arguments, words, trained, 
     assert not Path("rep").exists()
 
 
+@pytest.mark.usefixtures("_reports_without_pictures")
 def test_validation_shows_the_features_of_a_model(do, here):
     do("generate @m.safetensors -n 300 -o g.root")
     said = do("validate @test.root g.root -o rep --recipe @tiny.yaml --features @m.safetensors")

@@ -25,7 +25,7 @@ observables:
   pt_mu1: {expression: "Muon[0].pt", bins: 20, range: [0, 100], unit: GeV}
 training: {steps: 40, batch_size: 128}
 """
-FAST = ("--members", "2")
+FAST = ("--members", "2", "--classifier", "trees")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +59,7 @@ def reweighted(here, *options, output="out.root"):
 
 
 def test_reweighted_files_hold_the_events_with_weights_by_which_they_are_true(here):
-    events, made = reweighted(here), read_events(f"{here}/made.root")
+    events, made = reweighted(here, "--classifier mlp"), read_events(f"{here}/made.root")
     assert schema_of(events).weight == "weight"
     np.testing.assert_array_equal(pt(events), pt(made))
     assert ak.all(events.weight_error > 0)
