@@ -481,7 +481,11 @@ def test_a_missing_pythia_is_told_with_what_to_install(command, refused, monkeyp
 
 @pytest.mark.parametrize(
     ("other", "differs"),
-    [("train @two.yaml @good.root", "model"), ("train @tiny.yaml @made.root", "data"), ("--seed 5", "seed")],
+    [
+        ("train @two.yaml @good.root", "learner"),
+        ("train @tiny.yaml @made.root", "data"),
+        ("--seed 5", "seed"),
+    ],
 )
 def test_a_training_is_not_resumed_with_another_recipe_data_or_seed(other, differs, files, here, refused):
     begun = here / "m.checkpoint.safetensors"

@@ -58,7 +58,8 @@ def reweighted(here, *options, output="out.root"):
     return read_events(f"{here}/{output}")
 
 
-def test_reweighted_files_hold_the_events_with_weights_by_which_they_are_true(here):
+def test_reweighted_files_hold_the_events_with_weights_by_which_they_are_true(here, monkeypatch):
+    monkeypatch.setattr("hepgan.stats.classifiers.STEPS", (100, 100))
     events, made = reweighted(here, "--classifier mlp"), read_events(f"{here}/made.root")
     assert schema_of(events).weight == "weight"
     np.testing.assert_array_equal(pt(events), pt(made))
@@ -136,11 +137,12 @@ def test_what_cannot_be_written_is_told_before_anything_is_learned(
     assert (here / "weighted.root").read_bytes() == before
 
 
-def test_a_refined_model_makes_events_that_are_nearer_to_the_truth(here):
+def test_a_refined_model_makes_events_that_are_nearer_to_the_truth(here, monkeypatch):
+    monkeypatch.setattr("hepgan.stats.classifiers.STEPS", (100, 100))
     made = read_events(f"{here}/made.root")
     EventGenerator(here / "toy.yaml").fit(made, seed=1).save(here / "toy.safetensors")
     words = "refine @toy.safetensors @true.root -o @better.safetensors --events 8e3"
-    settings = "--set training.steps=250 --set training.batch_size=512"
+    settings = "--set training.steps=200 --set training.batch_size=512"
     assert run(*inside(f"{words} {settings}", here)) == 0
     steps = np.linspace(0.05, 0.95, 19)
     true = np.quantile(pt(read_events(f"{here}/test.root")), steps)
