@@ -3,14 +3,15 @@ from __future__ import annotations
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
+from torch import nn
 
 from hepgan.errors import RecipeError
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.space import FeatureSpace
-from hepgan.learners import Observed, new_learner
+from hepgan.learners import Critic, Observed, new_learner
 from hepgan.models import CriticConfig, GANConfig, OptimiserConfig, SetConfig
 from hepgan.models.config import ModelConfig
-from hepgan.networks import MLPConfig
+from hepgan.networks import MLPConfig, Network
 from hepgan.objectives import (
     MMD,
     Circumstances,
@@ -160,17 +161,6 @@ def test_weights_enter_the_real_side_and_with_a_context_the_generated_side_too(f
         v = weight if with_context else torch.ones(64)
         expected = expected + (v * fake_loss).sum() / v.sum()
         torch.testing.assert_close(term.value, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_samples_depend_on_noise_and_context_and_are_zero_where_masked():
-    model = build(context=2, noise=5)
-    assert model.model.noise_size == 5
-    noise, context = torch.randn(6, 5), torch.randn(6, 2)
-    mask = torch.rand(6, 3) > 0.5
-    x = model.model.sample(noise, context, mask)
-    assert bool((x[~mask] == 0).all())
-    assert not torch.allclose(x, model.model.sample(-noise, context, mask))
-    assert not torch.allclose(x, model.model.sample(noise, -context, mask))
 
 
 def test_wrong_recipes_are_refused_with_the_reason():
@@ -492,3 +482,46 @@ def test_a_diagnosis_has_value_floor_and_gradient_of_every_term(feature_batch, c
     assert found["critic_adversarial/floor"] == pytest.approx(
         float(torch.nn.functional.softplus(-real.detach()).mean())
     )
+
+
+# ------------------------------------------------------------------ outputs and sides
+
+
+class OfTheBatch(Network):
+    """A network of three outputs, which are sums over all rows of a call."""
+
+    whole_batch = True
+
+    def __init__(self, inputs):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inputs, 3))
+        self.calls = []
+
+    def bind(self, context, mask=None):
+        def run(x, time=None):
+            self.calls.append(len(x))
+            return (x @ self.weight).sum(0).expand(len(x), 3)
+
+        return run
+
+
+def test_real_and_generated_events_are_scored_apart_where_a_network_sees_the_whole_batch(
+    feature_batch, monkeypatch
+):
+    monkeypatch.setattr(
+        "hepgan.learners.critic.build_network", lambda config, inputs, outputs, context: OfTheBatch(inputs)
+    )
+    critic = Critic(CriticConfig(loss="lsgan"), size=3, context_size=0, outputs=3)
+    batch = feature_batch(torch.randn(8, 3))
+    real, fake = batch.x, torch.randn(8, 3)
+    good, bad = critic.sides((real,), (fake,), batch.context)
+    assert critic.network.calls == [8, 8]
+    weight = critic.network.weight
+    torch.testing.assert_close(good[0], (real @ weight).sum(0))
+    torch.testing.assert_close(bad[0], (fake @ weight).sum(0))
+    # The first output tells real from generated, the others are heads'.
+    weights = batch.weight, batch.weight
+    (term,) = critic.terms((real,), (fake,), batch.context, weights, torch.Generator())
+    expected = 0.5 * (good[0, 0] - 1.0).square() + 0.5 * bad[0, 0].square()
+    torch.testing.assert_close(term.value, expected)
+    assert critic((real,), batch.context).shape == (8,)

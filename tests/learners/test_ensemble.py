@@ -199,14 +199,14 @@ def test_members_learn_their_own_events_as_if_they_were_alone() -> None:
     assert float((first - second).norm()) > 0.1
 
 
-@pytest.mark.parametrize("rows", [N, 600])
 @pytest.mark.parametrize(
-    "config",
+    ("config", "rows"),
     [
-        MLPConfig(widths=(8, 8), layer_norm=True),
-        ResidualConfig(width=8, blocks=2, layer_norm=True),
-        DeepSetsConfig(width=8, blocks=1),
-        AttentionConfig(width=8, blocks=1, heads=2),
+        (MLPConfig(widths=(8, 8), layer_norm=True), N),
+        (ResidualConfig(width=8, blocks=2, layer_norm=True), N),
+        (ResidualConfig(width=8, blocks=2, layer_norm=True), 600),
+        (DeepSetsConfig(width=8, blocks=1), N),
+        (AttentionConfig(width=8, blocks=1, heads=2), N),
     ],
 )
 def test_stacked_networks_give_what_each_gives_alone(config: object, rows: int) -> None:
@@ -238,7 +238,7 @@ def test_an_ensemble_samples_as_its_members_do(name: str) -> None:
             torch.testing.assert_close(found[member == k], own, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", list(EVERY))
+@pytest.mark.parametrize("name", ["random", "gan", "hybrid"])
 def test_a_resumed_ensemble_ends_as_one_that_was_not_stopped(name: str, tmp_path) -> None:
     data = events(100)
     rng = torch.Generator().manual_seed(4)

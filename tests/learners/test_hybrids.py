@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors.torch import load, save
 from torch import nn
 
 from hepgan.features.space import FeatureSpace
@@ -155,8 +154,7 @@ def test_every_phase_has_its_terms_and_gradients_for_its_own_parameters_alone(fe
             )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("kind", "masked"), [("flow", True), ("flow_matching", False)])
 def test_hybrids_train_and_their_history_has_every_term_with_its_value_at_the_truth(
     feature_batch, column, kind, masked
 ):
@@ -174,21 +172,8 @@ def test_hybrids_train_and_their_history_has_every_term_with_its_value_at_the_tr
         assert np.isfinite(history.diagnostics[f"{name}/floor"]).all()
     for name in (f"{model.maker}/coherence", "guides/coherence", "guides/agreement"):
         assert bool((np.abs(history.diagnostics[name]) <= 1 + 1e-6).all())
-    plot_history(history).draw_without_rendering()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_hybrid_samples_the_same_when_its_state_is_loaded(column, kind):
-    model, other = hybrid(kind, column), hybrid(kind, column)
-    for p in model.parameters():
-        nn.init.normal_(p, std=0.1)
-    other.load_state_dict(load(save(model.state_dict())))
-    noise = torch.randn(8, 3)
-    with torch.no_grad():
-        assert torch.equal(
-            model.model.sample(noise, torch.zeros(8, 0), None),
-            other.model.sample(noise, torch.zeros(8, 0), None),
-        )
+    if masked:
+        plot_history(history).draw_without_rendering()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -340,8 +325,10 @@ def at(mean, power, **settings):
     return model
 
 
-@pytest.mark.parametrize(("power", "factor"), [(0.0, 1.0), (1.0, 2.0), (-1.0, 0.0)])
-@pytest.mark.parametrize("latent", [False, True])
+@pytest.mark.parametrize(
+    ("power", "factor", "latent"),
+    [(0.0, 1.0, False), (1.0, 2.0, True), (-1.0, 0.0, False), (1.0, 2.0, False)],
+)
 def test_real_weights_double_the_pull_to_the_truth_and_inverse_ones_have_none(
     feature_batch, power, factor, latent
 ):

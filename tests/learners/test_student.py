@@ -68,8 +68,7 @@ def taught(teacher, steps, training_steps=400, *, wrapped=False, **settings):
     return student
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 3, 4])
-@pytest.mark.parametrize("periodic", [(), (1,)])
+@pytest.mark.parametrize(("pieces", "periodic"), [(1, (1,)), (3, ()), (4, (1,))])
 def test_a_path_leads_from_the_noise_to_what_the_teacher_makes_of_it(pieces, periodic):
     teacher = build(FlowMatchingConfig, periodic=periodic)
     z, context, mask = noise()
@@ -101,16 +100,6 @@ def test_a_student_turns_angles_as_its_teacher_does_through_the_cut_too(steps, w
     assert away.abs().max() < 0.2
     assert away.abs().mean() < 0.02
     assert (expected < start).any()  # some events do go through the cut
-
-
-@pytest.mark.parametrize("steps", [1, 3])
-def test_absent_features_are_zero_and_change_nothing(steps):
-    student = build(StudentConfig, steps=steps)
-    z, context, mask = noise()
-    made = student.model.sample(z, context, mask)
-    assert (made[~mask] == 0).all()
-    other = torch.where(mask, z, 7.0)
-    assert torch.equal(student.model.sample(other, context, mask), made)
 
 
 def test_the_loss_is_the_squared_error_of_one_step():

@@ -63,8 +63,9 @@ def test_a_finer_grid_at_the_end_helps_narrow_peaks():
     assert errors[1] < 0.5 * errors[0]
 
 
-@pytest.mark.parametrize("solver", ["euler", "midpoint", "heun"])
-@pytest.mark.parametrize("network", [SMALL, MLPConfig(widths=(16,))])
+@pytest.mark.parametrize(
+    ("solver", "network"), [("euler", SMALL), ("midpoint", MLPConfig(widths=(16,))), ("heun", SMALL)]
+)
 def test_masked_features_are_zero_and_have_no_influence(feature_batch, solver, network):
     model = build(context=2, solver=solver, network=network)
     noise, context = torch.randn(8, 3), torch.randn(8, 2)
@@ -121,16 +122,6 @@ def test_training_times_follow_the_chosen_distribution(time):
     assert float(t.median()) == pytest.approx(0.5, abs=2e-3)
 
 
-def test_gradients_reach_every_parameter(feature_batch):
-    model = build(context=2)
-    learner = build_learner(model.config, model)
-    (phase,) = learner.phases
-    batch = feature_batch(torch.randn(16, 3), context=torch.randn(16, 2))
-    total(learner.loss(phase, batch, torch.Generator().manual_seed(1))).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in phase.parameters)
-    assert {id(p) for p in phase.parameters} == {id(p) for p in model.parameters()}
-
-
 def solved(size=1, periodic=(), seed=1, **settings):
     """An untrained model in double precision, whose velocity is far from 0."""
     torch.manual_seed(seed)
@@ -151,15 +142,14 @@ def density(model, *axes, steps=64):
 
 
 LINE = torch.linspace(-14, 14, 1401, dtype=torch.float64)
-COARSE = torch.linspace(-12, 12, 161, dtype=torch.float64)
+COARSE = torch.linspace(-10, 10, 101, dtype=torch.float64)
 CIRCLE = -math.pi + 2 * math.pi / 160 * torch.arange(160, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("solver", ["euler", "midpoint", "heun"])
-@pytest.mark.parametrize(("std", "shift"), [(0.3, 0.0), (2.0, 0.0)])
-def test_the_likelihood_of_a_normal_distribution_is_its_density(solver, std, shift):
+@pytest.mark.parametrize(("solver", "std"), [("euler", 2.0), ("midpoint", 0.3), ("heun", 0.3)])
+def test_the_likelihood_of_a_normal_distribution_is_its_density(solver, std):
     model = exact_velocity(build(size=2, solver=solver), std=std).double()
-    x = std * torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + shift
+    x = std * torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     expected = torch.distributions.Normal(0.0, std).log_prob(x).sum(1)
     found = model.log_prob(x, torch.zeros(50, 0), None, steps=400)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.2 if solver == "euler" else 1e-3)
@@ -174,7 +164,7 @@ def test_the_density_integrates_to_one_in_one_dimension(periodic):
     assert float(p.std() / p.mean()) > 0.05  # not just the noise's
 
 
-@pytest.mark.parametrize("periodic", [(), (1,), (0, 1)])
+@pytest.mark.parametrize("periodic", [(), (0, 1)])
 def test_the_density_integrates_to_one_in_two_dimensions(periodic):
     axes = [CIRCLE if i in periodic else COARSE for i in range(2)]
     _, integral = density(solved(size=2, periodic=periodic), *axes, steps=24)
@@ -188,8 +178,9 @@ def test_densities_are_continuous_across_the_cut():
     torch.testing.assert_close(p[0], p[1], rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("periodic", [(), (1,)])
-@pytest.mark.parametrize("solver", ["euler", "midpoint", "heun"])
+@pytest.mark.parametrize(
+    ("solver", "periodic"), [("euler", (1,)), ("midpoint", ()), ("midpoint", (1,)), ("heun", (1,))]
+)
 def test_the_latent_is_the_noise_that_features_were_made_of(solver, periodic):
     model = solved(size=3, periodic=periodic, solver=solver, steps=500)
     noise = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))

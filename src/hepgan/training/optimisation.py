@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hepgan.models import OptimiserConfig
 from hepgan.training.config import ScheduleConfig
 
-__all__ = ["WeightMean", "averaged", "build_optimiser", "clip_members", "norms_of_members", "rate"]
+__all__ = ["WeightMean", "average", "build_optimiser", "clip_members", "norms_of_members", "rate"]
 
 
 def build_optimiser(config: OptimiserConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -63,12 +63,11 @@ def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
-def averaged(gradients: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The means of gradients over all processes that train together, each on its own part of a batch.
+def average(gradients: Sequence[Tensor]) -> None:
+    """Puts their means over all processes that train together, each on its own events, in place of gradients.
 
-    This is where these meet, and nowhere else. One process trains alone, whose gradients are the means.
+    This is where processes meet, and nowhere else. There is one, whose gradients are the means.
     """
-    return gradients
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from hepgan.training.data import Batches
 from hepgan.training.history import History, is_best
 from hepgan.training.optimisation import (
     WeightMean,
-    averaged,
+    average,
     build_optimiser,
     clip_members,
     norms_of_members,
@@ -243,7 +243,8 @@ class Trainer:
         # Only the phase's own gradients, so that the generator does not pay for the critics'.
         torch.autograd.backward(loss if members == 1 else members * loss, inputs=phase.parameters)
         limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
-        gradients = averaged([p.grad for p in phase.parameters if p.grad is not None])
+        gradients = [p.grad for p in phase.parameters if p.grad is not None]
+        average(gradients)
         if members > 1:
             norms = norms_of_members(gradients, members)
             row["gradient"] = float(norms.mean())
