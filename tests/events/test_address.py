@@ -36,6 +36,7 @@ SHADOWED = sorted(
         ("Muon[12]", Address("Muon", 12, "")),
         ("npvs", Address(None, None, "npvs")),
         ("Muon[0].mask", Address("Muon", 0, "mask")),
+        ("my number", Address(None, None, "my number")),
         ("gen_Top.b.pt", Address("gen_Top", None, "b.pt")),
     ],
 )
@@ -53,7 +54,7 @@ def test_a_single_word_is_a_collection_where_there_is_one():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Muon[0", "Muon[-1].pt", "Muon[x].pt", "Muon.pt[0]", "a b", ".pt", "Muon."]
+    "text", ["", "Muon[0", "Muon[-1].pt", "Muon[x].pt", "Muon.pt[0]", " ", ".pt", "Muon."]
 )
 def test_what_is_no_address_is_an_error(text):
     with pytest.raises(ValueError, match="cannot read"):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 __all__ = ["Address"]
 
-_PATTERN = re.compile(r"\s*([^\s.\[\]]+)(?:\[(\d+)\])?(?:\.([^\s\[\]]+))?\s*")
+_PATTERN = re.compile(r"\s*([^\s.\[\]][^.\[\]]*?)(?:\[(\d+)\])?(?:\.([^\s\[\]][^\[\]]*?))?\s*")
 
 
 class Address(NamedTuple):

@@ -33,6 +33,27 @@ class Objects:
         self._mask = mask
         self._all: Tensor | None = None
 
+    @classmethod
+    def of_lists(cls, fields: Mapping[str, Tensor], counts: Tensor, width: int) -> Objects:
+        """Objects (N, width) of numbers in a row, as files and awkward arrays hold them.
+
+        Args:
+            fields: The numbers (K,) of all events' objects, one event after another.
+            counts: The number (N,) of objects in each event.
+            width: How many places there are; objects beyond them are left out.
+        """
+        shape = (len(counts), width)
+        if bool((counts == width).all()):
+            return cls({n: v.reshape(shape) for n, v in fields.items()})
+        mask = torch.arange(width, device=counts.device) < counts.unsqueeze(1)
+        if bool((counts > width).any()):
+            start = (counts.cumsum(0) - counts).repeat_interleave(counts)
+            kept = torch.arange(len(start), device=counts.device) - start < width
+            fields = {n: v[kept] for n, v in fields.items()}
+        # Row-major order of the mask is the order of the objects, so that no index has to be made.
+        dense = {n: torch.zeros(shape, dtype=v.dtype, device=v.device) for n, v in fields.items()}
+        return cls({n: dense[n].masked_scatter_(mask, v) for n, v in fields.items()}, mask)
+
     @property
     def mask(self) -> Tensor:
         """True where there is an object (N, M); a view of one True if all are there."""

@@ -89,16 +89,7 @@ def _dense(
         allowed = f"{c.min_count} to {c.max_count}" if not c.fixed else f"{c.max_count}"
         message = f"{counts[entry]} objects in {c.name}, where the schema allows {allowed}"
         raise InputError(message, branch=c.counter or c.fields[0].branch, entry=entry)
-    shape = (len(counts), c.max_count)
-    if c.fixed:
-        return Objects({n: t.reshape(shape) for n, t in tensors.items()})
-    mask = torch.from_numpy(np.arange(c.max_count) < counts[:, None]).to(device)
-    # Row-major order of the mask is the order of the objects, so that no index has to be made.
-    dense = {
-        n: torch.zeros(shape, dtype=t.dtype, device=device).masked_scatter_(mask, t)
-        for n, t in tensors.items()
-    }
-    return Objects(dense, mask)
+    return Objects.of_lists(tensors, torch.from_numpy(counts).to(device), c.max_count)
 
 
 def to_columns(batch: EventBatch) -> dict[str, Buffer]:

@@ -11,6 +11,7 @@ from pydantic import Field as Setting
 from pydantic import model_validator
 
 from hepgan.config import Config
+from hepgan.events.address import Address
 
 __all__ = [
     "COORDINATES",
@@ -263,16 +264,15 @@ def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
     Raises:
         KeyError: If there is no such thing.
     """
+    identifiers = [f.name for f in schema.identifiers]
     whole: set[str] = set()
     some: dict[str, set[str]] = {}
     for name in names:
-        first, dot, rest = name.partition(".")
-        if name in schema.scalar_names or name in {f.name for f in schema.identifiers}:
+        owner, field = _split(name, schema)
+        if owner is not None and field:
+            some.setdefault(owner, set()).add(schema.collection(owner).field(field).name)
+        elif owner in schema.collection_names or name in (*schema.scalar_names, *identifiers):
             whole.add(name)
-        elif dot:
-            some.setdefault(first, set()).add(schema.collection(first).field(rest).name)
-        elif first in schema.collection_names:
-            whole.add(first)
         else:
             known = ", ".join((*schema.collection_names, *schema.scalar_names)) or "nothing"
             msg = f"nothing is called {name!r}; there are {known}"
@@ -313,20 +313,38 @@ def with_kinds(
         (-1, 0, 1)
     """
     for name, wanted in kinds.items():
-        first, dot, rest = name.partition(".")
-        if dot and name not in schema.scalar_names:
-            c = schema.collection(first)
-            new = _changed(c.field(rest), wanted)
-            fields = tuple(new if f.name == rest else f for f in c.fields)
+        owner, field = _split(name, schema)
+        if owner is not None:
+            c = schema.collection(owner)
+            new = _changed(c.field(field), wanted)
+            fields = tuple(new if f.name == field else f for f in c.fields)
             changed = c.model_copy(update={"fields": fields})
             update: dict[str, Any] = {
-                "collections": tuple(changed if x.name == first else x for x in schema.collections)
+                "collections": tuple(changed if x.name == owner else x for x in schema.collections)
             }
         else:
             new = _changed(schema.scalar(name), wanted)
             update = {"scalars": tuple(new if f.name == name else f for f in schema.scalars)}
         schema = schema.model_copy(update=update)
     return schema
+
+
+def _split(name: str, schema: EventSchema) -> tuple[str | None, str]:
+    """The collection and the field that a name stands for; no collection for a number of the event.
+
+    Raises:
+        KeyError: If it stands for one object.
+    """
+    if name in schema.scalar_names:
+        return None, name
+    try:
+        address = Address.parse(name, schema.collection_names)
+    except ValueError as error:
+        raise KeyError(*error.args) from None
+    if address.slot is not None:
+        msg = f"{name}: what a schema holds is the same for all {address.collection}"
+        raise KeyError(msg)
+    return address.collection, address.field
 
 
 def _changed(field: Field, wanted: str | Kind | Mapping[str, Any] | Field) -> Field:

@@ -387,12 +387,14 @@ class AwkwardSource:
         columns = needed({n: n for n in ak.fields(column)}, fields)
         if column.ndim == 1:
             return Objects({n: _tensor(column[n], f"{name}.{n}") for n in columns})
-        counts = ak.to_numpy(ak.num(column))
-        width = int(counts.max(initial=0))
-        mask = np.arange(width) < counts[:, None]
-        full = bool(mask.all())
-        padded = {n: _padded(column[n], mask, full, f"{name}.{n}") for n in columns}
-        return Objects(padded, None if full else torch.from_numpy(mask))
+        lists = {n: column[n] for n in columns}
+        for n, values in lists.items():
+            if values.ndim != 2:
+                msg = f"{name}.{n} is not one number for each object: {values.type.content}"
+                raise InputError(msg, branch=f"{name}.{n}")
+        counts = torch.tensor(ak.to_numpy(ak.num(column)), dtype=torch.int64)
+        flat = {n: _tensor(ak.flatten(v, axis=1), f"{name}.{n}") for n, v in lists.items()}
+        return Objects.of_lists(flat, counts, int(counts.max()) if len(counts) else 0)
 
     def scalar(self, name: str) -> Tensor | None:
         """The number of the event."""
@@ -465,16 +467,6 @@ def _tensor(column: Any, name: str) -> Tensor:
     if kind == "b":
         return torch.tensor(values, dtype=torch.bool)
     return torch.from_numpy(values.astype(np.float64 if kind == "f" else np.int64))
-
-
-def _padded(column: Any, mask: Any, full: bool, name: str) -> Tensor:
-    if column.ndim != 2:
-        msg = f"{name} is not one number for each object: {column.type.content}"
-        raise InputError(msg, branch=name)
-    values = _tensor(ak.flatten(column, axis=1), name)
-    if full:
-        return values.reshape(mask.shape)
-    return torch.zeros(mask.shape, dtype=values.dtype).masked_scatter_(torch.from_numpy(mask), values)
 
 
 def _back(values: Values) -> Any:

@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from hepgan.events.address import Address
+from hepgan.events.batch import Objects
 from hepgan.events.schema import Collection, EventSchema, Field
 
 __all__ = ["MAX_OBJECTS", "Plan", "Table", "event_table", "plan_table"]
@@ -75,10 +78,10 @@ def plan_table(samples: Sequence[tuple[ak.Array, EventSchema]]) -> Plan:
             most = int(ak.max(ak.num(events[c.name]), initial=0)) if len(events) else 0
             slots[c.name] = max(slots.get(c.name, 0), min(most, MAX_OBJECTS))
             counts.setdefault(c.name, set()).update((c.min_count, c.max_count))
-        for name, field, values in _fields(events, schema):
+        for address, field, values in _fields(events, schema):
             if field.dtype == "string":
                 known = field.values if field.values is not None else np.unique(_texts(values)).tolist()
-                strings.setdefault(name, set()).update(map(str, known))
+                strings.setdefault(str(address), set()).update(map(str, known))
     counted = frozenset(name for name, found in counts.items() if len(found) > 1)
     return Plan(slots, counted, {name: tuple(sorted(found)) for name, found in strings.items()})
 
@@ -103,16 +106,16 @@ def event_table(
     """
     columns: dict[str, NDArray[np.float64]] = {}
     listed = {c.name for c in _listed(schema)}
-    for name, field, values in _fields(events, schema):
-        collection, _, what = name.partition(".")
-        strings = plan.strings.get(name, ())
+    for address, field, values in _fields(events, schema):
+        collection = address.collection
+        strings = plan.strings.get(str(address), ())
         if collection not in listed:
-            columns[name] = _numbers(values, field, strings)
+            columns[str(address)] = _numbers(values, field, strings)
         elif collection in plan.slots:
             if collection in plan.counted:
                 columns[f"n{collection}"] = ak.to_numpy(ak.num(values)).astype(np.float64)
             padded = _padded(values, field, strings, plan.slots[collection])
-            columns |= {f"{collection}[{i}].{what}": column for i, column in enumerate(padded.T)}
+            columns |= {str(address._replace(slot=i)): column for i, column in enumerate(padded.T)}
     columns |= observables
     values = np.column_stack(list(columns.values())) if columns else np.empty((len(events), 0))
     values[~np.isfinite(values)] = np.nan
@@ -124,14 +127,14 @@ def _listed(schema: EventSchema) -> list[Collection]:
     return [c for c in schema.collections if c.layout != "single"]
 
 
-def _fields(events: ak.Array, schema: EventSchema) -> Iterator[tuple[str, Field, ak.Array]]:
-    """All fields of objects and all scalars but the weight, with names such as ``Jet.pt``."""
+def _fields(events: ak.Array, schema: EventSchema) -> Iterator[tuple[Address, Field, ak.Array]]:
+    """All fields of objects and all scalars but the weight, with addresses such as ``Jet.pt``."""
     for c in schema.collections:
         for f in c.fields:
-            yield f"{c.name}.{f.name}", f, events[c.name][f.name]
+            yield Address(c.name, None, f.name), f, events[c.name][f.name]
     for f in schema.scalars:
         if f.name != schema.weight:
-            yield f.name, f, events[f.name]
+            yield Address(None, None, f.name), f, events[f.name]
 
 
 def _numbers(values: ak.Array, field: Field, strings: Sequence[str]) -> NDArray[np.float64]:
@@ -156,11 +159,7 @@ def _codes(texts: NDArray[Any], strings: Sequence[str]) -> NDArray[np.float64]:
 
 def _padded(values: ak.Array, field: Field, strings: Sequence[str], slots: int) -> NDArray[np.float64]:
     """(N, slots), NaN beyond the objects that there are."""
-    counts = ak.to_numpy(ak.num(values, axis=1))
-    flat = _numbers(ak.flatten(values, axis=1), field, strings)
-    result = np.full((len(counts), slots), np.nan)
-    event = np.repeat(np.arange(len(counts)), counts)
-    slot = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kept = slot < slots
-    result[event[kept], slot[kept]] = flat[kept]
-    return result
+    flat = torch.tensor(_numbers(ak.flatten(values, axis=1), field, strings))
+    counts = torch.tensor(ak.to_numpy(ak.num(values, axis=1)), dtype=torch.int64)
+    objects = Objects.of_lists({field.name: flat}, counts, slots)
+    return torch.where(objects.mask, objects[field.name], torch.nan).numpy()
