@@ -180,6 +180,8 @@ def test_what_cannot_be_folded_is_told(folding, tmp_path):
     plain = {"name": "plain", "model": {"kind": "flow", "blocks": 1}, "training": {"steps": 1}}
     with pytest.raises(RecipeError, match="vertex-level collections among its conditions"):
         Folding(plain).fit(jet_pairs(50))
+    with pytest.raises(RecipeError, match="a folding is a single model, not an ensemble of 2"):
+        Folding(quick(members=2)).fit(jet_pairs(50))
     EventGenerator(plain).fit(jet_pairs(50), device="cpu").save(tmp_path / "plain.safetensors")
     with pytest.raises(InputError, match="no folding"):
         Folding.load(tmp_path / "plain.safetensors")

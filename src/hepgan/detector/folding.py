@@ -28,6 +28,7 @@ from hepgan.events import (
 from hepgan.events.buffers import ATTRIBUTE
 from hepgan.files import claim
 from hepgan.generator import EventGenerator
+from hepgan.generator.ensembles import check_single
 from hepgan.generator.sampling import draw_within
 from hepgan.models import BLOCK
 from hepgan.recipes import Recipe, load_recipe
@@ -218,7 +219,7 @@ class Folding:
 
         Raises:
             InputError: If the events cannot be used.
-            RecipeError: If the recipe does not fit them, or gives no collection.
+            RecipeError: If the recipe does not fit them, gives no collection, or asks for an ensemble.
         """
         recipe = self._recipe
         if recipe is None:
@@ -227,6 +228,7 @@ class Folding:
         if not set(recipe.conditions) & set(schema_of(events).collection_names):
             msg = "a recipe for folding has the vertex-level collections among its conditions"
             raise RecipeError(msg, file=recipe.name)
+        check_single(recipe.training, "a folding")
         generator.fit(events, seed=seed, **options)
         self._generator = _frozen(generator)
         return self
