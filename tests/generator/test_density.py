@@ -75,8 +75,8 @@ def known(events, function=None, **features):
     """A generator of events with a model whose density is known."""
     generator = trained(events, 1, **features)
     parts = generator.parts
-    generator._parts = replace(parts, model=Known(parts.representation, function))
-    return generator
+    parts = replace(parts, model=Known(parts.representation, function))
+    return EventGenerator.from_parts(generator.recipe, parts, generator.summary)
 
 
 def cartesian(n=N, seed=1, objects=1, width=20.0):
