@@ -30,3 +30,13 @@ def test_a_column_has_a_number_for_each_event_and_nan_where_there_is_none():
         of_objects.column(events)
     with pytest.raises(RecipeError):
         Observable("tau", "Tau[0].pt").column(events)
+
+
+def test_no_events_have_the_schema_of_some_but_for_their_limits():
+    events = dimuons(40, 1, weighted=True)
+    some, none = schema_of(events), schema_of(events[:0])
+    assert none.scalar_names == some.scalar_names
+    assert [(c.name, c.field_names) for c in none.collections] == [
+        (c.name, c.field_names) for c in some.collections
+    ]
+    assert event_weights(events[:0]).tolist() == []

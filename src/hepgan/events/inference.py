@@ -572,6 +572,8 @@ def _distinct(values: NDArray[Any], limit: int) -> NDArray[Any] | None:
 
 def _among(values: NDArray[Any], few: NDArray[Any]) -> NDArray[np.bool_]:
     """Which of the values are among a few in ascending order."""
+    if not few.size:
+        return np.zeros(values.shape, dtype=np.bool_)
     if few.size <= _OBVIOUS:
         return np.asarray((values == few[0]) | (values == few[-1]))
     at = np.minimum(np.searchsorted(few, values), few.size - 1)
