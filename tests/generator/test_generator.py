@@ -48,7 +48,16 @@ def test_generated_in_several_batches_is_generated_in_one(fitted, monkeypatch):
     )
     parts = fitted.generate(9000, seed=2)
     assert same(parts, whole)
-    assert schema_of(parts) == schema_of(whole) == fitted.schema
+    # Limits are those of the generated events, where these are beyond those of the training events.
+    found = schema_of(parts)
+    assert found == schema_of(whole)
+    assert (found.collection_names, found.scalar_names) == (
+        fitted.schema.collection_names,
+        fitted.schema.scalar_names,
+    )
+    assert [f.branches for c in found.collections for f in c.fields] == [
+        f.branches for c in fitted.schema.collections for f in c.fields
+    ]
 
 
 def test_different_seeds_give_different_events(fitted):
