@@ -222,9 +222,10 @@ NETWORKS = (SMALL, MLPConfig(widths=(16,), spectral_norm=True), ResidualConfig(w
 @pytest.mark.parametrize("context", [0, 2])
 def test_gradients_reach_every_parameter(feature_batch, layer, transform, size, periodic, context, network):
     model = build(size, context, periodic, layer=layer, transform=transform, network=network)
-    (phase,) = model.phases
+    learner = build_learner(model.config, model)
+    (phase,) = learner.phases
     noise, c, _ = events(64, size, context, dtype=torch.float32)
-    total(model.loss(phase, feature_batch(noise, context=c), torch.Generator())).backward()
+    total(learner.loss(phase, feature_batch(noise, context=c), torch.Generator())).backward()
     missed = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
     assert not missed
     assert {id(p) for p in phase.parameters} == {id(p) for p in model.parameters()}

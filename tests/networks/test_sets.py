@@ -11,7 +11,7 @@ from hepgan.errors import RecipeError
 from hepgan.features import Tokens
 from hepgan.features.space import FeatureSpace
 from hepgan.generator import EventGenerator
-from hepgan.learners import new_learner
+from hepgan.learners import build_learner, new_learner
 from hepgan.models import (
     CriticConfig,
     FlowConfig,
@@ -348,11 +348,13 @@ def test_flow_matching_learns_how_any_two_of_twelve_objects_are_correlated(setti
     tokens = [Tokens("Hit", [[i] for i in range(12)])]
     config = FlowMatchingConfig(network={**settings, "width": 32}, steps=6)
     model = build(config, 12, tokens)
+    learner = build_learner(config, model)
+    (phase,) = learner.phases
     optimiser = torch.optim.Adam(model.parameters(), lr=4e-3)
     g = torch.Generator().manual_seed(2)
     for step in range(200):
         rows = torch.randint(len(x), (256,), generator=g)
-        (term,) = model.loss("velocity", feature_batch(x[rows], mask=mask[rows]), g)
+        (term,) = learner.loss(phase, feature_batch(x[rows], mask=mask[rows]), g)
         optimiser.zero_grad()
         term.value.backward()
         optimiser.step()
