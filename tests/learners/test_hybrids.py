@@ -265,7 +265,7 @@ def test_a_critic_of_latent_space_alone_teaches_the_distribution(feature_batch):
     critic = CriticConfig(latent=True, network=MLPConfig(widths=(32, 32)), optimiser=OptimiserConfig(lr=3e-3))
     model = normal(size=2, mean=0.0, critics=(critic,), likelihood={"weight": 0.0})
     data = feature_batch(torch.tensor([1.0, -1.0]) + torch.tensor([0.5, 2.0]) * torch.randn(4000, 2))
-    Trainer(model, data, TrainingConfig(steps=600, batch_size=256), seed=1).run()
+    Trainer(model, data, TrainingConfig(steps=500, batch_size=128), seed=1).run()
     torch.testing.assert_close(model.model.mean.detach(), torch.tensor([1.0, -1.0]), atol=0.15, rtol=0)
     torch.testing.assert_close(
         model.model.log_scale.detach().exp(), torch.tensor([0.5, 2.0]), atol=0, rtol=0.2
@@ -392,23 +392,23 @@ def test_gradients_of_likelihood_and_guides_that_agree_and_that_fight(feature_ba
 def test_an_equilibrium_shows_as_agreement_of_minus_one_and_a_joint_minimum_does_not(feature_batch, column):
     data = feature_batch(torch.randn(4000, 1))
 
-    def ended(target, weight):
+    def ended(target, weight, steps):
         penalty = {"kind": "moments", "observables": "m", "target_mean": target, "std_weight": 0.0}
         model = normal(observables={"m": column(0)}, penalties=(penalty | {"weight": weight},))
-        config = TrainingConfig(steps=900, batch_size=64, diagnose_every=2)
+        config = TrainingConfig(steps=steps, batch_size=64, diagnose_every=2)
         history = Trainer(model, data, config, seed=1).run()
         return model, history
 
-    model, history = ended(target=1.0, weight=0.5)
+    model, history = ended(target=1.0, weight=0.5, steps=600)
     # Minimum of m^2 / 2 (log-likelihood, with the variance that fits) and (m - 1)^2 / 2.
     assert 0.3 < float(model.model.mean.detach()) < 0.7
     step, agreement = history.agreement(150)
-    assert step.tolist() == [151.0, 451.0, 751.0]
+    assert step.tolist() == [151.0, 451.0]
     assert agreement[-1] < -0.9
     assert history.diagnostics["normal/coherence"][-150:].mean() > 0.3
-    model, history = ended(target=0.0, weight=0.5)
+    model, history = ended(target=0.0, weight=0.5, steps=300)
     assert abs(float(model.model.mean.detach())) < 0.1
-    assert history.diagnostics["normal/coherence"][-150:].mean() < 0.2
+    assert history.diagnostics["normal/coherence"][-100:].mean() < 0.2
 
 
 def test_the_floor_of_the_likelihood_is_that_of_the_models_own_events(feature_batch, column):
