@@ -58,17 +58,17 @@ def test_the_mass_of_a_pair_is_that_of_the_sum_and_not_below_its_threshold():
 def test_the_rest_frame_of_a_system_has_its_mass_and_back_again():
     one, two = momentum(ROWS), momentum(OTHERS)
     px, py, pz, energy = one.px + two.px, one.py + two.py, one.pz + two.pz, one.energy + two.energy
-    mass, across = pair_mass(one, two), transverse(px, py)
-    inside = into_rest(one, pz, mass, energy, across)
+    system, across = Momentum(px, py, pz, pair_mass(one, two), energy), transverse(px, py)
+    inside = into_rest(one, system, across)
     total = as_numpy(ROWS, SYSTEMS[0]) + as_numpy(OTHERS, SYSTEMS[0])
     expected = as_numpy(ROWS, SYSTEMS[0]).rotateZ(-total.phi).boostCM_of(total.rotateZ(-total.phi))
     # boosts along the beam and then across it leave axes turned about y against those of one boost
     np.testing.assert_allclose(sum(c**2 for c in inside), expected.p2, rtol=1e-8)
     np.testing.assert_allclose(inside[1], expected.py, rtol=1e-8, atol=1e-8)
-    other = into_rest(two, pz, mass, energy, across)
+    other = into_rest(two, system, across)
     for a, b in zip(inside, other, strict=True):
         torch.testing.assert_close(a, -b, rtol=1e-9, atol=1e-9)
-    back = from_rest(Momentum.of(*inside, one.mass), pz, mass, energy, across)
+    back = from_rest(Momentum.of(*inside, one.mass), system, across)
     for got, want in zip(back, one[:3], strict=True):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
 

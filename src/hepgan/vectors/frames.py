@@ -110,37 +110,30 @@ def pair_mass(a: Momentum, b: Momentum) -> Tensor:
     return torch.maximum(safe_sqrt(m2), a.mass + b.mass)
 
 
-def into_rest(
-    momentum: Momentum, pz: Tensor, mass: Tensor, energy: Tensor, across: Transverse
-) -> tuple[Tensor, Tensor, Tensor]:
+def into_rest(momentum: Momentum, system: Momentum, across: Transverse) -> tuple[Tensor, Tensor, Tensor]:
     """What a momentum is in the rest frame of a system.
 
     Args:
         momentum: The momentum.
-        pz: The system's.
-        mass: The system's, above 0.
-        energy: The system's.
+        system: The system, with a mass above 0.
         across: The system's transverse momentum.
 
     Returns:
         x, y and z, with z along the beam and x along the system's transverse momentum.
     """
-    pt, cos, sin = across
-    mt = safe_sqrt(mass**2 + pt**2)
-    along, y = momentum.px * cos + momentum.py * sin, momentum.py * cos - momentum.px * sin
-    moving = (energy * momentum.energy - pz * momentum.pz) / mt
-    return (mt * along - pt * moving) / mass, y, (energy * momentum.pz - pz * momentum.energy) / mt
+    mt = safe_sqrt(system.mass**2 + across.pt**2)
+    along = momentum.px * across.cos + momentum.py * across.sin
+    y = momentum.py * across.cos - momentum.px * across.sin
+    moving = (system.energy * momentum.energy - system.pz * momentum.pz) / mt
+    z = (system.energy * momentum.pz - system.pz * momentum.energy) / mt
+    return (mt * along - across.pt * moving) / system.mass, y, z
 
 
-def from_rest(
-    momentum: Momentum, pz: Tensor, mass: Tensor, energy: Tensor, across: Transverse
-) -> tuple[Tensor, Tensor, Tensor]:
+def from_rest(momentum: Momentum, system: Momentum, across: Transverse) -> tuple[Tensor, Tensor, Tensor]:
     """px, py and pz of a momentum in a system's rest frame; the inverse of `into_rest`."""
-    pt, cos, sin = across
-    mt = safe_sqrt(mass**2 + pt**2)
-    along, moving = (
-        (mt * momentum.px + pt * momentum.energy) / mass,
-        (mt * momentum.energy + pt * momentum.px) / mass,
-    )
-    px, py = along * cos - momentum.py * sin, along * sin + momentum.py * cos
-    return px, py, (energy * momentum.pz + pz * moving) / mt
+    mt = safe_sqrt(system.mass**2 + across.pt**2)
+    along = (mt * momentum.px + across.pt * momentum.energy) / system.mass
+    moving = (mt * momentum.energy + across.pt * momentum.px) / system.mass
+    px = along * across.cos - momentum.py * across.sin
+    py = along * across.sin + momentum.py * across.cos
+    return px, py, (system.energy * momentum.pz + system.pz * moving) / mt
