@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import itertools
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from combinations import paired
 from pydantic import ValidationError
 from scipy import stats
 from toys import dimuons
@@ -23,7 +23,8 @@ from hepgan.objectives import total
 SMALL = MLPConfig(widths=(16, 16), activation="silu")
 LAYERS = ("coupling", "autoregressive")
 TRANSFORMS = ("affine", "spline")
-KINDS = list(itertools.product(LAYERS, TRANSFORMS))
+KINDS = {"layer": LAYERS, "transform": TRANSFORMS}
+ROTATIONS = ("learned", "random", "none")
 
 
 def loss_of(model, batch, generator):
@@ -49,9 +50,14 @@ def events(n, size, context=0, *, masked=False, dtype=torch.float64):
     return noise, torch.randn(n, context, generator=g, dtype=dtype), mask
 
 
+def each(**options):
+    """A parametrisation in which every two values meet, of these options and of the kinds of flows."""
+    return pytest.mark.parametrize((*KINDS, *options), paired(**KINDS, **options))
+
+
 LINE = torch.linspace(-20, 20, 4001, dtype=torch.float64)
-COARSE = torch.linspace(-12, 12, 201, dtype=torch.float64)
-RING, CIRCLE = (-math.pi + 2 * math.pi / n * torch.arange(n, dtype=torch.float64) for n in (4000, 200))
+COARSE = torch.linspace(-10, 10, 121, dtype=torch.float64)
+RING, CIRCLE = (-math.pi + 2 * math.pi / n * torch.arange(n, dtype=torch.float64) for n in (4000, 120))
 
 
 def integral(model, axes, context=None, fixed=None):
@@ -72,26 +78,21 @@ def integral(model, axes, context=None, fixed=None):
 # ------------------------------------------------------------------ densities
 
 
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
-@pytest.mark.parametrize("periodic", [(), (0,)])
-@pytest.mark.parametrize("context", [0, 2])
+@each(periodic=[(), (0,)], context=[0, 2])
 def test_the_density_integrates_to_one_in_one_dimension(layer, transform, periodic, context):
     model = build(1, context, periodic, far=0.2, layer=layer, transform=transform).double()
     c = torch.tensor([[0.5, -1.0]]) if context else None
     assert integral(model, [RING if periodic else LINE], c) == pytest.approx(1.0, abs=1e-4)
 
 
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
-@pytest.mark.parametrize("rotations", ["learned", "random", "none"])
-@pytest.mark.parametrize("periodic", [(), (1,), (0, 1)])
+@each(rotations=ROTATIONS, periodic=[(), (1,), (0, 1)])
 def test_the_density_integrates_to_one_in_two_dimensions(layer, transform, rotations, periodic):
     model = build(2, 0, periodic, far=0.1, layer=layer, transform=transform, rotations=rotations).double()
     axes = [CIRCLE if i in periodic else COARSE for i in range(2)]
     assert integral(model, axes) == pytest.approx(1.0, abs=1e-3)
 
 
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
-@pytest.mark.parametrize("there", [(0, 2), (1, 2), (2,), (3,)])
+@each(there=[(0, 2), (1, 2), (2,), (3,)])
 def test_the_density_of_the_features_that_exist_integrates_to_one(layer, transform, there):
     model = build(4, 1, (3,), far=0.1, layer=layer, transform=transform).double()
     every = [COARSE, COARSE, COARSE, CIRCLE]
@@ -99,11 +100,7 @@ def test_the_density_of_the_features_that_exist_integrates_to_one(layer, transfo
     assert integral(model, axes, torch.tensor([[0.7]])) == pytest.approx(1.0, abs=1e-3)
 
 
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
-@pytest.mark.parametrize("rotations", ["learned", "random", "none"])
-@pytest.mark.parametrize("periodic", [(), (1,), (0, 2, 3), (0, 1, 2, 3)])
-@pytest.mark.parametrize("context", [0, 2])
-@pytest.mark.parametrize("masked", [False, True])
+@each(rotations=ROTATIONS, periodic=[(), (1,), (0, 2, 3), (0, 1, 2, 3)], context=[0, 2], masked=[False, True])
 def test_densities_are_the_noises_times_the_jacobian_and_latents_the_noise(
     layer, transform, rotations, periodic, context, masked
 ):
@@ -117,7 +114,7 @@ def test_densities_are_the_noises_times_the_jacobian_and_latents_the_noise(
         torch.testing.assert_close(model.latent(x, c, mask), expected, rtol=0, atol=1e-7)
         log_prob = model.log_prob(x, c, mask)
     assert log_prob.dtype == torch.float64
-    for i in range(4):
+    for i in range(2):
         row = slice(i, i + 1)
         m = None if mask is None else mask[row]
         there = list(range(4)) if m is None else m[0].nonzero()[:, 0].tolist()
@@ -128,8 +125,7 @@ def test_densities_are_the_noises_times_the_jacobian_and_latents_the_noise(
         torch.testing.assert_close(log_prob[i], density + jacobian.det().abs().log(), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("layer", LAYERS)
+@each()
 def test_a_mask_of_all_features_is_none(layer, transform):
     model = build(5, 2, (4,), far=0.3, layer=layer, transform=transform).double()
     noise, c, _ = events(30, 5, 2)
@@ -140,8 +136,7 @@ def test_a_mask_of_all_features_is_none(layer, transform):
         torch.testing.assert_close(model.log_prob(x, c, every), model.log_prob(x, c, None), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("rotations", ["learned", "random", "none"])
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
+@each(rotations=ROTATIONS)
 def test_features_that_do_not_exist_have_no_influence(layer, transform, rotations, feature_batch):
     model = build(5, 2, (1,), far=0.3, layer=layer, transform=transform, rotations=rotations)
     noise, c, mask = events(30, 5, 2, masked=True, dtype=torch.float32)
@@ -158,7 +153,7 @@ def test_features_that_do_not_exist_have_no_influence(layer, transform, rotation
     assert torch.equal(*losses)
 
 
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
+@each()
 def test_densities_of_angles_are_continuous_across_the_cut(layer, transform):
     model = build(2, 0, (0,), far=0.5, layer=layer, transform=transform).double()
     x = torch.tensor([[math.pi - 1e-9, 0.3], [-math.pi + 1e-9, 0.3]], dtype=torch.float64)
@@ -181,8 +176,7 @@ def test_sampled_density_is_the_likelihood():
 # ------------------------------------------------------------------ precision, gradients, state
 
 
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
-@pytest.mark.parametrize("masked", [False, True])
+@each(masked=[False, True])
 def test_single_precision_inverts_and_agrees_with_double(layer, transform, masked):
     model = build(6, 2, (5,), far=0.1, layer=layer, transform=transform)
     noise, c, mask = events(2500, 6, 2, masked=masked, dtype=torch.float32)
@@ -197,7 +191,7 @@ def test_single_precision_inverts_and_agrees_with_double(layer, transform, maske
     torch.testing.assert_close(log_prob.double(), exact, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
+@each()
 def test_far_tails_stay_finite_with_their_gradients(layer, transform, feature_batch):
     model = build(3, far=0.3, layer=layer, transform=transform)
     x = torch.tensor([[1e3, -1e3, 0.0], [-50.0, 5.0, -5.0], [5.0, 5.0, 5.0]])
@@ -213,14 +207,14 @@ def test_far_tails_stay_finite_with_their_gradients(layer, transform, feature_ba
 NETWORKS = (SMALL, MLPConfig(widths=(16,), spectral_norm=True), ResidualConfig(width=16, blocks=1))
 
 
-@pytest.mark.parametrize(
-    ("layer", "network"),
-    [(layer, n) for layer in LAYERS for n in NETWORKS if layer == "coupling" or n.kind == "mlp"],
-)
-@pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize(("size", "periodic"), [(1, ()), (1, (0,)), (4, (1,))])
-@pytest.mark.parametrize("context", [0, 2])
-def test_gradients_reach_every_parameter(feature_batch, layer, transform, size, periodic, context, network):
+SHAPES = [(1, ()), (1, (0,)), (4, (1,))]
+
+
+@each(shape=SHAPES, context=[0, 2], network=NETWORKS)
+def test_gradients_reach_every_parameter(feature_batch, layer, transform, shape, context, network):
+    if layer == "autoregressive" and network.kind == "residual":
+        network = SMALL
+    size, periodic = shape
     model = build(size, context, periodic, layer=layer, transform=transform, network=network)
     learner = build_learner(model.config, model)
     (phase,) = learner.phases
@@ -233,7 +227,7 @@ def test_gradients_reach_every_parameter(feature_batch, layer, transform, size, 
     assert sampled == {id(p) for p in phase.parameters}
 
 
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
+@each()
 def test_samples_have_gradients_in_every_parameter(layer, transform):
     model = build(4, 2, (1,), far=0.1, layer=layer, transform=transform)
     noise, c, mask = events(64, 4, 2, masked=True, dtype=torch.float32)
@@ -241,8 +235,7 @@ def test_samples_have_gradients_in_every_parameter(layer, transform):
     assert all(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
 
 
-@pytest.mark.parametrize("rotations", ["learned", "random", "none"])
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
+@each(rotations=ROTATIONS)
 def test_a_saved_state_makes_the_same_flow_of_one_with_other_weights(layer, transform, rotations):
     settings = {"layer": layer, "transform": transform, "rotations": rotations}
     network = MLPConfig(widths=(16,), spectral_norm=True)
@@ -257,8 +250,7 @@ def test_a_saved_state_makes_the_same_flow_of_one_with_other_weights(layer, tran
         assert torch.equal(other.sample(noise, c, None), expected)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("layer", "transform"), KINDS)
+@each(masked=[False, True])
 def test_everything_stays_on_the_device_of_the_model(layer, transform, masked):
     model = build(4, 2, (1,), layer=layer, transform=transform).to("meta")
     noise, c, mask = (None if t is None else t.to("meta") for t in events(8, 4, 2, masked=masked))
@@ -358,7 +350,7 @@ def test_splines_without_parameters_are_the_identity():
 # ------------------------------------------------------------------ learning
 
 
-def trained(sample, periodic=(), steps=150, **settings):
+def trained(sample, periodic=(), steps=120, **settings):
     torch.manual_seed(1)
     config = FlowConfig(**{"network": MLPConfig(widths=(32, 32)), "blocks": 3, "bins": 8, **settings})
     size = sample.shape[1]
@@ -387,10 +379,10 @@ def test_two_peaks_are_learned(layer):
         ),
     )
     torch.manual_seed(3)
-    model = trained(mixture.sample((20_000,)), layer=layer)
-    fresh = mixture.sample((20_000,))
+    model = trained(mixture.sample((10_000,)), layer=layer)
+    fresh = mixture.sample((10_000,))
     with torch.no_grad():
-        divergence = (mixture.log_prob(fresh) - model.log_prob(fresh, torch.zeros(20_000, 0), None)).mean()
+        divergence = (mixture.log_prob(fresh) - model.log_prob(fresh, torch.zeros(10_000, 0), None)).mean()
     assert abs(float(divergence)) < 0.03
 
 
