@@ -48,10 +48,16 @@ def whole(toy_generator):
     return EventBatch.concatenate(list(sampler(toy_generator).blocks(0, 3, 1)))
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("n", "first", "step"),
-    [(3 * BLOCK, 0, 5000), (1, 0, 100), (BLOCK, 0, BLOCK), (777, BLOCK - 5, 100), (BLOCK + 1, BLOCK, 10**6)],
+    ("n", "first", "step", "workers"),
+    [
+        (3 * BLOCK, 0, 5000, 2),
+        (1, 0, 100, 3),
+        (BLOCK, 0, BLOCK, 1),
+        (777, BLOCK - 5, 100, 2),
+        (BLOCK + 1, BLOCK, 10**6, 3),
+        (BLOCK + 1, BLOCK, 1000, 1),
+    ],
 )
 def test_events_depend_on_their_number_alone(toy_generator, whole, workers, n, first, step):
     batches = list(sampler(toy_generator).iterate(n, first=first, step=step, workers=workers))
