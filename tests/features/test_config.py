@@ -3,28 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from hepgan.features.config import DecayConfig, FeaturesConfig, Reference
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Muon[0].pt", ("Muon", 0, "pt")),
-        (" Muon.pt ", ("Muon", None, "pt")),
-        ("Muon[12]", ("Muon", 12, None)),
-        ("beam_energy", ("beam_energy", None, None)),
-    ],
-)
-def test_references_are_read_and_written_back(text, expected):
-    reference = Reference.parse(text)
-    assert reference == expected
-    assert str(reference) == text.strip()
-
-
-@pytest.mark.parametrize("text", ["", "Muon[", "Muon[-1]", "Muon[0][1]", "Muon.pt.x", "2Muon", "Muon + Jet"])
-def test_malformed_references_are_refused(text):
-    with pytest.raises(ValueError, match="cannot read"):
-        Reference.parse(text)
+from hepgan.features.config import DecayConfig, FeaturesConfig
 
 
 @pytest.mark.parametrize(
@@ -32,12 +11,21 @@ def test_malformed_references_are_refused(text):
     [
         ({"azimuth": "Muon[0].pt"}, "is a number"),
         ({"azimuth": ""}, "cannot read"),
-        ({"bounds": {"Muon..pt": [1, 2]}}, "cannot read"),
+        ({"bounds": {"Muon[0.pt": [1, 2]}}, "cannot read"),
         ({"blocks": [{"kind": "decay", "name": "Z", "children": ["Muon[0].pt", "Muon[1]"]}]}, "is a number"),
         ({"blocks": [{"kind": "decay", "name": "Z", "children": ["Muon[0]"]}]}, "at least 2"),
         ({"blocks": [{"kind": "objects", "collection": "Jet", "count": "threshold"}]}, "threshold"),
         ({"blocks": [{"kind": "objects", "collection": "Jet", "threshold": {"pt": 15}}]}, "threshold"),
         ({"blocks": [{"kind": "orbits", "collection": "Jet"}]}, "kind"),
+        (
+            {"blocks": [{"kind": "objects", "collection": "Jet", "transforms": {"pt": []}}]},
+            "transform is missing",
+        ),
+        (
+            {"blocks": [{"kind": "fields", "fields": ["rho"], "transforms": {"rho": ""}}]},
+            "transform is missing",
+        ),
+        ({"transform": {}}, "transform is missing"),
         ({"colour": "red"}, "Extra inputs"),
     ],
 )

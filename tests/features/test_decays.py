@@ -32,11 +32,11 @@ def represent(events, *children, **config):
 def raw_column(representation, events, name):
     """A column before its transform."""
     features = representation.encode(events)
-    return representation._standard.inverse(features.x)[:, raw_names(representation).index(name)]
+    return representation.codec.standard.inverse(features.x)[:, raw_names(representation).index(name)]
 
 
 def raw_names(representation):
-    return [c.name for b in representation.blocks for c in b.columns]
+    return [c.name for b in representation.codec.parts for c in b.columns]
 
 
 def four(events, i):
@@ -77,7 +77,7 @@ def test_columns_are_the_systems_mass_momentum_and_decay_angles():
     upright = turned.boostZ(-np.tanh(pair.rapidity))
     rest = upright.boostX(-pair.pt / np.hypot(pair.mass, pair.pt))
     np.testing.assert_allclose(raw_column(representation, events, "X.cos_theta"), rest.costheta, atol=1e-8)
-    centre = float(representation.blocks[0].centres[1])
+    centre = float(representation.codec.parts[0].centres[1])
     phi = raw_column(representation, events, "X.phi_star").numpy() + centre
     np.testing.assert_allclose(np.cos(phi - rest.phi), 1, atol=1e-9)
 
@@ -89,7 +89,7 @@ def test_two_body_momenta_have_the_invariant_mass_that_was_asked_for():
     wild = features.with_x(torch.randn(features.x.shape, generator=rng(2), dtype=torch.float64))
     made = representation.decode(wild)
     pair = four(made, 0) + four(made, 1)
-    excess = representation._standard.inverse(wild.x)[:, raw_names(representation).index("X.mass")]
+    excess = representation.codec.standard.inverse(wild.x)[:, raw_names(representation).index("X.mass")]
     np.testing.assert_allclose(pair.mass, excess.numpy() + 11, rtol=1e-6)
 
 
@@ -173,7 +173,7 @@ def test_ordered_children_are_half_a_range_of_phi_star():
     p = p.gather(1, first.unsqueeze(2).expand(-1, -1, 3))
     events = particles(p, masses(0.105, 0.105))
     representation = represent(events, *PAIR)
-    phi = next(c for c in representation.blocks[0].columns if c.name == "X.phi_star")
+    phi = next(c for c in representation.codec.parts[0].columns if c.name == "X.phi_star")
     assert (phi.low, phi.high) == (-math.pi / 2, math.pi / 2)
     features = representation.encode(events)
     made = representation.decode(
@@ -184,7 +184,7 @@ def test_ordered_children_are_half_a_range_of_phi_star():
 
 def test_unordered_children_keep_the_whole_range():
     events = particles(momenta(2), masses(0.105, 0.105))
-    phi = next(c for c in represent(events, *PAIR).blocks[0].columns if c.name == "X.phi_star")
+    phi = next(c for c in represent(events, *PAIR).codec.parts[0].columns if c.name == "X.phi_star")
     assert (phi.low, phi.high) == (-math.pi, math.pi)
     block = {"kind": "decay", "name": "X", "children": list(PAIR), "ordered": True}
     with pytest.raises(RecipeError, match="falling pt"):

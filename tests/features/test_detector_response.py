@@ -18,7 +18,7 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events import to_batch
 from hepgan.features import DiscreteVariable
 from hepgan.features.config import FeaturesConfig
-from hepgan.features.parts.matching import distances, match
+from hepgan.features.parts.response import distances, match
 from hepgan.features.representation import Representation
 from hepgan.learners.discrete import fit_discrete
 from hepgan.models.discrete import DiscreteModel
@@ -227,7 +227,7 @@ def test_what_never_happened_in_training_is_refused():
         (("rho",), {}, "GenJet has to be a condition, and Jet none"),
         (("GenJet", "Jet"), {}, "GenJet has to be a condition, and Jet none"),
         (("GenJet",), {"blocks": [{"kind": "objects", "collection": "GenJet"}]}, "GenJet is a condition"),
-        (("GenJet",), {"blocks": [RESPONSE, {"kind": "fields", "fields": ["Jet.time"]}]}, "response block"),
+        (("GenJet",), {"blocks": [RESPONSE, {"kind": "fields", "fields": ["Jet.time"]}]}, "is in two blocks"),
         (("GenJet",), {"azimuth": "Jet[0]"}, "azimuth: Jet"),
         (("GenJet",), {"bounds": {"GenJet.pt": [20, None]}}, "is a condition"),
         (("GenJet",), {"blocks": [RESPONSE | {"of": "TrueJet"}]}, "no 'TrueJet'"),

@@ -185,7 +185,7 @@ def test_objects_sorted_by_the_other_measurement_stay_sorted_by_it():
     p = p.gather(1, order.unsqueeze(2).expand(-1, -1, 3))
     events = beside(particles(p), pt=own["pt"].gather(1, order))
     representation = represent(events)
-    assert representation.layout.orders == {"Particle": "pt"}
+    assert representation.facts.orders == {"Particle": "pt"}
     features = representation.encode(events)
     back = representation.decode(features).Particle
     for name in ("px", "py", "pz", "pt"):
@@ -201,7 +201,7 @@ def test_state_keeps_what_was_found():
     representation = represent(events)
     restored = Representation.from_state(json.loads(json.dumps(representation.state(), allow_nan=False)))
     restored.load_state_dict(representation.state_dict())
-    assert restored.layout == representation.layout
+    assert restored.facts == representation.facts
     features = representation.encode(events)
     assert torch.equal(restored.encode(events).x, features.x)
     assert torch.equal(restored.decode(features).Particle.pt, representation.decode(features).Particle.pt)

@@ -158,8 +158,8 @@ def test_parton_level_systems_conserve_transverse_momentum_by_construction(
 def test_the_nested_decay_keeps_w_and_z_peaks_as_features(shared_data):
     events = sample(shared_data, "wz")
     representation = represent(events, SAMPLES["wz"][1])
-    raw = representation._standard.inverse(representation.encode(events).x)
-    names = [c.name for b in representation.blocks for c in b.columns]
+    raw = representation.codec.standard.inverse(representation.encode(events).x)
+    names = [c.name for b in representation.codec.parts for c in b.columns]
     z = (events.Particle[:, 0] + events.Particle[:, 1]).mass
     # Counted from what the heavier leptons need, so that the peak is the same for both kinds.
     threshold = events.Particle.mass[:, :2].sum(1).max()

@@ -63,7 +63,7 @@ def test_columns_are_q2_and_x_and_decode_inverts_encode(direction, hadron, jagge
     label = "Electron[0]" if jagged else "Electron"
     assert representation.names == (f"{label}.Q2", f"{label}.x", f"{label}.phi")
     features = representation.encode(batch)
-    raw = representation._standard.inverse(features.x)
+    raw = representation.codec.standard.inverse(features.x)
     np.testing.assert_allclose(raw[:, 0], q2, rtol=1e-4)
     np.testing.assert_allclose(raw[:, 1], x, rtol=2e-3)
     back = representation.decode(features)
@@ -111,7 +111,7 @@ def test_what_is_beyond_an_edge_is_mirrored_in_the_logarithm():
     # s = 400: (Q2, x) with y = 2 becomes y = 1/2 at the same Q2; Q2 = 2 s becomes s / 2.
     columns = torch.tensor([[100.0, 0.125, 0.3], [100.0, 0.5, 0.3], [800.0, 0.75, 0.0], [200.0, 0.75, 0.0]])
     features = representation.encode(batch)[: len(columns)]
-    x = representation._standard(columns.double(), None)
+    x = representation.codec.standard(columns.double(), None)
     px, py, pz, energy = momenta(representation.decode(features.with_x(x)))
     q2, y = 20 * (energy - pz), 1 - (energy + pz) / 20
     torch.testing.assert_close(q2, torch.tensor([100.0, 100.0, 200.0, 200.0], dtype=torch.float64))

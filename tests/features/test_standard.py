@@ -141,11 +141,6 @@ def test_a_value_that_is_not_finite_is_named_and_never_makes_a_column_constant(v
     assert caught.value.entry == 17
 
 
-def test_a_list_of_no_transforms_is_refused():
-    with pytest.raises(RecipeError, match="transform of a"):
-        represent(numbers(a=uniform(rng(), 10, 90, N)), transform=[])
-
-
 def test_rounding_below_zero_is_no_negative_number():
     values = torch.randn(N, generator=rng(), dtype=torch.float64) ** 2
     values[:100] = 0.0

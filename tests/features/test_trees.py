@@ -11,7 +11,6 @@ from hepgan.events.schema import Collection, EventSchema, Kind
 from hepgan.features.config import FeaturesConfig
 from hepgan.features.parts.trees import cluster, depth_first, grow
 from hepgan.features.representation import Representation
-from hepgan.features.view import View
 from hepgan.learners.discrete import fit_discrete
 from hepgan.models.discrete import DiscreteModel
 from hepgan.vectors.frames import axes, boosted, invariant_mass
@@ -252,7 +251,7 @@ def test_a_network_is_told_what_the_numbers_of_a_tree_mean():
     events = partons()
     representation = represent(events, total_energy=Q)
     features = representation.encode(events)
-    block = representation.blocks[0]
+    block = representation.codec.parts[0]
     hints = features.context[:, -block.hint_count :]
     nodes = MOST - 1
     quarks = hints[:, -2 * nodes :].reshape(-1, 2, nodes)
@@ -312,7 +311,7 @@ def test_trees_and_rests_that_no_training_event_has_are_refused():
     known = represent(events[balanced], total_energy=Q)
     with pytest.raises(InputError, match=r"missing in the total \(.* GeV\) is of a kind that did not occur"):
         known.encode(lacking)
-    first = known.blocks[0].arranged(View(events, known.layout)).trees["Parton"][:, 0]
+    first = known.codec.reading(events, None).trees["Parton"][:, 0]
     known = represent(events[first != 2], total_energy=Q)
     with pytest.raises(InputError, match="2 objects in the first child of node 0") as raised:
         known.encode(events)

@@ -157,7 +157,7 @@ def test_one_density_in_two_representations_is_one_density(store):
         density = Known(normal.representation).log_prob(features.x, features.x, None)
         density = density + normal.representation.log_abs_det(features)
         jacobian = (pt**2 * eta.cosh()).log()
-        scales = other.representation._standard.log_abs_det(x).sum(1)
+        scales = other.representation.codec.standard.log_abs_det(x).sum(1)
         return density + jacobian - scales
 
     other = known(events, as_cartesian, blocks=objects("pt", "eta", "phi"))

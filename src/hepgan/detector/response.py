@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hepgan.errors import InputError
 from hepgan.events import event_weights, schema_of, select, to_batch
-from hepgan.features.parts.matching import Distance, match
-from hepgan.features.view import raw_kinematics
+from hepgan.features.parts.response import Distance, match
+from hepgan.features.reading import raw_kinematics
 from hepgan.observables import Observable
 
 __all__ = ["THRESHOLD", "Pairs", "Profile", "Response", "pairs", "profile", "response"]

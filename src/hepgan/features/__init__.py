@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hepgan.features.batch import FeatureBatch
 from hepgan.features.config import DecayConfig, FeaturesConfig, FieldsConfig, ObjectsConfig
+from hepgan.features.continuation import mirrored
 from hepgan.features.measure import Measure, Volume
-from hepgan.features.mirror import mirrored
-from hepgan.features.reflections import reflected
 from hepgan.features.representation import Representation
 from hepgan.features.space import FeatureSpace, Grid
+from hepgan.features.symmetries import reflected
 from hepgan.features.tokens import Tokens
 from hepgan.features.variables import DiscreteVariable
 

@@ -22,7 +22,7 @@ class FeatureBatch:
         discrete: (N, K) int64, the class of each discrete variable; -1 where its object is absent.
         condition: (N, Q) encoded conditions.
         context: (N, C) what the continuous model is conditional on: conditions and the discrete part.
-        weight: (N,) event weights, scaled so that they sum to the number of events they came with.
+        weight: (N,) event weights, in units of the training events' mean.
         given: (N, R) the numbers of the collections that are given, as they are; None if there are none.
     """
 

@@ -13,7 +13,7 @@ from hepgan.events.schema import EventSchema, Kind
 from hepgan.features.precise import PreciseModule
 from hepgan.features.variables import DiscreteVariable
 
-__all__ = ["Conditions", "ContextEncoder"]
+__all__ = ["ConditionEncoder", "ContextEncoder"]
 
 MAX_ONE_HOT = 16
 """An ordinal variable with more classes than this is given by its value alone."""
@@ -86,7 +86,7 @@ class ContextEncoder(PreciseModule):
         return torch.cat(parts, 1) if parts else self.numbers.new_zeros((len(discrete), 0))
 
 
-class Conditions(PreciseModule):
+class ConditionEncoder(PreciseModule):
     """Numbers of the event that are given instead of generated.
 
     Categories become one-hot, other numbers are standardised.

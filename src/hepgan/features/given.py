@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hepgan.errors import InputError
+from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema
-from hepgan.features.config import FeaturesConfig, ObjectsConfig, Reference
-from hepgan.features.view import azimuth_of
+from hepgan.features.codec import Codec, LearnedCodec
+from hepgan.features.config import FeaturesConfig, ObjectsConfig, TransformSpec
+from hepgan.features.reading import azimuth_of
 from hepgan.vectors.kinematics import wrap
-
-if TYPE_CHECKING:
-    from hepgan.features.representation import Representation
 
 __all__ = ["Given", "given_config", "given_schema"]
 
@@ -39,7 +38,7 @@ def given_config(schema: EventSchema) -> FeaturesConfig:
         if not c.coordinates or c.max_count == 0:
             continue
         names = ("px", "py") if len(c.coordinates) == 2 else ("pt", "eta", "phi")
-        transforms: dict[str, Any] = {
+        transforms: dict[str, TransformSpec] = {
             "pt": [{"kind": "signed_log", "scale": 1e-3}, "standardise"],
             "phi": "angle",
         }
@@ -58,29 +57,40 @@ class Given(nn.Module):
     counts, integers and categories as ``ContextEncoder`` has them.
 
     Args:
-        inner: A representation of these collections, fitted or about to be.
+        schema: The collections.
+        learned: What was learned of them.
         references: The objects whose summed momentum sets phi = 0 for networks; none to leave it as it is.
     """
 
-    def __init__(self, inner: Representation, references: Sequence[Reference] = ()) -> None:
+    def __init__(
+        self, schema: EventSchema, learned: LearnedCodec, references: Sequence[Address] = ()
+    ) -> None:
         super().__init__()
-        self.inner, self.references = inner, tuple(references)
-        self.schema = inner.schema
+        self.schema, self.references = schema, tuple(references)
+        self.codec = Codec(learned)
+
+    @classmethod
+    def learn(
+        cls, schema: EventSchema, events: EventBatch, weight: Tensor, references: Sequence[Address]
+    ) -> Self:
+        """Learns from training events.
+
+        Args:
+            schema: The collections.
+            events: N events.
+            weight: (N,) their weights, of mean 1.
+            references: The objects whose summed momentum sets phi = 0.
+        """
+        seen = _seen(schema, unpack(schema, pack(schema, events)), references)
+        codec = Codec.learn(given_config(schema), schema, seen, torch.ones_like(weight))
+        made = cls(schema, codec.learned, references)
+        made.codec = codec
+        return made
 
     @property
     def size(self) -> int:
         """The number of columns that networks see, G."""
-        return self.inner.size + len(self.inner.periodic) + self.inner.context_size
-
-    def fit(self, events: EventBatch) -> None:
-        """Learns the constants from training events.
-
-        Raises:
-            InputError: If there are no events.
-        """
-        self.inner.fit(self._seen(self.unpack(self.pack(events))))
-
-    # ------------------------------------------------------------------ as they are
+        return len(self.codec.names) + len(self.codec.standard.periodic) + self.codec.told_size
 
     def pack(self, events: EventBatch) -> Tensor:
         """All numbers of the collections (N, R), in float64, with ones where there is an object.
@@ -88,61 +98,17 @@ class Given(nn.Module):
         Raises:
             InputError: If a collection is missing.
         """
-        parts = [torch.zeros(len(events), 0, dtype=torch.float64, device=events.device)]
-        for c in self.schema.collections:
-            if c.name not in events.collections:
-                msg = f"the collection {c.name} is missing, which is a condition"
-                raise InputError(msg)
-            objects = events.collections[c.name]
-            if not c.fixed:
-                parts.append(self._wide(c, objects.mask))
-            parts += [self._wide(c, objects[f.name]) for f in c.fields]
-        return torch.cat([p.to(parts[0]) for p in parts], 1)
-
-    def _wide(self, described: Collection, values: Tensor) -> Tensor:
-        """Numbers (N, M) of a collection, padded to as many objects as there can be.
-
-        Raises:
-            InputError: If there may be more, or if not all have to be there that always were.
-        """
-        lacking = described.max_count - values.shape[1]
-        if lacking < 0 or (lacking and described.fixed):
-            msg = f"up to {values.shape[1]} {described.name}, but {described.max_count} in training"
-            raise InputError(msg)
-        return torch.nn.functional.pad(values, (0, lacking)) if lacking else values
+        return pack(self.schema, events)
 
     def unpack(self, packed: Tensor) -> dict[str, Objects]:
         """The objects of each collection, of their packed numbers (N, R)."""
-        found: dict[str, Objects] = {}
-        at = 0
-
-        def take(width: int) -> Tensor:
-            nonlocal at
-            at += width
-            return packed[:, at - width : at].to(torch.float64)
-
-        for c in self.schema.collections:
-            mask = None if c.fixed else take(c.max_count) > 0.5
-            fields = {}
-            for f in c.fields:
-                values = take(c.max_count)
-                if f.dtype == "string" or np.dtype(f.dtype).kind != "f":
-                    values = values.round().to(torch.int64)
-                fields[f.name] = values
-            found[c.name] = Objects(fields, mask)
-        return found
-
-    def present(self, packed: Tensor, collection: str) -> Tensor:
-        """Where (N, M) a collection has an object."""
-        return self.unpack(packed)[collection].mask
+        return unpack(self.schema, packed)
 
     def azimuth(self, packed: Tensor) -> Tensor | None:
         """The azimuth (N,) of the reference; None without one."""
         if not self.references:
             return None
-        return azimuth_of(self._batch(self.unpack(packed)), self.references)
-
-    # ------------------------------------------------------------------ as networks see them
+        return azimuth_of(EventBatch(self.schema, self.unpack(packed)), self.references)
 
     def encode(self, packed: Tensor) -> Tensor:
         """(N, G) what networks see of packed numbers (N, R); differentiable.
@@ -150,45 +116,98 @@ class Given(nn.Module):
         Raises:
             InputError: If a category did not occur in training, or more objects than there were.
         """
-        features = self.inner.encode(self._seen(self.unpack(packed)), gradients=True)
-        x, mask = features.x, features.mask
-        turning = list(self.inner.periodic)
+        seen = _seen(self.schema, self.unpack(packed), self.references)
+        x, mask, _, told = self.codec.read(self.codec.reading(seen, None))
+        turning = list(self.codec.standard.periodic)
         others = [i for i in range(x.shape[1]) if i not in turning]
         cos, sin = torch.cos(x[:, turning]), torch.sin(x[:, turning])
         if mask is not None:
             cos, sin = (torch.where(mask[:, turning], v, 0.0) for v in (cos, sin))
-        return torch.cat([x[:, others], cos, sin, features.context], 1)
+        return torch.cat([x[:, others], cos, sin, told], 1)
 
     @property
-    def columns(self) -> dict[str, dict[str, int]]:
-        """The columns that networks see of each object's numbers, by its label and their names."""
-        found: dict[str, dict[str, int]] = {}
-        turning = list(self.inner.periodic)
-        names = [n for i, n in enumerate(self.inner.names) if i not in turning]
-        names += [f"{self.inner.names[i]}:cos" for i in turning]
-        names += [f"{self.inner.names[i]}:sin" for i in turning]
-        for column, name in enumerate(names):
-            label, _, what = name.partition("].")
-            if what:
-                found.setdefault(f"{label}]", {})[what] = column
+    def columns(self) -> dict[tuple[str | None, int], dict[str, int]]:
+        """The columns that networks see of each object, by its collection and number and what they are."""
+        turning = set(self.codec.standard.periodic)
+        every = self.codec.assembly.columns
+        kept = [every[k].address for k in self.codec.standard.kept.tolist()]
+        seen = [(a, a.field) for i, a in enumerate(kept) if i not in turning]
+        for what in ("cos", "sin"):
+            seen += [(a, f"{a.field}:{what}") for i, a in enumerate(kept) if i in turning]
+        found: dict[tuple[str | None, int], dict[str, int]] = {}
+        for column, (address, name) in enumerate(seen):
+            if address.slot is not None:
+                found.setdefault((address.collection, address.slot), {})[name] = column
         return found
 
-    def _batch(self, collections: Mapping[str, Objects]) -> EventBatch:
-        return EventBatch(self.schema, collections)
 
-    def _seen(self, collections: Mapping[str, Objects]) -> EventBatch:
-        """The events turned to the reference azimuth."""
-        events = self._batch(collections)
-        if not self.references:
-            return events
-        angle = azimuth_of(events, self.references)
-        return self._batch({n: _turned(o, -angle) for n, o in collections.items()})
+def pack(schema: EventSchema, events: EventBatch) -> Tensor:
+    """All numbers (N, R) of a schema's collections; see ``Given``.
+
+    Raises:
+        InputError: If a collection is missing.
+    """
+    parts = [torch.zeros(len(events), 0, dtype=torch.float64, device=events.device)]
+    for c in schema.collections:
+        if c.name not in events.collections:
+            msg = f"the collection {c.name} is missing, which is a condition"
+            raise InputError(msg)
+        objects = events.collections[c.name]
+        if not c.fixed:
+            parts.append(_wide(c, objects.mask))
+        parts += [_wide(c, objects.fields[f.name]) for f in c.fields]
+    return torch.cat([p.to(parts[0]) for p in parts], 1)
+
+
+def _wide(described: Collection, values: Tensor) -> Tensor:
+    """Numbers (N, M) of a collection, padded to as many objects as there can be.
+
+    Raises:
+        InputError: If there may be more, or if not all have to be there that always were.
+    """
+    lacking = described.max_count - values.shape[1]
+    if lacking < 0 or (lacking and described.fixed):
+        msg = f"up to {values.shape[1]} {described.name}, but {described.max_count} in training"
+        raise InputError(msg)
+    return torch.nn.functional.pad(values, (0, lacking)) if lacking else values
+
+
+def unpack(schema: EventSchema, packed: Tensor) -> dict[str, Objects]:
+    """The objects of each of a schema's collections, of their packed numbers (N, R); see ``Given``."""
+    found: dict[str, Objects] = {}
+    at = 0
+
+    def take(width: int) -> Tensor:
+        nonlocal at
+        at += width
+        return packed[:, at - width : at].to(torch.float64)
+
+    for c in schema.collections:
+        mask = None if c.fixed else take(c.max_count) > 0.5
+        fields = {}
+        for f in c.fields:
+            values = take(c.max_count)
+            if f.dtype == "string" or np.dtype(f.dtype).kind != "f":
+                values = values.round().to(torch.int64)
+            fields[f.name] = values
+        found[c.name] = Objects(fields, mask)
+    return found
+
+
+def _seen(
+    schema: EventSchema, collections: Mapping[str, Objects], references: Sequence[Address]
+) -> EventBatch:
+    """The events turned to the reference azimuth."""
+    events = EventBatch(schema, collections)
+    if not references:
+        return events
+    angle = -azimuth_of(events, references).unsqueeze(1)
+    return EventBatch(schema, {n: _turned(o, angle) for n, o in collections.items()})
 
 
 def _turned(objects: Objects, angle: Tensor) -> Objects:
-    """The objects turned about the beam by an angle (N,)."""
-    fields = dict(objects.fields)
-    angle = angle.unsqueeze(1)
+    """The objects turned about the beam by an angle (N, 1)."""
+    fields: dict[str, Any] = dict(objects.fields)
     if "px" in fields and "py" in fields:
         x, y, cos, sin = fields["px"], fields["py"], torch.cos(angle), torch.sin(angle)
         fields["px"], fields["py"] = x * cos - y * sin, x * sin + y * cos

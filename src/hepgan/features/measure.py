@@ -12,8 +12,8 @@ from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import coordinates
 from hepgan.features.batch import FeatureBatch
+from hepgan.features.proof import differences
 from hepgan.features.representation import Representation
-from hepgan.vectors.kinematics import wrap
 
 __all__ = ["Measure", "Volume"]
 
@@ -24,11 +24,6 @@ SPREAD = 1.5
 
 DEPENDENT = 1e-9
 """Share of a gradient outside the span of others below which it is one of them."""
-
-SAME = 1e-4
-"""Relative difference within which an event comes back from its features, whatever its file rounded."""
-
-ENERGIES = ("px", "py", "pz", "pt", "p", "mass", "energy")
 
 
 class Volume(NamedTuple):
@@ -85,14 +80,14 @@ class Measure:
 
     def _coordinates(self, events: EventBatch, x: Tensor) -> tuple[list[str], list[Tensor]]:
         """All continuous numbers (N,) of events, and rounded columns with their noise; with their names."""
-        schema, layout = self.representation.schema, self.representation.layout
+        schema, facts = self.representation.schema, self.representation.facts
         names, values = [], []
         for c in schema.collections:
             fields = events.collections[c.name].fields
             order = [*coordinates(tuple(fields)), *fields]
             for slot in range(c.max_count):
                 for name in dict.fromkeys(order):
-                    names.append(f"{layout.label(c.name, slot)}.{name}")
+                    names.append(str(facts.address(c.name, slot, name)))
                     values.append(fields[name][:, slot])
         for name in schema.scalar_names:
             names.append(name)
@@ -179,33 +174,11 @@ class Measure:
     def _comes_back(self, events: EventBatch, decoded: EventBatch) -> Tensor:
         """Whether events (N,) are what their features give back, up to rounding."""
         same = torch.ones(len(events), dtype=torch.bool, device=events.device)
-        arranged = self.representation.arranged(events)
-        for c in self.representation.schema.collections:
-            given, own, back = (e.collections[c.name].fields for e in (events, arranged, decoded))
-            mask = decoded.collections[c.name].mask
-            # Objects may come back in the order in which a block wants them.
-            same &= _alike(given, back, mask) | _alike(own, back, mask)
-        known = {n: v for n, v in decoded.scalars.items() if n in events.scalars}
-        known.pop(self.representation.schema.weight or "", None)
-        return same & _alike(events.scalars, known, None)
-
-
-def _alike(stored: dict[str, Tensor], back: dict[str, Tensor], mask: Tensor | None) -> Tensor:
-    """Where (N,) all floating-point numbers are the same."""
-    energies = [stored[n].abs() for n in ENERGIES if n in back and stored[n].is_floating_point()]
-    scale = torch.stack(energies).amax(0) if energies else torch.zeros(())
-    same = None
-    for name, value in back.items():
-        if not value.is_floating_point() or not stored[name].is_floating_point():
-            continue
-        given = stored[name].to(torch.float64)
-        size = scale if name in ENERGIES else given.abs() + (1.0 if name == "phi" else 1e-3)
-        difference = wrap(given - value) if name == "phi" else given - value
-        near = difference.abs() <= SAME * size
-        if near.ndim == 2:
-            near = (near if mask is None else near | ~mask).all(1)
-        same = near if same is None else same & near
-    return torch.ones((), dtype=torch.bool) if same is None else same
+        # Objects may come back in the order in which a part wants them.
+        for found in differences((events, self.representation.arranged(events)), decoded):
+            if found.original.is_floating_point() and found.back.is_floating_point():
+                same &= (found.off <= 1.0).all(1)
+        return same
 
 
 def _first_independent(rows: Tensor) -> Tensor:

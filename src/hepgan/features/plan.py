@@ -1,76 +1,96 @@
-"""Which block covers what: those of the recipe, and others for all that it does not mention."""
+"""Which part covers what: those of the recipe, and others for all that it does not mention."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from hepgan.errors import RecipeError
+from hepgan.events.address import Address
 from hepgan.events.schema import EventSchema
-from hepgan.features.config import (
+from hepgan.features.config import FeaturesConfig
+from hepgan.features.facts import Facts
+from hepgan.features.parts import (
+    AnyConfig,
     DecayConfig,
-    FeaturesConfig,
+    DecayPart,
     FieldsConfig,
+    FieldsPart,
     ObjectsConfig,
-    Reference,
+    ObjectsPart,
+    Planned,
     ResponseConfig,
+    ResponsePart,
     ScatteringConfig,
+    ScatteringPart,
     TransformSpec,
     TreeConfig,
+    TreePart,
 )
-from hepgan.features.layout import Layout
-from hepgan.features.parts import (
-    Block,
-    DecayBlock,
-    FieldsBlock,
-    ObjectsBlock,
-    ResponseBlock,
-    ScatteringBlock,
-    TreeBlock,
-)
+from hepgan.features.parts.decay import Chain
+from hepgan.features.parts.fields import slots_of
+from hepgan.features.parts.objects import coordinates_of, is_partial
+from hepgan.features.parts.response import differences
 
-__all__ = ["check_references", "plan"]
+__all__ = ["check_addresses", "plan"]
 
 PARTIAL = ("pt", "px", "py", "pz", "phi", "eta", "theta", "energy")
 """Fields that are taken as a momentum's coordinates even where others are missing."""
 
+_DERIVED = {2: ("pt", "phi", "px", "py"), 3: ("pt", "phi", "px", "py", "eta", "pz")}
 
-def plan(config: FeaturesConfig, layout: Layout, conditions: tuple[str, ...]) -> list[Block]:
-    """The blocks that cover everything once; those of the recipe come first, in its order.
+
+def plan(config: FeaturesConfig, facts: Facts, conditions: Collection[str]) -> list[Planned]:
+    """The parts that cover everything once; those of the recipe come first, in its order.
 
     Raises:
         RecipeError: If the recipe covers something twice, or names what the events do not have.
     """
-    planner = _Planner(config, layout)
-    blocks = [planner.block(b) for b in config.blocks]
-    for described in layout.schema.collections:
-        if described.name in layout.given:
-            continue
-        blocks += planner.rest_of(described.name)
-    given = {*conditions, layout.schema.weight}
-    scalars = [s for s in layout.schema.scalar_names if s not in given and s not in planner.scalars]
+    planner = _Planner(config, facts)
+    parts = [planner.part(b) for b in config.blocks]
+    for described in facts.schema.collections:
+        if described.name not in facts.given:
+            parts += planner.rest_of(described.name)
+    given = {*conditions, facts.schema.weight}
+    scalars = [s for s in facts.schema.scalar_names if s not in given and not planner.covers(None, s)]
     if scalars:
-        blocks.append(planner.fields(tuple(Reference(s) for s in scalars)))
-    return blocks
+        parts.append(planner.fields(FieldsConfig(fields=tuple(scalars))))
+    for text in config.discrete:
+        address = Address.parse(text)
+        if not planner.covers(address.collection, address.field):
+            why = "is given or the weight" if address.collection is None else "belongs to the momentum"
+            msg = f"discrete: {text} {why}, so it is not learned as a number of its own"
+            raise RecipeError(msg)
+    return parts
 
 
-def check_references(config: FeaturesConfig, schema: EventSchema, given: Collection[str] = ()) -> None:
+def check_addresses(config: FeaturesConfig, schema: EventSchema, given: Collection[str] = ()) -> None:
     """Checks that everything that the recipe names is in the events, and what is given is not generated.
 
     Raises:
         RecipeError: If something is not so.
     """
-    for section, texts in (
-        ("bounds", config.bounds),
-        ("discrete", config.discrete),
-        ("masses", config.masses),
-    ):
+    for section, texts in (("bounds", config.bounds), ("discrete", config.discrete)):
         for text in texts:
-            if Reference.parse(text).name in given:
+            if Address.parse(text).name in given:
                 msg = f"{section}: {text} is a condition, which is given as it is"
                 raise RecipeError(msg)
-    from_given = [r.name in given for r in config.azimuth_objects]
-    if from_given and given and not all(from_given):
+            _check_number(Address.parse(text, schema.collection_names), schema, section)
+    for text in config.discrete:
+        address = Address.parse(text)
+        if address.slot is not None or address.field not in _stored(address, schema):
+            every = address._replace(slot=None)
+            why = "it is not stored" if address.slot is None else f"say {every}, of all objects alike"
+            msg = f"discrete: {text} cannot be learned in a way of its own: {why}"
+            raise RecipeError(msg)
+    for name in config.masses:
+        if name in given:
+            msg = f"masses: {name} is a condition, which is given as it is"
+            raise RecipeError(msg)
+        _check_objects(Address(name, None, ""), schema, "masses")
+    from_given = [a.collection in given for a in config.azimuth_objects]
+    if given and not all(from_given):
         msg = (
             f"azimuth: {config.azimuth} has to be of given objects ({', '.join(given)}) where there are some"
         )
@@ -78,71 +98,97 @@ def check_references(config: FeaturesConfig, schema: EventSchema, given: Collect
     for block in config.blocks:
         if isinstance(block, ResponseConfig):
             for name in (block.collection, block.of):
-                check_reference(Reference(name), schema, "response")
+                _check_objects(Address(name, None, ""), schema, "response")
             if block.of not in given or block.collection in given:
                 msg = f"response: {block.of} has to be a condition, and {block.collection} none"
                 raise RecipeError(msg)
-    for section, texts in (("bounds", config.bounds), ("discrete", config.discrete)):
-        for text in texts:
-            check_reference(Reference.parse(text), schema, section)
-    for reference in config.azimuth_objects:
-        check_reference(reference, schema, "azimuth")
-        described = schema.collection(reference.name)
-        always = reference.name in given or (reference.slot or 0) < described.min_count
+    for address in config.azimuth_objects:
+        _check_objects(address, schema, "azimuth")
+        described = schema.collection(address.name)
+        always = address.collection in given or (address.slot or 0) < described.min_count
         if len(described.coordinates) < 2 or not always:
-            msg = f"azimuth: {reference} has no momentum, or is not in every event"
+            msg = f"azimuth: {address} has no momentum, or is not in every event"
             raise RecipeError(msg)
-    for name in config.masses:
-        check_reference(Reference(name), schema, "masses")
 
 
-def check_reference(reference: Reference, schema: EventSchema, section: str) -> None:
-    """Checks one.
+def _stored(address: Address, schema: EventSchema) -> tuple[str, ...]:
+    return (
+        schema.scalar_names
+        if address.collection is None
+        else schema.collection(address.collection).field_names
+    )
+
+
+def _check_objects(address: Address, schema: EventSchema, section: str) -> None:
+    """Checks that objects are in the events.
 
     Raises:
-        RecipeError: If it is not in the events.
+        RecipeError: If they are not.
     """
-    if reference.slot is None and reference.field is None and reference.name in schema.scalar_names:
-        return
-    if reference.name not in schema.collection_names:
+    name = address.name
+    if name not in schema.collection_names:
         known = (*schema.collection_names, *schema.scalar_names)
-        msg = f"{section}: no {reference.name!r} in the events{_hint(reference.name, known)}"
+        msg = f"{section}: no {name!r} in the events{_hint(name, known)}"
         raise RecipeError(msg)
-    described = schema.collection(reference.name)
-    if reference.slot is not None and reference.slot >= described.max_count:
-        msg = f"{section}: {reference}, but there are at most {described.max_count} {reference.name}"
+    most = schema.collection(name).max_count
+    if address.slot is not None and address.slot >= most:
+        msg = f"{section}: {address}, but there are at most {most} {name}"
         raise RecipeError(msg)
+
+
+def _check_number(address: Address, schema: EventSchema, section: str) -> None:
+    """Checks that a number is in the events, or follows from what is.
+
+    Raises:
+        RecipeError: If it does not.
+    """
+    if address.collection is None and address.field in schema.scalar_names:
+        return
+    _check_objects(address, schema, section)
+    described = schema.collection(address.name)
     known = described.field_names
-    derived = ("pt", "eta", "phi", "px", "py", "pz", "mass", "energy") if described.coordinates else ()
-    if reference.field is not None and reference.field not in (*known, *derived):
-        msg = f"{section}: {reference.name} has no field {reference.field!r}{_hint(reference.field, known)}"
+    if not address.field:
+        msg = f"{section}: {address} is an object; name its fields, as in {address}.{known[0]}"
+        raise RecipeError(msg)
+    size = len(described.coordinates)
+    derived = _DERIVED.get(size, (*_DERIVED[3], "mass", "energy") if size else ())
+    if address.field not in (*known, *derived):
+        msg = f"{section}: {address.name} has no field {address.field!r}{_hint(address.field, known)}"
         raise RecipeError(msg)
 
 
-def _hint(name: str, known: tuple[str, ...]) -> str:
+def _hint(name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, 1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known) or 'none'}"
 
 
 class _Planner:
-    def __init__(self, config: FeaturesConfig, layout: Layout) -> None:
-        self.config, self.layout = config, layout
-        self.scalars: set[str] = set()
+    def __init__(self, config: FeaturesConfig, facts: Facts) -> None:
+        self.config, self.facts = config, facts
+        self._discrete = {str(Address.parse(k)): v for k, v in config.discrete.items()}
+        self._bounds = {str(Address.parse(k)): v for k, v in config.bounds.items()}
         self._momenta: dict[str, set[int]] = {}
-        self._fields: set[tuple[str, str]] = set()
-        # Fields of objects in the first places, which a response has as differences.
-        self._described: dict[tuple[str, str], int] = {}
+        self._fields: dict[tuple[str | None, str], set[int]] = {}
         self._objects = {b.collection: b for b in config.blocks if isinstance(b, ObjectsConfig)}
-        for b in config.blocks:
-            if isinstance(b, ObjectsConfig):
-                check_reference(Reference(b.collection), layout.schema, "blocks")
-        self._decays = {id(b): DecayBlock(layout, b) for b in config.blocks if isinstance(b, DecayConfig)}
-        for decay in self._decays.values():
-            for collection, slot in decay.leaves:
-                self._take(collection, (slot,))
+        for name in self._objects:
+            _check_objects(Address(name, None, ""), facts.schema, "blocks")
+        decays = [Chain.of(b) for b in config.blocks if isinstance(b, DecayConfig)]
+        for name, number in Counter(s.name for chain in decays for s in chain.systems).items():
+            if number > 1:
+                msg = f"blocks: {number} systems are called {name!r}; give each a name of its own"
+                raise RecipeError(msg)
+        for chain in decays:
+            chain.check(facts)
+            for leaf in chain.leaves:
+                self._take(str(leaf.collection), (leaf.slot or 0,))
 
-    def _take(self, collection: str, slots: tuple[int, ...]) -> None:
-        if collection in self.layout.given:
+    def covers(self, collection: str | None, field: str) -> bool:
+        """Whether a field, or scalar, is learned as a number of its own."""
+        none = collection is not None and self.facts.collection(collection).max_count == 0
+        return none or (collection, field) in self._fields
+
+    def _take(self, collection: str, slots: Sequence[int]) -> None:
+        if collection in self.facts.given:
             msg = f"blocks: {collection} is a condition, which is given instead of generated"
             raise RecipeError(msg)
         taken = self._momenta.setdefault(collection, set())
@@ -152,111 +198,113 @@ class _Planner:
             raise RecipeError(msg)
         taken.update(slots)
 
-    def block(
-        self,
-        config: DecayConfig | TreeConfig | ObjectsConfig | ScatteringConfig | ResponseConfig | FieldsConfig,
-    ) -> Block:
-        if isinstance(config, ResponseConfig):
-            return self.response(config)
-        if isinstance(config, TreeConfig):
-            check_reference(Reference(config.collection), self.layout.schema, "blocks")
-            self._take(config.collection, tuple(range(self.layout.collection(config.collection).max_count)))
-            return TreeBlock(self.layout, config)
+    def part(self, config: AnyConfig) -> Planned:
+        """The part of a recipe's settings."""
         if isinstance(config, DecayConfig):
-            return self._decays[id(config)]
+            return Planned(DecayPart, config, {})
         if isinstance(config, ObjectsConfig):
             return self.objects(config)
+        if isinstance(config, FieldsConfig):
+            return self.fields(config)
+        if isinstance(config, ResponseConfig):
+            return self.response(config)
+        name = config.collection if isinstance(config, TreeConfig) else config.lepton
+        _check_objects(Address(name, None, ""), self.facts.schema, "blocks")
         if isinstance(config, ScatteringConfig):
-            check_reference(Reference(config.lepton), self.layout.schema, "blocks")
-            self._take(config.lepton, (0,))
-            return ScatteringBlock(self.layout, config)
-        references = tuple(map(Reference.parse, config.fields))
-        for r in references:
-            check_reference(r, self.layout.schema, "blocks")
-            if r.field is None:
-                if r.name not in self.layout.schema.scalar_names:
-                    msg = f"blocks: {r} is an object; name its fields, as in {r}.{self._any_field(r.name)}"
-                    raise RecipeError(msg)
-                self.scalars.add(r.name)
-            elif r.field not in self.layout.plain_fields(r.name):
-                msg = f"blocks: {r} follows from the momentum; it belongs to an objects or decay block"
-                raise RecipeError(msg)
-            elif r.name in self.layout.given or (r.name, r.field) in self._described:
-                why = "a condition" if r.name in self.layout.given else "in the response block"
-                msg = f"blocks: {r} is {why} already"
-                raise RecipeError(msg)
-            else:
-                self._fields.add((r.name, r.field))
-        return self.fields(references, config.transforms, config.fill, config.pca)
+            self._take(name, (0,))
+            return Planned(ScatteringPart, config, {})
+        self._take(name, range(self.facts.collection(name).max_count))
+        return Planned(TreePart, config, {})
 
-    def response(self, config: ResponseConfig) -> ResponseBlock:
-        block = ResponseBlock(self.layout, config)
-        self._take(config.collection, tuple(range(block.number)))
-        self._described |= {(config.collection, f): block.number for f in block.differences}
-        return block
+    def response(self, config: ResponseConfig) -> Planned:
+        """The part of a detector's objects."""
+        number = len(self.facts.places[config.collection].found)
+        self._take(config.collection, range(number))
+        for field in differences(config, self.facts.schema):
+            self._fields[config.collection, field] = set(range(number))
+        return Planned(ResponsePart, config, {})
 
-    def _any_field(self, collection: str) -> str:
-        return self.layout.collection(collection).field_names[0]
-
-    def objects(self, config: ObjectsConfig) -> ObjectsBlock:
+    def objects(self, config: ObjectsConfig) -> Planned:
+        """The part of those objects of a collection that are in no other."""
         name = config.collection
         taken = self._momenta.get(name, set())
-        slots = tuple(i for i in range(self.layout.collection(name).max_count) if i not in taken)
+        slots = tuple(i for i in range(self.facts.collection(name).max_count) if i not in taken)
         if not slots:
             msg = f"blocks: the momenta of {name} are all in other blocks"
             raise RecipeError(msg)
         self._take(name, slots)
-        edges = {}
-        for text, bound in self.config.bounds.items():
-            r = Reference.parse(text)
-            own = r.field is not None and self.layout.deviation(r.name, r.field) is not None
-            if r.name == name and r.slot is None and r.field is not None and not own:
-                edges[r.field] = bound
-        block = ObjectsBlock(self.layout, config, slots, edges)
-        if block.partial:
-            self._fields.update((name, c) for c in block.coordinates)
-        return block
+        edges = {
+            a.field: bound
+            for a, bound in ((Address.parse(k), v) for k, v in self._bounds.items())
+            if a.collection == name and a.slot is None and self.facts.deviation(name, a.field) is None
+        }
+        if is_partial(self.facts, name):
+            for coordinate in coordinates_of(config, self.facts):
+                if (name, coordinate) in self._fields:
+                    msg = f"blocks: {name}.{coordinate} is in two blocks"
+                    raise RecipeError(msg)
+                self._fields[name, coordinate] = set(slots)
+        return Planned(ObjectsPart, config, {"slots": slots, "edges": edges})
 
-    def fields(
-        self,
-        references: tuple[Reference, ...],
-        transforms: dict[str, TransformSpec] | None = None,
-        fill: float = 0.0,
-        pca: bool = False,
-    ) -> FieldsBlock:
-        return FieldsBlock(
-            self.layout,
-            references,
-            discrete=self.config.discrete,
-            bounds=self.config.bounds,
-            transforms=transforms or {},
-            fill=fill,
-            pca=pca,
-        )
+    def fields(self, config: FieldsConfig) -> Planned:
+        """The part of some fields and scalars.
 
-    def rest_of(self, collection: str) -> list[Block]:
-        """Blocks for what is not covered yet."""
-        blocks: list[Block] = []
-        width = self.layout.collection(collection).max_count
+        Raises:
+            RecipeError: If one is covered already, or cannot be learned by itself.
+        """
+        for text in config.fields:
+            self._check_field(Address.parse(text, self.facts.schema.collection_names))
+        for (collection, name), slots in slots_of(config, self.facts).items():
+            taken = self._fields.setdefault((collection, name), set())
+            if taken.intersection(slots):
+                address = self.facts.address(collection, min(taken.intersection(slots)), name)
+                msg = f"blocks: {address} is in two blocks"
+                raise RecipeError(msg)
+            taken.update(slots)
+        return Planned(FieldsPart, config, {"discrete": self._discrete, "bounds": self._bounds})
+
+    def _check_field(self, address: Address) -> None:
+        _check_number(address, self.facts.schema, "blocks")
+        collection = address.collection
+        if collection is None:
+            return
+        if collection in self.facts.given:
+            msg = f"blocks: {address} is a condition already"
+            raise RecipeError(msg)
+        if address.field not in self.facts.plain_fields(collection):
+            msg = f"blocks: {address} follows from the momentum; it belongs to an objects or decay block"
+            raise RecipeError(msg)
+
+    def rest_of(self, collection: str) -> list[Planned]:
+        """Parts for what is not covered yet."""
+        parts: list[Planned] = []
+        width = self.facts.collection(collection).max_count
         if width == 0:
-            return blocks
-        names = self.layout.collection(collection).field_names
-        movable = self.layout.has_momentum(collection) or any(n in PARTIAL for n in names)
+            return parts
+        names = self.facts.collection(collection).field_names
+        movable = self.facts.dimensions(collection) > 0 or any(n in PARTIAL for n in names)
         if movable and len(self._momenta.get(collection, ())) < width:
-            blocks.append(self.objects(ObjectsConfig(collection=collection)))
-        plain = [f for f in self.layout.plain_fields(collection) if (collection, f) not in self._fields]
-        if plain:
-            config = self._objects.get(collection)
-            mass = (
-                {} if config is None else {k: v for k, v in config.transforms.items() if k.endswith("mass")}
-            )
-            references = [r for f in plain for r in self._references(collection, f, width)]
-            if references:
-                blocks.append(self.fields(tuple(references), mass))
-        return blocks
+            config = ObjectsConfig(collection=collection)
+            if is_partial(self.facts, collection):
+                every = coordinates_of(config, self.facts)
+                left = tuple(c for c in every if (collection, c) not in self._fields)
+                config = config if left == every else config.model_copy(update={"coordinates": left})
+            if config.coordinates != ():
+                parts.append(self.objects(config))
+        texts = [t for f in self.facts.plain_fields(collection) for t in self._left(collection, f, width)]
+        if texts:
+            block = self._objects.get(collection)
+            mass: dict[str, TransformSpec] = {}
+            if block is not None:
+                mass = {k: v for k, v in block.transforms.items() if k.endswith("mass")}
+            parts.append(self.fields(FieldsConfig(fields=tuple(texts), transforms=mass)))
+        return parts
 
-    def _references(self, collection: str, field: str, width: int) -> list[Reference]:
-        described = self._described.get((collection, field))
-        if described is None:
-            return [Reference(collection, None, field)]
-        return [Reference(collection, slot, field) for slot in range(described, width)]
+    def _left(self, collection: str, field: str, width: int) -> list[str]:
+        """What is left of a field: all of it, nothing, or what belongs to a detector's fakes."""
+        taken = self._fields.get((collection, field))
+        if taken is None:
+            return [str(Address(collection, None, field))]
+        if collection not in self.facts.places:
+            return []
+        return [str(Address(collection, slot, field)) for slot in range(width) if slot not in taken]

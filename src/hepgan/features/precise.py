@@ -1,22 +1,33 @@
-"""Modules whose constants stay in float64."""
+"""Numbers that were learned, as tensors where they are needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PreciseModule"]
+__all__ = ["PreciseModule", "constant"]
+
+
+@lru_cache(maxsize=4096)
+def constant(values: Any, device: torch.device, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Learned numbers as a tensor on a device, made once; nobody may change it.
+
+    Args:
+        values: A number, or a tuple of numbers, or of such tuples of one length.
+        device: The device.
+        dtype: The type.
+    """
+    # Usable with gradients wherever it was made first.
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 class PreciseModule(nn.Module):
     """A module whose tensors keep their precision when a model is cast, and follow it to a device."""
-
-    def constant(self, name: str, values: Any, dtype: torch.dtype = torch.float64) -> None:
-        """Keeps numbers where the module's tensors are, but out of ``state_dict``."""
-        self.register_buffer(name, torch.as_tensor(values, dtype=dtype), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         def keep_dtype(tensor: Tensor) -> Tensor:

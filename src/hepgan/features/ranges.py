@@ -9,12 +9,14 @@ from torch import Tensor
 
 from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import Objects
-from hepgan.features.config import End
-from hepgan.features.refusal import Refusal
+from hepgan.features.reading import Refusal
 from hepgan.observables.evaluate import evaluate
 from hepgan.observables.language import CONSTANTS, parse
 
-__all__ = ["Range"]
+__all__ = ["End", "Range"]
+
+End = float | str | None
+"""An end of a range: a number, an expression, or none."""
 
 SLACK = 1e-3
 """By how much of its range, or of the end's and its own size, a training event's number may be outside."""
@@ -57,7 +59,7 @@ class Range:
         self,
         values: Tensor,
         known: Mapping[str, Tensor],
-        present: Tensor | None,
+        present: Tensor,
         refuse: Refusal | None = None,
     ) -> Tensor:
         """Shares or distances of numbers, 0 or more.
@@ -65,7 +67,7 @@ class Range:
         Args:
             values: (N, M) numbers.
             known: (N,) or (N, M) numbers that the ends depend on, by name.
-            present: (N, M) where there is a number; None if everywhere.
+            present: (N, M) where there is a number.
             refuse: What becomes of events with a number outside; an error by default.
 
         Raises:
@@ -88,11 +90,10 @@ class Range:
         excess: Tensor,
         values: Tensor,
         ends: tuple[Tensor | None, Tensor | None],
-        present: Tensor | None,
+        present: Tensor,
         refuse: Refusal,
     ) -> None:
-        outside = ~(excess <= SLACK)
-        outside = outside if present is None else outside & present
+        outside = ~(excess <= SLACK) & present
 
         def error(event: int) -> InputError:
             slot = int(outside[event].nonzero()[0])

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from hepgan.errors import InputError, RecipeError
-from hepgan.features.config import TransformSpec
-from hepgan.features.layout import Column
+from hepgan.features.parts.base import TransformSpec
 from hepgan.features.precise import PreciseModule
-from hepgan.features.refusal import Refusal
+from hepgan.features.reading import Refusal
 from hepgan.features.transforms import PCA, Angle, Chain, Columns, QuantileNormal, Standardise, Transform
 from hepgan.features.transforms import transform_from_config as make_transform
+from hepgan.features.variables import Column
 
 __all__ = ["StandardColumns"]
 
@@ -77,10 +77,6 @@ class StandardColumns(PreciseModule):
         """
         present = torch.ones_like(raw, dtype=torch.bool) if mask is None else mask
         _require_finite(raw, present, columns)
-        for column, spec in zip(columns, specs, strict=True):
-            if not _steps(spec):
-                msg = f"transform of {column.name}: the list names none"
-                raise RecipeError(msg)
         constants = [_constant(raw[:, i], present[:, i], c) for i, c in enumerate(columns)]
         kept = [i for i, c in enumerate(constants) if c is None]
         limits = [_bounds(columns[i], _steps(specs[i])[0], raw[:, i][present[:, i]]) for i in kept]

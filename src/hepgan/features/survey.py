@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -12,26 +12,46 @@ from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import Collection, EventSchema, Kind
 from hepgan.features.config import FeaturesConfig, ObjectsConfig, ResponseConfig
-from hepgan.features.layout import Layout, Mass, Places
-from hepgan.features.parts.matching import distance_kind, find_places, match
-from hepgan.features.redundant import REDUNDANT, Deviation, find_deviations
-from hepgan.features.view import View, raw_kinematics, stored_field
-from hepgan.vectors.kinematics import Kinematics
+from hepgan.features.facts import Deviation, Facts, Mass
+from hepgan.features.parts.response import find_places
+from hepgan.features.reading import Reading, raw_kinematics, stored_field
+from hepgan.vectors.kinematics import Kinematics, wrap
 
-__all__ = ["survey"]
+__all__ = ["DIFFERING", "SEVERAL", "find_deviations", "resolution", "survey"]
 
 FEW_MASSES = 32
-ROUNDING = 4 * 2.0**-23
+NOISE = 4 * 2.0**-23
 """Relative rounding of m2 / E^2 from momenta in float32."""
 
 MAX_NOISE = 1e-3
 OUTLIERS = 1e-3
 """Share of objects that a constant mass need not describe."""
 
+REDUNDANT = ("pt", "eta", "phi", "theta", "energy")
+"""Coordinates that may be stored beside others that make the momentum."""
+
+SINGLE = 2.0**-23
+DOUBLE = 2.0**-50
+ROUNDING = 8 * SINGLE
+"""What is closer than this agrees."""
+
+SEVERAL = 4.0
+"""Differences above so many times what the stored digits allow are no rounding."""
+
+DIFFERING = 1e-3
+"""Share of objects that may differ in a coordinate that is computed."""
+
+AGREEING = 1e-2
+"""Share of objects that may agree by chance in a coordinate that always differs."""
+
+MAX_DECIMALS = 6
+MIN_BITS = 6
+ENOUGH = 20
+
 
 def survey(
     events: EventBatch, schema: EventSchema, config: FeaturesConfig, given: tuple[str, ...] = ()
-) -> Layout:
+) -> Facts:
     """Finds out how many objects there are, where masses come from, and which objects are sorted.
 
     A stored mass is a constant if it has one value, and looked up if it has few values that another field
@@ -60,30 +80,24 @@ def survey(
             counts[name] = (int(number.min()), int(number.max()))
         if len(described.coordinates) > 2:
             masses[name] = _mass(events, described, config, blocks.get(name))
-    layout = Layout(schema, counts, padded, masses, azimuth=config.azimuth is not None, given=given)
-    view = View(events, layout)
+    facts = Facts(schema, counts, padded, masses, azimuth=config.azimuth is not None, given=given)
+    reading = Reading(events, facts)
     for described in generated:
-        order = _order(view, described, blocks.get(described.name))
+        order = _order(reading, described, blocks.get(described.name))
         if order is not None:
             orders[described.name] = order
-    deviations = {c.name: _deviations(events, c, layout, config) for c in generated}
-    layout = replace(layout, orders=orders, deviations={n: d for n, d in deviations.items() if d})
-    return layout.with_places({b.collection: _places(events, layout, b) for b in responses})
-
-
-def _places(events: EventBatch, layout: Layout, config: ResponseConfig) -> Places:
-    kind = distance_kind(layout, config)
-    partner = match(events, config.of, config.collection, kind, config.within)
-    return find_places(events, config.of, config.collection, partner)
+    deviations = {c.name: _deviations(events, c, facts, config) for c in generated}
+    facts = replace(facts, orders=orders, deviations={n: d for n, d in deviations.items() if d})
+    return facts.with_places({b.collection: find_places(b, events) for b in responses})
 
 
 def _deviations(
-    events: EventBatch, described: Collection, layout: Layout, config: FeaturesConfig
+    events: EventBatch, described: Collection, facts: Facts, config: FeaturesConfig
 ) -> dict[str, Deviation]:
     name = described.name
-    fields = {n for n in layout.momentum_fields(name) if n in REDUNDANT and n not in described.coordinates}
+    fields = {n for n in facts.momentum_fields(name) if n in REDUNDANT and n not in described.coordinates}
     # A recipe that says where masses come from wants energies on that mass shell.
-    if config.masses.get(name, "auto") != "auto" or layout.masses.get(name, Mass("none")).source == "none":
+    if config.masses.get(name, "auto") != "auto" or facts.masses.get(name, Mass("none")).source == "none":
         fields -= {"energy"}
     if not fields:
         return {}
@@ -92,13 +106,13 @@ def _deviations(
     return find_deviations(stored, momentum, events.collections[name].mask)
 
 
-def _order(view: View, described: Collection, block: ObjectsConfig | None) -> str | None:
+def _order(reading: Reading, described: Collection, block: ObjectsConfig | None) -> str | None:
     wanted = None if block is None else block.order
     if wanted is False or described.max_count < 2 or described.layout == "single":
         return None
     if wanted is not None:
         try:
-            number, wrong, _ = _steps(view, described, wanted)
+            number, wrong, _ = _steps(reading, described, wanted)
         except KeyError as error:
             msg = f"{described.name}: cannot be ordered by {wanted!r}"
             raise RecipeError(msg) from error
@@ -113,19 +127,19 @@ def _order(view: View, described: Collection, block: ObjectsConfig | None) -> st
     if not dimensions and "pt" in described.field_names:
         candidates.append("pt")
     for candidate in candidates:
-        number, wrong, falling = _steps(view, described, candidate)
+        number, wrong, falling = _steps(reading, described, candidate)
         if number and not wrong and 2 * falling > number:
             return candidate
     return None
 
 
-def _steps(view: View, described: Collection, key: str) -> tuple[int, int, int]:
+def _steps(reading: Reading, described: Collection, key: str) -> tuple[int, int, int]:
     """Numbers of neighbouring objects: all, those that rise, and those that fall."""
     name = described.name
     stored = key in described.field_names
-    values = view.values(name, key) if stored else view.kinematics(name)[key]
+    values = reading.values(name, key) if stored else reading.kinematics(name)[key]
     slots = torch.arange(described.max_count - 1, device=values.device) + 1
-    there = slots < view.count(name).unsqueeze(1)
+    there = slots < reading.count(name).unsqueeze(1)
     # Sorting by what was stored in another precision leaves neighbours that rise by rounding.
     rising = values[:, 1:] > values[:, :-1] * (1 + 1e-6)
     falling = values[:, 1:] < values[:, :-1] * (1 - 1e-6)
@@ -162,7 +176,7 @@ def _labels(events: EventBatch, described: Collection) -> Iterator[tuple[str, Te
     """Fields that may determine a mass."""
     for f in described.fields:
         if f.kind in (Kind.INTEGER, Kind.CATEGORY) and f.name not in ("mass", "charge"):
-            yield f.name, events.collections[described.name][f.name].to(torch.float64)
+            yield f.name, events.collections[described.name].fields[f.name].to(torch.float64)
 
 
 def _stored_mass(mass: Tensor, mask: Tensor, labels: Iterable[tuple[str, Tensor]]) -> Mass:
@@ -190,7 +204,7 @@ def _implied_mass(
     if not len(m2):
         return Mass("fixed", 0.0)
     lowest = float(torch.sort((m2 / energy**2).clamp(max=0.0)).values[len(m2) // 1000])
-    noise = min(max(ROUNDING, -1.5 * lowest), MAX_NOISE)
+    noise = min(max(NOISE, -1.5 * lowest), MAX_NOISE)
     if not constant:
         return Mass("own", noise=noise)
     whole = _constant_mass(m2, energy, noise)
@@ -217,3 +231,62 @@ def _constant_mass(m2: Tensor, energy: Tensor, noise: float) -> float | None:
         return None
     significant = mean > 3 * float(weight.sum()) ** -0.5
     return mean**0.5 if significant else 0.0
+
+
+def find_deviations(
+    stored: Mapping[str, Tensor], momentum: Mapping[str, Tensor], mask: Tensor
+) -> dict[str, Deviation]:
+    """The coordinates that are measurements of their own.
+
+    Such are those that differ, in more than 0.1% of the objects, from what follows from the momentum by more
+    than four times the rounding of all numbers involved: half a unit of the last decimal or of the last bit
+    that the stored values use, or that of float32 if that is larger.
+
+    Args:
+        stored: The coordinates (N, M) beside the momentum's.
+        momentum: The coordinates (N, M) that make the momentum.
+        mask: Where there is an object (N, M).
+    """
+    known = {n: v[mask] for n, v in momentum.items()}
+    # What a change by its rounding makes of a coordinate: each in turn.
+    shifted = [Kinematics({**known, n: v + resolution(v)}) for n, v in known.items()]
+    exact = Kinematics(known)
+    found = {}
+    for name, values in stored.items():
+        own = values[mask]
+        computed = exact[name]
+        allowed = resolution(own) + sum(_difference(name, k[name], computed).abs() for k in shifted)
+        difference = _difference(name, own, computed).abs()
+        if _share(difference > SEVERAL * allowed) <= DIFFERING:
+            continue
+        ratio = name in ("pt", "energy") and bool(((own > 0) == (computed > 0)).all())
+        agrees = Deviation(ratio, ROUNDING).of(name, own, computed) == 0
+        found[name] = Deviation(ratio, ROUNDING if _share(agrees) > AGREEING else 0.0)
+    return found
+
+
+def _share(flags: Tensor) -> float:
+    return float(flags.to(torch.float64).mean()) if len(flags) else 0.0
+
+
+def _difference(name: str, values: Tensor, computed: Tensor) -> Tensor:
+    return wrap(values - computed) if name == "phi" else values - computed
+
+
+def resolution(values: Tensor) -> Tensor:
+    """How far numbers (of any shape) may be from what they were before they were rounded, each."""
+    step = 0.0
+    precision = SINGLE if bool((values.float() == values).all()) else DOUBLE
+    for decimals in range(MAX_DECIMALS + 1):
+        scaled = values.abs() * 10.0**decimals
+        # Larger numbers have no digits left that could tell.
+        telling = (scaled < 0.01 / precision) & (scaled > 0)
+        whole = (scaled - scaled.round()).abs() <= precision * scaled
+        if int(telling.sum()) >= ENOUGH and bool(whole[telling].all()):
+            step = 0.5 * 10.0**-decimals
+            break
+    mantissa = torch.frexp(values)[0]
+    bits = MIN_BITS
+    while bits < 23 and bool((mantissa * 2.0**bits != (mantissa * 2.0**bits).round()).any()):
+        bits += 1
+    return (values.abs() * 2.0**-bits).clamp(min=step)

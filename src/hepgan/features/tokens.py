@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from hepgan.features.config import TransformSpec
-from hepgan.features.layout import Layout
+from hepgan.events.address import Address
+from hepgan.features.facts import Facts
 from hepgan.features.variables import DiscreteVariable
 
-__all__ = ["Encoded", "Tokens", "find_tokens"]
+__all__ = ["Feature", "Tokens", "find_tokens"]
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ class Tokens:
             raise ValueError(msg)
 
 
-class Encoded(NamedTuple):
-    """A feature: the column's name, its transform, and whether it is mixed with other columns' features."""
+class Feature(NamedTuple):
+    """A feature: its column's address and transform, and whether it is mixed with those of other columns."""
 
-    name: str
-    transform: TransformSpec
+    address: Address
+    transform: Any
     mixed: bool
 
 
 def find_tokens(
-    layout: Layout,
-    features: Iterable[Encoded],
+    facts: Facts,
+    features: Iterable[Feature],
     variables: Sequence[DiscreteVariable],
     places: Callable[[int], tuple[int | None, int | None]],
-    given: Mapping[str, Mapping[str, int]] | None = None,
+    given: Mapping[tuple[str, int], Mapping[str, int]] | None = None,
 ) -> tuple[Tokens, ...]:
     """The objects of each collection that have the same features with the same transforms.
 
@@ -68,33 +68,28 @@ def find_tokens(
     them, so it is not among them. Nor is one that lacks a feature that is constant for it, or solved for.
 
     Args:
-        layout: What is known of the collections.
+        facts: What is known of the events.
         features: All features in order.
         variables: The discrete variables.
         places: The columns of the context with a variable's value, and with the first of its classes; None
             where there are none.
         given: The columns of the context with what is given of an object's own true one, by the object's
-            label and what they are.
+            collection and number, and what they are.
     """
-    owner = {
-        layout.label(c.name, slot): (c.name, slot)
-        for c in layout.schema.collections
-        for slot in range(c.max_count if c.layout != "single" else 0)
-    }
     own: dict[tuple[str, int], dict[tuple[str, str], int]] = {}
     for number, feature in enumerate(features):
-        label, what = _split(feature.name)
-        if label in owner and not feature.mixed:
-            kind = (what, json.dumps(feature.transform, sort_keys=True))
-            own.setdefault(owner[label], {})[kind] = number
+        owner = _owner(feature.address)
+        if owner is not None and not feature.mixed:
+            kind = (feature.address.field, json.dumps(feature.transform, sort_keys=True))
+            own.setdefault(owner, {})[kind] = number
     alike: dict[tuple[str, frozenset[tuple[str, str]]], list[int]] = {}
     for (collection, slot), kinds in own.items():
         alike.setdefault((collection, frozenset(kinds)), []).append(slot)
     discrete: dict[tuple[str, int], dict[str, int]] = {}
     for number, variable in enumerate(variables):
-        label, what = _split(variable.name)
-        if label in owner:
-            discrete.setdefault(owner[label], {})[what] = number
+        owner = None if variable.address is None else _owner(variable.address)
+        if variable.address is not None and owner is not None:
+            discrete.setdefault(owner, {})[variable.address.field] = number
     found = []
     for (collection, _), slots in alike.items():
         slots.sort()
@@ -103,12 +98,17 @@ def find_tokens(
         columns = sorted(own[collection, slots[0]], key=own[collection, slots[0]].__getitem__)
         table = tuple(tuple(own[collection, s][k] for k in columns) for s in slots)
         context = _context([discrete.get((collection, s), {}) for s in slots], variables, places)
-        known = [(given or {}).get(layout.label(collection, s), {}) for s in slots]
+        known = [(given or {}).get((collection, s), {}) for s in slots]
         names = sorted({n for k in known for n in k})
         rows = zip(context, known, strict=True)
         context = tuple((*row, *(k.get(n, -1) for n in names)) for row, k in rows)
-        found.append(Tokens(collection, table, context, ordered=collection in layout.orders))
+        found.append(Tokens(collection, table, context, ordered=collection in facts.orders))
     return tuple(found)
+
+
+def _owner(address: Address) -> tuple[str, int] | None:
+    """The object that a number belongs to, where there can be several."""
+    return None if address.collection is None or address.slot is None else (address.collection, address.slot)
 
 
 def _context(
@@ -129,8 +129,3 @@ def _context(
         rows.append(row)
     columns = dict.fromkeys(k for row in rows for k in row)
     return tuple(tuple(row.get(k, -1) for k in columns) for row in rows)
-
-
-def _split(name: str) -> tuple[str, str]:
-    label, _, what = name.partition("].")
-    return f"{label}]", what

@@ -1,10 +1,60 @@
-"""What one discrete number of an event is."""
+"""The numbers that events are made of for models: continuous columns and discrete variables."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["DiscreteVariable"]
+from hepgan.events.address import Address
+
+__all__ = ["NEVER", "Column", "DiscreteVariable", "Gate"]
+
+
+class Gate(NamedTuple):
+    """The classes (both ends included) of a discrete variable with which something exists."""
+
+    variable: str
+    low: int
+    high: int
+
+
+NEVER = Gate("", 0, -1)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A continuous number before its transform.
+
+    Attributes:
+        address: What it is a number of, unique in a representation: an object (``Muon[0].pt``), a system
+            (``Z.mass``) or the event (``rho``).
+        low: A value that it never falls below.
+        high: A value that it never exceeds.
+        gate: When it exists; None if always.
+        scale: Size of the numbers that it was computed from, which sets what is rounding.
+        rounded: Whether it is an integer with noise, which decoding rounds.
+        aliases: What a recipe's ``transforms`` may call it, besides its address, with and without the
+            number of its object, and its last name.
+    """
+
+    address: Address
+    low: float | None = None
+    high: float | None = None
+    gate: Gate | None = None
+    scale: float = 0.0
+    rounded: bool = False
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The address as text."""
+        return str(self.address)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What a recipe's ``transforms`` may call it, the nearest first."""
+        every = str(self.address._replace(slot=None))
+        return (self.name, every, *self.aliases, self.address.field)
 
 
 @dataclass(frozen=True)
@@ -20,6 +70,7 @@ class DiscreteVariable:
         slot: Which object of its collection it belongs to (0 is the first); None outside collections.
         ordinal: Whether neighbouring classes are alike (numbers of vertices), so that what depends on it does
             so smoothly.
+        address: Whose number it is, where it is known.
 
     Raises:
         ValueError: If there is not one value for each class, or a count without a slot.
@@ -31,6 +82,7 @@ class DiscreteVariable:
     count: int | None = None
     slot: int | None = None
     ordinal: bool = False
+    address: Address | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(self.values))
@@ -40,3 +92,10 @@ class DiscreteVariable:
         if self.count is not None and self.slot is None:
             msg = f"{self.name}: has a count but no slot"
             raise ValueError(msg)
+
+    @classmethod
+    def of(
+        cls, address: Address, values: tuple[float, ...], slot: int | None = None, *, ordinal: bool = False
+    ) -> DiscreteVariable:
+        """One that is called by its address."""
+        return cls(str(address), len(values), values, slot=slot, ordinal=ordinal, address=address)

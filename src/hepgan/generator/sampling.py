@@ -16,7 +16,7 @@ from torch import Tensor
 from hepgan.errors import TrainingError
 from hepgan.events import EventBatch
 from hepgan.features import FeatureBatch
-from hepgan.features.bounds import within
+from hepgan.features.reading import within
 from hepgan.generator.conditions import Conditions
 from hepgan.generator.parts import Parts
 from hepgan.models import BLOCK, gaussian, uniform

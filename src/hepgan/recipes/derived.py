@@ -11,7 +11,7 @@ from torch import Tensor
 from hepgan.errors import RecipeError
 from hepgan.events import EventBatch, EventSchema, Objects, coordinates
 from hepgan.features import FeatureBatch
-from hepgan.features.redundant import DIFFERING, SEVERAL, resolution
+from hepgan.features.survey import DIFFERING, SEVERAL, resolution
 from hepgan.observables import Observable
 from hepgan.observables.language import parse
 

@@ -1,20 +1,46 @@
-"""The parts of a representation."""
+"""The parts of a representation, each with its settings."""
 
-from hepgan.features.parts.base import Block, Variable
-from hepgan.features.parts.decay import DecayBlock
-from hepgan.features.parts.fields import FieldsBlock
-from hepgan.features.parts.objects import ObjectsBlock
-from hepgan.features.parts.response import ResponseBlock
-from hepgan.features.parts.scattering import ScatteringBlock
-from hepgan.features.parts.tree import TreeBlock
+from typing import Annotated
+
+from pydantic import Field as Setting
+
+from hepgan.features.parts.base import Encoded, Part, Planned, TransformSpec
+from hepgan.features.parts.decay import DecayConfig, DecayPart
+from hepgan.features.parts.fields import FieldsConfig, FieldsPart
+from hepgan.features.parts.objects import ObjectsConfig, ObjectsPart
+from hepgan.features.parts.response import ResponseConfig, ResponsePart
+from hepgan.features.parts.scattering import ScatteringConfig, ScatteringPart
+from hepgan.features.parts.tree import TreeConfig, TreePart
 
 __all__ = [
-    "Block",
-    "DecayBlock",
-    "FieldsBlock",
-    "ObjectsBlock",
-    "ResponseBlock",
-    "ScatteringBlock",
-    "TreeBlock",
-    "Variable",
+    "AnyConfig",
+    "AnyPart",
+    "DecayConfig",
+    "DecayPart",
+    "Encoded",
+    "FieldsConfig",
+    "FieldsPart",
+    "ObjectsConfig",
+    "ObjectsPart",
+    "Part",
+    "Planned",
+    "ResponseConfig",
+    "ResponsePart",
+    "ScatteringConfig",
+    "ScatteringPart",
+    "TransformSpec",
+    "TreeConfig",
+    "TreePart",
 ]
+
+AnyConfig = Annotated[
+    DecayConfig | TreeConfig | ObjectsConfig | ScatteringConfig | ResponseConfig | FieldsConfig,
+    Setting(discriminator="kind"),
+]
+"""What a recipe may say of any part."""
+
+AnyPart = Annotated[
+    DecayPart | TreePart | ObjectsPart | ScatteringPart | ResponsePart | FieldsPart,
+    Setting(discriminator="kind"),
+]
+"""Any part that was learned."""

@@ -3,124 +3,212 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 
+from hepgan.config import Config
 from hepgan.errors import RecipeError
+from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch
-from hepgan.features.config import TransformSpec
-from hepgan.features.layout import Column, Layout
-from hepgan.features.precise import PreciseModule
-from hepgan.features.view import Builder, View
+from hepgan.features.draft import Draft
+from hepgan.features.facts import Facts
+from hepgan.features.reading import Reading
+from hepgan.features.space import Grid
+from hepgan.features.variables import Column, DiscreteVariable
 
-__all__ = ["Block", "Variable", "circular_mean"]
+__all__ = ["Encoded", "Part", "Planned", "Told", "TransformSpec", "circular_mean", "whole"]
 
 
-class Variable(NamedTuple):
-    """A discrete number that a block needs.
+def _not_empty(spec: Any) -> Any:
+    if spec in ([], {}, ""):
+        msg = "a transform is missing: name one, such as quantile or standardise"
+        raise ValueError(msg)
+    return spec
+
+
+TransformSpec = Annotated[str | dict[str, Any] | list[str | dict[str, Any]], AfterValidator(_not_empty)]
+"""A transform's kind (``quantile``), its kind with options (``{kind: log_edge, edge: 10}``), or a chain."""
+
+
+def whole(text: str) -> Address:
+    """What ``Muon[0]``, or ``MET`` alone, stands for: an object; with a field if it is a number after all.
+
+    Raises:
+        ValueError: If it is malformed.
+    """
+    found = Address.parse(text)
+    return Address(found.field, None, "") if found.collection is None else found
+
+
+class Encoded(NamedTuple):
+    """Events as a part has them.
 
     Attributes:
-        name: Its name.
-        values: The physical value of each class.
-        collection: The collection of its object; None for a scalar.
-        slot: Which object.
-        ordinal: Whether neighbouring classes are alike.
+        columns: (N, D) in float64, meaningless where they don't exist.
+        classes: (N, K) the classes of its discrete variables.
     """
 
-    name: str
-    values: tuple[float, ...]
-    collection: str | None
-    slot: int | None
-    ordinal: bool
+    columns: Tensor
+    classes: Tensor
 
 
-class Block(PreciseModule):
+class Told(NamedTuple):
+    """What follows from the classes of events.
+
+    Attributes:
+        exists: (N, D) which columns exist.
+        hints: (N, H) numbers that help networks to understand the classes.
+    """
+
+    exists: Tensor
+    hints: Tensor
+
+
+class Part(Config):
     """A part of a representation: some objects or fields as columns and discrete variables, and back.
 
-    ``learn`` finds out from events what ``set_up`` needs, as JSON can hold it; ``set_up`` fixes ``columns``
-    and ``variables``. Constants are buffers outside ``state_dict``, since they follow from what was learned.
+    A part holds what the recipe says and what it has learned, and nothing else; so it is also what is saved.
+    It is apart from its settings, since these are what a recipe may say: no learned number is among them.
 
-    Args:
-        layout: What is known of the collections.
-        transforms: The recipe's transforms, by column.
-        pca: Whether to decorrelate the columns.
+    Subclasses have ``settings`` and a ``kind``; they are made by ``make``, of constants that ``learn`` finds.
 
     Attributes:
-        structured: Whether classes decide which columns exist beyond their gates (``present``), and some
-            events can be impossible (``valid``).
+        collection: The collection whose number of objects it needs; empty if none.
+        columns: Its continuous columns.
+        variables: Its discrete variables.
     """
 
-    structured: ClassVar[bool] = False
+    first: ClassVar[bool] = False
+    """Whether other parts need what it writes (masses, which are fields)."""
 
-    def __init__(self, layout: Layout, transforms: dict[str, TransformSpec], pca: bool = False) -> None:
-        super().__init__()
-        self.layout, self.transforms, self.pca = layout, transforms, pca
-        self.collection = ""
-        self.columns: tuple[Column, ...] = ()
-        self.variables: tuple[Variable, ...] = ()
+    collection: str = ""
+    columns: tuple[Column, ...] = ()
+    variables: tuple[DiscreteVariable, ...] = ()
 
-    @abstractmethod
-    def learn(self, view: View) -> dict[str, Any]:
-        """What has to be known of the events."""
+    @property
+    def transforms(self) -> Mapping[str, TransformSpec]:
+        """The recipe's transforms, by column."""
+        found: dict[str, TransformSpec] = self.settings.transforms  # type: ignore[attr-defined]
+        return found
 
-    @abstractmethod
-    def set_up(self, learned: dict[str, Any]) -> None:
-        """Fixes the columns and variables."""
+    @property
+    def pca(self) -> bool:
+        """Whether to decorrelate the columns."""
+        return bool(getattr(self.settings, "pca", False))  # type: ignore[attr-defined]
 
-    @abstractmethod
-    def encode(self, view: View) -> tuple[Tensor, Tensor]:
-        """Columns (N, D) in float64, meaningless where they don't exist; classes (N, K)."""
+    @property
+    def grid(self) -> Grid | None:
+        """The image whose cells its columns are, if they are; ``first`` is 0."""
+        return None
 
     @property
     def optional(self) -> frozenset[str]:
-        """Names of columns that the block may have for other events, so that a recipe may name them."""
+        """Names of columns that the part may have for other events, so that a recipe may name them."""
         return frozenset()
 
     def check_transforms(self) -> None:
-        """Checks that the recipe's transforms are of columns that the block can have.
+        """Checks that the recipe's transforms are of columns that the part can have.
 
         Raises:
             RecipeError: If one is not.
         """
-        known = {key.rsplit(".", 1)[-1] for c in self.columns for key in c.keys} | self.optional
+        known = {_last(key) for column in self.columns for key in column.keys} | self.optional
         for key in self.transforms:
-            if key.rsplit(".", 1)[-1] not in known:
-                close = get_close_matches(key.rsplit(".", 1)[-1], known, 1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
-                msg = f"transforms: no column {key!r}; {hint}"
-                raise RecipeError(msg)
+            if _last(key) in known:
+                continue
+            close = get_close_matches(_last(key), known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
+            msg = f"transforms: no column {key!r}; {hint}"
+            raise RecipeError(msg)
 
-    def arranged(self, view: View) -> View:
-        """The events as the block wants to read them, with objects in another order."""
-        return view
+    @classmethod
+    def arranged(cls, settings: Any, reading: Reading) -> Reading:
+        """The events as a part of these settings wants to read them, with objects in another order."""
+        return reading
 
-    def attach(self, names: Sequence[str], values: Sequence[Sequence[float]]) -> None:
-        """Tells the names and values of all discrete variables."""
+    def joined(self, variables: Sequence[DiscreteVariable], facts: Facts) -> Self:
+        """The part among others, which together have these variables."""
+        return self
+
+    @abstractmethod
+    def read(self, reading: Reading) -> Encoded:
+        """The events as columns and classes.
+
+        Raises:
+            InputError: If an event is such as cannot be generated; or it is noted (see ``Refusal``).
+        """
+
+    @abstractmethod
+    def write(self, encoded: Encoded, draft: Draft) -> None:
+        """Puts what columns and classes stand for into the draft."""
+
+    def tell(self, discrete: Tensor, own: Tensor, count: Tensor) -> Told | None:
+        """What follows from classes, beyond the columns' gates; None if nothing does.
+
+        Args:
+            discrete: (N, K) all classes.
+            own: (N, own K) those of this part.
+            count: (N,) the number of objects.
+        """
+        return None
 
     @property
     def hint_count(self) -> int:
-        """Columns of ``hints``."""
+        """The number of hints that it tells."""
         return 0
 
-    def hints(self, discrete: Tensor, own: Tensor, count: Tensor) -> Tensor:
-        """Numbers (N, H) that follow from the classes (N, K), and that help networks to understand them."""
-        return discrete.new_zeros((len(discrete), 0), dtype=torch.float64)
+    def known(self, present: Callable[[str], Tensor]) -> Tensor | None:
+        """The classes (N, K) that follow from given objects, -2 where none does; None if none do.
 
-    def present(self, own: Tensor, count: Tensor) -> Tensor | None:
-        """Which columns (N, D) exist, by the block's own classes; None if their gates tell."""
+        Args:
+            present: Where (N, V) a given collection has an object.
+        """
         return None
 
-    def valid(self, events: EventBatch) -> Tensor | None:
+    @property
+    def judges(self) -> bool:
+        """Whether ``possible`` can find events that cannot be."""
+        return False
+
+    def possible(self, events: EventBatch, facts: Facts) -> Tensor | None:
         """Which events (N,) can be; None if all can."""
         return None
 
-    @abstractmethod
-    def decode(self, columns: Tensor, discrete: Tensor, builder: Builder) -> None:
-        """Puts what columns (N, D) and classes (N, K) stand for into the builder."""
+    def lost(self, facts: Facts) -> Mapping[tuple[str | None, str], tuple[int, ...]]:
+        """The objects whose number of a name (by collection and field) does not come back, on purpose."""
+        return {}
+
+
+class Planned(NamedTuple):
+    """A part that is to be learned.
+
+    Attributes:
+        part: Its class.
+        settings: The recipe's settings.
+        more: What it needs to know besides.
+    """
+
+    part: Any
+    settings: Any
+    more: dict[str, Any]
+
+    def learn(self, reading: Reading) -> Part:
+        """The part, of training events that are arranged for it.
+
+        Raises:
+            RecipeError: If the settings don't fit the events.
+        """
+        made: Part = self.part.learn(self.settings, reading, **self.more)
+        return made
+
+
+def _last(key: str) -> str:
+    return key[key.rfind(".") + 1 :]
 
 
 def circular_mean(angles: Tensor, present: Tensor | None) -> list[float]:

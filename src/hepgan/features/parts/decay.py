@@ -4,24 +4,67 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Literal, NamedTuple, Self
 
 import torch
+from pydantic import Field as Setting
+from pydantic import field_validator
 from torch import Tensor
 
+from hepgan.config import Config
 from hepgan.errors import RecipeError
-from hepgan.features.config import DecayConfig, Reference
-from hepgan.features.layout import Column, Layout
-from hepgan.features.parts.base import Block, circular_mean
-from hepgan.features.view import Builder, View
+from hepgan.events.address import Address
+from hepgan.features.draft import Draft
+from hepgan.features.facts import Facts
+from hepgan.features.parts.base import Encoded, Part, TransformSpec, circular_mean, whole
+from hepgan.features.reading import Reading
+from hepgan.features.variables import Column
 from hepgan.vectors.kinematics import Kinematics, one_by_one, safe_sqrt, wrap
 
-__all__ = ["DecayBlock"]
+__all__ = ["DecayConfig", "DecayPart"]
 
 AT_REST = 1e-6
 """A system whose pt never exceeds this share of its objects' summed pt is at rest in the transverse plane."""
 
 _TINY = 1e-12
+
+
+class DecayConfig(Config):
+    """A system that decays into two or more objects, of which some may be such systems themselves.
+
+    Its columns are ``mass`` (above the sum of the children's masses, or of two objects above the largest
+    such sum, if all events are above that), ``pt``, ``y`` and ``phi`` of the outermost system, and for each
+    system ``cos_theta`` and ``phi_star`` of its first child in its rest frame; so energy and momentum are
+    conserved and no mass falls below its threshold, whatever a network makes of them. The rest frame is
+    reached by a boost along the beam and one along the system's transverse momentum, which is its x axis; z
+    is the beam. Then phi* in (-pi/2, pi/2) if and only if the first of two children of equal mass has the
+    larger pt.
+
+    Attributes:
+        name: The system's name.
+        children: Objects (``Muon[0]``) or systems, at least two; of more than two, the first recoils
+            against the system of the others.
+        ordered: Whether the first of two children has the larger pt; None to find out from the events.
+        transforms: Transforms by column: ``mass`` for all systems, ``Z.mass`` for one.
+        pca: Whether to decorrelate the columns.
+    """
+
+    kind: Literal["decay"] = "decay"
+    name: str
+    children: tuple[str | DecayConfig, ...] = Setting(min_length=2)
+    ordered: bool | None = None
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+    pca: bool = False
+
+    @field_validator("children")
+    @classmethod
+    def _children_are_objects(cls, value: tuple[str | DecayConfig, ...]) -> tuple[str | DecayConfig, ...]:
+        for child in value:
+            if isinstance(child, str) and whole(child).field:
+                msg = f"{child!r} is a number; a decay's children are objects, such as Muon[0]"
+                raise ValueError(msg)
+        return value
 
 
 class _Vector(NamedTuple):
@@ -34,194 +77,210 @@ class _Vector(NamedTuple):
     energy: Tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class _System:
-    """A system: its children are numbers of leaves or systems."""
+    """A system, with its place among all; its children are numbers of leaves, or systems."""
 
     name: str
+    number: int
+    ordered: bool | None
     first: int | _System
     second: int | _System
-    ordered: bool | None
+
+    @property
+    def leaves(self) -> tuple[int, int] | None:
+        """Its two children, if both are objects."""
+        return (
+            (self.first, self.second)
+            if isinstance(self.first, int) and isinstance(self.second, int)
+            else None
+        )
 
 
-class DecayBlock(Block):
+@dataclass(frozen=True)
+class Chain:
+    """The systems of a decay, the outermost first, and the objects into which it decays in the end."""
+
+    systems: tuple[_System, ...]
+    leaves: tuple[Address, ...]
+
+    @classmethod
+    def of(cls, config: DecayConfig) -> Chain:
+        """The chain that settings describe."""
+        systems: dict[int, _System] = {}
+        leaves: list[Address] = []
+        numbers = iter(range(1 << 16))
+
+        def build(name: str, children: tuple[str | DecayConfig, ...], ordered: bool | None) -> _System:
+            number = next(numbers)
+            first = child(children[0])
+            if len(children) == 2:
+                second = child(children[1])
+            else:
+                second = build(f"{name}_rest", children[1:], ordered)
+            systems[number] = _System(name, number, ordered, first, second)
+            return systems[number]
+
+        def child(described: str | DecayConfig) -> int | _System:
+            if isinstance(described, DecayConfig):
+                return build(described.name, described.children, described.ordered)
+            leaves.append(whole(described))
+            return len(leaves) - 1
+
+        build(config.name, config.children, config.ordered)
+        return cls(tuple(systems[n] for n in sorted(systems)), tuple(leaves))
+
+    def check(self, facts: Facts) -> None:
+        """Checks that all objects are there.
+
+        Raises:
+            RecipeError: If one is not in every event, occurs twice, or has no three-dimensional momentum.
+        """
+        name, seen = self.systems[0].name, set()
+        for leaf in self.leaves:
+            collection = str(leaf.collection)
+            if collection not in facts.schema.collection_names:
+                known = ", ".join(facts.schema.collection_names)
+                msg = f"{name}: {leaf} is not in the events; they have {known}"
+                raise RecipeError(msg)
+            if leaf.slot is None and facts.collection(collection).max_count > 1:
+                msg = f"{name}: say which {collection}, as in {collection}[0]"
+                raise RecipeError(msg)
+            least, slot = facts.always(collection), leaf.slot or 0
+            if slot >= least or collection in facts.padded:
+                msg = f"{name}: {leaf} is not in every event (there are {least} or more {collection})"
+                raise RecipeError(msg)
+            if (collection, slot) in seen:
+                msg = f"{name}: {leaf} occurs twice"
+                raise RecipeError(msg)
+            if facts.dimensions(collection) < 3:
+                msg = f"{name}: {leaf} has no three-dimensional momentum"
+                raise RecipeError(msg)
+            seen.add((collection, slot))
+
+
+class DecayPart(Part):
     """The momenta of some objects as a tree of two-body decays; see ``DecayConfig`` for the columns.
 
-    Args:
-        layout: What is known of the collections.
-        config: The recipe's settings.
-
-    Raises:
-        RecipeError: If a child is not in every event, occurs twice, or has no mass.
+    Attributes:
+        settings: The recipe's settings.
+        at_rest: Whether the outermost system has no transverse momentum.
+        half: Of each system whether its children are ordered, so that phi* has half a range.
+        floors: Of each system what its mass is counted from, unless its threshold is higher.
+        centres: Opposite to which the azimuth of the outermost system, and phi* of each, is cut.
     """
 
-    centres: Tensor
+    kind: Literal["decay"] = "decay"
+    settings: DecayConfig
+    at_rest: bool
+    half: tuple[bool, ...]
+    floors: tuple[float, ...]
+    centres: tuple[float, ...]
 
-    def __init__(self, layout: Layout, config: DecayConfig) -> None:
-        super().__init__(layout, config.transforms, config.pca)
-        self.name = config.name
-        self.leaves: list[tuple[str, int]] = []
-        self._systems: list[_System] = []
-        self._root = self._tree(config)
-        self.at_rest = False
-        self._half: list[bool] = []
-        self._floors: list[float] = []
+    @cached_property
+    def _chain(self) -> Chain:
+        return Chain.of(self.settings)
 
     @property
     def optional(self) -> frozenset[str]:
         """What a system that is not at rest has."""
         return frozenset({"pt", "phi"})
 
-    def _tree(self, config: DecayConfig) -> _System:
-        system = _System(config.name, 0, 0, config.ordered)
-        self._systems.append(system)
-        first, *others = config.children
-        system.first = self._child(first)
-        if len(others) == 1:
-            system.second = self._child(others[0])
-        else:
-            rest = DecayConfig(name=f"{config.name}_rest", children=tuple(others), ordered=config.ordered)
-            system.second = self._tree(rest)
-        return system
-
-    def _child(self, child: str | DecayConfig) -> int | _System:
-        if isinstance(child, DecayConfig):
-            return self._tree(child)
-        reference = Reference.parse(child)
-        if reference.name not in self.layout.schema.collection_names:
-            known = ", ".join(self.layout.schema.collection_names)
-            msg = f"{self.name}: {child} is not in the events; they have {known}"
-            raise RecipeError(msg)
-        described = self.layout.collection(reference.name)
-        if reference.slot is None and described.max_count > 1:
-            msg = f"{self.name}: say which {reference.name}, as in {reference.name}[0]"
-            raise RecipeError(msg)
-        leaf = (reference.name, reference.slot or 0)
-        least = self.layout.always(reference.name)
-        if leaf[1] >= least or reference.name in self.layout.padded:
-            msg = f"{self.name}: {child} is not in every event (there are {least} or more {reference.name})"
-            raise RecipeError(msg)
-        if leaf in self.leaves:
-            msg = f"{self.name}: {child} occurs twice"
-            raise RecipeError(msg)
-        if self.layout.dimensions(reference.name) < 3:
-            msg = f"{self.name}: {child} has no three-dimensional momentum"
-            raise RecipeError(msg)
-        self.leaves.append(leaf)
-        return len(self.leaves) - 1
-
     # ------------------------------------------------------------------ learning
 
-    def learn(self, view: View) -> dict[str, Any]:
-        """Whether the outermost system is at rest, and which systems have ordered children."""
-        leaves = self._read(view)
+    @classmethod
+    def learn(cls, settings: DecayConfig, reading: Reading) -> Self:
+        """Finds out whether the outermost system is at rest, and which systems have ordered children.
+
+        Raises:
+            RecipeError: If a child is not in every event, occurs twice, or has no mass.
+        """
+        chain, facts = Chain.of(settings), reading.facts
+        chain.check(facts)
+        leaves = _read(chain.leaves, reading)
         px, py = sum(v.px for v in leaves), sum(v.py for v in leaves)
         total = sum(torch.hypot(v.px, v.py) for v in leaves)
-        learned: dict[str, Any] = {
-            "at_rest": bool((torch.hypot(torch.as_tensor(px), torch.as_tensor(py)) <= AT_REST * total).all()),
-            "half": [self._is_ordered(s, leaves) for s in self._systems],
-            "floors": [self._floor(s, leaves) for s in self._systems],
-            "centres": [0.0] * (1 + len(self._systems)),
-            "scale": float(torch.as_tensor(total).max()),
-        }
-        self.set_up(learned)
-        phi = [self.columns.index(c) for c in self.columns if c.name.endswith((".phi", ".phi_star"))]
-        columns = self.encode(view)[0][:, phi]
-        centres = [0.0] * learned["at_rest"] + circular_mean(columns, None)
+        at_rest = bool((torch.hypot(torch.as_tensor(px), torch.as_tensor(py)) <= AT_REST * total).all())
+        half = tuple(_is_ordered(s, chain.leaves, leaves, facts) for s in chain.systems)
+        floors = tuple(_floor(s, leaves) for s in chain.systems)
+        scale = float(torch.as_tensor(total).max())
+        flat = cls.make(settings, at_rest, half, floors, (0.0,) * (1 + len(half)), scale)
+        phi = [i for i, c in enumerate(flat.columns) if c.address.field in ("phi", "phi_star")]
+        centres = [0.0] * at_rest + circular_mean(flat.read(reading).columns[:, phi], None)
         # Half a range has no cut to choose.
-        halves = [False, *learned["half"]]
-        learned["centres"] = [0.0 if half else c for c, half in zip(centres, halves, strict=True)]
-        return learned
+        cut = tuple(0.0 if h else c for c, h in zip(centres, (False, *half), strict=True))
+        return flat.model_copy(update={"centres": cut})
 
-    def _is_ordered(self, system: _System, leaves: list[_Vector]) -> bool:
-        if not isinstance(system.first, int) or not isinstance(system.second, int):
-            return False
-        (first, i), (second, j) = self.leaves[system.first], self.leaves[system.second]
-        masses = self.layout.masses.get(first)
-        equal = first == second and i < j and masses is not None and masses.source in ("fixed", "none")
-        sorted_by_pt = equal and self.layout.orders.get(first) == "pt"
-        if system.ordered is False or (system.ordered is None and not sorted_by_pt):
-            return False
-        a, b = leaves[system.first], leaves[system.second]
-        ordered = bool((torch.hypot(a.px, a.py) >= torch.hypot(b.px, b.py) * (1 - 1e-6)).all())
-        if system.ordered and not (equal and ordered):
-            msg = f"{system.name}: ordered children need one mass, and falling pt in all events"
-            raise RecipeError(msg)
-        return ordered
+    @classmethod
+    def make(
+        cls,
+        settings: DecayConfig,
+        at_rest: bool,
+        half: tuple[bool, ...],
+        floors: tuple[float, ...],
+        centres: tuple[float, ...],
+        scale: float,
+    ) -> Self:
+        """The part of these constants: columns of the outermost system, then those of each system.
 
-    def _floor(self, system: _System, leaves: list[_Vector]) -> float:
-        """The largest threshold in any event, if all masses are above it; else 0.
-
-        A resonance stays where it is, whatever it decays into, if its mass is counted from there.
+        Args:
+            settings: The recipe's settings.
+            at_rest: See the attributes.
+            half: Likewise.
+            floors: Likewise.
+            centres: Likewise.
+            scale: The largest summed transverse momentum, in GeV.
         """
-        if not isinstance(system.first, int) or not isinstance(system.second, int):
-            return 0.0
-        a, b = leaves[system.first], leaves[system.second]
-        floor = float((a.mass + b.mass).max())
-        return floor if floor < float(_mass(a, b).min()) else 0.0
-
-    def set_up(self, learned: dict[str, Any]) -> None:
-        """Fixes the columns: those of the outermost system, then those of each system."""
-        self.at_rest, self._half = learned["at_rest"], learned["half"]
-        # Models from before there were floors count masses from the event's own threshold.
-        self._floors = learned.get("floors", [0.0] * len(self._systems))
-        self.constant("centres", learned["centres"])
-        n, scale = self.name, learned["scale"]
         columns = []
+        n = settings.name
         # A system at rest has its frame's axis along x, so that phi* is the azimuth itself.
-        if not self.at_rest:
+        if not at_rest:
             columns += [
-                self._column(n, "pt", 0.0, None, scale),
-                self._column(n, "phi", -math.pi, math.pi, 1.0),
+                Column(Address(n, None, "pt"), 0.0, None, scale=scale),
+                Column(Address(n, None, "phi"), -math.pi, math.pi, scale=1.0),
             ]
-        columns.append(self._column(n, "y", None, None, 0.0))
-        for system, half in zip(self._systems, self._half, strict=True):
-            reach = math.pi / 2 if half else math.pi
-            columns.append(self._column(system.name, "mass", 0.0, None, 0.0))
-            columns.append(self._column(system.name, "cos_theta", -1.0, 1.0, 1.0))
-            columns.append(self._column(system.name, "phi_star", -reach, reach, 1.0))
-        self.columns = tuple(columns)
+        columns.append(Column(Address(n, None, "y")))
+        for system, is_half in zip(Chain.of(settings).systems, half, strict=True):
+            reach = math.pi / 2 if is_half else math.pi
+            columns += [
+                Column(Address(system.name, None, "mass"), 0.0),
+                Column(Address(system.name, None, "cos_theta"), -1.0, 1.0, scale=1.0),
+                Column(Address(system.name, None, "phi_star"), -reach, reach, scale=1.0),
+            ]
+        return cls(
+            columns=tuple(columns),
+            settings=settings,
+            at_rest=at_rest,
+            half=half,
+            floors=floors,
+            centres=centres,
+        )
 
     def keeps_order(self, collection: str) -> bool:
         """Whether all objects of a collection of two are the ordered children of one system."""
-        for system, half in zip(self._systems, self._half, strict=True):
+        for system, half in zip(self._chain.systems, self.half, strict=True):
             children = [c for c in (system.first, system.second) if isinstance(c, int)]
-            if half and [self.leaves[c] for c in children] == [(collection, 0), (collection, 1)]:
+            found = [(self._chain.leaves[c].collection, self._chain.leaves[c].slot or 0) for c in children]
+            if half and found == [(collection, 0), (collection, 1)]:
                 return True
         return False
 
-    def _column(self, system: str, name: str, low: float | None, high: float | None, scale: float) -> Column:
-        return Column(f"{system}.{name}", (f"{system}.{name}", name), low, high, None, scale)
-
     # ------------------------------------------------------------------ encoding
 
-    def _read(self, view: View) -> list[_Vector]:
-        vectors = []
-        for collection, slot in self.leaves:
-            k = view.kinematics(collection)
-            px, py, pz = (k[c][:, slot] for c in ("px", "py", "pz"))
-            massive = self.layout.masses[collection].source != "none"
-            mass = k["mass"][:, slot] if massive else torch.zeros_like(px)
-            vectors.append(_Vector(px, py, pz, mass, safe_sqrt(px**2 + py**2 + pz**2 + mass**2)))
-        return vectors
-
-    def encode(self, view: View) -> tuple[Tensor, Tensor]:
+    def read(self, reading: Reading) -> Encoded:
         """Columns (N, D); no classes."""
-        leaves = self._read(view)
+        leaves = _read(self._chain.leaves, reading)
         systems: list[Tensor] = []
-        root = self._up(self._root, leaves, systems, outermost=True)
+        root = self._up(self._chain.systems[0], leaves, systems)
         columns = []
         if not self.at_rest:
             pt = torch.hypot(root.px, root.py)
             columns += [pt, wrap(torch.atan2(root.py, root.px) - self.centres[0])]
         transverse = torch.zeros_like(root.mass) if self.at_rest else root.px**2 + root.py**2
         columns.append(torch.asinh(root.pz / safe_sqrt(root.mass**2 + transverse).clamp(min=_TINY)))
-        values = torch.cat([torch.stack(columns, 1), *systems], 1)
-        return values, torch.zeros(len(view), 0, dtype=torch.int64, device=view.device)
+        return Encoded(torch.cat([torch.stack(columns, 1), *systems], 1), reading.no_classes())
 
-    def _up(
-        self, node: int | _System, leaves: list[_Vector], columns: list[Tensor], *, outermost: bool = False
-    ) -> _Vector:
+    def _up(self, node: int | _System, leaves: list[_Vector], columns: list[Tensor]) -> _Vector:
         """The momentum of a system; its columns, and those of the systems in it, are appended in order."""
         if isinstance(node, int):
             return leaves[node]
@@ -229,7 +288,7 @@ class DecayBlock(Block):
         columns.append(leaves[0].px)
         a, b = self._up(node.first, leaves, columns), self._up(node.second, leaves, columns)
         px, py, pz = a.px + b.px, a.py + b.py, a.pz + b.pz
-        if outermost and self.at_rest:
+        if node.number == 0 and self.at_rest:
             px = py = torch.zeros_like(px)
         mass = _mass(a, b).clamp(min=_TINY)
         energy = a.energy + b.energy
@@ -242,57 +301,57 @@ class DecayBlock(Block):
         x, z = (mt * along - pt * boosted) / mass, (energy * a.pz - pz * a.energy) / mt
         length = (x**2 + across**2 + z**2).sqrt()
         cos_theta = torch.where(length > 0, z / length.clamp(min=1e-300), 0.0).clamp(-1.0, 1.0)
-        phi = wrap(torch.atan2(across, x) - self.centres[1 + self._number(node)])
+        phi = wrap(torch.atan2(across, x) - self.centres[1 + node.number])
         columns[place] = torch.stack([mass - self._origin(node, a.mass + b.mass), cos_theta, phi], 1)
         return _Vector(px, py, pz, mass, energy)
 
-    def _number(self, system: _System) -> int:
-        return next(i for i, s in enumerate(self._systems) if s is system)
-
     def _origin(self, system: _System, least: Tensor) -> Tensor:
         """What a system's mass is counted from: its floor, or its threshold (N,) where that is higher."""
-        return least.clamp(min=self._floors[self._number(system)])
+        return least.clamp(min=self.floors[system.number])
 
     # ------------------------------------------------------------------ decoding
 
-    def decode(self, columns: Tensor, discrete: Tensor, builder: Builder) -> None:
+    def write(self, encoded: Encoded, draft: Draft) -> None:
         """Puts in the momenta."""
-        c = columns.unbind(1)
-        n = len(c) - 3 * len(self._systems)
-        parts = {id(s): c[n + 3 * i : n + 3 * i + 3] for i, s in enumerate(self._systems)}
-        masses = self._leaf_masses(builder)
+        c = encoded.columns.unbind(1)
+        systems = self._chain.systems
+        n = len(c) - 3 * len(systems)
+        parts = [c[n + 3 * i : n + 3 * i + 3] for i in range(len(systems))]
+        masses = self._leaf_masses(draft)
         sums = self._masses(parts, masses)
-        mass = sums[id(self._root)]
+        mass = sums[0]
         if self.at_rest:
             pt = phi = torch.zeros_like(mass)
         else:
             pt, phi = c[0], c[1] + self.centres[0]
-        if builder.azimuth is not None:
-            phi = phi + builder.azimuth
+        if draft.azimuth is not None:
+            phi = phi + draft.azimuth
         cos, sin = torch.cos(phi), torch.sin(phi)
         mt = safe_sqrt(mass**2 + pt**2)
         sinh, cosh = (one_by_one(f, c[n - 1]) for f in (torch.sinh, torch.cosh))
         root = _Vector(pt * cos, pt * sin, mt * sinh, mass, mt * cosh)
-        found: list[_Vector | None] = [None] * len(self.leaves)
-        self._down(self._root, root, (pt, cos, sin), parts, sums, masses, found)
-        self._put([v for v in found if v is not None], builder)
+        found: dict[int, _Vector] = {}
+        self._down(systems[0], root, (pt, cos, sin), parts, sums, masses, found)
+        self._put(found, draft)
 
-    def _leaf_masses(self, builder: Builder) -> list[Tensor]:
+    def _leaf_masses(self, draft: Draft) -> list[Tensor]:
         masses = []
-        for collection, slot in self.leaves:
-            known = builder.mass(collection)
+        for leaf in self._chain.leaves:
+            known, slot = draft.mass(str(leaf.collection)), leaf.slot or 0
             if known is None:
-                known = torch.zeros(builder.size, slot + 1, dtype=torch.float64, device=builder.device)
+                known = torch.zeros(draft.size, slot + 1, dtype=torch.float64, device=draft.device)
             masses.append(known[:, slot])
         return masses
 
-    def _masses(self, parts: dict[int, tuple[Tensor, ...]], leaves: list[Tensor]) -> dict[int, Tensor]:
+    def _masses(self, parts: list[tuple[Tensor, ...]], leaves: list[Tensor]) -> dict[int, Tensor]:
         """The mass of each system: what its children need, and the excess."""
         found: dict[int, Tensor] = {}
         # A system precedes those in it.
-        for system in reversed(self._systems):
-            a, b = (leaves[x] if isinstance(x, int) else found[id(x)] for x in (system.first, system.second))
-            found[id(system)] = self._origin(system, a + b) + parts[id(system)][0].clamp(min=_TINY)
+        for system in reversed(self._chain.systems):
+            a, b = (
+                leaves[x] if isinstance(x, int) else found[x.number] for x in (system.first, system.second)
+            )
+            found[system.number] = self._origin(system, a + b) + parts[system.number][0].clamp(min=_TINY)
         return found
 
     def _down(
@@ -300,15 +359,15 @@ class DecayBlock(Block):
         system: _System,
         total: _Vector,
         transverse: tuple[Tensor, Tensor, Tensor],
-        parts: dict[int, tuple[Tensor, ...]],
+        parts: list[tuple[Tensor, ...]],
         sums: dict[int, Tensor],
         masses: list[Tensor],
-        found: list[_Vector | None],
+        found: dict[int, _Vector],
     ) -> None:
         """Shares a system's momentum out to its children."""
-        excess, cos_theta, phi_star = parts[id(system)]
-        phi_star = phi_star + self.centres[1 + self._number(system)]
-        m1, m2 = (masses[x] if isinstance(x, int) else sums[id(x)] for x in (system.first, system.second))
+        excess, cos_theta, phi_star = parts[system.number]
+        phi_star = phi_star + self.centres[1 + system.number]
+        m1, m2 = (masses[x] if isinstance(x, int) else sums[x.number] for x in (system.first, system.second))
         pt, cos, sin = transverse
         mass, energy, pz = total.mass, total.energy, total.pz
         above = excess.clamp(min=_TINY) + (self._origin(system, m1 + m2) - (m1 + m2))
@@ -335,17 +394,63 @@ class DecayBlock(Block):
             frame = (size, torch.where(flat, 1.0, cx / safe), torch.where(flat, 0.0, cy / safe))
             self._down(child, vector, frame, parts, sums, masses, found)
 
-    def _put(self, vectors: list[_Vector], builder: Builder) -> None:
+    def _put(self, vectors: dict[int, _Vector], draft: Draft) -> None:
         by_collection: dict[str, list[tuple[int, _Vector]]] = {}
-        for (collection, slot), vector in zip(self.leaves, vectors, strict=True):
-            by_collection.setdefault(collection, []).append((slot, vector))
+        for number, leaf in enumerate(self._chain.leaves):
+            by_collection.setdefault(str(leaf.collection), []).append((leaf.slot or 0, vectors[number]))
         for collection, members in by_collection.items():
             members.sort(key=lambda m: m[0])
             known = {
                 name: torch.stack([getattr(v, name) for _, v in members], 1)
                 for name in ("px", "py", "pz", "mass")
             }
-            builder.put_momenta(collection, tuple(s for s, _ in members), Kinematics(known))
+            draft.put_momenta(collection, [s for s, _ in members], Kinematics(known))
+
+
+def _read(leaves: tuple[Address, ...], reading: Reading) -> list[_Vector]:
+    vectors = []
+    for leaf in leaves:
+        collection, slot = str(leaf.collection), leaf.slot or 0
+        k = reading.kinematics(collection)
+        px, py, pz = (k[c][:, slot] for c in ("px", "py", "pz"))
+        mass = k["mass"][:, slot] if reading.facts.massive(collection) else torch.zeros_like(px)
+        vectors.append(_Vector(px, py, pz, mass, safe_sqrt(px**2 + py**2 + pz**2 + mass**2)))
+    return vectors
+
+
+def _is_ordered(system: _System, leaves: tuple[Address, ...], vectors: list[_Vector], facts: Facts) -> bool:
+    """Whether the first of two children of equal mass has the larger pt, in all events.
+
+    Raises:
+        RecipeError: If the recipe says so, and it is not so.
+    """
+    if system.leaves is None:
+        return False
+    first, second = (leaves[i] for i in system.leaves)
+    masses = facts.masses.get(str(first.collection))
+    alike = first.collection == second.collection and (first.slot or 0) < (second.slot or 0)
+    equal = alike and masses is not None and masses.source in ("fixed", "none")
+    sorted_by_pt = equal and facts.orders.get(str(first.collection)) == "pt"
+    if system.ordered is False or (system.ordered is None and not sorted_by_pt):
+        return False
+    a, b = (vectors[i] for i in system.leaves)
+    ordered = bool((torch.hypot(a.px, a.py) >= torch.hypot(b.px, b.py) * (1 - 1e-6)).all())
+    if system.ordered and not (equal and ordered):
+        msg = f"{system.name}: ordered children need one mass, and falling pt in all events"
+        raise RecipeError(msg)
+    return ordered
+
+
+def _floor(system: _System, vectors: list[_Vector]) -> float:
+    """The largest threshold in any event, if all masses are above it; else 0.
+
+    A resonance stays where it is, whatever it decays into, if its mass is counted from there.
+    """
+    if system.leaves is None:
+        return 0.0
+    a, b = (vectors[i] for i in system.leaves)
+    floor = float((a.mass + b.mass).max())
+    return floor if floor < float(_mass(a, b).min()) else 0.0
 
 
 def _mass(a: _Vector, b: _Vector) -> Tensor:

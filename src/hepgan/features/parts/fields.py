@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import zlib
+import math
 from collections.abc import Mapping
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import ClassVar, Literal, Self
 
 import torch
+from pydantic import Field as Setting
+from pydantic import field_validator
 from torch import Tensor
 
+from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
+from hepgan.events.address import Address
 from hepgan.events.schema import Field, Kind
-from hepgan.features.config import Reference, TransformSpec
-from hepgan.features.layout import NEVER, Column, Gate, Layout
-from hepgan.features.parts.base import Block, Variable
-from hepgan.features.refusal import Refusal
-from hepgan.features.view import Builder, View
+from hepgan.features.draft import Draft
+from hepgan.features.facts import Facts
+from hepgan.features.parts.base import Encoded, Part, TransformSpec
+from hepgan.features.precise import constant
+from hepgan.features.reading import Reading, Refusal
+from hepgan.features.variables import NEVER, Column, DiscreteVariable, Gate
 
-__all__ = ["MAX_CLASSES", "FieldsBlock"]
+__all__ = ["Entry", "FieldsConfig", "FieldsPart", "described", "slots_of"]
 
 MAX_CLASSES = 256
 """Integers with more values than this are learned as continuous numbers."""
@@ -30,311 +35,378 @@ ENOUGH = 1000
 
 SMEARING = 0.5
 
+Bounds = Mapping[str, tuple[float | None, float | None]]
 
-class FieldsBlock(Block):
-    """Fields of one collection, or scalars: integers and categories as classes, the others as columns.
+
+class FieldsConfig(Config):
+    """Numbers of objects other than their momentum, and numbers of the event.
+
+    Coordinates that a file has beside others, and that disagree with them beyond rounding, are such numbers
+    too (``Muon.pt`` beside ``px, py``): they are learned as the difference from the momentum's own, that of
+    pt as the logarithm of the ratio.
+
+    Attributes:
+        fields: ``Muon.isoCh`` for all objects, ``Muon[0].isoCh`` for one, or a scalar's name.
+        fill: What a field holds in objects that were left out.
+        transforms: Transforms by field: ``isoCh``, ``Muon.isoCh`` or ``Muon[0].isoCh``; ``pt:own`` for a
+            coordinate that disagrees with the momentum.
+        pca: Whether to decorrelate the columns.
+    """
+
+    kind: Literal["fields"] = "fields"
+    fields: tuple[str, ...] = Setting(min_length=1)
+    fill: float = 0.0
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+    pca: bool = False
+
+    @field_validator("fields")
+    @classmethod
+    def _fields_are_readable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            Address.parse(text)
+        return value
+
+
+class Entry(Config):
+    """How one field, or scalar, is learned.
+
+    Attributes:
+        collection: The collection; None for a scalar.
+        name: The field, or the scalar.
+        branch: Its branch, for messages.
+        slots: The objects.
+        mode: As ``classes``; as a column, whose ``atoms`` are classes; or as one with noise.
+        dtype: The type of its numbers.
+        ordinal: Whether neighbouring classes are alike.
+        low: The smallest value.
+        high: The largest value.
+        tables: Of each object the values that occur (``classes``).
+        atoms: Values of finite probability (``continuous``).
+        kinds: Of each object which occur: 0 for values other than atoms, k for the k-th atom.
+    """
+
+    collection: str | None
+    name: str
+    branch: str
+    slots: tuple[int, ...]
+    mode: Literal["classes", "continuous", "dequantise", "smear"]
+    dtype: str
+    ordinal: bool
+    low: float
+    high: float
+    tables: tuple[tuple[float, ...], ...] = ()
+    atoms: tuple[float, ...] = ()
+    kinds: tuple[tuple[int, ...], ...] = ()
+
+    @cached_property
+    def drawn(self) -> tuple[int, ...]:
+        """The places, among the slots, of objects with a discrete variable."""
+        return tuple(j for j, t in enumerate(self.tables or self.kinds) if len(t) > 1)
+
+    @cached_property
+    def numbers(self) -> tuple[tuple[float, ...], ...]:
+        """Of each object the value of each class, padded to one length; 0 for what is no atom."""
+        values = (0.0, *self.atoms)
+        tables = self.tables or tuple(tuple(values[k] for k in kinds) for kinds in self.kinds)
+        longest = max((len(t) for t in tables), default=1) or 1
+        return tuple((*(t or (0.0,)), *((t or (0.0,))[-1],) * (longest - max(len(t), 1))) for t in tables)
+
+    @cached_property
+    def atomic(self) -> tuple[bool, ...]:
+        """Of each object whether its number is an atom even in class 0."""
+        return tuple(kinds[0] > 0 for kinds in self.kinds)
+
+    @property
+    def columns(self) -> int:
+        """The number of its columns."""
+        return 0 if self.mode == "classes" else len(self.slots)
+
+
+class FieldsPart(Part):
+    """Fields of collections, or scalars: integers and categories as classes, the others as columns.
 
     A continuous number with atoms (values of finite probability) has a discrete variable that says which
     atom it is, or none (class 0); its column exists only in the latter case. A coordinate that is measured
     apart from the momentum is learned as its deviation from it, and called ``Muon[0].pt:own``.
 
-    Args:
-        layout: What is known of the collections.
-        references: The fields.
-        discrete: How numbers are learned, where the recipe says so, by field.
-        bounds: Ranges of fields, where the recipe has them.
-        transforms: Transforms, by field.
-        fill: What a field holds in objects for which it is not learned.
-        pca: Whether to decorrelate the columns.
+    Attributes:
+        settings: The recipe's settings.
+        entries: How each field is learned.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        references: tuple[Reference, ...],
-        *,
-        discrete: Mapping[str, str],
-        bounds: Mapping[str, tuple[float | None, float | None]],
-        transforms: dict[str, TransformSpec],
-        fill: float = 0.0,
-        pca: bool = False,
-    ) -> None:
-        super().__init__(layout, transforms, pca)
-        self.discrete, self.bounds, self.fill = discrete, bounds, fill
-        self._targets = self._grouped(references)
-        self._entries: list[dict[str, Any]] = []
+    first: ClassVar[bool] = True
+
+    kind: Literal["fields"] = "fields"
+    settings: FieldsConfig
+    entries: tuple[Entry, ...]
 
     @property
     def optional(self) -> frozenset[str]:
-        """All fields, of which some are learned as classes; and what the momenta's block hands on."""
-        names = {name for _, name in self._targets}
+        """All fields, of which some are learned as classes; and what the momenta's part hands on."""
+        names = {entry.name for entry in self.entries}
         return frozenset({*names, *(f"{n}:own" for n in names), "mass"})
-
-    def _grouped(self, references: tuple[Reference, ...]) -> dict[tuple[str | None, str], list[int]]:
-        """The slots of each field; a scalar has one."""
-        groups: dict[tuple[str | None, str], list[int]] = {}
-        for r in references:
-            if r.field is None:
-                groups[None, r.name] = [0]
-                continue
-            width = self.layout.collection(r.name).max_count
-            slots = range(width) if r.slot is None else [r.slot]
-            groups.setdefault((r.name, r.field), []).extend(slots)
-        return {key: sorted(set(slots)) for key, slots in groups.items()}
-
-    def _field(self, collection: str | None, name: str) -> Field:
-        schema = self.layout.schema
-        if collection is None:
-            return schema.scalar(name)
-        described = schema.collection(collection)
-        deviation = self.layout.deviation(collection, name)
-        if deviation is not None:
-            atoms = (0.0,) if deviation.rounding else ()
-            return Field(name=name, branches=described.field(name).branches, atoms=atoms)
-        if name in described.field_names:
-            return described.field(name)
-        mass = self.layout.masses[collection]
-        return Field(name=name, branches=(f"{collection}_{name}",), atoms=(0.0,) if mass.noise else ())
 
     # ------------------------------------------------------------------ learning
 
-    def learn(self, view: View) -> dict[str, Any]:
-        """How each number is learned, and the values of those learned as classes."""
+    @classmethod
+    def learn(
+        cls, settings: FieldsConfig, reading: Reading, discrete: Mapping[str, str], bounds: Bounds
+    ) -> Self:
+        """Finds out how each number is learned, and the values of those learned as classes.
+
+        Args:
+            settings: The recipe's settings.
+            reading: The training events.
+            discrete: How numbers are learned, where the recipe says so, by field.
+            bounds: Ranges of fields, where the recipe has them.
+
+        Raises:
+            RecipeError: If a number that is no integer is to be learned as one.
+        """
         entries = []
-        for (collection, name), slots in self._targets.items():
-            values = view.values(collection, name)[:, slots]
-            mask = None if collection is None else view.mask(collection)
-            mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask[:, slots]
-            entries.append(self._learn_field(collection, name, slots, values, mask))
-        return {"entries": entries}
+        for (collection, name), slots in slots_of(settings, reading.facts).items():
+            values = reading.values(collection, name)[:, list(slots)]
+            present = (
+                torch.ones_like(values, dtype=torch.bool)
+                if collection is None
+                else reading.mask(collection)[:, list(slots)]
+            )
+            field = described(reading.facts, collection, name)
+            entries.append(_entry(field, collection, slots, values, present, discrete))
+        return cls.make(settings, reading.facts, bounds, tuple(entries))
 
-    def _learn_field(
-        self, collection: str | None, name: str, slots: list[int], values: Tensor, mask: Tensor
-    ) -> dict[str, Any]:
-        field = self._field(collection, name)
-        known = torch.unique(values[mask])
-        asked = self._asked(field, collection, known)
-        mode = asked or self._mode(field, known, int(mask.sum()))
-        columns = [values[:, i][mask[:, i]] for i in range(len(slots))]
-        entry: dict[str, Any] = {
-            "collection": collection,
-            "name": name,
-            "slots": slots,
-            "mode": mode,
-            "dtype": str(values.dtype).removeprefix("torch."),
-            "ordinal": field.kind is not Kind.CATEGORY and name != "mass",
-            "low": float(known[0]) if len(known) else 0.0,
-            "high": float(known[-1]) if len(known) else 0.0,
-        }
-        if mode == "classes":
-            entry["tables"] = [[_plain(v) for v in torch.unique(c).tolist()] for c in columns]
-        elif mode == "continuous":
-            atoms = [] if asked else [a for a in field.atoms if bool((known == a).any())]
-            entry["atoms"] = atoms
-            entry["tables"] = [_kinds(c, atoms) for c in columns]
-        return entry
+    @classmethod
+    def make(cls, settings: FieldsConfig, facts: Facts, bounds: Bounds, entries: tuple[Entry, ...]) -> Self:
+        """The part of these entries.
 
-    def _asked(self, field: Field, collection: str | None, known: Tensor) -> str | None:
-        """How the recipe says that a field is to be learned; ``continuous`` leaves atoms to the network."""
-        wanted = None
-        for key in (field.name, f"{collection}.{field.name}"):
-            wanted = self.discrete.get(key, wanted)
-        if wanted in ("smear", "dequantise") and bool((known != known.round()).any()):
-            msg = f"discrete: {field.name} is not an integer, so it cannot be learned by {wanted}"
-            raise RecipeError(msg, branch=field.branch)
-        return wanted
-
-    @staticmethod
-    def _mode(field: Field, known: Tensor, number: int) -> str:
-        if field.kind is Kind.CATEGORY:
-            return "classes"
-        if field.kind is Kind.INTEGER:
-            return "classes" if len(known) <= MAX_CLASSES else "dequantise"
-        few = len(known) <= FEW_VALUES and number >= ENOUGH
-        return "classes" if few else "continuous"
-
-    def set_up(self, learned: dict[str, Any]) -> None:
-        """Fixes the columns and variables."""
-        self._entries = learned["entries"]
+        Args:
+            settings: The recipe's settings.
+            facts: What is known of the events.
+            bounds: Ranges of fields, where the recipe has them.
+            entries: How each field is learned.
+        """
         columns: list[Column] = []
-        variables: list[Variable] = []
-        for i, entry in enumerate(self._entries):
-            before = len(variables), len(columns)
-            for j, slot in enumerate(entry["slots"]):
-                self._set_up_slot(entry, j, slot, columns, variables)
-            entry["variables"] = (before[0], len(variables))
-            entry["columns"] = (before[1], len(columns))
-            self._set_up_tables(i, entry)
-        self.columns, self.variables = tuple(columns), tuple(variables)
+        variables: list[DiscreteVariable] = []
+        for entry in entries:
+            for j, slot in enumerate(entry.slots):
+                variable, column = _numbers(entry, j, slot, facts, bounds)
+                variables += [] if variable is None else [variable]
+                columns += [] if column is None else [column]
+        return cls(columns=tuple(columns), variables=tuple(variables), settings=settings, entries=entries)
 
-    def _set_up_slot(
-        self, entry: dict[str, Any], j: int, slot: int, columns: list[Column], variables: list[Variable]
-    ) -> None:
-        collection, name, mode = entry["collection"], entry["name"], entry["mode"]
-        if collection is not None and self.layout.deviation(collection, name) is not None:
-            # Beside the coordinate of the momentum itself.
-            name = f"{name}:own"
-        full = name if collection is None else f"{self.layout.label(collection, slot)}.{name}"
-        keys = (full, name) if collection is None else (full, f"{collection}.{name}", name)
-        gate = None if collection is None else self.layout.gate(collection, slot + 1)
-        where = None if collection is None else slot
-        if mode == "classes":
-            table = entry["tables"][j]
-            if len(table) > 1:
-                variables.append(Variable(full, tuple(table), collection, where, entry["ordinal"]))
-            return
-        if mode in ("smear", "dequantise"):
-            # The floor of the upper limit must still be the highest value.
-            limits = (entry["low"], entry["high"] + 1 - 1e-6) if mode == "dequantise" else (None, None)
-            columns.append(Column(full, keys, limits[0], limits[1], gate, rounded=True))
-            return
-        kinds = entry["tables"][j]
-        if len(kinds) > 1:
-            variable = Variable(f"{full}:atom", tuple(map(float, kinds)), collection, where, False)
-            variables.append(variable)
-            gate = Gate(variable.name, 0, 0) if 0 in kinds else NEVER
-        elif kinds[0] > 0:
-            gate = NEVER
-        low, high = next((self.bounds[k] for k in keys if k in self.bounds), (None, None))
-        columns.append(Column(full, keys, low, high, gate))
-
-    def _set_up_tables(self, i: int, entry: dict[str, Any]) -> None:
-        if "tables" not in entry:
-            return
-        tables = [t or [0] for t in entry["tables"]]
-        if entry["mode"] == "continuous":
-            values = [0.0, *entry["atoms"]]
-            tables = [[values[k] for k in t] for t in tables]
-        longest = max(map(len, tables), default=1)
-        self.constant(f"table{i}", [t + [t[-1]] * (longest - len(t)) for t in tables])
-        own = [j for j, t in enumerate(entry["tables"]) if len(t) > 1]
-        self.constant(f"own{i}", own, torch.int64)
-        if entry["mode"] == "continuous":
-            self.constant(f"atomic{i}", [t[0] > 0 for t in entry["tables"]], torch.bool)
+    def lost(self, facts: Facts) -> Mapping[tuple[str | None, str], tuple[int, ...]]:
+        """Numbers that are smeared, and those of objects that were left out."""
+        found: dict[tuple[str | None, str], tuple[int, ...]] = {}
+        for entry in self.entries:
+            width = 1 if entry.collection is None else facts.collection(entry.collection).max_count
+            out = tuple(s for s in range(width) if entry.mode == "smear" or s not in entry.slots)
+            found[entry.collection, entry.name] = out
+        return found
 
     # ------------------------------------------------------------------ encoding
 
-    def encode(self, view: View) -> tuple[Tensor, Tensor]:
+    def read(self, reading: Reading) -> Encoded:
         """Columns (N, D) and classes (N, K)."""
-        columns: list[Tensor] = [torch.zeros(len(view), 0, dtype=torch.float64, device=view.device)]
-        classes: list[Tensor] = [torch.zeros(len(view), 0, dtype=torch.int64, device=view.device)]
-        for entry in self._entries:
-            slots = entry["slots"]
-            values = view.values(entry["collection"], entry["name"])[:, slots].to(torch.float64)
-            mask = None if entry["collection"] is None else view.mask(entry["collection"])
-            mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask[:, slots]
-            if entry["mode"] == "classes":
-                classes.extend(self._classes(entry, values, mask, view.refuse))
+        columns: list[Tensor] = [torch.zeros(len(reading), 0, dtype=torch.float64, device=reading.device)]
+        classes: list[Tensor] = [reading.no_classes()]
+        for entry in self.entries:
+            slots = list(entry.slots)
+            values = reading.values(entry.collection, entry.name)[:, slots].to(torch.float64)
+            if entry.mode in ("dequantise", "smear"):
+                noise = reading.noise(entry.collection, entry.name, entry.slots)
+                columns.append(values + (noise if entry.mode == "dequantise" else _normal(noise)))
                 continue
-            if entry["mode"] == "continuous":
-                classes.extend(self._atoms(entry, values, mask))
-            else:
-                values = values + self._noise(entry, values)
+            present = (
+                torch.ones_like(values, dtype=torch.bool)
+                if entry.collection is None
+                else reading.mask(entry.collection)[:, slots]
+            )
+            if entry.mode == "classes":
+                classes += _classes(entry, values, present, reading.refuse)
+                continue
+            classes += _atoms(entry, values, present)
             columns.append(values)
-        return torch.cat(columns, 1), torch.cat(classes, 1)
-
-    def _classes(self, entry: dict[str, Any], values: Tensor, mask: Tensor, refuse: Refusal) -> list[Tensor]:
-        found = []
-        for j, table in enumerate(entry["tables"]):
-            known = torch.tensor(table, dtype=torch.float64, device=values.device)
-            if len(known) == 0:
-                continue
-            v, present = values[:, j].contiguous(), mask[:, j]
-            right = torch.searchsorted(known, v).clamp(max=len(table) - 1)
-            left = (right - 1).clamp(min=0)
-            index = torch.where((v - known[left]).abs() < (known[right] - v).abs(), left, right)
-            # A number that did not occur is like its neighbours, but no event that can be generated.
-            if not entry["ordinal"] or refuse.events is not None:
-                refuse(present & (known[index] != v), partial(self._unknown, entry, v))
-            if len(table) > 1:
-                found.append(torch.where(present, index, -1).unsqueeze(1))
-        return found
-
-    def _unknown(self, entry: dict[str, Any], values: Tensor, event: int) -> InputError:
-        field = self._field(entry["collection"], entry["name"])
-        msg = f"{float(values[event]):g} did not occur in the events that were learned from"
-        return InputError(msg, branch=field.branch, entry=event)
-
-    def _atoms(self, entry: dict[str, Any], values: Tensor, mask: Tensor) -> list[Tensor]:
-        atom = torch.zeros_like(values, dtype=torch.int64)
-        for k, value in enumerate(entry["atoms"]):
-            atom = torch.where(values == value, k + 1, atom)
-        found = []
-        for j, kinds in enumerate(entry["tables"]):
-            if len(kinds) > 1:
-                order = torch.tensor(
-                    [kinds.index(k) if k in kinds else 0 for k in range(len(entry["atoms"]) + 1)]
-                )
-                classes = order.to(values.device)[atom[:, j]]
-                found.append(torch.where(mask[:, j], classes, -1).unsqueeze(1))
-        return found
-
-    def _noise(self, entry: dict[str, Any], values: Tensor) -> Tensor:
-        """Noise that makes an integer continuous; the same for the same events."""
-        seed = zlib.crc32(f"{entry['collection']}.{entry['name']}".encode())
-        generator = torch.Generator().manual_seed(seed)
-        if entry["mode"] == "dequantise":
-            noise = torch.rand(values.shape, generator=generator, dtype=torch.float64)
-        else:
-            # Around the middle of [n, n + 1), so that the floor is unbiased.
-            noise = 0.5 + SMEARING * torch.randn(values.shape, generator=generator, dtype=torch.float64)
-        return noise.to(values.device)
+        return Encoded(torch.cat(columns, 1), torch.cat(classes, 1))
 
     # ------------------------------------------------------------------ decoding
 
-    def decode(self, columns: Tensor, discrete: Tensor, builder: Builder) -> None:
+    def write(self, encoded: Encoded, draft: Draft) -> None:
         """Puts in the fields."""
-        for i, entry in enumerate(self._entries):
-            raw = columns[:, slice(*entry["columns"])]
-            classes = discrete[:, slice(*entry["variables"])]
-            values = self._values(i, entry, raw, classes, builder)
-            if entry["dtype"] in ("int64", "int32", "int16", "int8", "uint8"):
+        column = variable = 0
+        for entry in self.entries:
+            ends = column + entry.columns, variable + len(entry.drawn)
+            raw, classes = encoded.columns[:, column : ends[0]], encoded.classes[:, variable : ends[1]]
+            column, variable = ends
+            values = _values(entry, raw, classes)
+            if entry.dtype in ("int64", "int32", "int16", "int8", "uint8"):
                 values = values.round().to(torch.int64)
-            elif entry["dtype"] == "bool":
+            elif entry.dtype == "bool":
                 values = values > 0.5
-            builder.put_field(entry["collection"], entry["name"], self._filled(entry, values))
-
-    def _values(
-        self, i: int, entry: dict[str, Any], raw: Tensor, classes: Tensor, builder: Builder
-    ) -> Tensor:
-        if entry["mode"] in ("smear", "dequantise"):
-            return raw.floor()
-        table: Tensor = getattr(self, f"table{i}")
-        own: Tensor = getattr(self, f"own{i}")
-        if entry["mode"] == "continuous" and not entry["atoms"]:
-            return raw
-        if classes.shape[1] == len(table):
-            index = classes.clamp(min=0)
-        else:
-            index = classes.new_zeros((builder.size, len(table)))
-            index[:, own] = classes.clamp(min=0)
-        values = table[torch.arange(len(table), device=table.device), index]
-        if entry["mode"] == "classes":
-            return values
-        continuous = (index == 0) & ~getattr(self, f"atomic{i}")
-        return torch.where(continuous, raw, values)
-
-    def _filled(self, entry: dict[str, Any], values: Tensor) -> Tensor:
-        if entry["collection"] is None:
-            return values
-        width = self.layout.collection(entry["collection"]).max_count
-        if len(entry["slots"]) == width:
-            return values
-        whole = torch.full((len(values), width), self.fill, dtype=values.dtype, device=values.device)
-        whole[:, entry["slots"]] = values
-        return whole
+            draft.put_field(entry.collection, entry.name, values, entry.slots, self.settings.fill)
 
 
-def _kinds(values: Tensor, atoms: list[float]) -> list[int]:
+def slots_of(settings: FieldsConfig, facts: Facts) -> dict[tuple[str | None, str], tuple[int, ...]]:
+    """The objects of each field, by collection and name; a scalar has one."""
+    groups: dict[tuple[str | None, str], set[int]] = {}
+    for text in settings.fields:
+        address = Address.parse(text)
+        width = 1 if address.collection is None else facts.collection(address.collection).max_count
+        slots = range(width) if address.slot is None else [address.slot]
+        groups.setdefault((address.collection, address.field), set()).update(slots)
+    return {key: tuple(sorted(slots)) for key, slots in groups.items()}
+
+
+def described(facts: Facts, collection: str | None, name: str) -> Field:
+    """The field as the schema has it, or as it is made of others: deviations and implied masses."""
+    if collection is None:
+        return facts.schema.scalar(name)
+    described = facts.collection(collection)
+    deviation = facts.deviation(collection, name)
+    if deviation is not None:
+        atoms = (0.0,) if deviation.rounding else ()
+        return Field(name=name, branches=described.field(name).branches, atoms=atoms)
+    if name in described.field_names:
+        return described.field(name)
+    mass = facts.masses[collection]
+    return Field(name=name, branches=(f"{collection}_{name}",), atoms=(0.0,) if mass.noise else ())
+
+
+def _entry(
+    field: Field,
+    collection: str | None,
+    slots: tuple[int, ...],
+    values: Tensor,
+    present: Tensor,
+    discrete: Mapping[str, str],
+) -> Entry:
+    known = torch.unique(values[present])
+    asked = discrete.get(str(Address(collection, None, field.name)))
+    if asked in ("smear", "dequantise") and bool((known != known.round()).any()):
+        msg = f"discrete: {field.name} is not an integer, so it cannot be learned by {asked}"
+        raise RecipeError(msg, branch=field.branch)
+    mode = asked or _mode(field, known, int(present.sum()))
+    each = [values[:, i][present[:, i]] for i in range(len(slots))]
+    atoms = tuple(a for a in field.atoms if bool((known == a).any())) if asked is None else ()
+    return Entry(
+        collection=collection,
+        name=field.name,
+        branch=field.branch,
+        slots=slots,
+        mode=mode,
+        dtype=str(values.dtype).removeprefix("torch."),
+        ordinal=field.kind is not Kind.CATEGORY and field.name != "mass",
+        low=float(known[0]) if len(known) else 0.0,
+        high=float(known[-1]) if len(known) else 0.0,
+        tables=tuple(tuple(map(float, torch.unique(c).tolist())) for c in each) if mode == "classes" else (),
+        atoms=atoms if mode == "continuous" else (),
+        kinds=tuple(_kinds(c, atoms) for c in each) if mode == "continuous" else (),
+    )
+
+
+def _mode(field: Field, known: Tensor, number: int) -> str:
+    if field.kind is Kind.CATEGORY:
+        return "classes"
+    if field.kind is Kind.INTEGER:
+        return "classes" if len(known) <= MAX_CLASSES else "dequantise"
+    return "classes" if len(known) <= FEW_VALUES and number >= ENOUGH else "continuous"
+
+
+def _kinds(values: Tensor, atoms: tuple[float, ...]) -> tuple[int, ...]:
     """Which occur: 0 for values other than atoms, k for the k-th atom."""
     at = [bool((values == a).any()) for a in atoms]
     elsewhere = torch.ones_like(values, dtype=torch.bool)
     for a in atoms:
         elsewhere &= values != a
-    return ([0] if bool(elsewhere.any()) or not any(at) else []) + [
-        k + 1 for k, seen in enumerate(at) if seen
-    ]
+    other = (0,) if bool(elsewhere.any()) or not any(at) else ()
+    return (*other, *(k + 1 for k, seen in enumerate(at) if seen))
 
 
-def _plain(value: float | int | bool) -> float | int:
-    return int(value) if isinstance(value, bool) else value
+def _numbers(
+    entry: Entry, j: int, slot: int, facts: Facts, bounds: Bounds
+) -> tuple[DiscreteVariable | None, Column | None]:
+    """The discrete variable and the column of one object's number."""
+    collection, name = entry.collection, entry.name
+    if collection is not None and facts.deviation(collection, name) is not None:
+        # Beside the coordinate of the momentum itself.
+        name = f"{name}:own"
+    address = facts.address(collection, slot, name)
+    gate = None if collection is None else facts.gate(collection, slot + 1)
+    where = None if collection is None else slot
+    if entry.mode == "classes":
+        table = entry.tables[j]
+        made = DiscreteVariable.of(address, table, where, ordinal=entry.ordinal) if len(table) > 1 else None
+        return made, None
+    if entry.mode in ("smear", "dequantise"):
+        # The floor of the upper limit must still be the highest value.
+        low, high = (entry.low, entry.high + 1 - 1e-6) if entry.mode == "dequantise" else (None, None)
+        return None, Column(address, low, high, gate, rounded=True)
+    kinds, variable = entry.kinds[j], None
+    if len(kinds) > 1:
+        variable = DiscreteVariable.of(
+            address._replace(field=f"{name}:atom"), tuple(map(float, kinds)), where
+        )
+        gate = Gate(variable.name, 0, 0) if 0 in kinds else NEVER
+    elif kinds[0] > 0:
+        gate = NEVER
+    every = Address(collection, None, name)
+    low, high = next((bounds[k] for k in (str(address), str(every)) if k in bounds), (None, None))
+    return variable, Column(address, low, high, gate)
+
+
+def _classes(entry: Entry, values: Tensor, present: Tensor, refuse: Refusal) -> list[Tensor]:
+    found = []
+    for j, table in enumerate(entry.tables):
+        if not table:
+            continue
+        known = constant(table, values.device)
+        v, there = values[:, j].contiguous(), present[:, j]
+        right = torch.searchsorted(known, v).clamp(max=len(table) - 1)
+        left = (right - 1).clamp(min=0)
+        index = torch.where((v - known[left]).abs() < (known[right] - v).abs(), left, right)
+        # A number that did not occur is like its neighbours, but no event that can be generated.
+        if not entry.ordinal or refuse.events is not None:
+            refuse(there & (known[index] != v), partial(_unknown, entry, v))
+        if len(table) > 1:
+            found.append(torch.where(there, index, -1).unsqueeze(1))
+    return found
+
+
+def _unknown(entry: Entry, values: Tensor, event: int) -> InputError:
+    msg = f"{float(values[event]):g} did not occur in the events that were learned from"
+    return InputError(msg, branch=entry.branch, entry=event)
+
+
+def _atoms(entry: Entry, values: Tensor, present: Tensor) -> list[Tensor]:
+    atom = torch.zeros_like(values, dtype=torch.int64)
+    for k, value in enumerate(entry.atoms):
+        atom = torch.where(values == value, k + 1, atom)
+    found = []
+    for j in entry.drawn:
+        kinds = entry.kinds[j]
+        order = tuple(kinds.index(k) if k in kinds else 0 for k in range(len(entry.atoms) + 1))
+        classes = constant(order, values.device, torch.int64)[atom[:, j]]
+        found.append(torch.where(present[:, j], classes, -1).unsqueeze(1))
+    return found
+
+
+def _normal(uniform: Tensor) -> Tensor:
+    """Gaussian noise around the middle of [n, n + 1), so that the floor is unbiased."""
+    return 0.5 + SMEARING * math.sqrt(2.0) * torch.erfinv(2.0 * uniform - 1.0)
+
+
+def _values(entry: Entry, raw: Tensor, classes: Tensor) -> Tensor:
+    if entry.mode in ("smear", "dequantise"):
+        return raw.floor()
+    if entry.mode == "continuous" and not entry.atoms:
+        return raw
+    table = constant(entry.numbers, classes.device)
+    if len(entry.drawn) == len(table):
+        index = classes.clamp(min=0)
+    else:
+        index = classes.new_zeros((len(classes), len(table)))
+        index[:, list(entry.drawn)] = classes.clamp(min=0)
+    values = table[torch.arange(len(table), device=table.device), index]
+    if entry.mode == "classes":
+        return values
+    continuous = (index == 0) & ~constant(entry.atomic, classes.device, torch.bool)
+    return torch.where(continuous, raw, values)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import cached_property
+from typing import Literal, Self
 
 import torch
+from pydantic import Field as Setting
+from pydantic import field_validator, model_validator
 from torch import Tensor
 
+from hepgan.config import Config
 from hepgan.errors import RecipeError
-from hepgan.features.config import ObjectsConfig
-from hepgan.features.layout import MOMENTUM, Column, Layout
-from hepgan.features.parts.base import Block, circular_mean
-from hepgan.features.ranges import Range
-from hepgan.features.view import Builder, View
+from hepgan.features.draft import Draft
+from hepgan.features.facts import MOMENTUM, Facts
+from hepgan.features.parts.base import Encoded, Part, TransformSpec, circular_mean
+from hepgan.features.precise import constant
+from hepgan.features.ranges import End, Range
+from hepgan.features.reading import Reading
+from hepgan.features.variables import Column
+from hepgan.observables.language import parse
 from hepgan.vectors.kinematics import Kinematics, wrap
 
-__all__ = ["ObjectsBlock"]
+__all__ = ["ObjectsConfig", "ObjectsPart"]
 
 TRANSVERSE = ({"px", "py"}, {"pt", "phi"})
 LONGITUDINAL = ({"pz"}, {"eta"}, {"theta"}, {"y"})
@@ -33,8 +40,69 @@ SORTABLE = ("pt", "p", "energy")
 CONSERVED = 1e-5
 """By how much of the summed magnitudes a conserved sum may be off, from rounding in the file."""
 
+Bounds = tuple[float | None, float | None]
 
-class ObjectsBlock(Block):
+
+class ObjectsConfig(Config):
+    """The momenta of a collection's objects.
+
+    Attributes:
+        collection: The collection.
+        coordinates: What stands for the momentum, the mass aside: an azimuthal part (``px, py`` or ``pt,
+            phi``) with one of ``pz, eta, theta, y``; or a length (``p``, ``energy``) with ``theta`` or
+            ``costheta`` and ``phi``; or, of objects that are nearly massless, the light-cone momenta ``plus``
+            (E + pz) and ``minus`` (E - pz) with ``phi``. With ``energy`` added to ``px, py, pz`` the energy
+            is generated too, and the mass shell is left to the network, as some published systems have it. By
+            default ``pt, eta, phi`` where the file has pt, else ``px, py, pz``; ``px, py`` for one transverse
+            object. A file that has only some of them (``pt``) has just these as columns.
+        order: The coordinate by which the objects descend (kept by construction), False if they do not;
+            None to find out from the events.
+        count: ``class``: the number of objects is drawn first. ``threshold``: absent objects are zeros, and
+            objects count if they pass ``threshold``, as some published systems have it.
+        threshold: Least value of coordinates, for ``count: threshold``.
+        ranges: Lowest and highest value of coordinates, which no generated object exceeds: numbers, null for
+            an open end, or expressions of numbers of the event and of coordinates listed before, as in
+            ``{pz: [null, beam_energy]}``. With two ends the column is the share of the range below the value,
+            with one end the distance from it.
+        conserve: Components (``px``, ``py``, ``pz``) whose sum over the objects has a given value; the last
+            object's are solved for.
+        transforms: Transforms by column: ``pt`` for all objects, ``Jet[0].pt`` for one; ``pt_ratio`` for the
+            ratio to the previous object, where they are ordered; ``mass`` for their masses.
+        pca: Whether to decorrelate the columns.
+    """
+
+    kind: Literal["objects"] = "objects"
+    collection: str
+    coordinates: tuple[str, ...] | None = None
+    order: str | Literal[False] | None = None
+    count: Literal["class", "threshold"] = "class"
+    threshold: dict[str, float] = Setting(default_factory=dict)
+    ranges: dict[str, tuple[End, End]] = Setting(default_factory=dict)
+    conserve: dict[Literal["px", "py", "pz"], float] = Setting(default_factory=dict)
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+    pca: bool = False
+
+    @model_validator(mode="after")
+    def _threshold_belongs_to_its_count(self) -> ObjectsConfig:
+        if (self.count == "threshold") != bool(self.threshold):
+            msg = f"{self.collection}: count: threshold goes with threshold: {{pt: 15}}"
+            raise ValueError(msg)
+        return self
+
+    @field_validator("ranges")
+    @classmethod
+    def _ranges_are_of_the_language(cls, value: dict[str, tuple[End, End]]) -> dict[str, tuple[End, End]]:
+        for name, ends in value.items():
+            for end in ends:
+                try:
+                    parse(end if isinstance(end, str) else "1")
+                except RecipeError as error:
+                    msg = f"{name}: {error.message}"
+                    raise ValueError(msg) from None
+        return value
+
+
+class ObjectsPart(Part):
     """Momenta of objects, one column for each coordinate and object.
 
     In a descending order, each object after the first has the ratio of its distance from the edge to that of
@@ -43,196 +111,169 @@ class ObjectsBlock(Block):
     to their mean direction. Where a file has only some coordinates (``pt`` alone), these are the columns. A
     coordinate with a range of the recipe's is a share of it, or a distance from its only end.
 
-    Args:
-        layout: What is known of the collections.
-        config: The recipe's settings.
+    Attributes:
+        settings: The recipe's settings.
         slots: The objects.
-        edges: Lowest and highest value of a coordinate, where the recipe bounds it.
-
-    Raises:
-        RecipeError: If the coordinates make no momentum, or don't allow what else is asked for.
+        coordinates: What stands for the momentum, the mass aside.
+        partial: Whether they make no momentum.
+        massive: Whether there are masses beside them.
+        order: The coordinate by which they descend by construction.
+        low: Its edge.
+        centre: Opposite to which the azimuth of each is cut.
+        scalars: The numbers of the event that ranges may depend on.
     """
 
-    centre: Tensor
-    targets: Tensor
-
-    def __init__(
-        self,
-        layout: Layout,
-        config: ObjectsConfig,
-        slots: tuple[int, ...],
-        edges: dict[str, tuple[float | None, float | None]],
-    ) -> None:
-        super().__init__(layout, config.transforms, config.pca)
-        self.config, self.collection, self.slots, self.edges = config, config.collection, slots, edges
-        self.partial = not layout.has_momentum(self.collection)
-        self.coordinates = config.coordinates or self._default_coordinates()
-        self.coordinates = tuple(c for c in self.coordinates if c != "mass")
-        self._check()
-        mass = layout.masses.get(self.collection)
-        self.massive = mass is not None and mass.source != "none" and "energy" not in self._cartesian_energy()
-        self.order: str | None = None
-        self.low = 0.0
-        self.ranges = self._ranges()
+    kind: Literal["objects"] = "objects"
+    settings: ObjectsConfig
+    slots: tuple[int, ...]
+    coordinates: tuple[str, ...]
+    partial: bool
+    massive: bool
+    order: str | None
+    low: float
+    centre: tuple[float, ...]
+    scalars: tuple[str, ...]
 
     @property
     def optional(self) -> frozenset[str]:
         """Ratios, which there are in ordered collections, and the mass, which may be a field."""
         return frozenset({*(f"{c}_ratio" for c in self.coordinates), "mass"})
 
-    def _default_coordinates(self) -> tuple[str, ...]:
-        names = self.layout.collection(self.collection).field_names
-        if self.partial:
-            return tuple(n for n in names if n in MOMENTUM)
-        if self.layout.dimensions(self.collection) == 2:
-            single = self.layout.collection(self.collection).layout == "single"
-            return ("px", "py") if single or "pt" not in names else ("pt", "phi")
-        return ("pt", "eta", "phi") if "pt" in names else ("px", "py", "pz")
-
-    def _cartesian_energy(self) -> tuple[str, ...]:
-        return ("energy",) if set(self.coordinates) == {"px", "py", "pz", "energy"} else ()
-
-    def _check(self) -> None:
-        chosen, name = set(self.coordinates), self.collection
-        wanted = TRANSVERSE if self.layout.dimensions(name) == 2 else COMPLETE
-        if self.partial and not chosen <= set(self.layout.collection(name).field_names) & set(MOMENTUM):
-            msg = f"{name}: has no {', '.join(sorted(chosen))} to take as coordinates"
-            raise RecipeError(msg)
-        if not self.partial and chosen not in wanted:
-            examples = "; ".join(", ".join(sorted(c)) for c in wanted)
-            msg = f"{name}: {', '.join(self.coordinates)} make no momentum; choose from {examples}"
-            raise RecipeError(msg)
-        for what, needed in (("conserve", self.config.conserve), ("threshold", self.config.threshold)):
-            missing = [c for c in needed if c not in chosen]
-            if missing:
-                msg = f"{name}: {what} needs {missing[0]} among the coordinates, which are {sorted(chosen)}"
-                raise RecipeError(msg)
-        if self.config.conserve and self.slots != tuple(range(self.layout.collection(name).max_count)):
-            msg = f"{name}: conserve needs all objects in one block"
-            raise RecipeError(msg)
-
+    @cached_property
     def _ranges(self) -> dict[str, Range]:
-        """The recipe's ranges, with a coordinate's own ends where it leaves them open."""
-        known, found = set(self.layout.schema.scalar_names), {}
-        for coordinate in self.coordinates:
-            if coordinate in self.config.ranges:
-                low, high = self.config.ranges[coordinate]
-                own = LIMITS.get(coordinate, (0.0 if coordinate in POSITIVE else None, None))
-                low, high = own[0] if low is None else low, own[1] if high is None else high
-                found[coordinate] = Range(f"{self.collection}.{coordinate}", low, high, known)
-            known.add(coordinate)
-        for coordinate in self.config.ranges:
-            wrong = coordinate == "phi" or coordinate in self.config.conserve
-            if wrong or coordinate not in found or self.collection in self.layout.padded:
-                msg = f"{self.collection}: ranges cannot limit {coordinate!r} here"
-                raise RecipeError(msg)
-        return found
+        return _ranges(self.settings, self.coordinates, self.scalars)
 
     # ------------------------------------------------------------------ learning
 
-    def learn(self, view: View) -> dict[str, Any]:
-        """The edge of an ordered coordinate, and where azimuths are cut."""
-        k = view.kinematics(self.collection)
-        mask = view.mask(self.collection)
-        present = None if mask is None else mask[:, list(self.slots)]
-        order = self.layout.orders.get(self.collection)
-        learned: dict[str, Any] = {"order": None, "low": 0.0, "centres": {}, "scale": 0.0}
-        padded = self.collection in self.layout.padded
+    @classmethod
+    def learn(
+        cls, settings: ObjectsConfig, reading: Reading, slots: tuple[int, ...], edges: dict[str, Bounds]
+    ) -> Self:
+        """Finds the edge of an ordered coordinate, and where azimuths are cut.
+
+        Args:
+            settings: The recipe's settings.
+            reading: The training events.
+            slots: The objects.
+            edges: Lowest and highest value of a coordinate, where the recipe bounds it.
+
+        Raises:
+            RecipeError: If the coordinates make no momentum, or don't allow what else is asked for.
+        """
+        facts, name = reading.facts, settings.collection
+        chosen = coordinates_of(settings, facts)
+        _check(settings, facts, slots, chosen)
+        ranges = _ranges(settings, chosen, facts.schema.scalar_names)
+        k, present = reading.kinematics(name), reading.mask(name)[:, list(slots)]
+        order, descending, low = facts.orders.get(name), None, 0.0
         # Objects sorted by another measurement than the momentum's own are sorted when all is decoded.
-        apart = order is not None and self.layout.deviation(self.collection, order) is not None
-        apart = apart or order in self.ranges
-        if order in self.coordinates and order in SORTABLE and len(self.slots) > 1 and not padded | apart:
-            learned["order"] = order
-            if order != "energy" or not self.massive:
-                values = k[str(order)][:, list(self.slots)]
-                values = values if present is None else values[present]
-                bound = self.edges.get(str(order), (None, None))[0]
+        apart = order is not None and facts.deviation(name, order) is not None
+        apart = apart or order in ranges or name in facts.padded
+        if order in chosen and order in SORTABLE and len(slots) > 1 and not apart:
+            descending = order
+            if order != "energy" or not _massive(facts, name, chosen):
+                values = k[str(order)][:, list(slots)][present]
+                bound = edges.get(str(order), (None, None))[0]
                 smallest = float(values.min()) if values.numel() else 0.0
                 spread = float(values.max()) - smallest if values.numel() else 0.0
-                below = max(smallest - max(1e-3 * spread / max(len(view), 1), 1e-6 * smallest), 0.0)
-                learned["low"] = below if bound is None else bound
-        for component, target in self.config.conserve.items():
-            self._check_conserved(k[component], mask, component, target)
-        if "phi" in self.coordinates:
-            learned["centres"]["phi"] = circular_mean(k["phi"][:, list(self.slots)], present)
-        if "px" in self.coordinates:
-            size = k["pt"][:, list(self.slots)]
-            size = size if present is None else size[present]
-            learned["scale"] = float(size.max()) if size.numel() else 0.0
-        return learned
+                below = max(smallest - max(1e-3 * spread / max(len(reading), 1), 1e-6 * smallest), 0.0)
+                low = below if bound is None else bound
+        for component, target in settings.conserve.items():
+            _check_conserved(name, k[component], reading.mask(name), component, target)
+        centres = circular_mean(k["phi"][:, list(slots)], present) if "phi" in chosen else [0.0] * len(slots)
+        scale = 0.0
+        if "px" in chosen:
+            size = (k["pt"] if {"px", "py"} <= set(k.known) else k["px"].abs())[:, list(slots)][present]
+            scale = float(size.max()) if size.numel() else 0.0
+        return cls.make(settings, facts, slots, edges, descending, low, tuple(centres), scale)
 
-    def _check_conserved(self, values: Tensor, mask: Tensor | None, component: str, target: float) -> None:
-        values = values if mask is None else torch.where(mask, values, 0.0)
-        off = (values.sum(1) - target).abs() > CONSERVED * (values.abs().sum(1) + abs(target))
-        if bool(off.any()):
-            event = int(off.nonzero()[0])
-            msg = (
-                f"conserve: the {component} of {self.collection} sums to {float(values[event].sum()):g}, "
-                f"not {target:g} ({int(off.sum())} of {len(off)} events are off)"
-            )
-            raise RecipeError(msg, entry=event)
+    @classmethod
+    def make(
+        cls,
+        settings: ObjectsConfig,
+        facts: Facts,
+        slots: tuple[int, ...],
+        edges: dict[str, Bounds],
+        order: str | None,
+        low: float,
+        centre: tuple[float, ...],
+        scale: float,
+    ) -> Self:
+        """The part of these constants, its columns coordinate by coordinate.
 
-    def set_up(self, learned: dict[str, Any]) -> None:
-        """Fixes the columns, coordinate by coordinate."""
-        self.order, self.low = learned["order"], learned["low"]
-        self.constant("centre", learned["centres"].get("phi", [0.0] * len(self.slots)))
-        self.constant("targets", [self.config.conserve.get(c, 0.0) for c in self.coordinates])  # type: ignore[call-overload]
+        Args:
+            settings: The recipe's settings.
+            facts: What is known of the events.
+            slots: The objects.
+            edges: Lowest and highest value of a coordinate, where the recipe bounds it.
+            order: See the attributes.
+            low: Likewise.
+            centre: Likewise.
+            scale: The largest transverse momentum, in GeV.
+        """
+        chosen = coordinates_of(settings, facts)
+        ranges = _ranges(settings, chosen, facts.schema.scalar_names)
         columns = []
-        for coordinate in self.coordinates:
-            for i, slot in enumerate(self.slots):
-                columns.append(self._column(coordinate, i, slot, learned["scale"]))
-        self.columns = tuple(columns)
-
-    def _column(self, coordinate: str, i: int, slot: int, scale: float) -> Column:
-        full = f"{self.layout.label(self.collection, slot)}.{coordinate}"
-        names = (full, f"{self.collection}.{coordinate}", coordinate)
-        # The last object's conserved component is solved for, whichever object is the last.
-        needed = slot + 2 if coordinate in self.config.conserve else slot + 1
-        gate = self.layout.gate(self.collection, needed)
-        if coordinate == self.order and i > 0:
-            keys = (f"{full}_ratio", f"{coordinate}_ratio")
-            return Column(f"{full}_ratio", keys, 0.0, 1.0, gate, 1.0)
-        low, high = LIMITS.get(coordinate, (None, None))
-        if coordinate in self.ranges:
-            shared = self.ranges[coordinate].shared
-            return Column(full, names, 0.0, 1.0 if shared else None, gate, 1.0 if shared else 0.0)
-        if coordinate in self.edges:
-            bounds = self.edges[coordinate]
-            low, high = (a if b is None else b for a, b in zip((low, high), bounds, strict=True))
-        if coordinate in POSITIVE:
-            low = max(low or 0.0, self.low if coordinate == self.order else 0.0)
-        if coordinate == "phi":
-            low, high, scale = -math.pi, math.pi, 1.0
-        return Column(full, names, low, high, gate, scale)
+        for coordinate in chosen:
+            for i, slot in enumerate(slots):
+                # The last object's conserved component is solved for, whichever object is the last.
+                needed = slot + 2 if coordinate in settings.conserve else slot + 1
+                gate = facts.gate(settings.collection, needed)
+                own, size = LIMITS.get(coordinate, (None, None)), scale
+                if coordinate == order and i > 0:
+                    address = facts.address(settings.collection, slot, f"{coordinate}_ratio")
+                    columns.append(Column(address, 0.0, 1.0, gate, 1.0))
+                    continue
+                least, most = edges.get(coordinate, (None, None))
+                least, most = own[0] if least is None else least, own[1] if most is None else most
+                if coordinate in POSITIVE:
+                    least = max(least or 0.0, low if coordinate == order else 0.0)
+                if coordinate == "phi":
+                    least, most, size = -math.pi, math.pi, 1.0
+                if coordinate in ranges:
+                    shared = ranges[coordinate].shared
+                    least, most, size = 0.0, 1.0 if shared else None, 1.0 if shared else 0.0
+                address = facts.address(settings.collection, slot, coordinate)
+                columns.append(Column(address, least, most, gate, size))
+        return cls(
+            collection=settings.collection,
+            columns=tuple(columns),
+            settings=settings,
+            slots=slots,
+            coordinates=chosen,
+            partial=is_partial(facts, settings.collection),
+            massive=_massive(facts, settings.collection, chosen),
+            order=order,
+            low=low,
+            centre=centre,
+            scalars=facts.schema.scalar_names,
+        )
 
     # ------------------------------------------------------------------ encoding
 
-    def encode(self, view: View) -> tuple[Tensor, Tensor]:
+    def read(self, reading: Reading) -> Encoded:
         """Columns (N, D), coordinate by coordinate; no classes."""
-        k = view.kinematics(self.collection)
+        k = reading.kinematics(self.collection)
         slots = list(self.slots)
-        mask = view.mask(self.collection)
+        present = reading.mask(self.collection)[:, slots]
+        there = reading.there(self.collection)[:, slots]
         columns = []
         for coordinate in self.coordinates:
-            values = k.bounded(coordinate)[:, slots]
-            if self.collection in self.layout.padded:
-                values = torch.where(view_presence(view, self.collection)[:, slots], values, 0.0)
-            elif mask is not None:
-                values = torch.where(mask[:, slots], values, 0.0)
-            if coordinate in self.ranges:
-                known = {n: v.to(torch.float64) for n, v in view.events.scalars.items()}
+            # Absent objects are zeros.
+            values = torch.where(there, k.bounded(coordinate)[:, slots], 0.0)
+            if coordinate in self._ranges:
+                known = {n: v.to(torch.float64) for n, v in reading.events.scalars.items()}
                 known |= {c: k[c][:, slots] for c in self.coordinates}
-                present = None if mask is None else mask[:, slots]
-                values = self.ranges[coordinate].forward(values, known, present, view.refuse)
+                values = self._ranges[coordinate].forward(values, known, present, reading.refuse)
             elif coordinate == "energy" and self.massive:
                 values = self._kinetic(values, k["mass"][:, slots])
             elif coordinate == self.order:
                 values = _ratios(values - self.low)
                 values[:, 0] += self.low
             if coordinate == "phi":
-                values = wrap(values - self.centre)
+                values = wrap(values - constant(self.centre, reading.device))
             columns.append(values)
-        return torch.cat(columns, 1), torch.zeros(len(view), 0, dtype=torch.int64, device=view.device)
+        return Encoded(torch.cat(columns, 1), reading.no_classes())
 
     def _kinetic(self, energy: Tensor, mass: Tensor) -> Tensor:
         kinetic = (energy - mass).clamp(min=0.0)
@@ -244,18 +285,18 @@ class ObjectsBlock(Block):
 
     # ------------------------------------------------------------------ decoding
 
-    def decode(self, columns: Tensor, discrete: Tensor, builder: Builder) -> None:
+    def write(self, encoded: Encoded, draft: Draft) -> None:
         """Puts in the momenta, and sets the number of objects where it goes by a threshold."""
-        number = len(self.slots)
-        mass = builder.mass(self.collection)
+        columns, number = encoded.columns, len(self.slots)
+        mass = draft.mass(self.collection)
         mass = None if mass is None else mass[:, list(self.slots)]
         known: dict[str, Tensor] = {}
         for i, coordinate in enumerate(self.coordinates):
             values = columns[:, i * number : (i + 1) * number]
-            if coordinate in self.config.conserve:
-                values = self._balanced(values, self.targets[i], builder)
-            if coordinate in self.ranges:
-                values = self.ranges[coordinate].inverse(values, {**builder.scalars, **known})
+            if coordinate in self.settings.conserve:
+                values = self._balanced(values, self.settings.conserve[coordinate], draft)
+            if coordinate in self._ranges:
+                values = self._ranges[coordinate].inverse(values, {**draft.scalars, **known})
                 if coordinate == "energy" and mass is not None:
                     values = torch.maximum(values, mass)
             elif coordinate == "energy" and self.massive and mass is not None:
@@ -266,23 +307,23 @@ class ObjectsBlock(Block):
                     torch.cat([torch.ones_like(first), values[:, 1:]], 1), 1
                 )
             if coordinate == "phi":
-                values = wrap(values + self.centre)
+                values = wrap(values + constant(self.centre, draft.device))
             known[coordinate] = values
         if mass is not None and self.massive:
             known["mass"] = mass
         k = Kinematics(known)
-        if builder.azimuth is not None:
-            k = k.rotated(builder.azimuth.unsqueeze(1))
+        if draft.azimuth is not None:
+            k = k.rotated(draft.azimuth.unsqueeze(1))
         if self.partial:
             for coordinate in self.coordinates:
-                builder.put_field(self.collection, coordinate, k.bounded(coordinate))
+                draft.put_field(self.collection, coordinate, k.bounded(coordinate), self.slots)
         else:
-            builder.put_momenta(self.collection, self.slots, k)
-        if self.config.threshold:
+            draft.put_momenta(self.collection, self.slots, k)
+        if self.settings.threshold:
             present = torch.ones_like(columns[:, :number], dtype=torch.bool)
-            for name, least in self.config.threshold.items():
+            for name, least in self.settings.threshold.items():
                 present = present & (known[name] > least)
-            builder.mark(self.collection, present)
+            draft.mark(self.collection, present)
 
     def _total(self, values: Tensor, mass: Tensor) -> Tensor:
         """Energies from kinetic energies, or from ratios of what the object before it leaves."""
@@ -294,21 +335,98 @@ class ObjectsBlock(Block):
             energies.append(mass[:, i] + values[:, i] * room)
         return torch.stack(energies, 1)
 
-    def _balanced(self, values: Tensor, target: Tensor, builder: Builder) -> Tensor:
+    def _balanced(self, values: Tensor, target: float, draft: Draft) -> Tensor:
         """The components with the last object's solved for."""
         slots = torch.arange(values.shape[1], device=values.device)
-        count = builder.counts.get(self.collection)
-        last = (
-            torch.full_like(values[:, :1], values.shape[1] - 1) if count is None else count.unsqueeze(1) - 1
-        )
+        last = draft.count(self.collection).unsqueeze(1) - 1
         others = torch.where(slots < last, values, 0.0)
         return torch.where(slots == last, target - others.sum(1, keepdim=True), others)
 
 
-def view_presence(view: View, collection: str) -> Tensor:
-    """Where there is an object (N, M), also where absent ones count as zeros."""
-    slots = torch.arange(view.layout.collection(collection).max_count, device=view.device)
-    return slots < view.count(collection).unsqueeze(1)
+def is_partial(facts: Facts, collection: str) -> bool:
+    """Whether a collection has no momentum, so that what coordinates it has are numbers of their own."""
+    return not facts.collection(collection).coordinates
+
+
+def coordinates_of(settings: ObjectsConfig, facts: Facts) -> tuple[str, ...]:
+    """What stands for the momentum, the mass aside: the recipe's choice, or by what the file has."""
+    if settings.coordinates is not None:
+        return tuple(c for c in settings.coordinates if c != "mass")
+    described = facts.collection(settings.collection)
+    names = described.field_names
+    if is_partial(facts, settings.collection):
+        return tuple(n for n in names if n in MOMENTUM and n != "mass")
+    if len(described.coordinates) == 2:
+        return ("px", "py") if described.layout == "single" or "pt" not in names else ("pt", "phi")
+    return ("pt", "eta", "phi") if "pt" in names else ("px", "py", "pz")
+
+
+def _massive(facts: Facts, name: str, chosen: tuple[str, ...]) -> bool:
+    return facts.massive(name) and set(chosen) != {"px", "py", "pz", "energy"}
+
+
+def _ranges(settings: ObjectsConfig, chosen: tuple[str, ...], scalars: tuple[str, ...]) -> dict[str, Range]:
+    """The recipe's ranges, with a coordinate's own ends where it leaves them open."""
+    known, found = set(scalars), {}
+    for coordinate in chosen:
+        if coordinate in settings.ranges:
+            low, high = settings.ranges[coordinate]
+            own = LIMITS.get(coordinate, (0.0 if coordinate in POSITIVE else None, None))
+            low, high = own[0] if low is None else low, own[1] if high is None else high
+            found[coordinate] = Range(f"{settings.collection}.{coordinate}", low, high, known)
+        known.add(coordinate)
+    return found
+
+
+def _check(
+    settings: ObjectsConfig, facts: Facts, slots: tuple[int, ...], coordinates: tuple[str, ...]
+) -> None:
+    """Checks that the coordinates allow what is asked for.
+
+    Raises:
+        RecipeError: If they don't, or make no momentum.
+    """
+    chosen, name = set(coordinates), settings.collection
+    wanted = TRANSVERSE if facts.dimensions(name) == 2 else COMPLETE
+    there = set(facts.collection(name).field_names) & set(MOMENTUM)
+    if is_partial(facts, name) and not chosen <= there:
+        msg = f"{name}: has no {', '.join(sorted(chosen - there))} to take as coordinates"
+        raise RecipeError(msg)
+    if is_partial(facts, name) and facts.azimuth and len(chosen & {"px", "py"}) == 1:
+        msg = f"azimuth: {name} has no transverse momentum, only one component, so it cannot be turned"
+        raise RecipeError(msg)
+    if not is_partial(facts, name) and chosen not in wanted:
+        examples = "; ".join(", ".join(sorted(c)) for c in wanted)
+        msg = f"{name}: {', '.join(coordinates)} make no momentum; choose from {examples}"
+        raise RecipeError(msg)
+    if len(chosen) < len(coordinates):
+        msg = f"{name}: a coordinate occurs twice in {', '.join(coordinates)}"
+        raise RecipeError(msg)
+    for what, needed in (("conserve", settings.conserve), ("threshold", settings.threshold)):
+        missing = [c for c in needed if c not in chosen]
+        if missing:
+            msg = f"{name}: {what} needs {missing[0]} among the coordinates, which are {sorted(chosen)}"
+            raise RecipeError(msg)
+    if settings.conserve and slots != tuple(range(facts.collection(name).max_count)):
+        msg = f"{name}: conserve needs all objects in one block"
+        raise RecipeError(msg)
+    for coordinate in settings.ranges:
+        wrong = coordinate == "phi" or coordinate in settings.conserve
+        if wrong or coordinate not in chosen or name in facts.padded:
+            msg = f"{name}: ranges cannot limit {coordinate!r} here"
+            raise RecipeError(msg)
+
+
+def _check_conserved(name: str, values: Tensor, mask: Tensor, component: str, target: float) -> None:
+    values = torch.where(mask, values, 0.0)
+    off = (values.sum(1) - target).abs() > CONSERVED * (values.abs().sum(1) + abs(target))
+    if bool(off.any()):
+        event = int(off.nonzero()[0])
+        msg = (
+            f"conserve: the {component} of {name} sums to {float(values[event].sum()):g}, "
+            f"not {target:g} ({int(off.sum())} of {len(off)} events are off)"
+        )
+        raise RecipeError(msg, entry=event)
 
 
 def _ratios(distance: Tensor) -> Tensor:

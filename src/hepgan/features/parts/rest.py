@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
-from hepgan.features.layout import Column, Gate, Mass
-from hepgan.features.parts.base import Variable
-from hepgan.features.refusal import Refusal
+from hepgan.events.address import Address
+from hepgan.features.facts import Mass
+from hepgan.features.precise import constant
+from hepgan.features.reading import Refusal
+from hepgan.features.variables import Column, DiscreteVariable, Gate
 from hepgan.vectors.frames import direction, invariant_mass
 from hepgan.vectors.kinematics import safe_sqrt
 
-__all__ = ["Rest", "RestMomentum"]
+__all__ = ["Rest", "RestFound", "RestMomentum", "lacking", "single_masses"]
 
 ROUNDING = 2.0**-21
 """Share of the total within which energies and momenta from float32 balance."""
@@ -51,6 +54,36 @@ class RestMomentum(NamedTuple):
         return -self.speed.unsqueeze(1) * unit
 
 
+def single_masses(mass: Mass) -> tuple[float, ...]:
+    """The different masses that one object can have; none if they are many."""
+    known = {"fixed": (mass.value,), "table": mass.values}.get(mass.source, (0.0,))
+    different = tuple(sorted(set(known)))
+    return different if len(different) <= MOST_MASSES else ()
+
+
+def lacking(total: Tensor, energy: float) -> Tensor:
+    """Where (N,) objects' total (N, 4) lacks something of an energy, in GeV."""
+    return energy - total[:, 3] > 8 * ROUNDING * energy
+
+
+class RestFound(Config):
+    """What was found out about what objects lack.
+
+    Attributes:
+        collection: The collection.
+        total: The total energy, in GeV.
+        masses: The masses that one object can have, if they are few.
+        classes: The classes that occur.
+        counts: The numbers of objects with which there is a rest.
+    """
+
+    collection: str
+    total: float
+    masses: tuple[float, ...] = ()
+    classes: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
+
+
 class Rest:
     """The four-momentum that a collection lacks of (total energy, 0).
 
@@ -59,56 +92,56 @@ class Rest:
     direction, as pseudorapidity and azimuth in a frame that the other objects define in their rest frame.
 
     Args:
-        collection: The collection.
-        total: The total energy, in GeV.
-        mass: Where the objects' masses come from.
+        found: What was found out about it.
     """
 
-    def __init__(self, collection: str, total: float, mass: Mass) -> None:
-        self.collection, self.total = collection, total
-        known = {"fixed": (mass.value,), "table": mass.values}.get(mass.source, (0.0,))
-        different = sorted(set(known))
-        self.masses = tuple(different) if len(different) <= MOST_MASSES else ()
-        self._classes: list[int] = []
-        self._counts: list[int] = []
-        self.variable = Variable(f"{collection}.rest", (), None, None, ordinal=False)
-        self.columns: list[Column] = []
-
-    @property
-    def many(self) -> int:
+    def __init__(self, found: RestFound) -> None:
+        self.collection, self.total, self.masses = found.collection, found.total, found.masses
+        self._classes, self._counts = found.classes, found.counts
+        self.many = len(self.masses) + 1
         """The class of a rest that isn't one object."""
-        return len(self.masses) + 1
 
-    def learn(self, momenta: Tensor, count: Tensor) -> dict[str, Any]:
+    @classmethod
+    def find(cls, collection: str, total: float, mass: Mass, momenta: Tensor, count: Tensor) -> RestFound:
         """The classes that occur, and the numbers of objects with which there is a rest.
+
+        Args:
+            collection: The collection.
+            total: The total energy, in GeV.
+            mass: Where the objects' masses come from.
+            momenta: (N, M, 4) the objects.
+            count: (N,) the number of objects.
 
         Raises:
             RecipeError: If what an event lacks has less than no energy, or more momentum than energy.
         """
-        total = momenta.sum(1)
-        self._check(total)
-        return {
-            "classes": torch.unique(self._number(total)).tolist(),
-            "counts": torch.unique(count[self.there(total)]).tolist(),
-        }
+        empty = RestFound(collection=collection, total=total, masses=single_masses(mass))
+        rest, whole = cls(empty), momenta.sum(1)
+        rest._check(whole)
+        classes = tuple(torch.unique(rest._number(whole)).tolist())
+        counts = tuple(torch.unique(count[rest.there(whole)]).tolist())
+        return empty.model_copy(update={"classes": classes, "counts": counts})
 
-    def set_up(self, learned: dict[str, Any]) -> None:
-        """Fixes the columns and the variable."""
-        self._classes, self._counts = (
-            [int(c) for c in learned["classes"]],
-            [int(c) for c in learned["counts"]],
-        )
+    @property
+    def variable(self) -> DiscreteVariable:
+        """Its class."""
         values = tuple(float(c) for c in self._classes)
-        name = f"{self.collection}.rest"
-        self.variable = Variable(name, values, None, None, ordinal=False)
+        return DiscreteVariable.of(Address(self.collection, None, "rest"), values)
+
+    @property
+    def columns(self) -> list[Column]:
+        """Its columns, with the classes of which they exist."""
+        last = len(self._classes) - 1
         low = next((i for i, c in enumerate(self._classes) if c > 0), 1)
-        some = Gate(name, low, len(values) - 1)
-        last = Gate(name, len(values) - 1, len(values) - 1 if self.many in self._classes else -1)
-        self.columns = [
-            Column(f"{name}.{c}", (f"{name}.{c}", f"rest.{c}", c), -high if high else None, high, gate)
+        some = Gate(self.variable.name, low, last)
+        many = Gate(self.variable.name, last, last if self.many in self._classes else -1)
+        return [
+            Column(
+                Address(self.collection, None, f"rest.{c}"), -high if high else None, high, gate, aliases=(c,)
+            )
             for c, high, gate in (
                 ("energy", None, some),
-                ("mass", None, last),
+                ("mass", None, many),
                 ("eta", None, some),
                 ("phi", math.pi, some),
             )
@@ -128,7 +161,7 @@ class Rest:
 
     def there(self, total: Tensor) -> Tensor:
         """Where (N,) the objects' total (N, 4) lacks something."""
-        return self.total - total[:, 3] > 8 * ROUNDING * self.total
+        return lacking(total, self.total)
 
     def mass_of_others(self, total: Tensor) -> Tensor:
         """The mass (N,) of the objects' total (N, 4)."""
@@ -141,7 +174,7 @@ class Rest:
         Raises:
             InputError: If one did not occur in the events that were learned from.
         """
-        table, number = torch.tensor(self._classes, device=total.device), self._number(total)
+        table, number = constant(self._classes, total.device, torch.int64), self._number(total)
         found = torch.searchsorted(table, number).clamp(max=len(table) - 1)
         unknown = table[found] != number
 
@@ -180,7 +213,7 @@ class Rest:
 
     def _there_by_class(self, classes: Tensor, count: Tensor) -> Tensor:
         """The class numbers (N,), 0 where there is no rest."""
-        number = torch.tensor(self._classes, device=classes.device)[classes.clamp(min=0)]
+        number = constant(self._classes, classes.device, torch.int64)[classes.clamp(min=0)]
         allowed = torch.zeros_like(number, dtype=torch.bool)
         for c in self._counts:
             allowed |= count == c
@@ -202,7 +235,7 @@ class Rest:
             others: (N,) the summed masses of the other objects, which their total must exceed.
         """
         number = self._there_by_class(classes, count)
-        table = torch.tensor([0.0, *self.masses, 0.0], dtype=torch.float64, device=columns.device)
+        table = constant((0.0, *self.masses, 0.0), columns.device)
         known, many = table[number], number == self.many
         some = number > 0
         log_energy, log_mass, eta, phi = columns.unbind(1)

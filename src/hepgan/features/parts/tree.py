@@ -4,204 +4,258 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Literal, Self
 
 import torch
+from pydantic import Field as Setting
 from torch import Tensor
 
+from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
+from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch
-from hepgan.features.config import TreeConfig
-from hepgan.features.layout import Column, Gate, Layout
-from hepgan.features.parts.base import Block, Variable
-from hepgan.features.parts.rest import Rest
-from hepgan.features.parts.tree_hints import label_hints, shape_hints
-from hepgan.features.parts.trees import Tree, cluster, depth_first, grow
-from hepgan.features.refusal import Refusal
-from hepgan.features.view import Builder, View
+from hepgan.features.draft import Draft
+from hepgan.features.facts import Facts
+from hepgan.features.parts.base import Encoded, Part, Told, TransformSpec
+from hepgan.features.parts.rest import Rest, RestFound, lacking
+from hepgan.features.parts.trees import Tree, cluster, depth_first, grow, label_hints, shape_hints
+from hepgan.features.precise import constant
+from hepgan.features.reading import Reading, Refusal
+from hepgan.features.variables import Column, DiscreteVariable, Gate
 from hepgan.vectors.frames import axes, boosted, direction, invariant_mass
 from hepgan.vectors.kinematics import Kinematics, safe_sqrt
 
-__all__ = ["TreeBlock"]
+__all__ = ["TreeConfig", "TreePart"]
 
 MAX_OBJECTS = 16
+MAX_LABELS = 8
+"""Masses that are told apart in hints."""
+
 _TINY = 1e-9
 """GeV: the least kinetic energy that a node has for its decay."""
 
 
-class TreeBlock(Block):
-    """The momenta of a collection as a tree of two-body decays; see ``TreeConfig`` for the columns.
+class TreeConfig(Config):
+    """The momenta of a collection as a tree of two-body decays, which clustering finds in each event.
 
-    Args:
-        layout: What is known of the collections.
-        config: The recipe's settings.
+    The nearest two objects are joined until one is left; so the tree, and the number of objects, differ from
+    event to event. Its shape is a part of the discrete variables. Each node has the columns ``first`` and
+    ``second``, the logarithms of the kinetic energies that go into its children's own decays in units of what
+    goes into its own (they exist for children that decay); ``eta`` and ``phi`` of its first child in its rest
+    frame, where the axis is its direction of flight and phi is counted from its sibling; for the outermost
+    node ``cos_theta`` and ``phi`` in the laboratory. The first child is the one that goes forward.
+    Whatever a network makes of these, momentum is conserved and no mass is below its threshold, and objects
+    that are near each other (jets, collinear splittings) are so by one column. Objects that do not descend
+    in any coordinate in the events are generated in the order of the tree's leaves.
 
-    Raises:
-        RecipeError: If the collection has no momentum or mass, or too few or too many objects.
+    Attributes:
+        collection: The collection, of 2 to 16 objects with momentum and mass.
+        distance: What is near: ``kt`` (Durham), ``angle`` (Cambridge) or ``mass`` (JADE).
+        total_energy: The energy of the whole in its rest frame, if that is the laboratory and the same in
+            all events (91.188 GeV at LEP). What the objects lack of it (such as those beyond the largest
+            number that the file holds) is then one more pseudo-particle, the ``rest``, which is generated
+            too and not written; so energy and momentum of the whole are exact. None: the whole has the
+            columns ``pt``, ``y``, ``phi`` and ``mass`` (less the objects' masses).
+        transforms: Transforms by column: ``eta`` for all nodes, ``tree[0].first`` for one, ``rest.energy``.
     """
 
-    structured = True
+    kind: Literal["tree"] = "tree"
+    collection: str
+    distance: Literal["kt", "angle", "mass"] = "kt"
+    total_energy: float | None = Setting(default=None, gt=0.0)
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
 
-    def __init__(self, layout: Layout, config: TreeConfig) -> None:
-        super().__init__(layout, config.transforms)
-        self.config, self.collection = config, config.collection
-        self.width = layout.collection(self.collection).max_count
-        self.nodes = self.width - 1
-        mass = layout.masses.get(self.collection)
-        if mass is None or mass.source == "none":
-            msg = f"{self.collection}: a tree needs objects with a momentum and a mass (see features.masses)"
-            raise RecipeError(msg)
-        if layout.always(self.collection) < 2 or not 2 <= self.width <= MAX_OBJECTS:
-            msg = (
-                f"{self.collection}: a tree needs 2 to {MAX_OBJECTS} objects in every event; there are "
-                f"{layout.always(self.collection)} to {self.width}"
-            )
-            raise RecipeError(msg)
-        self.rest = Rest(self.collection, config.total_energy, mass) if config.total_energy else None
-        self._labels: list[tuple[int, list[int]]] = []
-        self._label_count = 0
+
+class TreePart(Part):
+    """The momenta of a collection as a tree of two-body decays; see ``TreeConfig`` for the columns.
+
+    Attributes:
+        settings: The recipe's settings.
+        width: The largest number of objects.
+        firsts: Of each node the numbers of objects that its first child can have.
+        rest: What was found out about what the total lacks.
+        labels: For each object the number of the variable that tells its mass, and the kind of each of its
+            classes; none if the masses don't vary.
+        label_count: The number of kinds of masses, but one.
+    """
+
+    kind: Literal["tree"] = "tree"
+    settings: TreeConfig
+    width: int
+    firsts: tuple[tuple[int, ...], ...]
+    rest: RestFound | None
+    labels: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    label_count: int = 0
+
+    @property
+    def _nodes(self) -> int:
+        return self.width - 1
+
+    @cached_property
+    def _rest(self) -> Rest | None:
+        return None if self.rest is None else Rest(self.rest)
 
     # ------------------------------------------------------------------ learning
 
-    def learn(self, view: View) -> dict[str, Any]:
-        """Which numbers of objects the nodes' first children have, and what is missing in the total."""
-        tree, momenta = self._tree(view), self._momenta(view)
-        # A node that no event has is a variable all the same, of one class.
-        tables = [torch.unique(f[f > 0]).tolist() or [1] for f in tree.first.unbind(1)]
-        learned: dict[str, Any] = {"first": tables, "rest": None}
-        if self.rest is not None:
-            learned["rest"] = self.rest.learn(momenta, view.count(self.collection))
-        self.set_up(learned)
-        return learned
+    @classmethod
+    def learn(cls, settings: TreeConfig, reading: Reading) -> Self:
+        """Finds which numbers of objects the nodes' first children have, and what the total lacks.
 
-    def set_up(self, learned: dict[str, Any]) -> None:
-        """Fixes the columns and variables."""
-        name = self.collection
-        self._first = [[int(v) for v in table] for table in learned["first"]]
+        Raises:
+            RecipeError: If the collection has no momentum or mass, or too few or too many objects.
+        """
+        name, facts = settings.collection, reading.facts
+        width = facts.collection(name).max_count
+        if not facts.massive(name):
+            msg = f"{name}: a tree needs objects with a momentum and a mass (see features.masses)"
+            raise RecipeError(msg)
+        if facts.always(name) < 2 or not 2 <= width <= MAX_OBJECTS:
+            msg = (
+                f"{name}: a tree needs 2 to {MAX_OBJECTS} objects in every event; there are "
+                f"{facts.always(name)} to {width}"
+            )
+            raise RecipeError(msg)
+        tree = grow(reading.count(name), reading.trees[name])
+        # A node that no event has is a variable all the same, of one class.
+        firsts = tuple(tuple(torch.unique(f[f > 0]).tolist()) or (1,) for f in tree.first.unbind(1))
+        rest = None
+        if settings.total_energy:
+            momenta, mass = _momenta(name, reading), facts.masses[name]
+            rest = Rest.find(name, settings.total_energy, mass, momenta, reading.count(name))
+        return cls.make(settings, facts, firsts, rest)
+
+    @classmethod
+    def make(
+        cls, settings: TreeConfig, facts: Facts, firsts: tuple[tuple[int, ...], ...], rest: RestFound | None
+    ) -> Self:
+        """The part of these constants.
+
+        Args:
+            settings: The recipe's settings.
+            facts: What is known of the events.
+            firsts: See the attributes.
+            rest: Likewise.
+        """
+        name, width = settings.collection, facts.collection(settings.collection).max_count
+
+        def column(
+            part: str, what: str, low: float | None, high: float | None, gate: Gate | None = None
+        ) -> Column:
+            address = Address(name, None, f"{part}.{what}")
+            return Column(address, low, high, gate, 1.0 if high else 0.0, aliases=(what,))
+
         variables = [
-            Variable(f"{name}.tree[{k}]", tuple(float(v) for v in table), name, k + 1, ordinal=True)
-            for k, table in enumerate(self._first)
+            DiscreteVariable.of(
+                Address(name, None, f"tree[{k}]"), tuple(map(float, table)), k + 1, ordinal=True
+            )
+            for k, table in enumerate(firsts)
         ]
-        columns: list[Column] = []
-        if self.rest is None:
-            columns += [
-                self._column("total", "pt", 0.0, None),
-                self._column("total", "phi", -math.pi, math.pi),
-                self._column("total", "y", None, None),
-                self._column("total", "mass", 0.0, None),
+        if rest is None:
+            columns = [
+                column("total", "pt", 0.0, None),
+                column("total", "phi", -math.pi, math.pi),
+                column("total", "y", None, None),
+                column("total", "mass", 0.0, None),
             ]
         else:
-            self.rest.set_up(learned["rest"])
-            variables.append(self.rest.variable)
-            columns += self.rest.columns
-        for k in range(self.nodes):
-            gate = self.layout.gate(name, k + 2)
+            columns = Rest(rest).columns
+            variables.append(Rest(rest).variable)
+        for k in range(width - 1):
+            gate = facts.gate(name, k + 2)
             columns += [
-                self._column(f"tree[{k}]", "first", None, None, gate),
-                self._column(f"tree[{k}]", "second", None, None, gate),
-                self._column(f"tree[{k}]", "eta", None, None, gate)
+                column(f"tree[{k}]", "first", None, None, gate),
+                column(f"tree[{k}]", "second", None, None, gate),
+                column(f"tree[{k}]", "eta", None, None, gate)
                 if k
-                else self._column(f"tree[{k}]", "cos_theta", -1.0, 1.0, gate),
-                self._column(f"tree[{k}]", "phi", -math.pi, math.pi, gate),
+                else column(f"tree[{k}]", "cos_theta", -1.0, 1.0, gate),
+                column(f"tree[{k}]", "phi", -math.pi, math.pi, gate),
             ]
-        self.columns, self.variables = tuple(columns), tuple(variables)
+        return cls(
+            collection=name,
+            columns=tuple(columns),
+            variables=tuple(variables),
+            settings=settings,
+            width=width,
+            firsts=firsts,
+            rest=rest,
+        )
 
-    def _column(
-        self, part: str, name: str, low: float | None, high: float | None, gate: Gate | None = None
-    ) -> Column:
-        full = f"{self.collection}.{part}.{name}"
-        return Column(full, (full, f"{part}.{name}", name), low, high, gate, 1.0 if high else 0.0)
+    def joined(self, variables: Sequence[DiscreteVariable], facts: Facts) -> Self:
+        """The part that knows which variables tell the leaves' masses, so that hints can count them."""
+        mass = facts.masses[self.collection]
+        field = mass.by if mass.source == "table" else "mass"
+        numbers = {v.address: i for i, v in enumerate(variables)}
+        labels: list[tuple[int, list[float]]] = []
+        for slot in range(self.width):
+            number = numbers.get(facts.address(self.collection, slot, field))
+            if number is not None:
+                known = torch.tensor(variables[number].values, dtype=torch.float64)
+                labels.append((number, (mass.look_up(known) if mass.source == "table" else known).tolist()))
+        different = sorted({v for _, table in labels for v in table})
+        if len(labels) < self.width or not 1 < len(different) <= MAX_LABELS:
+            return self
+        found = tuple((n, tuple(different.index(v) for v in table)) for n, table in labels)
+        return self.model_copy(update={"labels": found, "label_count": len(different) - 1})
 
     # ------------------------------------------------------------------ the tree
 
-    def arranged(self, view: View) -> View:
+    @classmethod
+    def arranged(cls, settings: TreeConfig, reading: Reading) -> Reading:
         """The events with the objects in the order of the tree's leaves."""
-        count = view.count(self.collection)
-        momenta = self._in_rest_frame(self._momenta(view))
-        child, nodes = cluster(momenta, count, self.config.distance)
-        child = self._forward_first(child, torch.cat([nodes, momenta], 1))
+        name = settings.collection
+        if not reading.facts.massive(name) or reading.facts.collection(name).max_count < 2:
+            return reading
+        count = reading.count(name)
+        momenta = _in_rest_frame(_momenta(name, reading), settings.total_energy)
+        child, nodes = cluster(momenta, count, settings.distance)
+        child = _forward_first(child, torch.cat([nodes, momenta], 1))
         _, leaves, first = depth_first(child, count)
-        objects = view.events.collections[self.collection]
+        objects = reading.events.collections[name]
         fields = {n: v.gather(1, leaves) for n, v in objects.fields.items()}
-        collections = {**view.events.collections, self.collection: objects.with_fields(fields)}
-        events = EventBatch(view.events.schema, collections, view.events.scalars)
-        return view.with_events(events, {**view.trees, self.collection: first})
-
-    def _forward_first(self, child: Tensor, momenta: Tensor) -> Tensor:
-        """The children with the one first that goes forward in its parent's rest frame.
-
-        Of the outermost node, which is at rest, it is the one with the larger energy.
-        """
-        rows = torch.arange(len(child), device=child.device)
-        swapped = []
-        for k in range(self.nodes):
-            a, b = (momenta[rows, child[:, k, side]] for side in (0, 1))
-            if k == 0:
-                swapped.append(a[:, 3] < b[:, 3])
-                continue
-            parent = a + b
-            star = boosted(a, -parent[:, :3] / parent[:, 3:].clamp(min=1e-300))
-            swapped.append((star[:, :3] * parent[:, :3]).sum(1) < 0)
-        return torch.where(torch.stack(swapped, 1).unsqueeze(2), child.flip(2), child)
-
-    def _momenta(self, view: View) -> Tensor:
-        """(N, M, 4), 0 where there is no object."""
-        k = view.kinematics(self.collection)
-        px, py, pz, mass = (k.bounded(c) for c in ("px", "py", "pz", "mass"))
-        stacked = torch.stack([px, py, pz, safe_sqrt(px**2 + py**2 + pz**2 + mass**2)], 2)
-        mask = view.mask(self.collection)
-        return stacked if mask is None else torch.where(mask.unsqueeze(2), stacked, 0.0)
-
-    def _in_rest_frame(self, momenta: Tensor) -> Tensor:
-        total = momenta.sum(1)
-        velocity = total[:, :3] / total[:, 3:]
-        if self.rest is not None:
-            velocity = torch.where(self.rest.there(total).unsqueeze(1), velocity, 0.0)
-        return boosted(momenta, -velocity.unsqueeze(1))
-
-    def _tree(self, view: View) -> Tree:
-        return grow(view.count(self.collection), view.trees[self.collection])
+        return reading.with_objects(name, objects.with_fields(fields), first)
 
     # ------------------------------------------------------------------ encoding
 
-    def encode(self, view: View) -> tuple[Tensor, Tensor]:
+    def read(self, reading: Reading) -> Encoded:
         """Columns (N, D) and classes (N, K).
 
         Raises:
             InputError: If a tree has a node or a rest such as no training event has.
         """
-        tree, momenta = self._tree(view), self._momenta(view)
+        name = self.collection
+        tree, momenta = grow(reading.count(name), reading.trees[name]), _momenta(name, reading)
         total = momenta.sum(1)
-        leaves = self._in_rest_frame(momenta)
-        mass = view.kinematics(self.collection).bounded("mass")
-        known = torch.cat([torch.zeros_like(leaves[:, : self.nodes]), leaves], 1)
-        masses = torch.cat([torch.zeros_like(mass[:, : self.nodes]), mass], 1)
-        rows = torch.arange(len(view), device=view.device)
-        for k in range(self.nodes - 1, -1, -1):
+        leaves = _in_rest_frame(momenta, self.settings.total_energy)
+        mass = reading.kinematics(name).bounded("mass")
+        known = torch.cat([torch.zeros_like(leaves[:, : self._nodes]), leaves], 1)
+        masses = torch.cat([torch.zeros_like(mass[:, : self._nodes]), mass], 1)
+        rows = torch.arange(len(reading), device=reading.device)
+        for k in range(self._nodes - 1, -1, -1):
             a, b = tree.child[:, k, 0], tree.child[:, k, 1]
             known[:, k] = known[rows, a] + known[rows, b]
             masses[:, k] = masses[rows, a] + masses[rows, b]
         kinetic = (invariant_mass(known) - masses).clamp(min=_TINY)
-        kinetic[:, self.nodes :] = 0.0
-        if self.rest is not None:
-            kinetic[:, 0] = (self.rest.mass_of_others(total) - masses[:, 0]).clamp(min=_TINY)
+        kinetic[:, self._nodes :] = 0.0
+        if self._rest is not None:
+            kinetic[:, 0] = (self._rest.mass_of_others(total) - masses[:, 0]).clamp(min=_TINY)
         columns = self._outermost(total, kinetic[:, 0], known, tree)
-        for k in range(self.nodes):
+        for k in range(self._nodes):
             columns += self._decay(k, known, kinetic, tree)
-        classes = [self._classes(k, tree, view.refuse) for k in range(self.nodes)]
-        if self.rest is not None:
-            classes.append(self.rest.classes(total, view.refuse))
-        return torch.stack(columns, 1), torch.stack(classes, 1)
+        classes = [self._classes(k, tree, reading.refuse) for k in range(self._nodes)]
+        if self._rest is not None:
+            classes.append(self._rest.classes(total, reading.refuse))
+        return Encoded(torch.stack(columns, 1), torch.stack(classes, 1))
 
     def _outermost(self, total: Tensor, kinetic: Tensor, known: Tensor, tree: Tree) -> list[Tensor]:
-        if self.rest is not None:
-            return self.rest.encode(total, *self._frame_of_rest(known, tree))
+        if self._rest is not None:
+            return self._rest.encode(total, *self._frame_of_rest(known, tree))
         k = Kinematics(dict(zip(("px", "py", "pz"), total.unbind(1), strict=False)))
         transverse = safe_sqrt(total[:, 3] ** 2 - total[:, 2] ** 2).clamp(min=_TINY)
         return [k["pt"], k["phi"], torch.asinh(total[:, 2] / transverse), kinetic]
 
     def _classes(self, k: int, tree: Tree, refuse: Refusal) -> Tensor:
-        table = torch.tensor(self._first[k], dtype=torch.int64, device=tree.first.device)
+        table = constant(self.firsts[k], tree.first.device, torch.int64)
         first = tree.first[:, k].contiguous()
         found = torch.searchsorted(table, first).clamp(max=len(table) - 1)
         there = tree.size[:, k] > 1
@@ -250,7 +304,7 @@ class TreeBlock(Block):
         a, b = tree.child[rows, parent, 0], tree.child[rows, parent, 1]
         sibling = torch.where(a == k, b, a)
         # The sibling of a child of the outermost node that was decayed before, and its first child.
-        before = sibling.clamp(max=self.nodes - 1)
+        before = sibling.clamp(max=self._nodes - 1)
         plane = known[rows, tree.child[rows, before, 0], :3]
         beam = torch.where(((sibling < k) & (parent == 0)).unsqueeze(1), plane, unit[:, 2])
         reference = torch.where((parent == 0).unsqueeze(1), beam, known[rows, sibling, :3])
@@ -263,100 +317,70 @@ class TreeBlock(Block):
         unit = torch.eye(3, dtype=known.dtype, device=known.device).expand(len(known), 3, 3)
         rows = torch.arange(len(known), device=known.device)
         first, second = tree.child[:, 0, 0], tree.child[:, 0, 1]
-        chosen = torch.where(first < self.nodes, first, second)
-        plane = known[rows, tree.child[rows, chosen.clamp(max=self.nodes - 1), 0], :3]
-        reference = torch.where((chosen < self.nodes).unsqueeze(1), plane, unit[:, 2])
+        chosen = torch.where(first < self._nodes, first, second)
+        plane = known[rows, tree.child[rows, chosen.clamp(max=self._nodes - 1), 0], :3]
+        reference = torch.where((chosen < self._nodes).unsqueeze(1), plane, unit[:, 2])
         return axes(known[rows, first, :3], reference)
 
     # ------------------------------------------------------------------ context
 
-    def attach(self, names: Sequence[str], values: Sequence[Sequence[float]]) -> None:
-        """Finds the variables that tell the leaves' masses, so that ``hints`` can count them in each node."""
-        mass = self.layout.masses[self.collection]
-        field = mass.by if mass.source == "table" else "mass"
-        labels: list[tuple[int, list[float]]] = []
-        for slot in range(self.width):
-            name = f"{self.layout.label(self.collection, slot)}.{field}"
-            if name in names:
-                number = list(names).index(name)
-                known = torch.tensor(values[number], dtype=torch.float64)
-                labels.append((number, (mass.look_up(known) if mass.source == "table" else known).tolist()))
-        different = sorted({v for _, table in labels for v in table})
-        self._label_count = len(different) - 1 if len(labels) == self.width and len(different) <= 8 else 0
-        self._labels = (
-            [(n, [different.index(v) for v in table]) for n, table in labels] if self._label_count > 0 else []
-        )
-
     @property
     def hint_count(self) -> int:
-        """Columns of ``hints``."""
-        nodes = self.nodes
-        return 4 * nodes + nodes + nodes * (nodes - 1) // 2 + 2 * nodes * max(self._label_count, 0)
+        """Columns of the hints."""
+        nodes = self._nodes
+        return 5 * nodes + nodes * (nodes - 1) // 2 + 2 * nodes * self.label_count
 
-    def hints(self, discrete: Tensor, own: Tensor, count: Tensor) -> Tensor:
-        """What the tree means for each node, which a network would have to work out from its numbers.
+    def tell(self, discrete: Tensor, own: Tensor, count: Tensor) -> Told:
+        """Which columns exist; and what the tree means for each node.
 
-        Args:
-            discrete: (N, K) all classes.
-            own: (N, own K) those of this block.
-            count: (N,) the number of objects.
-
-        Returns:
-            (N, H): of each node the logarithms of its children's sizes, whether they are leaves, whether it
-            is its parent's first child, which node its parent is, its children's numbers of leaves of each
-            mass but the first.
+        A network would have to work it out from the tree's numbers: of each node the logarithms of its
+        children's sizes, whether they are leaves, whether it is its parent's first child, which node its
+        parent is, its children's numbers of leaves of each mass but the first.
         """
         tree = self._grown(own, count)
-        told = [shape_hints(tree)]
-        if self._labels:
-            told += label_hints(tree, discrete, self._labels, self._label_count)
-        return torch.cat(told, 1)
+        there = tree.size > 1
+        inner = [(tree.child[..., side] < self._nodes) & there for side in (0, 1)]
+        nodes = torch.stack([*inner, there, there], 2).flatten(1)
+        whole = torch.ones_like(nodes[:, :4]) if self._rest is None else self._rest.present(own[:, -1], count)
+        hints = [shape_hints(tree)]
+        if self.labels:
+            hints += label_hints(tree, discrete, self.labels, self.label_count)
+        return Told(torch.cat([whole, nodes], 1), torch.cat(hints, 1))
 
     def _grown(self, own: Tensor, count: Tensor) -> Tree:
         first = []
-        for k, table in enumerate(self._first):
-            values = torch.tensor(table, dtype=torch.int64, device=own.device)
+        for k, table in enumerate(self.firsts):
+            values = constant(table, own.device, torch.int64)
             first.append(values[own[:, k].clamp(min=0)])
         return grow(count, torch.stack(first, 1))
 
-    def present(self, own: Tensor, count: Tensor) -> Tensor:
-        """Which columns (N, D) exist."""
-        tree = self._grown(own, count)
-        there = tree.size > 1
-        inner = [(tree.child[..., side] < self.nodes) & there for side in (0, 1)]
-        nodes = torch.stack([*inner, there, there], 2).flatten(1)
-        if self.rest is None:
-            return torch.cat([torch.ones_like(nodes[:, :4]), nodes], 1)
-        return torch.cat([self.rest.present(own[:, -1], count), nodes], 1)
-
     # ------------------------------------------------------------------ decoding
 
-    def decode(self, columns: Tensor, discrete: Tensor, builder: Builder) -> None:
+    def write(self, encoded: Encoded, draft: Draft) -> None:
         """Puts in the momenta."""
-        count = builder.counts.get(self.collection)
-        if count is None:
-            count = discrete.new_full((len(discrete),), self.width)
+        columns, discrete = encoded
+        count = draft.count(self.collection)
         tree = self._grown(discrete, count)
         slots = torch.arange(self.width, device=columns.device)
-        mass = builder.mass(self.collection)
+        mass = draft.mass(self.collection)
         if mass is None:
             mass = columns.new_zeros((len(columns), self.width))
         mass = torch.where(slots < count.unsqueeze(1), mass, 0.0)
         outer = columns[:, :4].unbind(1)
         masses = self._summed(mass, tree)
-        if self.rest is None:
+        if self._rest is None:
             total_mass = masses[:, 0] + outer[3].clamp(min=_TINY)
             rest = None
         else:
-            rest = self.rest.decode(columns[:, :4], discrete[:, -1], count, masses[:, 0])
+            rest = self._rest.decode(columns[:, :4], discrete[:, -1], count, masses[:, 0])
             total_mass = rest.others_mass
         known = self._decays(columns[:, 4:], tree, masses, total_mass)
-        leaves = known[:, self.nodes :]
+        leaves = known[:, self._nodes :]
         if rest is not None:
             velocity = rest.velocity(self._frame_of_rest(known, tree))
         else:
             pt, phi, y, _ = outer
-            phi = phi if builder.azimuth is None else phi + builder.azimuth
+            phi = phi if draft.azimuth is None else phi + draft.azimuth
             mt = torch.sqrt(total_mass**2 + pt**2)
             energy = mt * torch.cosh(y)
             velocity = torch.stack([pt * torch.cos(phi), pt * torch.sin(phi), mt * torch.sinh(y)], 1)
@@ -367,9 +391,9 @@ class TreeBlock(Block):
         leaves = torch.where(there, leaves, leaves.new_tensor([1.0, 0.0, 0.0, 1.0]))
         px, py, pz, _ = leaves.unbind(2)
         k = Kinematics({"px": px, "py": py, "pz": pz, "mass": mass})
-        if rest is not None and builder.azimuth is not None:
-            k = k.rotated(builder.azimuth.unsqueeze(1))
-        builder.put_momenta(self.collection, tuple(range(self.width)), k)
+        if rest is not None and draft.azimuth is not None:
+            k = k.rotated(draft.azimuth.unsqueeze(1))
+        draft.put_momenta(self.collection, tuple(range(self.width)), k)
 
     def _summed(self, mass: Tensor, tree: Tree) -> Tensor:
         """The summed masses of the leaves of each node, and those of the leaves, (N, 2 M - 1)."""
@@ -379,7 +403,7 @@ class TreeBlock(Block):
 
     def _decays(self, columns: Tensor, tree: Tree, masses: Tensor, total_mass: Tensor) -> Tensor:
         """The momenta (N, 2 M - 1, 4) of nodes and leaves, in the frame in which node 0 is at rest."""
-        number, size = len(columns), 2 * self.nodes + 1
+        number, size = len(columns), 2 * self._nodes + 1
         zero = torch.zeros_like(total_mass)
         known = torch.stack([zero, zero, zero, total_mass], 1).unsqueeze(1)
         known = torch.nn.functional.pad(known, (0, 0, 0, size))
@@ -387,13 +411,13 @@ class TreeBlock(Block):
             (total_mass - masses[:, 0]).clamp(min=_TINY).unsqueeze(1), (0, size)
         )
         rows = torch.arange(number, device=columns.device)
-        for k in range(self.nodes):
+        for k in range(self._nodes):
             first, second, angle, phi = columns[:, 4 * k : 4 * k + 4].unbind(1)
             a, b = tree.child[:, k, 0], tree.child[:, k, 1]
             there = tree.size[:, k] > 1
             available = kinetic[:, k]
             weights = torch.stack([zero, first, second], 1)
-            absent = torch.stack([~there, a >= self.nodes, b >= self.nodes], 1)
+            absent = torch.stack([~there, a >= self._nodes, b >= self._nodes], 1)
             share = torch.softmax(weights.masked_fill(absent, -torch.inf).nan_to_num(), 1)
             share = torch.where(there.unsqueeze(1), share, 0.0)
             own, ka, kb = (share * available.unsqueeze(1)).unbind(1)
@@ -421,10 +445,50 @@ class TreeBlock(Block):
                 kinetic = kinetic.scatter(1, place, inner.unsqueeze(1))
         return known[:, :size]
 
-    def valid(self, events: EventBatch) -> Tensor | None:
+    @property
+    def judges(self) -> bool:
+        """Whether there can be a rest, which can be too hard."""
+        return self._rest is not None
+
+    def possible(self, events: EventBatch, facts: Facts) -> Tensor | None:
         """Whether what is missing in the total is softer than the objects that are there (N,)."""
-        if self.rest is None or self.layout.orders.get(self.collection) != "energy":
+        if self._rest is None or facts.orders.get(self.collection) != "energy":
             return None
-        momenta = self._momenta(View(events, self.layout))
+        momenta = _momenta(self.collection, Reading(events, facts))
         energy = torch.where(momenta[..., 3] > 0, momenta[..., 3], torch.inf)
-        return self.rest.softer(momenta.sum(1), energy.amin(1))
+        return self._rest.softer(momenta.sum(1), energy.amin(1))
+
+
+def _momenta(name: str, reading: Reading) -> Tensor:
+    """(N, M, 4), 0 where there is no object."""
+    k = reading.kinematics(name)
+    px, py, pz, mass = (k.bounded(c) for c in ("px", "py", "pz", "mass"))
+    stacked = torch.stack([px, py, pz, safe_sqrt(px**2 + py**2 + pz**2 + mass**2)], 2)
+    return torch.where(reading.mask(name).unsqueeze(2), stacked, 0.0)
+
+
+def _in_rest_frame(momenta: Tensor, total_energy: float | None) -> Tensor:
+    """Momenta (N, M, 4) where their sum is at rest, if it is known that it isn't."""
+    total = momenta.sum(1)
+    velocity = total[:, :3] / total[:, 3:]
+    if total_energy is not None:
+        velocity = torch.where(lacking(total, total_energy).unsqueeze(1), velocity, 0.0)
+    return boosted(momenta, -velocity.unsqueeze(1))
+
+
+def _forward_first(child: Tensor, momenta: Tensor) -> Tensor:
+    """The children with the one first that goes forward in its parent's rest frame.
+
+    Of the outermost node, which is at rest, it is the one with the larger energy.
+    """
+    rows = torch.arange(len(child), device=child.device)
+    swapped = []
+    for k in range(child.shape[1]):
+        a, b = (momenta[rows, child[:, k, side]] for side in (0, 1))
+        if k == 0:
+            swapped.append(a[:, 3] < b[:, 3])
+            continue
+        parent = a + b
+        star = boosted(a, -parent[:, :3] / parent[:, 3:].clamp(min=1e-300))
+        swapped.append((star[:, :3] * parent[:, :3]).sum(1) < 0)
+    return torch.where(torch.stack(swapped, 1).unsqueeze(2), child.flip(2), child)

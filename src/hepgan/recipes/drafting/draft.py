@@ -11,7 +11,7 @@ import numpy as np
 from hepgan.errors import RecipeError
 from hepgan.events import Collection, EventBatch, Field, Kind, to_batch
 from hepgan.features import FeaturesConfig, Representation
-from hepgan.features.layout import MOMENTUM, Layout
+from hepgan.features.facts import MOMENTUM, Facts
 from hepgan.observables import Observable, default_observables, standard
 from hepgan.recipes.derived import CHECKED, Derived
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
@@ -81,7 +81,7 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
         [
             *_head(contents, name),
             "",
-            *_events(contents, representation.layout),
+            *_events(contents, representation.facts),
             *_given(contents, conditions),
             "",
             *features,
@@ -160,16 +160,16 @@ def _head(contents: Contents, name: str) -> Iterator[str]:
 # ---------------------------------------------------------------------- events
 
 
-def _events(contents: Contents, layout: Layout) -> Iterator[str]:
+def _events(contents: Contents, facts: Facts) -> Iterator[str]:
     schema = contents.schema
     yield "events:"
     for c in schema.collections:
         yield f"  # {c.name}: {counts(c)}"
-        yield from _fields(contents, layout, c, c.fields)
+        yield from _fields(contents, facts, c, c.fields)
     scalars = tuple(f for f in schema.scalars if f.name != schema.weight)
     if scalars:
         yield "  # numbers of the event:"
-        yield from _fields(contents, layout, None, scalars)
+        yield from _fields(contents, facts, None, scalars)
     if contents.complete:
         yield "  select: []    # everything"
     else:
@@ -195,12 +195,10 @@ def _list(key: str, names: Iterable[str]) -> Iterator[str]:
         yield f"     {text[-1]}]"
 
 
-def _fields(
-    contents: Contents, layout: Layout, c: Collection | None, fields: Iterable[Field]
-) -> Iterator[str]:
+def _fields(contents: Contents, facts: Facts, c: Collection | None, fields: Iterable[Field]) -> Iterator[str]:
     told: dict[str, list[str]] = {}
     for f in fields:
-        own = c is not None and layout.deviation(c.name, f.name) is not None
+        own = c is not None and facts.deviation(c.name, f.name) is not None
         kind = _OWN if own else _kind(contents, c, f)
         told.setdefault(kind, []).append(f.name)
     for reason, names in told.items():

@@ -2,65 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from hepgan.events.address import Address
 from hepgan.events.schema import Collection, EventSchema
-from hepgan.features.redundant import Deviation
+from hepgan.features.precise import constant
+from hepgan.features.variables import NEVER, Gate
+from hepgan.vectors.kinematics import wrap
 
-__all__ = [
-    "MOMENTUM",
-    "NEVER",
-    "Column",
-    "Gate",
-    "Layout",
-    "Mass",
-    "Places",
-    "count_name",
-    "fakes_name",
-    "found_name",
-]
+__all__ = ["MOMENTUM", "Deviation", "Facts", "Mass", "Places", "count_name", "fakes_name"]
 
 MOMENTUM = ("px", "py", "pz", "pt", "eta", "phi", "theta", "mass", "energy")
 """Fields that are a momentum's coordinates, where their collection has a momentum."""
 
 
-class Gate(NamedTuple):
-    """The classes (both ends included) of a discrete variable with which something exists."""
-
-    variable: str
-    low: int
-    high: int
-
-
-NEVER = Gate("", 0, -1)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A continuous number before its transform.
+class Deviation(NamedTuple):
+    """How a measurement of its own differs from the coordinate that follows from the momentum.
 
     Attributes:
-        name: Its name, unique in a representation.
-        keys: What a recipe's ``transforms`` may call it.
-        low: A value that it never falls below.
-        high: A value that it never exceeds.
-        gate: When it exists; None if always.
-        scale: Size of the numbers that it was computed from, which sets what is rounding.
-        rounded: Whether it is an integer with noise, which decoding rounds.
+        ratio: Whether it is the logarithm of the ratio, else the difference.
+        rounding: Deviations up to this, relative to coordinates above 1, are exactly 0.
     """
 
-    name: str
-    keys: tuple[str, ...]
-    low: float | None = None
-    high: float | None = None
-    gate: Gate | None = None
-    scale: float = 0.0
-    rounded: bool = False
+    ratio: bool
+    rounding: float
+
+    def of(self, name: str, stored: Tensor, computed: Tensor) -> Tensor:
+        """The deviation of stored values from computed ones; 0 where there is none to tell."""
+        if self.ratio:
+            positive = (stored > 0) & (computed > 0)
+            deviation = torch.where(positive, stored, 1.0).log() - torch.where(positive, computed, 1.0).log()
+            scale = torch.ones_like(computed)
+        else:
+            deviation = wrap(stored - computed) if name == "phi" else stored - computed
+            scale = computed.abs().clamp(min=1.0)
+        own = torch.isfinite(deviation) & (deviation.abs() > self.rounding * scale)
+        return torch.where(own, deviation, 0.0)
+
+    def apply(self, name: str, computed: Tensor, deviation: Tensor) -> Tensor:
+        """The measured values: positive, and angles within their range, whatever the deviation."""
+        if self.ratio:
+            return computed * deviation.exp()
+        values = computed + deviation
+        if name == "phi":
+            return torch.where(deviation == 0, computed, wrap(values))
+        return values.clamp(0.0, math.pi) if name == "theta" else values
 
 
 @dataclass(frozen=True)
@@ -86,8 +78,7 @@ class Mass:
 
     def look_up(self, of: Tensor) -> Tensor:
         """The masses that belong to values of the determining field (``table`` only)."""
-        keys = torch.tensor(self.keys, dtype=torch.float64, device=of.device)
-        values = torch.tensor(self.values, dtype=torch.float64, device=of.device)
+        keys, values = (constant(v, of.device) for v in (self.keys, self.values))
         return values[torch.searchsorted(keys, of.to(torch.float64)).clamp(max=len(keys) - 1)]
 
 
@@ -116,8 +107,8 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The facts about collections that all blocks share.
+class Facts:
+    """What all parts of a representation know of the events.
 
     Attributes:
         schema: What the events hold.
@@ -129,7 +120,7 @@ class Layout:
         azimuth: Whether phi is measured from a reference.
         given: Collections that are given instead of generated.
         places: Collections whose objects are a detector's response to given ones. Their ``max_count`` in the
-            layout's schema is the number of places.
+            schema here is the number of places.
     """
 
     schema: EventSchema
@@ -142,8 +133,8 @@ class Layout:
     given: tuple[str, ...] = ()
     places: Mapping[str, Places] = field(default_factory=dict)
 
-    def with_places(self, places: Mapping[str, Places]) -> Layout:
-        """The layout of events whose collections have a place for each given object, and for fakes."""
+    def with_places(self, places: Mapping[str, Places]) -> Facts:
+        """Those of events whose collections have a place for each given object, and for fakes."""
         if not places:
             return self
         placed = tuple(
@@ -159,9 +150,11 @@ class Layout:
         """The collection of that name."""
         return self.schema.collection(name)
 
-    def label(self, name: str, slot: int) -> str:
-        """What an object is called: ``Muon[0]``, or ``MET`` where there is one only."""
-        return name if self.collection(name).layout == "single" else f"{name}[{slot}]"
+    def address(self, collection: str | None, slot: int, what: str) -> Address:
+        """The address of something of an object: ``Muon[0].pt``, or ``MET.pt`` where there is one only."""
+        if collection is None or self.collection(collection).layout == "single":
+            return Address(collection, None, what)
+        return Address(collection, slot, what)
 
     def always(self, name: str) -> int:
         """How many objects every event has room for without a gate."""
@@ -188,7 +181,7 @@ class Layout:
         if slot < len(places.found):
             if len(places.found[slot]) == 1:
                 return None if places.found[slot] == (1,) else NEVER
-            return Gate(found_name(self.label(name, slot)), 1, 1)
+            return Gate(str(self.address(name, slot, "found")), 1, 1)
         low, high = places.fakes
         needed = slot - len(places.found) + 1
         return None if needed <= low else Gate(fakes_name(name), needed - low, high - low)
@@ -201,16 +194,16 @@ class Layout:
             return None
         number = len(self.places[name].found)
         if slot < number:
-            return found_name(self.label(name, slot)), 0
+            return str(self.address(name, slot, "found")), 0
         return fakes_name(name), slot - number
-
-    def has_momentum(self, name: str) -> bool:
-        """Whether the objects have a momentum, of two dimensions or more."""
-        return bool(self.collection(name).coordinates)
 
     def dimensions(self, name: str) -> int:
         """Dimensions of the momentum: 0, 2, 3 or 4."""
         return len(self.collection(name).coordinates)
+
+    def massive(self, name: str) -> bool:
+        """Whether the objects have masses."""
+        return name in self.masses and self.masses[name].source != "none"
 
     def momentum_fields(self, name: str) -> tuple[str, ...]:
         """The stored fields that follow from the momentum."""
@@ -219,6 +212,12 @@ class Layout:
             return ()
         kept = MOMENTUM if self.dimensions(name) > 2 else ("px", "py", "pt", "phi")
         return tuple(n for n in names if n in kept and self.deviation(name, n) is None)
+
+    def computed(self, name: str) -> tuple[str, ...]:
+        """The stored fields that follow from others, with which they agree in nearly all objects."""
+        coordinates = self.collection(name).coordinates
+        kept = [c for c in coordinates if c != "energy" or not self.massive(name)]
+        return tuple(f for f in self.momentum_fields(name) if f not in kept)
 
     def deviation(self, name: str, field: str) -> Deviation | None:
         """How a field differs from the coordinate of its name, if that is what is to be learned."""
@@ -233,51 +232,6 @@ class Layout:
         plain = tuple(n for n in self.collection(name).field_names if n not in momentum)
         own = name in self.masses and self.masses[name].source == "own"
         return (*plain, "mass") if own else plain
-
-    def state(self) -> dict[str, Any]:
-        """Everything but the schema, as JSON can hold it."""
-        return {
-            "counts": {n: list(c) for n, c in self.counts.items()},
-            "padded": list(self.padded),
-            "masses": {n: asdict(m) for n, m in self.masses.items()},
-            "orders": dict(self.orders),
-            "deviations": {n: {f: list(d) for f, d in ds.items()} for n, ds in self.deviations.items()},
-            "azimuth": self.azimuth,
-            "given": list(self.given),
-            "places": {n: asdict(p) for n, p in self.places.items()},
-        }
-
-    @classmethod
-    def from_state(cls, schema: EventSchema, state: Mapping[str, Any]) -> Layout:
-        """The inverse of ``state``."""
-        masses = {
-            n: replace(Mass(**m), keys=tuple(m["keys"]), values=tuple(m["values"]))
-            for n, m in state["masses"].items()
-        }
-        places = {
-            n: Places(
-                p["of"], tuple(map(tuple, p["found"])), tuple(p["lost"]), (p["fakes"][0], p["fakes"][1])
-            )
-            for n, p in state.get("places", {}).items()
-        }
-        layout = cls(
-            schema,
-            counts={n: (int(c[0]), int(c[1])) for n, c in state["counts"].items()},
-            padded=tuple(state["padded"]),
-            masses=masses,
-            orders=dict(state["orders"]),
-            deviations={
-                n: {f: Deviation(*d) for f, d in ds.items()} for n, ds in state["deviations"].items()
-            },
-            azimuth=state["azimuth"],
-            given=tuple(state.get("given", ())),
-        )
-        return layout.with_places(places)
-
-
-def found_name(label: str) -> str:
-    """The name of the variable that tells whether a detector has found an object."""
-    return f"{label}.found"
 
 
 def fakes_name(collection: str) -> str:
