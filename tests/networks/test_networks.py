@@ -4,8 +4,16 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from hepgan.networks import MLP, Activation, FourierTime, MLPConfig, NetworkConfig, ResidualMLP, build_network
-from hepgan.networks.masked import MaskedMLP
+from hepgan.networks import (
+    MLP,
+    Activation,
+    FourierTime,
+    MaskedMLP,
+    MLPConfig,
+    NetworkConfig,
+    ResidualMLP,
+    build_network,
+)
 
 NETWORKS = [
     {"kind": "mlp", "widths": (16, 8)},

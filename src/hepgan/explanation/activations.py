@@ -21,8 +21,7 @@ from hepgan.generator.density import fitting, needed
 from hepgan.generator.sampling import Sampler
 from hepgan.learners import Critic, GuidedLearner, Observed
 from hepgan.models import BLOCK, DensityModel, Model, Refined
-from hepgan.networks import Network
-from hepgan.networks.layers import Activation
+from hepgan.networks import Activation, Network
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator

@@ -55,7 +55,7 @@ class FlowMatching(DensityModel):
             space.size,
             context=space.context_size,
             time=self.time.size,
-            tokens=space.tokens,
+            space=space,
             owners=self.circles.owners,
         )
         self.chunk = self.velocity.chunk

@@ -36,7 +36,7 @@ class GAN(Model):
             self.noise_size,
             space.size,
             context=space.context_size,
-            tokens=space.tokens if self.noise_size == space.size else None,
+            space=space if self.noise_size == space.size else None,
         )
         self.chunk = self.generator.chunk
 

@@ -18,8 +18,7 @@ from torch.nn.utils import parametrize
 
 from hepgan.models.base import Circles
 from hepgan.models.config import FlowConfig
-from hepgan.networks import MLP, MLPConfig, Network, ResidualMLP, Stacked, build_network
-from hepgan.networks.masked import MaskedMLP
+from hepgan.networks import MLP, MaskedMLP, MLPConfig, Network, ResidualMLP, Stacked, build_network
 from hepgan.vectors.kinematics import wrap
 
 __all__ = ["Autoregressive", "Coupling", "Mixing", "Univariate", "parameters_of", "spline"]

@@ -48,7 +48,7 @@ class Student(Model):
             space.size,
             context=space.context_size,
             time=0 if self.time is None else self.time.size,
-            tokens=space.tokens,
+            space=space,
             owners=self.circles.owners,
         )
         self.chunk = self.network.chunk

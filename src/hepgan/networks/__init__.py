@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from hepgan.networks.base import Network
+from hepgan.networks.base import Activation, FourierTime, Network
+from hepgan.networks.build import build_network
 from hepgan.networks.config import (
     AttentionConfig,
     DeepSetsConfig,
     MLPConfig,
     NetworkConfig,
     ResidualConfig,
-    build_network,
 )
-from hepgan.networks.layers import Activation, FourierTime
-from hepgan.networks.mlp import MLP
-from hepgan.networks.residual import ResidualMLP
+from hepgan.networks.dense import MLP, MaskedMLP, ResidualMLP
 from hepgan.networks.sets import Attention, DeepSets, SetBlocks, SetNetwork
 from hepgan.networks.stacked import Stacked, StackedNetwork
 
@@ -26,6 +24,7 @@ __all__ = [
     "DeepSetsConfig",
     "FourierTime",
     "MLPConfig",
+    "MaskedMLP",
     "Network",
     "NetworkConfig",
     "ResidualConfig",

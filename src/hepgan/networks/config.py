@@ -1,20 +1,13 @@
-"""The networks that a recipe can choose."""
+"""What recipes say of networks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from hepgan.config import Config
-from hepgan.errors import RecipeError
-from hepgan.features.tokens import Tokens
-from hepgan.networks.base import Network
-from hepgan.networks.layers import ActivationName
-from hepgan.networks.mlp import MLP
-from hepgan.networks.residual import ResidualMLP
-from hepgan.networks.sets import Attention, DeepSets, SetNetwork
+from hepgan.networks.base import ActivationName
 
 __all__ = [
     "AttentionConfig",
@@ -22,7 +15,6 @@ __all__ = [
     "MLPConfig",
     "NetworkConfig",
     "ResidualConfig",
-    "build_network",
 ]
 
 Width = Annotated[int, Field(ge=1)]
@@ -122,80 +114,4 @@ class AttentionConfig(Config):
 NetworkConfig = Annotated[
     MLPConfig | ResidualConfig | DeepSetsConfig | AttentionConfig, Field(discriminator="kind")
 ]
-
-
-def build_network(
-    config: MLPConfig | ResidualConfig | DeepSetsConfig | AttentionConfig,
-    inputs: int,
-    outputs: int,
-    *,
-    context: int = 0,
-    time: int = 0,
-    tokens: Sequence[Tokens] | None = None,
-    owners: Sequence[int] | None = None,
-) -> Network:
-    """The network that the recipe describes.
-
-    Args:
-        config: The recipe's choice.
-        inputs: Columns of x.
-        outputs: Columns of the result.
-        context: Columns of the context.
-        time: Columns of the time features.
-        tokens: For networks of sets: which of the features, each of which has an output, belong to which
-            object; None if outputs are not features, or inputs are others.
-        owners: The feature that each input belongs to; the feature of its number if None.
-
-    Raises:
-        RecipeError: If a network of sets is chosen where there are no objects for it.
-    """
-    if isinstance(config, MLPConfig):
-        return MLP(
-            (inputs + context + time, *config.widths, outputs),
-            activation=config.activation,
-            slope=config.slope,
-            dropout=config.dropout,
-            layer_norm=config.layer_norm,
-            spectral_norm=config.spectral_norm,
-        )
-    if isinstance(config, ResidualConfig):
-        return ResidualMLP(
-            inputs,
-            outputs,
-            width=config.width,
-            blocks=config.blocks,
-            context=context,
-            time=time,
-            activation=config.activation,
-            slope=config.slope,
-            dropout=config.dropout,
-            layer_norm=config.layer_norm,
-        )
-    if tokens is None:
-        msg = (
-            f"a network of kind {config.kind} makes features of features: of flow matching, of students, and "
-            "of GANs with as much noise as features; choose the kind mlp or residual here"
-        )
-        raise RecipeError(msg)
-    if not tokens:
-        msg = (
-            f"a network of kind {config.kind} needs a collection of objects that are encoded alike, and here "
-            "is none with two such objects; choose the kind mlp or residual"
-        )
-        raise RecipeError(msg)
-    activation, dropout = config.activation, config.dropout
-    body: DeepSets | Attention
-    if isinstance(config, DeepSetsConfig):
-        body = DeepSets(config.width, config.blocks, activation=activation, dropout=dropout)
-    else:
-        body = Attention(config.width, config.blocks, config.heads, activation=activation, dropout=dropout)
-    return SetNetwork(
-        inputs,
-        outputs,
-        body,
-        tokens=tokens,
-        owners=owners,
-        positions=config.positions,
-        context=context,
-        time=time,
-    )
+"""Any network, told apart by ``kind``."""

@@ -11,12 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hepgan.features.tokens import Tokens
-from hepgan.networks.base import Bound, Network
-from hepgan.networks.layers import Activation, ActivationName
+from hepgan.networks.base import TIME_WIDTH, Activation, ActivationName, Bound, Network
 
 __all__ = ["Attention", "DeepSets", "SetBlocks", "SetNetwork"]
-
-_TIME_WIDTH = 64
 
 _CACHED = 1 << 18
 """How many numbers of one layer stay in the cache of a CPU's core, with others' that are needed."""
@@ -243,8 +240,8 @@ class SetNetwork(Network):
         told = {c for t in tokens for row in t.context for c in row}
         rest = [c for c in range(context) if c not in told]
         self.context = nn.Linear(len(rest), shifts, bias=False) if rest else None
-        self.time = nn.Sequential(nn.Linear(time, _TIME_WIDTH), nn.SiLU()) if time else None
-        self.shifts = nn.Linear(_TIME_WIDTH, shifts) if time else None
+        self.time = nn.Sequential(nn.Linear(time, TIME_WIDTH), nn.SiLU()) if time else None
+        self.shifts = nn.Linear(TIME_WIDTH, shifts) if time else None
         for name, numbers in (
             ("order", [i for c in columns for i in c] + seen),
             ("owners", owners),
