@@ -143,8 +143,8 @@ def compare(first: Path, second: Path) -> int:
     """Prints what differs between two folders; how many recipes do."""
     one, two = (json.loads((f / "digests.json").read_text()) for f in (first, second))
     differ = 0
-    for name in one:
-        keys = [k for k in one[name] if one[name][k] != two.get(name, {}).get(k)]
+    for name in (n for n in one if n in two):
+        keys = [k for k in one[name] if one[name][k] != two[name].get(k)]
         differ += bool(keys)
         told = (
             f"{', '.join(keys)}; {numbers(first / f'{name}.npz', second / f'{name}.npz')}" if keys else "same"

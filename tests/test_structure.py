@@ -12,7 +12,8 @@ import hepgan
 
 SOURCE = Path(hepgan.__file__).parent
 ROOMS = (
-    ("errors", "config", "files", "runtime"),
+    ("errors",),
+    ("config", "files", "runtime"),
     ("vectors",),
     ("events",),
     ("observables",),
@@ -59,26 +60,32 @@ def graph() -> dict[str, set[str]]:
     known = modules()
     trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in known.items()}
 
-    def targets(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    def source(node: ast.ImportFrom, module: str) -> str:
+        """The absolute name of what is imported from."""
+        package = module if known[module].stem == "__init__" else module.rpartition(".")[0]
+        return f"{package}.{node.module}" if node.level else str(node.module)
+
+    def targets(node: ast.Import | ast.ImportFrom, module: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name in known)
-        elif node.module in known:
+        elif (origin := source(node, module)) in known:
             for alias in node.names:
-                yield home(node.module, alias.name)
+                yield home(origin, alias.name)
 
     def home(module: str, name: str) -> str:
         """The module that defines a name which another one may only pass on."""
         if f"{module}.{name}" in known:
             return f"{module}.{name}"
         for node in trees[module].body:
-            if isinstance(node, ast.ImportFrom) and node.module in known:
+            if isinstance(node, ast.ImportFrom) and (origin := source(node, module)) in known:
                 for alias in node.names:
                     if (alias.asname or alias.name) == name:
-                        return home(node.module, alias.name)
+                        return home(origin, alias.name)
         return module
 
     return {
-        name: {t for node in imports(tree) for t in targets(node)} - {name} for name, tree in trees.items()
+        name: {t for node in imports(tree) for t in targets(node, name)} - {name}
+        for name, tree in trees.items()
     }
 
 

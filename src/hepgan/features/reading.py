@@ -13,7 +13,7 @@ from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import coordinates
 from hepgan.features.facts import MOMENTUM, Facts, Mass
-from hepgan.vectors.kinematics import Kinematics
+from hepgan.vectors.kinematics import Kinematics, azimuth
 
 __all__ = ["Reading", "Refusal", "azimuth_of", "raw_kinematics", "stored_field", "within"]
 
@@ -44,9 +44,7 @@ def azimuth_of(events: EventBatch, objects: Iterable[Address]) -> Tensor:
         mask = events.collections[address.name].mask
         px, py = (torch.where(mask, k[n], 0.0) for n in ("px", "py"))
         x, y = x + px[:, slots].sum(1), y + py[:, slots].sum(1)
-    # The gradient of atan2 at the origin is NaN; given objects may be none.
-    nowhere = (x == 0) & (y == 0)
-    return torch.atan2(y, torch.where(nowhere, 1.0, x))
+    return azimuth(x, y)
 
 
 def within(events: EventBatch, bounds: Mapping[str, tuple[float | None, float | None]]) -> Tensor:

@@ -20,6 +20,7 @@ from hepgan.features.facts import Facts
 from hepgan.features.reading import Reading
 from hepgan.features.space import Grid
 from hepgan.features.variables import Column, DiscreteVariable
+from hepgan.vectors.kinematics import azimuth
 
 __all__ = ["Encoded", "Part", "Planned", "Told", "TransformSpec", "circular_mean", "whole"]
 
@@ -219,4 +220,4 @@ def circular_mean(angles: Tensor, present: Tensor | None) -> list[float]:
     number = weight.sum(0)
     # Beyond 5 standard deviations of the resultant of random directions.
     directed = (x**2 + y**2).sqrt() > 5 * (number / 2).sqrt()
-    return [float(a) for a in torch.where(directed, torch.atan2(y, x), 0.0)]
+    return [float(a) for a in torch.where(directed, azimuth(x, y), 0.0)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field as Setting
@@ -20,7 +20,8 @@ from hepgan.features.facts import Facts
 from hepgan.features.parts.base import Encoded, Part, TransformSpec, circular_mean, whole
 from hepgan.features.reading import Reading
 from hepgan.features.variables import Column
-from hepgan.vectors.kinematics import Kinematics, one_by_one, safe_sqrt, wrap
+from hepgan.vectors.frames import Momentum, Transverse, from_rest, into_rest, pair_mass, transverse
+from hepgan.vectors.kinematics import Kinematics, azimuth, one_by_one, safe_sqrt, wrap
 
 __all__ = ["DecayConfig", "DecayPart"]
 
@@ -65,16 +66,6 @@ class DecayConfig(Config):
                 msg = f"{child!r} is a number; a decay's children are objects, such as Muon[0]"
                 raise ValueError(msg)
         return value
-
-
-class _Vector(NamedTuple):
-    """Momenta (N,) with their mass and energy."""
-
-    px: Tensor
-    py: Tensor
-    pz: Tensor
-    mass: Tensor
-    energy: Tensor
 
 
 @dataclass(frozen=True)
@@ -199,8 +190,9 @@ class DecayPart(Part):
         chain.check(facts)
         leaves = _read(chain.leaves, reading)
         px, py = sum(v.px for v in leaves), sum(v.py for v in leaves)
-        total = sum(torch.hypot(v.px, v.py) for v in leaves)
-        at_rest = bool((torch.hypot(torch.as_tensor(px), torch.as_tensor(py)) <= AT_REST * total).all())
+        total = sum(transverse(v.px, v.py).pt for v in leaves)
+        whole = transverse(torch.as_tensor(px), torch.as_tensor(py))
+        at_rest = bool((whole.pt <= AT_REST * total).all())
         half = tuple(_is_ordered(s, chain.leaves, leaves, facts) for s in chain.systems)
         floors = tuple(_floor(s, leaves) for s in chain.systems)
         scale = float(torch.as_tensor(total).max())
@@ -274,13 +266,13 @@ class DecayPart(Part):
         root = self._up(self._chain.systems[0], leaves, systems)
         columns = []
         if not self.at_rest:
-            pt = torch.hypot(root.px, root.py)
-            columns += [pt, wrap(torch.atan2(root.py, root.px) - self.centres[0])]
-        transverse = torch.zeros_like(root.mass) if self.at_rest else root.px**2 + root.py**2
-        columns.append(torch.asinh(root.pz / safe_sqrt(root.mass**2 + transverse).clamp(min=_TINY)))
+            phi = azimuth(root.px, root.py)
+            columns += [transverse(root.px, root.py).pt, wrap(phi - self.centres[0])]
+        across = torch.zeros_like(root.mass) if self.at_rest else root.px**2 + root.py**2
+        columns.append(torch.asinh(root.pz / safe_sqrt(root.mass**2 + across).clamp(min=_TINY)))
         return Encoded(torch.cat([torch.stack(columns, 1), *systems], 1), reading.no_classes())
 
-    def _up(self, node: int | _System, leaves: list[_Vector], columns: list[Tensor]) -> _Vector:
+    def _up(self, node: int | _System, leaves: list[Momentum], columns: list[Tensor]) -> Momentum:
         """The momentum of a system; its columns, and those of the systems in it, are appended in order."""
         if isinstance(node, int):
             return leaves[node]
@@ -290,20 +282,14 @@ class DecayPart(Part):
         px, py, pz = a.px + b.px, a.py + b.py, a.pz + b.pz
         if node.number == 0 and self.at_rest:
             px = py = torch.zeros_like(px)
-        mass = _mass(a, b).clamp(min=_TINY)
-        energy = a.energy + b.energy
-        pt = torch.hypot(px, py)
-        flat = pt == 0
-        cos, sin = torch.where(flat, 1.0, px / pt), torch.where(flat, 0.0, py / pt)
-        mt = torch.hypot(mass, pt)
-        along, across = a.px * cos + a.py * sin, a.py * cos - a.px * sin
-        boosted = (energy * a.energy - pz * a.pz) / mt
-        x, z = (mt * along - pt * boosted) / mass, (energy * a.pz - pz * a.energy) / mt
-        length = (x**2 + across**2 + z**2).sqrt()
+        mass = pair_mass(a, b).clamp(min=_TINY)
+        total = Momentum(px, py, pz, mass, a.energy + b.energy)
+        x, y, z = into_rest(a, total, transverse(px, py))
+        length = (x**2 + y**2 + z**2).sqrt()
         cos_theta = torch.where(length > 0, z / length.clamp(min=1e-300), 0.0).clamp(-1.0, 1.0)
-        phi = wrap(torch.atan2(across, x) - self.centres[1 + node.number])
+        phi = wrap(azimuth(x, y) - self.centres[1 + node.number])
         columns[place] = torch.stack([mass - self._origin(node, a.mass + b.mass), cos_theta, phi], 1)
-        return _Vector(px, py, pz, mass, energy)
+        return total
 
     def _origin(self, system: _System, least: Tensor) -> Tensor:
         """What a system's mass is counted from: its floor, or its threshold (N,) where that is higher."""
@@ -329,9 +315,9 @@ class DecayPart(Part):
         cos, sin = torch.cos(phi), torch.sin(phi)
         mt = safe_sqrt(mass**2 + pt**2)
         sinh, cosh = (one_by_one(f, c[n - 1]) for f in (torch.sinh, torch.cosh))
-        root = _Vector(pt * cos, pt * sin, mt * sinh, mass, mt * cosh)
-        found: dict[int, _Vector] = {}
-        self._down(systems[0], root, (pt, cos, sin), parts, sums, masses, found)
+        root = Momentum(pt * cos, pt * sin, mt * sinh, mass, mt * cosh)
+        found: dict[int, Momentum] = {}
+        self._down(systems[0], root, Transverse(pt, cos, sin), parts, sums, masses, found)
         self._put(found, draft)
 
     def _leaf_masses(self, draft: Draft) -> list[Tensor]:
@@ -357,45 +343,35 @@ class DecayPart(Part):
     def _down(
         self,
         system: _System,
-        total: _Vector,
-        transverse: tuple[Tensor, Tensor, Tensor],
+        total: Momentum,
+        across: Transverse,
         parts: list[tuple[Tensor, ...]],
         sums: dict[int, Tensor],
         masses: list[Tensor],
-        found: dict[int, _Vector],
+        found: dict[int, Momentum],
     ) -> None:
         """Shares a system's momentum out to its children."""
         excess, cos_theta, phi_star = parts[system.number]
         phi_star = phi_star + self.centres[1 + system.number]
         m1, m2 = (masses[x] if isinstance(x, int) else sums[x.number] for x in (system.first, system.second))
-        pt, cos, sin = transverse
-        mass, energy, pz = total.mass, total.energy, total.pz
+        mass = total.mass
         above = excess.clamp(min=_TINY) + (self._origin(system, m1 + m2) - (m1 + m2))
         product = above * (mass + m1 + m2) * (mass - m1 + m2) * (mass + m1 - m2)
         length = product.sqrt() / (2 * mass)
         side = length * safe_sqrt((1 - cos_theta) * (1 + cos_theta))
-        x, across, z = side * torch.cos(phi_star), side * torch.sin(phi_star), length * cos_theta
-        e = safe_sqrt(length**2 + m1**2)
-        mt = safe_sqrt(mass**2 + pt**2)
-        along, boosted = (mt * x + pt * e) / mass, (mt * e + pt * x) / mass
-        px, py = along * cos - across * sin, along * sin + across * cos
-        first_z = (energy * z + pz * boosted) / mt
-        first = (px, py, first_z, m1)
-        second = (total.px - px, total.py - py, pz - first_z, m2)
-        for child, (cx, cy, cz, m) in ((system.first, first), (system.second, second)):
-            pt2 = cx**2 + cy**2
+        x, y, z = side * torch.cos(phi_star), side * torch.sin(phi_star), length * cos_theta
+        star = Momentum(x, y, z, m1, safe_sqrt(length**2 + m1**2))
+        px, py, pz = from_rest(star, total, across)
+        first = Momentum.of(px, py, pz, m1)
+        second = Momentum.of(total.px - px, total.py - py, total.pz - pz, m2)
+        for child, made in ((system.first, first), (system.second, second)):
             if isinstance(child, int):
-                found[child] = _Vector(cx, cy, cz, m, m)
-                continue
-            vector = _Vector(cx, cy, cz, m, safe_sqrt(pt2 + cz**2 + m**2))
-            size = safe_sqrt(pt2)
-            flat = size == 0
-            safe = torch.where(flat, 1.0, size)
-            frame = (size, torch.where(flat, 1.0, cx / safe), torch.where(flat, 0.0, cy / safe))
-            self._down(child, vector, frame, parts, sums, masses, found)
+                found[child] = made
+            else:
+                self._down(child, made, transverse(made.px, made.py), parts, sums, masses, found)
 
-    def _put(self, vectors: dict[int, _Vector], draft: Draft) -> None:
-        by_collection: dict[str, list[tuple[int, _Vector]]] = {}
+    def _put(self, vectors: dict[int, Momentum], draft: Draft) -> None:
+        by_collection: dict[str, list[tuple[int, Momentum]]] = {}
         for number, leaf in enumerate(self._chain.leaves):
             by_collection.setdefault(str(leaf.collection), []).append((leaf.slot or 0, vectors[number]))
         for collection, members in by_collection.items():
@@ -407,18 +383,18 @@ class DecayPart(Part):
             draft.put_momenta(collection, [s for s, _ in members], Kinematics(known))
 
 
-def _read(leaves: tuple[Address, ...], reading: Reading) -> list[_Vector]:
+def _read(leaves: tuple[Address, ...], reading: Reading) -> list[Momentum]:
     vectors = []
     for leaf in leaves:
         collection, slot = str(leaf.collection), leaf.slot or 0
         k = reading.kinematics(collection)
         px, py, pz = (k[c][:, slot] for c in ("px", "py", "pz"))
         mass = k["mass"][:, slot] if reading.facts.massive(collection) else torch.zeros_like(px)
-        vectors.append(_Vector(px, py, pz, mass, safe_sqrt(px**2 + py**2 + pz**2 + mass**2)))
+        vectors.append(Momentum.of(px, py, pz, mass))
     return vectors
 
 
-def _is_ordered(system: _System, leaves: tuple[Address, ...], vectors: list[_Vector], facts: Facts) -> bool:
+def _is_ordered(system: _System, leaves: tuple[Address, ...], vectors: list[Momentum], facts: Facts) -> bool:
     """Whether the first of two children of equal mass has the larger pt, in all events.
 
     Raises:
@@ -434,14 +410,15 @@ def _is_ordered(system: _System, leaves: tuple[Address, ...], vectors: list[_Vec
     if system.ordered is False or (system.ordered is None and not sorted_by_pt):
         return False
     a, b = (vectors[i] for i in system.leaves)
-    ordered = bool((torch.hypot(a.px, a.py) >= torch.hypot(b.px, b.py) * (1 - 1e-6)).all())
+    first_pt, second_pt = (transverse(v.px, v.py).pt for v in (a, b))
+    ordered = bool((first_pt >= second_pt * (1 - 1e-6)).all())
     if system.ordered and not (equal and ordered):
         msg = f"{system.name}: ordered children need one mass, and falling pt in all events"
         raise RecipeError(msg)
     return ordered
 
 
-def _floor(system: _System, vectors: list[_Vector]) -> float:
+def _floor(system: _System, vectors: list[Momentum]) -> float:
     """The largest threshold in any event, if all masses are above it; else 0.
 
     A resonance stays where it is, whatever it decays into, if its mass is counted from there.
@@ -450,10 +427,4 @@ def _floor(system: _System, vectors: list[_Vector]) -> float:
         return 0.0
     a, b = (vectors[i] for i in system.leaves)
     floor = float((a.mass + b.mass).max())
-    return floor if floor < float(_mass(a, b).min()) else 0.0
-
-
-def _mass(a: _Vector, b: _Vector) -> Tensor:
-    """The mass (N,) of a system of two, not below the sum of theirs whatever rounding does."""
-    m2 = a.mass**2 + b.mass**2 + 2 * (a.energy * b.energy - a.px * b.px - a.py * b.py - a.pz * b.pz)
-    return torch.maximum(safe_sqrt(m2), a.mass + b.mass)
+    return floor if floor < float(pair_mass(a, b).min()) else 0.0

@@ -21,7 +21,7 @@ from hepgan.features.facts import MOMENTUM, Facts, Places, fakes_name
 from hepgan.features.parts.base import Encoded, Part, TransformSpec
 from hepgan.features.reading import Reading, raw_kinematics
 from hepgan.features.variables import Column, DiscreteVariable
-from hepgan.vectors.kinematics import Kinematics, safe_sqrt, wrap
+from hepgan.vectors.kinematics import Kinematics, azimuth, safe_sqrt, wrap
 
 __all__ = ["Distance", "ResponseConfig", "ResponsePart", "find_places", "match", "without_holes"]
 
@@ -216,7 +216,7 @@ class ResponsePart(Part):
         own = own / measured["p"].clamp(min=_TINY).unsqueeze(-1)
         along, u, v = ((own * axis).sum(-1) for axis in (direction, polar, azimuthal))
         across = safe_sqrt(u**2 + v**2)
-        stretch = torch.atan2(across, along) / torch.where(across > 0, across, 1.0)
+        stretch = azimuth(along, across) / torch.where(across > 0, across, 1.0)
         return [ratio.log(), u * stretch, v * stretch]
 
     # ------------------------------------------------------------------ decoding

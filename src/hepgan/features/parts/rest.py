@@ -16,7 +16,7 @@ from hepgan.features.precise import constant
 from hepgan.features.reading import Refusal
 from hepgan.features.variables import Column, DiscreteVariable, Gate
 from hepgan.vectors.frames import direction, invariant_mass
-from hepgan.vectors.kinematics import safe_sqrt
+from hepgan.vectors.kinematics import azimuth, safe_sqrt
 
 __all__ = ["Rest", "RestFound", "RestMomentum", "lacking", "single_masses"]
 
@@ -208,7 +208,7 @@ class Rest:
             torch.log(energy),
             torch.log(mass / (energy - mass).clamp(min=_TINY)),
             0.5 * torch.log(ahead / behind),
-            torch.atan2((unit * y).sum(1), (unit * x).sum(1)),
+            azimuth((unit * x).sum(1), (unit * y).sum(1)),
         ]
 
     def _there_by_class(self, classes: Tensor, count: Tensor) -> Tensor:

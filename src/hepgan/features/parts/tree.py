@@ -24,7 +24,7 @@ from hepgan.features.precise import constant
 from hepgan.features.reading import Reading, Refusal
 from hepgan.features.variables import Column, DiscreteVariable, Gate
 from hepgan.vectors.frames import axes, boosted, direction, invariant_mass
-from hepgan.vectors.kinematics import Kinematics, safe_sqrt
+from hepgan.vectors.kinematics import Kinematics, azimuth, safe_sqrt
 
 __all__ = ["TreeConfig", "TreePart"]
 
@@ -284,7 +284,7 @@ class TreePart(Part):
         star = known[rows, a] if still else boosted(known[rows, a], -parent[:, :3] / energy)
         x, y, z = self._axes(k, known, tree)
         unit = direction(star[:, :3])
-        phi = torch.atan2((unit * y).sum(1), (unit * x).sum(1))
+        phi = azimuth((unit * x).sum(1), (unit * y).sum(1))
         if still:
             return [*shares, (unit * z).sum(1).clamp(-1.0, 1.0), phi]
         ahead, behind = ((unit + sign * z).square().sum(1).clamp(min=1e-24) for sign in (1, -1))
