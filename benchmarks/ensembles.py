@@ -17,8 +17,7 @@ from functools import partial
 import torch
 from common import in_turns, parser_of, timed
 
-from hepgan.features.batch import FeatureBatch
-from hepgan.features.space import FeatureSpace
+from hepgan.features.space import FeatureBatch, FeatureSpace
 from hepgan.learners import Learner, new_learner
 from hepgan.models import FlowConfig, FlowMatchingConfig, GANConfig, OptimiserConfig
 from hepgan.networks import MLPConfig, ResidualConfig

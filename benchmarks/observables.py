@@ -18,7 +18,7 @@ from torch import Tensor
 from hepgan.events import EventBatch, EventSchema
 from hepgan.events.batch import Objects
 from hepgan.observables import Observable, standard
-from hepgan.observables.polynomials import basis, distances
+from hepgan.observables.shapes import basis, distances
 
 Compute = Callable[[list[Tensor]], list[Tensor]]
 

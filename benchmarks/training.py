@@ -14,8 +14,7 @@ import torch
 from common import in_turns, parser_of, timed
 from torch import nn
 
-from hepgan.features.batch import FeatureBatch
-from hepgan.features.space import FeatureSpace
+from hepgan.features.space import FeatureBatch, FeatureSpace
 from hepgan.learners import FlowMatchingLearner, Learner, new_learner
 from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig
 from hepgan.networks import MLPConfig, ResidualConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureBatch
 from hepgan.observables import Flat
 
 

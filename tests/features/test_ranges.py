@@ -14,7 +14,7 @@ from hepgan.events import schema_of, to_batch, with_kinds
 from hepgan.events.schema import Kind
 from hepgan.features import Representation
 from hepgan.features.config import FeaturesConfig
-from hepgan.features.ranges import Range
+from hepgan.features.parts.objects import Range
 
 N = 3000
 

@@ -9,7 +9,7 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema, Kind
 from hepgan.features.config import FeaturesConfig
-from hepgan.features.parts.trees import cluster, depth_first, grow
+from hepgan.features.parts.tree import cluster, depth_first, grow
 from hepgan.features.representation import Representation
 from hepgan.learners.discrete import fit_discrete
 from hepgan.models.discrete import DiscreteModel

@@ -6,8 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from hepgan.errors import RecipeError
-from hepgan.features.batch import FeatureBatch
-from hepgan.features.space import FeatureSpace
+from hepgan.features.space import FeatureBatch, FeatureSpace
 from hepgan.learners import Critic, Observed, new_learner
 from hepgan.models import CriticConfig, GANConfig, OptimiserConfig, SetConfig
 from hepgan.models.config import ModelConfig

@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hepgan.features.batch import FeatureBatch
-from hepgan.features.space import FeatureSpace
-from hepgan.features.tokens import Tokens
+from hepgan.features.space import FeatureBatch, FeatureSpace, Tokens
 from hepgan.learners import Learner, build_learner, new_learner
 from hepgan.models import (
     CriticConfig,

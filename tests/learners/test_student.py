@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from hepgan.errors import RecipeError
-from hepgan.features.batch import FeatureBatch
-from hepgan.features.space import FeatureSpace
+from hepgan.features.space import FeatureBatch, FeatureSpace
 from hepgan.learners import new_learner
 from hepgan.models import CriticConfig, FlowMatchingConfig, StudentConfig, build_model
 from hepgan.networks import MLPConfig, ResidualConfig

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hepgan.errors import TrainingError
 from hepgan.learners.discrete import fit_discrete
-from hepgan.models.discrete.model import DiscreteModel, DiscreteVariable
+from hepgan.models.discrete import DiscreteModel, DiscreteVariable
 
 N_GENERATED = 60_000
 

@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import load, save
 
 from hepgan.errors import RecipeError
-from hepgan.features.space import FeatureSpace, Grid
-from hepgan.features.tokens import Tokens
+from hepgan.features.space import FeatureSpace, Grid, Tokens
 from hepgan.models import (
     CriticConfig,
     DensityModel,

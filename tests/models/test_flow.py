@@ -12,8 +12,7 @@ from scipy import stats
 from toys import dimuons
 
 from hepgan import EventGenerator
-from hepgan.features.batch import FeatureBatch
-from hepgan.features.space import FeatureSpace
+from hepgan.features.space import FeatureBatch, FeatureSpace
 from hepgan.learners import build_learner
 from hepgan.models import Flow, FlowConfig, build_model
 from hepgan.models.layers import parameters_of, spline

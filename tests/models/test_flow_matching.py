@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from hepgan.features.batch import FeatureBatch
-from hepgan.features.space import FeatureSpace
+from hepgan.features.space import FeatureBatch, FeatureSpace
 from hepgan.learners import build_learner
 from hepgan.models import FlowMatchingConfig, build_model
 from hepgan.models.base import Circles

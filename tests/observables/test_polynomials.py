@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from hepgan.errors import RecipeError
-from hepgan.observables import Observable, polynomials, standard
-from hepgan.observables.polynomials import GRAPHS
+from hepgan.observables import Observable, standard
+from hepgan.observables.shapes import GRAPHS, basis, polynomial
 
 from .test_correlators import massless, padded
 
@@ -79,19 +79,19 @@ def test_the_graphs_are_all_multigraphs_of_up_to_four_edges():
 @pytest.mark.parametrize("number", range(36))
 def test_each_polynomial_is_the_sum_over_all_particles(number):
     z, theta = random(3, number)
-    found = polynomials.polynomial(number, torch.from_numpy(z), torch.from_numpy(theta))
+    found = polynomial(number, torch.from_numpy(z), torch.from_numpy(theta))
     expected = [brute(GRAPHS[number], z[n], theta[n]) for n in range(3)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_the_basis_is_all_of_them_in_order():
     z, theta = (torch.from_numpy(a) for a in random(6))
-    found = polynomials.basis(z, theta)
+    found = basis(z, theta)
     assert found.shape == (3, 36)
     for number in range(36):
-        np.testing.assert_allclose(found[:, number], polynomials.polynomial(number, z, theta), rtol=1e-13)
+        np.testing.assert_allclose(found[:, number], polynomial(number, z, theta), rtol=1e-13)
     with pytest.raises(ValueError, match="not 36"):
-        polynomials.polynomial(36, z, theta)
+        polynomial(36, z, theta)
 
 
 @pytest.mark.parametrize(("number", "beta"), [(0, 1.0), (1, 0.5), (1, 2.0), (9, 1.0), (17, 0.5), (25, 2.0)])

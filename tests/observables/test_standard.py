@@ -12,8 +12,7 @@ import vector
 from hepgan.errors import RecipeError
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.observables import STANDARD, default_observables, from_config, standard
-from hepgan.observables.polynomials import POLYNOMIALS
-from hepgan.observables.shapes import SHAPES
+from hepgan.observables.shapes import POLYNOMIALS, SHAPES
 
 
 def values(observable, **events):

@@ -187,6 +187,6 @@ def test_published_flows_end_when_their_time_is_over(flow, monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     recipe = load_recipe(name).with_settings(SHORT[2:])
-    generator = EventGenerator(recipe).fit(events, seed=1, progress=False, max_time=120.0)
+    generator = EventGenerator(recipe).fit(events, seed=1, progress=False, max_time=40.0)
     assert generator.summary["status"] == "time"
     assert generator.history.losses["lr"][-1] < 0.1

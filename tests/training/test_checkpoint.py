@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from hepgan.errors import ModelFileError, OutputError, TrainingError
-from hepgan.features.batch import FeatureBatch
-from hepgan.features.space import FeatureSpace
+from hepgan.features.space import FeatureBatch, FeatureSpace
 from hepgan.learners import new_learner
 from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig
 from hepgan.networks import MLPConfig, ResidualConfig

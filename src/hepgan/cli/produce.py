@@ -352,7 +352,7 @@ def reweight(
     from hepgan.files import claim
     from hepgan.recipes import load_recipe
     from hepgan.reweighting import reweight_file
-    from hepgan.reweighting.files import check_output
+    from hepgan.reweighting.apply import check_output
     from hepgan.validation import claim_report, compare_reweighted
 
     if (report is None) != (testing is None):

@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 from coffea import processor
 
-from hepgan.coffea.schema import HepganSchema
+from hepgan.coffea.nanoevents import HepganSchema
 from hepgan.errors import InputError
 from hepgan.events import fileset, infer_schema, read_events
 from hepgan.events.reading import Paths

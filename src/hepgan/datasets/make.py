@@ -54,7 +54,7 @@ DATASETS: dict[str, Dataset] = {
     "drell_yan": Dataset("partons", "pp -> Z -> l+ l- at 13 TeV, parton level"),
     "wz": Dataset("partons", "pp -> W Z -> q qbar l+ l- at 13 TeV, parton level"),
     "dis": Dataset(
-        "dis",
+        "partons",
         "e p deep-inelastic scattering at beam energies of 10 ... 50 GeV, true and smeared",
         streams=5,
         stride=1000,

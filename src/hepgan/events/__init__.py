@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.checks import check_events
 from hepgan.events.convert import to_awkward, to_batch
-from hepgan.events.filesets import fileset, write_fileset
 from hepgan.events.formats import overlap, reads
 from hepgan.events.inference import event_weights, schema_of
 from hepgan.events.reading import as_events, count_events, infer_schema, iterate_events, read_events
 from hepgan.events.schema import (
     COORDINATES,
+    Address,
     Collection,
     EventSchema,
     Field,
@@ -20,7 +19,7 @@ from hepgan.events.schema import (
     select,
     with_kinds,
 )
-from hepgan.events.writing import EventWriter, write_events
+from hepgan.events.writing import EventWriter, fileset, write_events, write_fileset
 
 __all__ = [
     "COORDINATES",

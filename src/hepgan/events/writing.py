@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +14,21 @@ from typing import Any, Literal, Self, TypeAlias
 
 import awkward as ak
 import numpy as np
+import uproot
 from numpy.typing import NDArray
 
-from hepgan.errors import OutputError
+from hepgan.errors import InputError, OutputError
 from hepgan.events.batch import EventBatch
 from hepgan.events.buffers import Buffer, Jagged, Numbers, buffers, concatenated, scalar_values, sliced
 from hepgan.events.convert import to_columns
-from hepgan.events.formats import FORMATS, Sink
+from hepgan.events.formats import FORMATS, Sink, locate, open_source
 from hepgan.events.inference import schema_of
+from hepgan.events.reading import Paths
 from hepgan.events.schema import Branch, EventSchema, Field
-from hepgan.files import claim
+from hepgan.files import claim, replacing
 
-__all__ = ["EventWriter", "branches_of", "undotted", "write_events", "written"]
+__all__ = ["EventWriter", "branches_of", "fileset", "undotted", "write_events", "write_fileset", "written"]
+
 
 Format: TypeAlias = Literal["ttree", "rntuple", "parquet"]
 
@@ -454,3 +458,78 @@ def branches_of(schema: EventSchema) -> list[Branch]:
         )
     result.extend(Branch(f.branch, f.dtype, title=f.title) for f in schema.scalars)
     return result
+
+
+def fileset(
+    paths: Paths | Mapping[str, Paths],
+    tree: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    dataset: str = "events",
+    step: int = 100_000,
+) -> dict[str, Any]:
+    """A coffea fileset of ROOT files, which counts as preprocessed: with steps, numbers of events and UUIDs.
+
+    Args:
+        paths: As in `read_events`; or a mapping of datasets' names to these.
+        tree: The tree; where a path names one, that one.
+        metadata: What processors are to find in ``events.metadata``.
+        dataset: The dataset's name, where the paths have none.
+        step: Events in a step; by default the size of the batches that `write_events` makes.
+
+    Returns:
+        ``{dataset: {"files": {path: {"object_path", "steps", "num_entries", "uuid"}}, "metadata": {...},
+        "treename": ...}}``; the last is for ``processor.Runner``, and left out where trees differ.
+
+    Raises:
+        InputError: If a file cannot be read, or is no ROOT file.
+        ValueError: If step is not positive.
+    """
+    if step < 1:
+        msg = f"step must be positive, not {step}"
+        raise ValueError(msg)
+    datasets = paths if isinstance(paths, Mapping) else {dataset: paths}
+    made: dict[str, Any] = {}
+    for name, listed in datasets.items():
+        files = _files(listed, tree, step)
+        trees = {f["object_path"] for f in files.values()}
+        made[name] = {"files": files, "metadata": dict(metadata or {})}
+        if len(trees) == 1:
+            made[name]["treename"] = trees.pop()
+    return made
+
+
+def _files(paths: Paths, tree: str | None, step: int) -> dict[str, Any]:
+    files: dict[str, Any] = {}
+    for path, named in locate(paths):
+        with open_source(path, named or tree) as source:
+            if source.label == path:
+                message = "coffea filesets are of ROOT files"
+                raise InputError(message, file=path)
+            entries, chosen = source.entries, source.tree
+        with uproot.open(path) as file:
+            unique = str(file.file.uuid)
+        files[path] = {
+            "object_path": chosen,
+            "steps": [[at, min(at + step, entries)] for at in range(0, entries, step)],
+            "num_entries": entries,
+            "uuid": unique,
+        }
+    return files
+
+
+def write_fileset(path: str | Path, content: Mapping[str, Any], *, force: bool = False) -> Path:
+    """Writes a fileset as JSON.
+
+    Args:
+        path: The file.
+        content: What `fileset` gives.
+        force: Whether an existing file may be replaced.
+
+    Raises:
+        OutputError: If the file exists already (without ``force``), or cannot be written.
+    """
+    target = Path(path)
+    with replacing(target, force=force) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    return target

@@ -1,23 +1,25 @@
-"""Some collections and scalars of events as features and classes, and back."""
+"""All parts of a representation together: their columns and variables, numbered, and what exists when."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from hepgan.config import Config
+from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch
-from hepgan.events.schema import EventSchema
-from hepgan.features.assembly import Assembly
+from hepgan.events.schema import Address, EventSchema
 from hepgan.features.config import FeaturesConfig, TransformSpec
 from hepgan.features.context import ContextEncoder
 from hepgan.features.draft import Draft
-from hepgan.features.facts import Facts
-from hepgan.features.parts import AnyPart, Part
+from hepgan.features.facts import Facts, count_name
+from hepgan.features.parts import AnyPart, DecayPart, Encoded, ObjectsPart, Part
 from hepgan.features.plan import plan
 from hepgan.features.precise import PreciseModule
 from hepgan.features.reading import Reading, Refusal
@@ -26,7 +28,208 @@ from hepgan.features.standard import StandardColumns
 from hepgan.features.survey import survey
 from hepgan.features.variables import DiscreteVariable
 
-__all__ = ["Codec", "LearnedCodec", "Read"]
+__all__ = ["Assembly", "Codec", "Known", "LearnedCodec", "Read"]
+
+
+class Known(NamedTuple):
+    """What follows from the classes of events.
+
+    Attributes:
+        exists: (N, D) which columns exist; None if all do.
+        hints: (N, H) numbers that help networks to understand the classes.
+    """
+
+    exists: Tensor | None
+    hints: Tensor
+
+
+class Assembly:
+    """Parts whose columns, and whose classes, stand side by side.
+
+    Args:
+        facts: What is known of the events.
+        parts: The parts.
+        variables: All discrete variables: the numbers of objects that vary, then those of each part.
+    """
+
+    def __init__(self, facts: Facts, parts: Sequence[Part], variables: Sequence[DiscreteVariable]) -> None:
+        self.facts, self.parts, self.variables = facts, tuple(parts), tuple(variables)
+        self.columns = tuple(c for p in parts for c in p.columns)
+        numbers = {v.name: i for i, v in enumerate(variables)}
+        # Numbers of variables that count objects; none where a collection always has as many.
+        self._counts = {name: numbers.get(count_name(name)) for name in facts.counts}
+        self._first = sum(n is not None for n in self._counts.values())
+        self._orders = {n: key for n, key in facts.orders.items() if not self._kept_in_order(n, key)}
+        self.hint_count = sum(p.hint_count for p in parts)
+        gates = [c.gate for c in self.columns]
+        self.gates = torch.tensor(
+            [(0, -2, 1 << 40) if g is None else (numbers.get(g.variable, 0), g.low, g.high) for g in gates],
+            dtype=torch.int64,
+        ).reshape(-1, 3)
+        """Of each column the number of a variable, and the classes with which it exists."""
+
+    @classmethod
+    def of(cls, facts: Facts, parts: Sequence[Part]) -> Self:
+        """Parts that were learned one by one, joined.
+
+        Raises:
+            RecipeError: If two of their numbers have one name.
+        """
+        variables: list[DiscreteVariable] = []
+        for name, (low, high) in facts.counts.items():
+            if high > low:
+                values = tuple(float(v) for v in range(low, high + 1))
+                address = Address(name, None, "count")
+                variables.append(
+                    DiscreteVariable(count_name(name), len(values), values, ordinal=True, address=address)
+                )
+        variables += [v for p in parts for v in p.variables]
+        for names in ([c.name for p in parts for c in p.columns], [v.name for v in variables]):
+            for name, number in Counter(names).items():
+                if number > 1:
+                    msg = f"blocks: {number} numbers are called {name!r}; two blocks or systems have one name"
+                    raise RecipeError(msg)
+        numbers = {v.name: i for i, v in enumerate(variables)}
+        for i, v in enumerate(variables):
+            if v.slot is not None and v.address is not None and v.address.collection is not None:
+                on = facts.hangs_on(v.address.collection, v.slot)
+                # A collection that never has an object has no variable that counts it.
+                if on is not None and on[0] in numbers:
+                    variables[i] = replace(v, count=numbers[on[0]], slot=on[1])
+        return cls(facts, [p.joined(variables, facts) for p in parts], variables)
+
+    def _kept_in_order(self, collection: str, key: str) -> bool:
+        """Whether a part keeps all objects of a collection in order by itself."""
+        if self.facts.deviation(collection, key) is not None:
+            return False
+        width = self.facts.collection(collection).max_count
+        for part in self.parts:
+            if isinstance(part, ObjectsPart) and part.collection == collection and len(part.slots) == width:
+                return part.order == key and key != "energy"
+            if isinstance(part, DecayPart) and key == "pt" and width == 2 and part.keeps_order(collection):
+                return True
+        return False
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self, reading: Reading) -> Encoded:
+        """All columns (N, R) and classes (N, K) of events that are arranged.
+
+        Raises:
+            InputError: If an event is such as cannot be generated; or it is noted.
+        """
+        columns = [torch.zeros(len(reading), 0, dtype=torch.float64, device=reading.device)]
+        classes = [reading.no_classes()]
+        for name, number in self._counts.items():
+            low, high = self.facts.counts[name]
+            count = reading.count(name)
+            reading.refuse((count < low) | (count > high), partial(self._miscounted, name, count))
+            if number is not None:
+                classes.append((count.clamp(low, high) - low).unsqueeze(1))
+        for part in self.parts:
+            encoded = part.read(reading)
+            columns.append(encoded.columns)
+            classes.append(encoded.classes)
+        return Encoded(torch.cat(columns, 1), torch.cat(classes, 1))
+
+    def _miscounted(self, name: str, count: Tensor, event: int) -> InputError:
+        low, high = self.facts.counts[name]
+        msg = f"{int(count[event])} {name}, but {low} to {high} in the events that were learned from"
+        return InputError(msg, branch=self.facts.collection(name).counter, entry=event)
+
+    def arranged(self, reading: Reading) -> Reading:
+        """The events with their objects in the order in which the parts read them."""
+        for part in self.parts:
+            reading = part.arranged(part.settings, reading)  # type: ignore[attr-defined]
+        return reading
+
+    # ------------------------------------------------------------------ what follows from classes
+
+    def count(self, collection: str, discrete: Tensor) -> Tensor:
+        """The number of a collection's objects (N,)."""
+        number = self._counts.get(collection)
+        low = self.facts.always(collection) if collection else 0
+        fixed = discrete.new_full((len(discrete),), low)
+        return fixed if number is None else discrete[:, number] + low
+
+    def _own(self, discrete: Tensor) -> Iterator[tuple[Part, Tensor]]:
+        """Each part with its own classes (N, own K)."""
+        start = self._first
+        for part in self.parts:
+            end = start + len(part.variables)
+            yield part, discrete[:, start:end]
+            start = end
+
+    def tell(self, discrete: Tensor, gates: Tensor, kept: Tensor | None = None) -> Known:
+        """Which columns exist, and hints.
+
+        Args:
+            discrete: (N, K) classes.
+            gates: (D, 3) the gates of the columns that are asked for.
+            kept: (D,) which columns these are; None for all.
+        """
+        exists: Tensor | None = None
+        if self.variables:
+            classes = discrete[:, gates[:, 0]]
+            exists = (classes >= gates[:, 1]) & (classes <= gates[:, 2])
+        elif bool((gates[:, 1] > gates[:, 2]).any()):
+            exists = (gates[:, 1] <= gates[:, 2]).expand(len(discrete), -1)
+        told = [
+            (p, p.tell(discrete, own, self.count(p.collection, discrete))) for p, own in self._own(discrete)
+        ]
+        hints = [discrete.new_zeros((len(discrete), 0), dtype=torch.float64)]
+        hints += [t.hints for _, t in told if t is not None]
+        if any(t is not None for _, t in told):
+            every = [
+                torch.ones(len(discrete), len(p.columns), dtype=torch.bool, device=discrete.device)
+                if t is None
+                else t.exists
+                for p, t in told
+            ]
+            present = torch.cat(every, 1) if kept is None else torch.cat(every, 1)[:, kept]
+            exists = present if exists is None else present & exists
+        return Known(exists, torch.cat(hints, 1))
+
+    def known(self, present: Callable[[str], Tensor], size: int, device: torch.device) -> Tensor | None:
+        """The classes (N, K) that follow from given objects, -2 where none does; None if none do.
+
+        Args:
+            present: Where (N, V) a given collection has an object.
+            size: N.
+            device: Where the classes are wanted.
+        """
+        found = [(p, p.known(present)) for p in self.parts]
+        if all(k is None for _, k in found):
+            return None
+        columns = [torch.full((size, self._first), -2, device=device)]
+        columns += [
+            torch.full((size, len(p.variables)), -2, device=device) if k is None else k for p, k in found
+        ]
+        return torch.cat(columns, 1)
+
+    # ------------------------------------------------------------------ writing
+
+    def write(self, columns: Tensor, discrete: Tensor, draft: Draft) -> None:
+        """Puts what columns (N, R) and classes (N, K) stand for into a draft."""
+        draft.counts.update({name: self.count(name, discrete) for name in self._counts})
+        parts, start = [], 0
+        for part, own in self._own(discrete):
+            end = start + len(part.columns)
+            parts.append((part, Encoded(columns[:, start:end], own)))
+            start = end
+        for part, encoded in sorted(parts, key=lambda p: not p[0].first):
+            part.write(encoded, draft)
+        draft.arrange(self._orders)
+
+    @property
+    def lost(self) -> Mapping[tuple[str | None, str], tuple[int, ...]]:
+        """The objects whose number of a name (by collection and field) does not come back, on purpose."""
+        found: dict[tuple[str | None, str], tuple[int, ...]] = {}
+        for part in self.parts:
+            for key, slots in part.lost(self.facts).items():
+                # What one part leaves out, another may have.
+                found[key] = tuple(s for s in slots if s in found.get(key, slots))
+        return found
 
 
 class LearnedCodec(Config):

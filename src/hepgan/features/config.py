@@ -9,7 +9,7 @@ from pydantic import Field as Setting
 from pydantic import field_validator
 
 from hepgan.config import Config
-from hepgan.events.address import Address
+from hepgan.events.schema import Address
 from hepgan.features.parts import (
     AnyConfig,
     DecayConfig,

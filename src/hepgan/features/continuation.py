@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hepgan.features.batch import FeatureBatch
 from hepgan.features.representation import Representation
+from hepgan.features.space import FeatureBatch
 
 __all__ = ["mirrored"]
 

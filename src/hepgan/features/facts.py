@@ -10,8 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from hepgan.events.address import Address
-from hepgan.events.schema import Collection, EventSchema
+from hepgan.events.schema import Address, Collection, EventSchema
 from hepgan.features.precise import constant
 from hepgan.features.variables import NEVER, Gate
 from hepgan.vectors.kinematics import wrap

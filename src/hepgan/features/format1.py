@@ -8,8 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from hepgan.events.schema import EventSchema
-from hepgan.features.assembly import Assembly
-from hepgan.features.codec import LearnedCodec
+from hepgan.features.codec import Assembly, LearnedCodec
 from hepgan.features.config import FeaturesConfig
 from hepgan.features.facts import Facts, Places
 from hepgan.features.parts import (

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.errors import InputError
-from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.schema import Collection, EventSchema
+from hepgan.events.schema import Address, Collection, EventSchema
 from hepgan.features.codec import Codec, LearnedCodec
 from hepgan.features.config import FeaturesConfig, ObjectsConfig, TransformSpec
 from hepgan.features.reading import azimuth_of

@@ -11,9 +11,9 @@ from torch import Tensor
 from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import coordinates
-from hepgan.features.batch import FeatureBatch
 from hepgan.features.proof import differences
 from hepgan.features.representation import Representation
+from hepgan.features.space import FeatureBatch
 
 __all__ = ["Measure", "Volume"]
 

@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from hepgan.errors import RecipeError
-from hepgan.events.address import Address
-from hepgan.events.schema import EventSchema
+from hepgan.events.schema import Address, EventSchema
 from hepgan.features.config import FeaturesConfig
 from hepgan.features.facts import Facts
 from hepgan.features.parts import (

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hepgan.errors import RecipeError
-from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch, Objects
+from hepgan.events.schema import Address
 from hepgan.features.facts import Facts
 from hepgan.vectors.kinematics import wrap
 

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from hepgan.errors import InputError
-from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.schema import coordinates
+from hepgan.events.schema import Address, coordinates
 from hepgan.features.facts import MOMENTUM, Facts, Mass
 from hepgan.vectors.kinematics import Kinematics, azimuth
 

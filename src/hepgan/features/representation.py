@@ -16,7 +16,6 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import EventSchema
 from hepgan.features import format1
-from hepgan.features.batch import FeatureBatch
 from hepgan.features.codec import Codec, LearnedCodec, specs
 from hepgan.features.config import FeaturesConfig, ObjectsConfig
 from hepgan.features.context import ConditionEncoder
@@ -27,8 +26,7 @@ from hepgan.features.parts.response import without_holes
 from hepgan.features.plan import check_addresses
 from hepgan.features.proof import prove
 from hepgan.features.reading import Refusal, azimuth_of, within
-from hepgan.features.space import FeatureSpace
-from hepgan.features.tokens import Feature, Tokens, find_tokens
+from hepgan.features.space import Feature, FeatureBatch, FeatureSpace, Tokens, find_tokens
 from hepgan.features.variables import DiscreteVariable
 
 __all__ = ["LearnedRepresentation", "Representation"]

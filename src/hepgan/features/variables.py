@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hepgan.events.address import Address
+from hepgan.events.schema import Address
 
 __all__ = ["NEVER", "Column", "DiscreteVariable", "Gate"]
 

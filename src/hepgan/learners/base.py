@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureBatch
 from hepgan.learners.critic import Critic, Critics
 from hepgan.models import Ensemble, Model, OptimiserConfig
 from hepgan.objectives import Term

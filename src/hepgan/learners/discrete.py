@@ -13,8 +13,7 @@ from torch.nn import functional
 
 from hepgan.errors import TrainingError
 from hepgan.features.variables import DiscreteVariable
-from hepgan.models.discrete import DiscreteModel
-from hepgan.models.discrete.conditional import TABLE_STATES, Conditional, Group
+from hepgan.models.discrete import TABLE_STATES, Conditional, DiscreteModel, Group
 from hepgan.runtime import threads
 
 __all__ = ["find_groups", "fit_discrete"]

@@ -7,7 +7,7 @@ from typing import ClassVar, cast
 import torch
 
 from hepgan.errors import RecipeError
-from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureBatch
 from hepgan.learners.guides import GuidedLearner, Scene
 from hepgan.models import OptimiserConfig, Student
 from hepgan.objectives import Term

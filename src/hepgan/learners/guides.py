@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.errors import RecipeError
-from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureBatch
 from hepgan.learners.base import Learner, Phase
-from hepgan.learners.critic import Critic, Critics
-from hepgan.learners.observed import Decode, Observed, TensorObservable
+from hepgan.learners.critic import Critic, Critics, Decode, Observed, TensorObservable
 from hepgan.models import CriticConfig, DensityModel, GuidedConfig, Model, OptimiserConfig
 from hepgan.objectives import Circumstances, Penalty, Term, TermSchedule, normalised, of_members
 

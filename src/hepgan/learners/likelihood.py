@@ -10,10 +10,9 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from hepgan.features.batch import FeatureBatch
-from hepgan.learners.critic import Critic
+from hepgan.features.space import FeatureBatch
+from hepgan.learners.critic import Critic, Observed
 from hepgan.learners.guides import GuidedLearner, Scene, factor
-from hepgan.learners.observed import Observed
 from hepgan.models import DensityConfig, DensityModel, FlowMatching, FlowMatchingConfig, OptimiserConfig
 from hepgan.objectives import Term, by_members, normalised
 

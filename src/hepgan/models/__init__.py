@@ -8,28 +8,25 @@ from hepgan.errors import RecipeError
 from hepgan.features.space import FeatureSpace
 from hepgan.models.base import DensityModel, Model
 from hepgan.models.config import (
+    CriticConfig,
+    DensityConfig,
     FlowConfig,
     FlowMatchingConfig,
     GANConfig,
+    GuidedConfig,
+    LikelihoodConfig,
     ModelConfig,
+    OptimiserConfig,
     RefinedConfig,
+    SetConfig,
     StudentConfig,
 )
+from hepgan.models.direct import GAN, Student
 from hepgan.models.ensemble import Ensemble, InOne, by_member
 from hepgan.models.flow import Flow
 from hepgan.models.flow_matching import FlowMatching
-from hepgan.models.gan import GAN
-from hepgan.models.guidance import (
-    CriticConfig,
-    DensityConfig,
-    GuidedConfig,
-    LikelihoodConfig,
-    OptimiserConfig,
-    SetConfig,
-)
 from hepgan.models.noise import BLOCK, gaussian, uniform
 from hepgan.models.refined import Refined
-from hepgan.models.student import Student
 
 __all__ = [
     "BLOCK",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hepgan.features.tokens import Tokens
+from hepgan.features.space import Tokens
 from hepgan.networks.base import TIME_WIDTH, Activation, ActivationName, Bound, Network
 
 __all__ = ["Attention", "DeepSets", "SetBlocks", "SetNetwork"]

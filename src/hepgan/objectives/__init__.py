@@ -19,9 +19,18 @@ from hepgan.objectives.penalties import (
     PenaltyConfig,
     Wasserstein,
 )
-from hepgan.objectives.per_member import by_members, joined, normalised, of_members
-from hepgan.objectives.points import Circumstances, Points
-from hepgan.objectives.terms import Term, TermSchedule, total, weighted_mean
+from hepgan.objectives.terms import (
+    Circumstances,
+    Points,
+    Term,
+    TermSchedule,
+    by_members,
+    joined,
+    normalised,
+    of_members,
+    total,
+    weighted_mean,
+)
 
 __all__ = [
     "ADVERSARIAL",

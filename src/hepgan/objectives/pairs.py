@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hepgan.objectives.points import Points, sums_of_events
+from hepgan.objectives.terms import Points, sums_of_events
 
 __all__ = [
     "BreitWigner",

@@ -25,8 +25,17 @@ from hepgan.objectives.pairs import (
     absolute_mean,
     kernel_mean,
 )
-from hepgan.objectives.points import ROUNDING, Circumstances, Points, moments, reduced, spread, width
-from hepgan.objectives.terms import TermSchedule, weighted_mean
+from hepgan.objectives.terms import (
+    ROUNDING,
+    Circumstances,
+    Points,
+    TermSchedule,
+    moments,
+    reduced,
+    spread,
+    weighted_mean,
+    width,
+)
 
 __all__ = ["MMD", "Energy", "Histogram", "Moments", "Paired", "Penalty", "PenaltyConfig", "Wasserstein"]
 

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from hepgan import vectors
-from hepgan.observables.polynomials import POLYNOMIALS
-from hepgan.observables.shapes import SHAPES
+from hepgan.observables.shapes import POLYNOMIALS, SHAPES
 from hepgan.observables.values import (
     Mismatch,
     Value,

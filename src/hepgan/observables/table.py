@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hepgan.events.address import Address
 from hepgan.events.batch import Objects
-from hepgan.events.schema import Collection, EventSchema, Field
+from hepgan.events.schema import Address, Collection, EventSchema, Field
 
 __all__ = ["MAX_OBJECTS", "Plan", "Table", "event_table", "plan_table"]
 

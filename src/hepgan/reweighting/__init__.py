@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hepgan.reweighting.apply import reweight
-from hepgan.reweighting.files import ReweightedFile, reweight_file
+from hepgan.reweighting.apply import ReweightedFile, reweight, reweight_file
 from hepgan.reweighting.reweighter import Reweighter
 from hepgan.stats.classifiers import Reliability
 from hepgan.stats.weights import Unweighted, Weights, effective_sample_size, unweight

@@ -1,21 +1,35 @@
-"""Weights as fields of events."""
+"""Weights as fields of events, in memory and in files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
-from hepgan.errors import InputError
-from hepgan.events import EventSchema, event_weights, schema_of
+from hepgan.errors import InputError, OutputError
+from hepgan.events import (
+    EventSchema,
+    EventWriter,
+    event_weights,
+    infer_schema,
+    iterate_events,
+    read_events,
+    reads,
+    schema_of,
+)
 from hepgan.events.buffers import ATTRIBUTE
+from hepgan.events.formats import PathLike
+from hepgan.files import claim
 from hepgan.observables import Observable
 from hepgan.reweighting.reweighter import Reweighter
-from hepgan.stats.weights import Weights
+from hepgan.stats.weights import TAIL, Unweighted, Weights, accepted, effective_sample_size, unweight
 
-__all__ = ["check_name", "reweight", "weighted"]
+__all__ = ["ReweightedFile", "check_name", "check_output", "reweight", "reweight_file", "weighted"]
 
 
 def reweight(
@@ -73,3 +87,164 @@ def check_name(schema: EventSchema, name: str) -> None:
         if taken in fields and taken != schema.weight:
             msg = f"the events have a {taken!r} already, which is no weight: choose another name"
             raise InputError(msg)
+
+
+CHUNK = 100_000
+
+LITTLE = 0.8
+"""A smaller share of true events that generated ones reach is told: classifiers err by less."""
+
+
+@dataclass(frozen=True)
+class ReweightedFile:
+    """What has become of a file of generated events.
+
+    Attributes:
+        path: The file that was written.
+        reweighter: What has learned the weights.
+        read: Number of events of the generated file.
+        written: Number of events of the new one.
+        unweighted: Where events were kept by their weights, what that costs; else None.
+    """
+
+    path: Path
+    reweighter: Reweighter
+    read: int
+    written: int
+    unweighted: Unweighted | None = None
+
+    @property
+    def label(self) -> str:
+        """What the new sample may be called beside the generated one."""
+        return "reweighted" if self.unweighted is None else "unweighted"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Numbers on how events were kept; none where they have weights."""
+        if self.unweighted is None:
+            return {}
+        return {"efficiency": self.written / self.read, "overweight": self.unweighted.overweight}
+
+    def lines(self) -> list[str]:
+        """What is to be known of the weights, in words."""
+        w, reach = self.reweighter.fitted_weights.weight, self.reweighter.reach
+        low, high = np.quantile(w, (TAIL, 1 - TAIL))
+        said = [f"effective sample size {effective_sample_size(w) / len(w):.1%} of the events"]
+        if reach < LITTLE:
+            said.append(f"generated events reach only {reach:.1%} of the true ones: no weights mend the rest")
+        said.append(f"1% of the weights below {low:.3g}, 1% above {high:.3g}")
+        if (found := self.unweighted) is not None:
+            lost = f"{found.overweight:.2%} of the weight was beyond the largest that --quantile allows"
+            said.append(f"{self.written:,} of {self.read:,} events kept, which need no weights")
+            said.append(f"{lost}, and is lost")
+        return said
+
+
+def reweight_file(
+    reference: PathLike,
+    generated: PathLike,
+    output: PathLike,
+    observables: Mapping[str, Observable] | None = None,
+    *,
+    events: int = 500_000,
+    name: str = "weight",
+    keep: bool = False,
+    quantile: float = 0.999,
+    seed: int = 0,
+    force: bool = False,
+    on_read: Callable[[int, int], None] = lambda generated, true: None,
+    **settings: Any,
+) -> ReweightedFile:
+    """Writes generated events with weights by which they follow true ones, or a part that needs no weights.
+
+    Events that were learned from are weighted by members of the ensemble that did not know them.
+
+    Args:
+        reference: True events, ``file.root:Tree``.
+        generated: Generated events, likewise.
+        output: The file to write.
+        observables: What the classifiers see besides the fields of the events.
+        events: Generated events to learn from, at most.
+        name: The branch of the weights; that of their errors is ``name_error``.
+        keep: Whether to keep events by their weights, and to write no weights.
+        quantile: Then the weight that is not to be exceeded, as a quantile of all.
+        seed: The same seed gives the same events.
+        force: Whether an existing file may be replaced.
+        on_read: Is told the numbers of generated and of true events that are learned from.
+        settings: As of :class:`Reweighter`: ``classifier``, ``members``, ``calibration``, ...
+
+    Raises:
+        InputError: If the events cannot be read or told apart, have a field of the name that is no weight, or
+            have weights already and are to be kept by others.
+        OutputError: If the file exists (without ``force``), is one of those that are read, or cannot be
+            written.
+    """
+    output = Path(output)
+    claim(output, force=force, make=False)
+    check_output(output, reference, generated)
+    # What cannot be written is better known before anything is learned.
+    schema = infer_schema(generated)
+    if not keep:
+        check_name(schema, name)
+    elif schema.weight is not None:
+        msg = f"the events have weights ({schema.weight}) already, which --unweight would not do without"
+        raise InputError(msg, file=str(generated))
+    true = read_events(reference)
+    made = read_events(generated, schema=schema, entry_stop=events)
+    on_read(len(made), len(true))
+    reweighter = Reweighter(observables, seed=seed, **settings).fit(true, made)
+    fitted = reweighter.fitted_weights.weight
+    top = float(np.quantile(fitted, quantile)) if keep else None
+    read, written = _write(reweighter, generated, schema, output, len(made), name, top, seed, force)
+    found = unweight(fitted, quantile=quantile) if keep else None
+    return ReweightedFile(output, reweighter, read, written, found)
+
+
+def check_output(output: Path, *sources: PathLike) -> None:
+    """Sees to it that what is written is not read as well.
+
+    Raises:
+        OutputError: If it is.
+    """
+    if any(reads(source, output) for source in sources):
+        msg = "is read and cannot be written, too: choose another --output"
+        raise OutputError(msg, file=output)
+
+
+def _write(
+    reweighter: Reweighter,
+    generated: PathLike,
+    schema: EventSchema,
+    output: Path,
+    known: int,
+    name: str,
+    top: float | None,
+    seed: int,
+    force: bool,
+) -> tuple[int, int]:
+    """Writes all generated events with weights, or those that are kept, with the probability weight / top.
+
+    Returns:
+        The numbers of events read and written.
+    """
+    fitted = reweighter.fitted_weights
+    done = kept = 0
+    with ExitStack() as stack:
+        writer: EventWriter | None = None
+        for chunk in iterate_events(generated, step=CHUNK, schema=schema):
+            old = max(0, min(known - done, len(chunk)))
+            parts = [fitted.weight[done : done + old]], [fitted.error[done : done + old]]
+            if old < len(chunk):
+                new = reweighter(chunk[old:])
+                parts[0].append(new.weight)
+                parts[1].append(new.error)
+            found = Weights(*(np.concatenate(p) for p in parts))
+            if top is None:
+                events = weighted(chunk, found, name)
+            else:
+                events = chunk[accepted(found.weight, top, np.random.default_rng([seed, done]))]
+            if writer is None:
+                writer = stack.enter_context(EventWriter(output, schema_of(events), force=force))
+            writer.extend(events)
+            done, kept = done + len(chunk), kept + len(events)
+    return done, kept

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureBatch
 
 __all__ = ["Batches"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hepgan.errors import ModelFileError, TrainingError
-from hepgan.features.batch import FeatureBatch
+from hepgan.features.space import FeatureBatch
 from hepgan.learners import Learner, Phase
 from hepgan.models import Model
 from hepgan.objectives import total

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hepgan.config import Config
 from hepgan.errors import RecipeError
-from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch
+from hepgan.events.schema import Address
 from hepgan.features.draft import Draft
 from hepgan.features.facts import Facts
 from hepgan.features.reading import Reading

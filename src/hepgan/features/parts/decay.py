@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hepgan.config import Config
 from hepgan.errors import RecipeError
-from hepgan.events.address import Address
+from hepgan.events.schema import Address
 from hepgan.features.draft import Draft
 from hepgan.features.facts import Facts
 from hepgan.features.parts.base import Encoded, Part, TransformSpec, circular_mean, whole

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
-from hepgan.events.address import Address
-from hepgan.events.schema import Field, Kind
+from hepgan.events.schema import Address, Field, Kind
 from hepgan.features.draft import Draft
 from hepgan.features.facts import Facts
 from hepgan.features.parts.base import Encoded, Part, TransformSpec

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
-from hepgan.events.address import Address
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.schema import Collection, EventSchema, Kind
+from hepgan.events.schema import Address, Collection, EventSchema, Kind
 from hepgan.features.draft import Draft
 from hepgan.features.facts import MOMENTUM, Facts, Places, fakes_name
 from hepgan.features.parts.base import Encoded, Part, TransformSpec

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
-from hepgan.events.address import Address
+from hepgan.events.schema import Address
 from hepgan.features.facts import Mass
 from hepgan.features.precise import constant
 from hepgan.features.reading import Refusal

@@ -1,14 +1,19 @@
-"""A schema for files in NanoAOD's way of naming, but without all that NanoAOD has."""
+"""Generated events as coffea's NanoEvents: a schema for files, and events in memory."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from uuid import uuid4
 
-from coffea.nanoevents import NanoAODSchema
+import awkward as ak
+from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
+from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
+from hepgan.events import EventSchema, schema_of
 from hepgan.events.buffers import record_name
 
-__all__ = ["HepganSchema"]
+__all__ = ["HepganSchema", "to_nanoevents"]
+
 
 _NEEDED = {
     "MissingET": {"pt", "phi"},
@@ -68,3 +73,48 @@ class HepganSchema(NanoAODSchema):  # type: ignore[misc]
         if wanted is not None and fields >= _NEEDED.get(wanted, _CANDIDATE):
             return str(wanted)
         return record_name(tuple(fields)) or "NanoCollection"
+
+
+def to_nanoevents(
+    events: ak.Array,
+    schema: EventSchema | None = None,
+    *,
+    schemaclass: Any = HepganSchema,
+    metadata: dict[str, Any] | None = None,
+) -> Any:
+    """Events in memory as the NanoEvents that a processor gets from a file of them.
+
+    Args:
+        events: N events.
+        schema: What they hold; by default that which they were read or generated with.
+        schemaclass: coffea's schema.
+        metadata: What the processor finds in ``events.metadata``, such as ``{"dataset": "generated"}``.
+
+    Returns:
+        N NanoEvents.
+    """
+    known = schema or schema_of(events)
+    columns: dict[str, ak.Array] = {}
+    for c in known.collections:
+        objects = events[c.name]
+        if c.layout == "jagged":
+            columns[f"n{c.name}"] = ak.Array(ak.to_numpy(ak.num(objects)).astype("int32"))
+        for f in c.fields:
+            values = objects[f.name]
+            if c.layout == "indexed":
+                columns |= {_plain(b): values[:, i] for i, b in enumerate(f.branches)}
+            else:
+                columns[_plain(f.branch)] = values
+    for f in (*known.scalars, *known.identifiers):
+        if f.name in ak.fields(events):
+            columns[_plain(f.branch)] = events[f.name]
+    packed = {name: ak.to_packed(ak.without_parameters(values)) for name, values in columns.items()}
+    source = SimplePreloadedColumnSource(packed, uuid4(), len(events), f"/{known.tree}")
+    factory = NanoEventsFactory.from_preloaded(
+        source, schemaclass=schemaclass, metadata=metadata or {"dataset": "generated"}
+    )
+    return factory.events()
+
+
+def _plain(branch: str) -> str:
+    return branch.replace(".", "_")
