@@ -34,7 +34,6 @@ import hepgan
 from hepgan.detector import Folding, Level, bootstrap, omnifold, response, unfold, unfold_through
 from hepgan.detector.closure import closure
 from hepgan.detector.levels import Fold, event_weights, folding_of, with_weights
-from hepgan.detector.response import column_of
 from hepgan.detector.unfolding import joined
 from hepgan.events import EventBatch, Objects, to_awkward, to_batch
 from hepgan.plotting.unfolding import plot_closure, plot_response
@@ -121,7 +120,7 @@ def level(collection: str) -> Level:
 def simulated(train: ak.Array) -> ak.Array:
     """Events of the training sample, drawn so that Q2 and x are distributed otherwise."""
     found = judged("Electron")
-    q2, x = column_of(found["Q2"], train), column_of(found["x"], train)
+    q2, x = found["Q2"].column(train), found["x"].column(train)
     x = np.where((x > 0) & (x < 1), x, 1.0)
     weight = 1 + 0.4 * np.tanh(np.log(q2 / 15)) - 0.3 * np.tanh(0.7 * np.log(x / 0.03))
     return train[accepted(weight, 1.7, np.random.default_rng(1))]
@@ -163,7 +162,7 @@ def folded(fold: Fold, events: ak.Array, seed: int) -> ak.Array:
 
 def columns(events: ak.Array, sides: Mapping[str, Mapping[str, hepgan.Observable]]) -> dict[str, np.ndarray]:
     """The numbers that closure is judged by, of events at both levels, and their weights."""
-    found = {f"{side}_{o.name}": column_of(o, events) for side, each in sides.items() for o in each.values()}
+    found = {f"{side}_{o.name}": o.column(events) for side, each in sides.items() for o in each.values()}
     return found | {"weight": event_weights(events)}
 
 

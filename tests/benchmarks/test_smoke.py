@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -90,11 +90,22 @@ def work(tmp_path, monkeypatch):
     """A folder of one's own; what a benchmark imports and sets is forgotten after it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(FOLDER))
-    before = set(sys.modules)
+    before = {name: sys.modules.pop(name, None) for name in (*NAMES, "common")}
     yield tmp_path
-    for name in {*NAMES, "common"} & (set(sys.modules) - before):
-        del sys.modules[name]
+    for name, module in before.items():
+        sys.modules.pop(name, None)
+        if module is not None:
+            sys.modules[name] = module
     plt.close("all")
+
+
+def load(name: str):
+    """A benchmark by its file, since folders of tests have the names of some."""
+    described = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(described)
+    sys.modules[name] = module
+    described.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -110,7 +121,7 @@ def test_it_runs_with_few_events_and_prints(name, work, request, monkeypatch, ca
         request.getfixturevalue("zmumu_model").save(work / "model.safetensors")
     words = tuple(word.replace("OUT", str(work)) for word in words)
     monkeypatch.setattr(sys, "argv", [name, *words])
-    importlib.import_module(name).main()
+    load(name).main()
     said = capsys.readouterr().out
     assert len(said.splitlines()) > 1
     assert any(character.isdigit() for character in said)

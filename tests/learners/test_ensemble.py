@@ -210,8 +210,11 @@ def test_members_learn_their_own_events_as_if_they_were_alone() -> None:
 def test_stacked_networks_give_what_each_gives_alone(config: object, rows: int) -> None:
     torch.manual_seed(0)
     tokens = (Tokens("Jet", features=((0, 1), (2, 3)), context=((0,), (1,)), ordered=False),)
-    options = {"context": 2, "time": 3, "tokens": tokens}
-    networks = [build_network(config, 4, 4, **options) for _ in range(M + 1)]  # type: ignore[arg-type]
+    space = FeatureSpace(4, 2, tokens=tokens)
+    networks = [
+        build_network(config, 4, 4, context=2, time=3, space=space)  # type: ignore[arg-type]
+        for _ in range(M + 1)
+    ]
     stacked = StackedNetwork(networks[M], networks[:M])
     x, context, time = torch.randn(M * rows, 4), torch.rand(M * rows, 2), torch.randn(M * rows, 3)
     mask = torch.ones(M * rows, 4, dtype=torch.bool)

@@ -186,7 +186,7 @@ def test_published_flows_end_when_their_time_is_over(flow, monkeypatch):
     # A clock of the test's own, so that no busy machine takes the time.
     clock = itertools.count()
     monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
-    recipe = load_recipe(name).with_settings(SHORT[2:])
+    recipe = load_recipe(name).with_settings(SHORT[1:])
     generator = EventGenerator(recipe).fit(events, seed=1, progress=False, max_time=40.0)
     assert generator.summary["status"] == "time"
     assert generator.history.losses["lr"][-1] < 0.1
