@@ -4,6 +4,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
+from combinations import paired
 from pydantic import TypeAdapter, ValidationError
 
 from hepgan import distill
@@ -178,9 +179,10 @@ def test_an_object_whose_features_are_all_discrete_is_there_by_its_context(setti
     assert bool((outputs[0] != outputs[1]).all())
 
 
-@pytest.mark.parametrize("settings", KINDS)
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize(("context", "time"), [(0, 0), (CONTEXT, 0), (0, 5), (CONTEXT, 5)])
+@pytest.mark.parametrize(
+    ("settings", "positions", "context", "time"),
+    paired(settings=KINDS, positions=POSITIONS, context=(0, CONTEXT), time=(0, 5)),
+)
 def test_output_depends_on_all_inputs_and_every_parameter(settings, positions, context, time):
     tokens = TOKENS if context else (Tokens("Track", TRACKS), TOKENS[1])
     net = network(settings, context=context, time=time, tokens=tokens, positions=positions)
@@ -278,8 +280,7 @@ def build(config, size, tokens, *, context=0, periodic=()):
 PAIR = [Tokens("Hit", [[0], [1]])]
 
 
-@pytest.mark.parametrize("settings", KINDS)
-@pytest.mark.parametrize("periodic", [(), (0, 1)])
+@pytest.mark.parametrize(("settings", "periodic"), [(KINDS[0], ()), (KINDS[1], (0, 1))])
 def test_densities_of_two_objects_integrate_to_one_and_are_symmetric(settings, periodic):
     network_ = {**settings, "width": 8, "blocks": 1}
     model = build(FlowMatchingConfig(network=network_), 2, PAIR, periodic=periodic).double()
@@ -289,7 +290,7 @@ def test_densities_of_two_objects_integrate_to_one_and_are_symmetric(settings, p
     if periodic:
         axis = -torch.pi + 2 * torch.pi / 32 * torch.arange(32, dtype=torch.float64)
     else:
-        axis = torch.linspace(-10, 10, 65, dtype=torch.float64)
+        axis = torch.linspace(-8, 8, 41, dtype=torch.float64)
     cell = float(axis[1] - axis[0])
     points = torch.cartesian_prod(axis, axis)
     p = model.log_prob(points, torch.zeros(len(points), 0), None, steps=12).exp()
@@ -306,14 +307,14 @@ def test_densities_of_two_objects_integrate_to_one_and_are_symmetric(settings, p
 
 @pytest.mark.parametrize("settings", KINDS)
 def test_paths_are_followed_back_to_where_they_started(settings):
-    config = FlowMatchingConfig(network=settings, steps=256)
+    config = FlowMatchingConfig(network=settings, steps=128)
     model = build(config, 2, PAIR).double()
     z = torch.randn(20, 2, dtype=torch.float64)
     mask = torch.ones(20, 2, dtype=torch.bool)
     mask[10:, 1] = False
     context = z[:, :0]
-    found = model.latent(model.sample(z, context, mask), context, mask, steps=256)
-    torch.testing.assert_close(found, z.masked_fill(~mask, 0.0), rtol=0, atol=1e-5)
+    found = model.latent(model.sample(z, context, mask), context, mask, steps=128)
+    torch.testing.assert_close(found, z.masked_fill(~mask, 0.0), rtol=0, atol=4e-5)
 
 
 @pytest.mark.parametrize("settings", KINDS)
@@ -325,6 +326,9 @@ def test_events_made_in_chunks_are_those_made_at_once(settings):
     with torch.no_grad():
         found = model.sample(z, context, mask)
     torch.testing.assert_close(found, model.sample(z, context, mask).detach(), rtol=1e-4, atol=1e-5)
+
+
+STEPS = 80
 
 
 def common_shift(n, most=12, seed=1):
@@ -354,14 +358,14 @@ def test_flow_matching_learns_how_any_two_of_twelve_objects_are_correlated(setti
     (phase,) = learner.phases
     optimiser = torch.optim.Adam(model.parameters(), lr=4e-3)
     g = torch.Generator().manual_seed(2)
-    for step in range(120):
-        rows = torch.randint(len(x), (256,), generator=g)
+    for step in range(STEPS):
+        rows = torch.randint(len(x), (128,), generator=g)
         (term,) = learner.loss(phase, feature_batch(x[rows], mask=mask[rows]), g)
         optimiser.zero_grad()
         term.value.backward()
         optimiser.step()
         for group in optimiser.param_groups:
-            group["lr"] = 4e-3 * (1 - step / 120)
+            group["lr"] = 4e-3 * (1 - step / STEPS)
     with torch.no_grad():
         made = model.sample(torch.randn(2048, 12, generator=g), torch.zeros(2048, 0), mask[:2048])
     assert bool((made[~mask[:2048]] == 0).all())
@@ -401,7 +405,7 @@ def test_generators_and_priors_of_sets_treat_objects_alike(settings):
 # ------------------------------------------------------------------ in generators
 
 
-def hits(n=1500, seed=1):
+def hits(n=500, seed=1):
     """Up to ten hits in no order, each of one of two layers, with the event's time."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 11, n)
@@ -423,19 +427,20 @@ def generator(settings):
             "blocks": [{"kind": "fields", "fields": ["Hit.angle"], "transforms": {"angle": "angle"}}]
         },
         "model": {"kind": "flow_matching", "network": settings, "steps": 2},
-        "training": {"steps": 20, "batch_size": 64},
+        "training": {"steps": 5, "batch_size": 64},
     }
     return EventGenerator(recipe).fit(hits(), seed=3, device="cpu")
 
 
 @pytest.mark.parametrize("settings", KINDS)
-def test_generators_with_networks_of_sets_are_the_same_after_reading(settings, tmp_path):
+def test_generators_with_networks_of_sets_are_the_same_after_reading(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("hepgan.learners.discrete.STEPS", 30)
     made = generator(settings)
     representation = made.representation
     (tokens,) = representation.tokens
     assert len(tokens.features) == 10
     assert set(representation.periodic) <= {row[0] for row in tokens.features}
-    student = distill(made, steps=2, pairs=256, max_time=1.0, settings=[f"model.network={settings}"])
+    student = distill(made, steps=2, pairs=256, settings=["training.steps=5", f"model.network={settings}"])
     for trained in (made, student):
         path = tmp_path / f"{trained.recipe.model.kind}.safetensors"
         trained.save(path)

@@ -19,6 +19,15 @@ def partons(shared_data):
     return read_events(f"{shared_data}/ee_partons_train.root:Events", entry_stop=4000)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _short_trainings_of_what_is_discrete():
+    """What is promised of every event is by structure, which no training makes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hepgan.learners.discrete.STEPS", 30)
+        patch.setattr("hepgan.learners.discrete.BATCH", 256)
+        yield
+
+
 def generated(name, events, *settings):
     recipe = load_recipe(name).with_settings(settings)
     return EventGenerator(recipe).fit(events, seed=1, progress=False).generate(3000, seed=2)
