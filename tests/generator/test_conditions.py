@@ -30,7 +30,7 @@ FAMILIES = {
     "flow": {"kind": "flow", "blocks": 3, "bins": 6, "network": {"kind": "mlp", "widths": [32, 32]}},
     "flow_matching": {"kind": "flow_matching", "network": SMALL, "steps": 4},
 }
-STEPS = {"gan": 500, "flow": 200, "flow_matching": 300}
+STEPS = {"gan": 500, "flow": 120, "flow_matching": 200}
 
 
 def toy(n=N, seed=1):
@@ -62,10 +62,10 @@ def recipe(family, steps):
 @pytest.fixture(scope="module")
 def generators():
     made = {f: EventGenerator(recipe(f, STEPS[f])).fit(toy(), seed=2, device="cpu") for f in FAMILIES}
-    quick = ("training.steps=250", "training.batch_size=512", f"model.network={SMALL}")
-    made["student"] = distill(made["flow_matching"], pairs=8000, settings=quick, seed=1)
+    quick = ("training.steps=150", "training.batch_size=512", f"model.network={SMALL}")
+    made["student"] = distill(made["flow_matching"], pairs=4000, settings=quick, seed=1)
     few = ("training.steps=5", "training.batch_size=256", "training.max_time=null")
-    made["refined"] = refine(made["flow"], lambda e: np.ones(len(e)), events=4000, settings=few, seed=1)
+    made["refined"] = refine(made["flow"], lambda e: np.ones(len(e)), events=1000, settings=few, seed=1)
     return made
 
 

@@ -25,7 +25,7 @@ SHORT = ("training.steps=5", "training.batch_size=64", "model.network={kind: res
 
 @pytest.fixture(scope="module")
 def student(toy_generator):
-    return distill(toy_generator, pairs=16_000, settings=QUICK, seed=1)
+    return distill(toy_generator, pairs=12_000, settings=QUICK, seed=1)
 
 
 def sampler(generator, seed=5):
@@ -104,7 +104,7 @@ def test_a_student_is_a_model_file_like_any_other(toy_generator, student, tmp_pa
     lines = loaded.describe()
     assert any(line.startswith("model       student") for line in lines)
     (line,) = [line for line in lines if line.startswith("distilled")]
-    assert "from flow_matching of 4 network calls, 16,000 pairs, 300 steps" in line
+    assert "from flow_matching of 4 network calls, 12,000 pairs, 300 steps" in line
     (training,) = [line for line in lines if line.startswith("training")]
     assert "2,000 events" in training or "1,800 events" in training
     assert loaded.recipe.training.steps == 300
@@ -124,7 +124,7 @@ def test_several_steps_are_learned_too(toy_generator, steps):
 
 def test_time_that_is_out_ends_the_training(toy_generator):
     started = time.monotonic()
-    made = distill(toy_generator, pairs=300, settings=(*SHORT, "training.steps=1000000"), max_time=2.0)
+    made = distill(toy_generator, pairs=300, settings=(*SHORT, "training.steps=1000000"), max_time=0.5)
     assert made.summary["distillation"]["status"] == "time"
     assert time.monotonic() - started < 20
 
@@ -146,7 +146,7 @@ def test_a_flow_is_distilled_into_one_step(layer):
         "training": {"steps": 30, "batch_size": 256},
     }
     teacher = EventGenerator(recipe).fit(dimuons(1000), device="cpu")
-    made = distill(teacher, pairs=8000, settings=QUICK)
+    made = distill(teacher, pairs=4000, settings=(*QUICK, "training.steps=150"))
     (ours, mask), (theirs, _) = features(made), features(teacher)
     assert (ours - theirs)[mask].square().mean().sqrt() < 0.35
     assert made.summary["distillation"]["teacher"]["kind"] == "flow"
