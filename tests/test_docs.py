@@ -14,6 +14,7 @@ import click
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from toys import dimuons
 
 import hepgan
@@ -23,6 +24,7 @@ from hepgan.generator.distillation import distill
 from hepgan.observables.language import FUNCTIONS, METHODS, PAIR_PROPERTIES, PROPERTIES
 from hepgan.recipes import load_recipe
 from hepgan.recipes.recipe import parse_yaml
+from hepgan.reweighting import Reweighter
 from hepgan.stats.classifiers import TREES
 
 ROOT = Path(__file__).parents[1]
@@ -71,12 +73,20 @@ def _short_and_silent():
     def short(self, events, **options):
         if self.recipe.model.kind == "flow_matching":
             self.recipe = self.recipe.with_settings(small)
-        return fit(self, events, **options | {"max_time": 1.0, "progress": False})
+        return fit(self, events, **options | {"max_time": 0.3, "progress": False})
 
     def quick(generator, **options):
-        return distill(generator, **options | {"pairs": 500, "max_time": 1.0})
+        return distill(generator, **options | {"pairs": 500, "max_time": 0.3})
+
+    save = Figure.savefig
+
+    def rough(figure, path, **options):
+        save(figure, path, **options | {"dpi": 20, "bbox_inches": None})
 
     patch = pytest.MonkeyPatch()
+    patch.setattr(Figure, "savefig", rough)
+    patch.setattr("hepgan.learners.discrete.STEPS", 20)
+    patch.setitem(Reweighter.__init__.__kwdefaults__, "members", 2)
     patch.setattr(hepgan.EventGenerator, "fit", short)
     patch.setattr(hepgan, "distill", quick, raising=False)
     patch.setattr(mpl, "use", lambda *_: None)
@@ -276,13 +286,15 @@ def test_the_tutorial_makes_its_pictures(recipe, tmp_path, monkeypatch, capsys):
     assert {p.name for p in figures.iterdir()} == shown
 
 
-def test_the_page_on_constraints_makes_its_pictures(tmp_path):
+def test_the_page_on_constraints_makes_its_pictures(tmp_path, monkeypatch):
     constraints = script(DOCS / "constraints.py")
-    constraints.main(["--figures", str(tmp_path), "--steps", "60", "--events", "500"])
+    whole = constraints.scan
+    monkeypatch.setattr(constraints, "scan", lambda widths: whole(widths, size=1000))
+    constraints.main(["--figures", str(tmp_path), "--steps", "20", "--events", "500"])
     shown = set(re.findall(r"figures/(\w+\.\w+)", (DOCS / "constraints.md").read_text(encoding="utf-8")))
     assert {p.name for p in tmp_path.iterdir()} == shown
     # what the page says of the pictures
-    found = constraints.scan(np.array([0.0, 1.0]))
+    found = whole(np.array([0.0, 1.0]))
     assert found["paired"] == pytest.approx([(2 / np.pi) ** 0.5, 2 / np.pi**0.5], rel=0.02)
     assert all(abs(found[n][1]) < 0.05 * found[n][0] for n in ("wasserstein", "energy", "mmd"))
     in_scaled, after_errors = constraints.shell()

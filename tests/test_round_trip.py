@@ -103,13 +103,28 @@ def _close(old, new, name, energies, field):
     assert np.nanmax(excess, initial=0.0) <= 0, f"{name}: {np.nanmax(excess):.2g}"
 
 
+def few_of_each(branches):
+    """Momenta and five other fields of each of NanoAOD's collections, and all branches of no collection.
+
+    Two thirds of its branches are triggers, which are all alike; a rapidity of the Higgs boson is NaN.
+    """
+    collections, kept = {}, []
+    for branch in branches:
+        collection, _, field = branch.partition("_")
+        if not field or field in ("pt", "eta", "phi", "mass", "charge"):
+            kept.append(branch)
+        elif branch != "HTXS_Higgs_y":
+            collections.setdefault(collection, []).append(branch)
+    return kept + [b for fields in collections.values() for b in fields[:5]]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_every_sample_comes_back_through_the_features(shared_data, tmp_path, name):
     path = shared_data / name
     branches = None
     if "nano_dy" in name:
         with uproot.open(path) as file:
-            branches = [b for b in file["Events"].keys() if b != "HTXS_Higgs_y"]  # noqa: SIM118 (it is NaN)
+            branches = few_of_each(file["Events"].keys())
     events = read_events(path, entry_stop=EVENTS, branches=branches)
     schema, decoded = round_trip(events)
     assert_close(events, decoded, schema)

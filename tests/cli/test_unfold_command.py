@@ -43,7 +43,8 @@ def run(*arguments):
     return end.value.code
 
 
-def test_the_command_writes_a_generator_of_events_at_the_vertex(folder, tmp_path, capsys):
+def test_the_command_writes_a_generator_of_events_at_the_vertex(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
     inputs = [str(folder / n) for n in ("prior.safetensors", "folding.safetensors", "data.root")]
     options = ["--events", "900", "--iterations", "2", "--set", "training.steps=5", "--device", "cpu"]
     output = tmp_path / "unfolded.safetensors"
