@@ -9,12 +9,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
+from hepgan.stats.classifiers import TREES
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("common", "digests"))
 
 FLOW = "model={kind: flow, blocks: 2, bins: 4, network: {kind: mlp, widths: [16]}}"
 MATCHING = "model={kind: flow_matching, network: {kind: residual, width: 16, blocks: 1}, steps: 2}"
-SHORT = ("--set", "training.steps=20", "--set", "training.batch_size=64", "--max-time", "1")
+SHORT = ("--set", "training.steps=20", "--set", "training.batch_size=64", "--max-time", "0.3")
 
 CASES: dict[str, tuple[str, ...]] = {
     "amplification": (
@@ -40,7 +42,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "ensembles": ("--members", "2", "--seconds", "0", "--rounds", "1", "--steps", "2", "--cases", "2"),
     "events_io": ("--events", "500", "--repeats", "1"),
     "families": (
-        *("DATA", "--limit", "500", "--budgets", "0.5", "--families", "flow, affine", "--events", "500"),
+        *("DATA", "--limit", "500", "--budgets", "0.2", "--families", "flow, affine", "--events", "500"),
     ),
     "fat_gan": ("DATA", "--limit", "600", "--recipes", "dis", "--set", MATCHING, *SHORT),
     "flows": ("--batch", "32", "--seconds", "0", "--rounds", "1"),
@@ -63,7 +65,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "objectives": ("--batch", "32", "--seconds", "0", "--rounds", "1"),
     "observables": ("-n", "16", "-r", "1"),
     "sets": (
-        *("DATA", "--limit", "300", "--seconds", "0.5", "--constituents", "4"),
+        *("DATA", "--limit", "300", "--seconds", "0.2", "--constituents", "4"),
         *("--networks", "deep_sets"),
     ),
     "solvers": (
@@ -87,9 +89,12 @@ def test_every_benchmark_is_tried():
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
-    """A folder of one's own; what a benchmark imports and sets is forgotten after it."""
+    """A folder of one's own; what a benchmark imports and sets is forgotten after it. Little is learned."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr("hepgan.learners.discrete.STEPS", 20)
+    monkeypatch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
+    monkeypatch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 20})
     before = {name: sys.modules.pop(name, None) for name in (*NAMES, "common")}
     yield tmp_path
     for name, module in before.items():
