@@ -35,7 +35,7 @@ def same(one, other, collection="Jet"):
 
 def test_folded_events_have_the_response_of_the_detector():
     """Learned from falling spectra, applied to flat ones: smearing, efficiency by flavour, fakes."""
-    folding = Folding(quick(steps=250, batch_size=512)).fit(jet_pairs(8000, 1), device="cpu")
+    folding = Folding(quick(steps=200, batch_size=512)).fit(jet_pairs(6000, 1), device="cpu")
     events = jet_pairs(8000, 2, flat=True)
     found = pairs(
         folding.fold(events, seed=1, keep_vertex=True), "GenJet", "Jet", distance="delta_r", within=0.12

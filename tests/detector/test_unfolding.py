@@ -61,11 +61,11 @@ def moments(events, weight=None):
 
 @pytest.fixture(scope="module")
 def simulation():
-    return simulated(12_000, seed=4)
+    return simulated(8000, seed=4)
 
 
 def test_omnifold_is_where_the_iterations_lead(simulation):
-    data = simulated(12_000, *TRUTH, seed=1)[["Hit"]]
+    data = simulated(8000, *TRUTH, seed=1)[["Hit"]]
     first, last = (omnifold(simulation, data, VERTEX, DETECTOR, iterations=n, seed=1) for n in (1, 3))
     assert moments(simulation, first.weights.weight) == pytest.approx(after(1, *TRUTH), abs=0.06)
     assert moments(simulation, last.weights.weight) == pytest.approx(after(3, *TRUTH), abs=0.08)

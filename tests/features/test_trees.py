@@ -171,8 +171,7 @@ def test_axes_are_right_handed_also_where_the_reference_is_along_the_axis():
 # ---------------------------------------------------------------------------- there and back
 
 
-@pytest.mark.parametrize("distance", ["kt", "angle", "mass"])
-@pytest.mark.parametrize("energy", [Q, None], ids=["known total", "free total"])
+@pytest.mark.parametrize(("distance", "energy"), [("kt", Q), ("angle", None), ("mass", Q)])
 def test_events_come_back(distance, energy):
     events = partons()
     representation = represent(events, distance=distance, total_energy=energy)
@@ -185,9 +184,10 @@ def test_events_come_back(distance, energy):
 
 def test_one_event_alone_is_the_same_as_among_others():
     representation = represent(partons(), total_energy=Q)
-    events = partons()[:20]
+    events = partons()[:8]
     features = representation.encode(events)
-    for i in range(20):
+    assert len(set(events.Parton.mask.sum(1).tolist())) > 2
+    for i in range(8):
         alone = representation.encode(events[i : i + 1])
         torch.testing.assert_close(alone.x, features.x[i : i + 1])
         torch.testing.assert_close(four(representation.decode(alone)), four(events[i : i + 1]))
@@ -235,7 +235,7 @@ def test_a_free_total_keeps_its_columns_whatever_the_decays():
 
 
 def test_gradients_are_finite_and_right():
-    events = partons(6)
+    events = partons(3)
     representation = represent(partons(), total_energy=Q)
     features = representation.encode(events)
     x = features.x.clone().requires_grad_()
@@ -264,7 +264,7 @@ def test_a_network_is_told_what_the_numbers_of_a_tree_mean():
 
 
 def test_a_rest_of_one_object_must_be_softer_than_those_that_were_kept():
-    events = partons(4000)
+    events = partons(2000)
     representation = represent(events, total_energy=Q)
     assert representation.valid(events).all()
     made = representation.decode(wild(representation, events))

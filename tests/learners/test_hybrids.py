@@ -365,7 +365,7 @@ def test_a_reweighted_likelihood_finds_a_distribution_that_the_model_can_be(feat
     config = {"critics": (critic,), "likelihood": {"reweighted_by": "critic"}}
     model = normal(size=2, mean=1.0, **config)
     data = feature_batch(torch.tensor([0.0, 2.0]) + torch.randn(4000, 2))
-    Trainer(model, data, TrainingConfig(steps=400, batch_size=256), seed=1).run()
+    Trainer(model, data, TrainingConfig(steps=300, batch_size=256), seed=1).run()
     torch.testing.assert_close(model.model.mean.detach(), torch.tensor([0.0, 2.0]), atol=0.15, rtol=0)
     torch.testing.assert_close(model.model.log_scale.detach().exp(), torch.ones(2), atol=0, rtol=0.15)
 
@@ -395,20 +395,21 @@ def test_an_equilibrium_shows_as_agreement_of_minus_one_and_a_joint_minimum_does
     def ended(target, weight, steps):
         penalty = {"kind": "moments", "observables": "m", "target_mean": target, "std_weight": 0.0}
         model = normal(observables={"m": column(0)}, penalties=(penalty | {"weight": weight},))
-        config = TrainingConfig(steps=steps, batch_size=64, diagnose_every=2)
+        config = TrainingConfig(steps=steps, batch_size=64, diagnose_every=4)
         history = Trainer(model, data, config, seed=1).run()
         return model, history
 
-    model, history = ended(target=1.0, weight=0.5, steps=600)
+    model, history = ended(target=1.0, weight=0.5, steps=400)
     # Minimum of m^2 / 2 (log-likelihood, with the variance that fits) and (m - 1)^2 / 2.
     assert 0.3 < float(model.model.mean.detach()) < 0.7
-    step, agreement = history.agreement(150)
-    assert step.tolist() == [151.0, 451.0]
+    step, agreement = history.agreement(50)
+    assert step.tolist() == [102.0, 302.0]
     assert agreement[-1] < -0.9
-    assert history.diagnostics["normal/coherence"][-150:].mean() > 0.3
-    model, history = ended(target=0.0, weight=0.5, steps=300)
+    assert history.diagnostics["normal/coherence"][-50:].mean() > 0.3
+    model, history = ended(target=0.0, weight=0.5, steps=250)
     assert abs(float(model.model.mean.detach())) < 0.1
-    assert history.diagnostics["normal/coherence"][-100:].mean() < 0.2
+    # The mean of 30 has a statistical error of 0.13; that of the equilibrium is 0.8.
+    assert history.diagnostics["normal/coherence"][-30:].mean() < 0.5
 
 
 def test_the_floor_of_the_likelihood_is_that_of_the_models_own_events(feature_batch, column):

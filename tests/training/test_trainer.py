@@ -49,13 +49,13 @@ def test_flow_matching_learns_a_correlated_normal_distribution(feature_batch):
     torch.manual_seed(0)
     x = torch.randn(20_000, 2) @ torch.tensor([[1.0, 0.8], [0.0, 0.6]]) + torch.tensor([0.5, -0.3])
     model = flow()
-    history = Trainer(model, feature_batch(x), TrainingConfig(steps=300, **FAST)).run()
+    history = Trainer(model, feature_batch(x), TrainingConfig(steps=200, **FAST)).run()
     generated = sample(model)
     torch.testing.assert_close(generated.mean(0), torch.tensor([0.5, -0.3]), atol=0.08, rtol=0)
     expected = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
     torch.testing.assert_close(generated.T.cov(), expected, atol=0.12, rtol=0)
     assert history.status == "finished"
-    assert history.events == 300 * 512
+    assert history.events == 200 * 512
 
 
 def test_flow_matching_learns_what_depends_on_context_and_mask(feature_batch):
@@ -65,7 +65,7 @@ def test_flow_matching_learns_what_depends_on_context_and_mask(feature_batch):
     x = torch.randn(20_000, 2) * torch.tensor([0.5, 0.2]) + torch.cat((2 * context - 1, -context), dim=1)
     model = flow(context=1)
     data = feature_batch(x * mask, mask=mask, context=context)
-    Trainer(model, data, TrainingConfig(steps=300, **FAST)).run()
+    Trainer(model, data, TrainingConfig(steps=200, **FAST)).run()
     ones = torch.ones(10_000, 1)
     full = sample(model, 10_000, ones, torch.ones(10_000, 2, dtype=torch.bool))
     torch.testing.assert_close(full.mean(0), torch.tensor([1.0, -1.0]), atol=0.08, rtol=0)
@@ -84,7 +84,7 @@ def test_negative_weights_subtract_events(feature_batch):
     x = (centre + 0.2 * torch.randn(3 * n))[:, None]
     weight *= len(weight) / weight.sum()
     model = flow(size=1)
-    Trainer(model, feature_batch(x, weight=weight), TrainingConfig(steps=400, **FAST)).run()
+    Trainer(model, feature_batch(x, weight=weight), TrainingConfig(steps=250, **FAST)).run()
     generated = sample(model)
     assert float((generated > 0.5).float().mean()) == pytest.approx(2 / 3, abs=0.07)
     assert float((generated.abs() < 0.4).float().mean()) < 0.1
@@ -248,11 +248,11 @@ def test_training_stops_when_no_better_model_comes(feature_batch):
 
 
 def test_training_out_of_time_ends_annealed(feature_batch):
-    config = TrainingConfig(steps=10**9, batch_size=64, max_time=1.5)
+    config = TrainingConfig(steps=10**9, batch_size=64, max_time=0.8)
     start = time.monotonic()
     history = Trainer(flow(), feature_batch(torch.randn(500, 2)), config).run()
     assert history.status == "time"
-    assert 1.5 <= time.monotonic() - start < 15.0
+    assert 0.8 <= time.monotonic() - start < 15.0
     assert history.losses["lr"][0] > 0.8
     assert history.losses["lr"][-1] < 0.2
 
@@ -502,6 +502,7 @@ def test_every_adversarial_loss_moves_the_generator_to_the_events(feature_batch,
         MMD(observables="m", widths=(2.0,), cooling=0.1),
         Wasserstein(observables="m"),
         Histogram(observables="m", bins=20, range=(-3.0, 3.0), weight=0.1),
+        Paired(observables="m"),
     ],
     ids=lambda p: p.kind,
 )
@@ -511,14 +512,14 @@ def test_a_distance_alone_teaches_a_distribution_and_a_paired_difference_a_colla
     torch.manual_seed(0)
     data = feature_batch(torch.randn(5000, 1))
     idle = CriticConfig(weight=0.0, network=MLPConfig(widths=()))
-    config = TrainingConfig(steps=150, batch_size=256, optimiser=OptimiserConfig(lr=1e-2), ema=0.9)
-    spreads = []
-    for term in (penalty, Paired(observables="m")):
-        model = gan(observables={"m": column(0)}, penalties=(term,), critic=idle)
-        Trainer(model, data, config).run()
-        spreads.append(float(sample(model).std()))
-    assert spreads[0] == pytest.approx(1.0, abs=0.15)
-    assert spreads[1] < 0.1
+    config = TrainingConfig(steps=120, batch_size=256, optimiser=OptimiserConfig(lr=1e-2), ema=0.9)
+    model = gan(observables={"m": column(0)}, penalties=(penalty,), critic=idle)
+    Trainer(model, data, config).run()
+    spread = float(sample(model).std())
+    if penalty.kind == "paired":
+        assert spread < 0.1
+    else:
+        assert spread == pytest.approx(1.0, abs=0.15)
 
 
 @pytest.mark.parametrize("kind", ["constant", "cosine", "onecycle"])
