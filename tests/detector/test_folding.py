@@ -124,7 +124,8 @@ def test_batches_are_folded_as_arrays_are(folding):
     assert mean == pytest.approx(ak.mean(other.Jet.pt), rel=0.04)
 
 
-def test_bounds_hold_in_folded_batches():
+def test_bounds_hold_in_folded_batches(monkeypatch):
+    monkeypatch.setattr("hepgan.learners.discrete.STEPS", 40)
     recipe = quick().model_copy(update={"observables": {}})
     recipe = load_recipe(
         recipe.model_dump(mode="json", exclude_unset=True)
@@ -143,7 +144,8 @@ def test_bounds_hold_in_folded_batches():
     assert ak.all(folding.fold(events).Jet.pt >= 15.0)
 
 
-def test_the_published_direct_folding_smears_nothing():
+def test_the_published_direct_folding_smears_nothing(monkeypatch):
+    monkeypatch.setattr("hepgan.learners.discrete.STEPS", 40)
     folding = Folding(quick("direct")).fit(jet_pairs(800, 1), device="cpu")
     assert folding.generator.parts.model.noise_size == 0
     events = jet_pairs(100, 2)

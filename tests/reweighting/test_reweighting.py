@@ -13,7 +13,7 @@ from hepgan.reweighting import Reweighter, effective_sample_size, reweight, unwe
 from hepgan.stats import classifiers
 from hepgan.stats.classifiers import calibrate, reliability
 
-N = 20_000
+N = 12_000
 
 
 @pytest.fixture(scope="module", autouse=True)
