@@ -92,7 +92,7 @@ def _short_and_silent():
     patch.setattr(mpl, "use", lambda *_: None)
     patch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
     patch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
-    patch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 20})
+    patch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})
     with mpl.rc_context({"backend": "agg"}):
         yield
     patch.undo()

@@ -94,7 +94,7 @@ def work(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr("hepgan.learners.discrete.STEPS", 20)
     monkeypatch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
-    monkeypatch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 20})
+    monkeypatch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})
     before = {name: sys.modules.pop(name, None) for name in (*NAMES, "common")}
     yield tmp_path
     for name, module in before.items():

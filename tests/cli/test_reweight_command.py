@@ -33,6 +33,7 @@ def _short_trainings():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifiers, "BATCH", 512)
         patch.setattr(classifiers, "EPOCHS", 6)
+        patch.setattr(classifiers, "TREES", {**classifiers.TREES, "max_iter": 60})
         yield
 
 
