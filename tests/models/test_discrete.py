@@ -170,7 +170,7 @@ def test_pairs_are_forbidden_even_where_groups_are_too_large_to_merge():
     discrete = torch.from_numpy(np.stack([first, second, third], 1))
     model = fitted([DiscreteVariable(name, 12, tuple(range(12))) for name in "abc"], discrete)
     assert model.groups == (("a",), ("b",), ("c",))
-    events = generated(model, 50_000)
+    events = generated(model, 20_000)
     assert not bool((events[:, 0] == events[:, 1]).any())
     assert bool(torch.isinf(model.log_prob(torch.tensor([[3, 3, 0]]), torch.zeros(1, 0))).all())
 
@@ -318,7 +318,7 @@ def test_weights_without_a_positive_sum_are_refused():
 
 
 def test_equal_seeds_give_equal_models_and_events(toy_model):
-    discrete = toy(3_000, 10)
+    discrete = toy(1_000, 10)
     first, second = (fitted(toy_variables(), discrete, seed=3) for _ in range(2))
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -391,7 +391,8 @@ def test_a_count_that_is_no_variable_is_refused():
 # ---------------------------------------------------------------- real samples
 
 
-def test_zmumu_events_cannot_be_told_from_test_events(shared_data):
+def test_zmumu_events_cannot_be_told_from_test_events(shared_data, monkeypatch):
+    monkeypatch.setattr("hepgan.learners.discrete.BATCH", 1024)
     variables, train = zmumu(shared_data / "zmumu_train.root")
     _, test = zmumu(shared_data / "zmumu_test.root")
     events = generated(fitted(variables, train), N_GENERATED)
@@ -412,7 +413,8 @@ def test_zmumu_events_cannot_be_told_from_test_events(shared_data):
 def test_partons_keep_multiplicities_masses_and_identities(shared_data, monkeypatch):
     # Training is kept short: structure does not depend on it, and marginals little.
     monkeypatch.setattr("hepgan.learners.discrete.ALL_STEPS", 300)
-    variables, train = partons(shared_data / "ee_partons_train.root", 50_000)
+    monkeypatch.setattr("hepgan.learners.discrete.BATCH", 1024)
+    variables, train = partons(shared_data / "ee_partons_train.root", 25_000)
     _, test = partons(shared_data / "ee_partons_test.root", 25_000)
     events = generated(fitted(variables, train), N_GENERATED // 2)
     assert p_value(test[:, 0], events[:, 0], len(train)) > 0.01
