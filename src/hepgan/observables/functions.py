@@ -147,6 +147,8 @@ def _power(x: Any, y: Any, mask: Tensor | None) -> Tensor:
 
 
 def singular(function: Callable[[Tensor], Tensor], harmless: float) -> Callable[..., Tensor]:
+    """A function of (data, mask) whose gradient is finite where its own is not, and where nothing exists."""
+
     def compute(data: Tensor, mask: Tensor | None) -> Tensor:
         x = vectors.finite_gradient(where_exists(data, mask, harmless))
         return vectors.finite_gradient(function(x))
@@ -155,6 +157,11 @@ def singular(function: Callable[[Tensor], Tensor], harmless: float) -> Callable[
 
 
 def numbers(*values: Value) -> None:
+    """Checks that values are numbers.
+
+    Raises:
+        Mismatch: If one stands for objects.
+    """
     if not all(v.is_number for v in values):
         msg = "a number is needed here, not objects; take one of their quantities, such as .pt"
         raise Mismatch(msg)
@@ -185,6 +192,7 @@ def _is_real(x: Any) -> bool:
 
 
 def as_tensor(x: Any, like: Tensor) -> Tensor:
+    """A tensor as it is, or a number in the shape and on the device of another tensor."""
     return x if isinstance(x, Tensor) else torch.full_like(like, x)
 
 
@@ -194,6 +202,7 @@ def harmless(x: Any, mask: Tensor | None) -> Any:
 
 
 def finite(x: Any) -> Any:
+    """The same values, of a tensor with a gradient that is finite."""
     return vectors.finite_gradient(x) if isinstance(x, Tensor) else x
 
 

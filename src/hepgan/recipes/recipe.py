@@ -442,6 +442,15 @@ def _first_error(error: ValidationError, document: Any) -> str:
 
 
 def parse_yaml(text: str, where: str) -> Any:
+    """What YAML says.
+
+    Args:
+        text: The YAML.
+        where: Its file or name, for errors.
+
+    Raises:
+        RecipeError: If it is no YAML.
+    """
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
