@@ -4,7 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["HepganError", "InputError", "ModelFileError", "OutputError", "RecipeError", "TrainingError"]
+__all__ = [
+    "HepganError",
+    "InputError",
+    "ModelFileError",
+    "OutputError",
+    "RecipeError",
+    "TrainingError",
+    "printable",
+]
+
+
+def printable(text: str) -> str:
+    r"""A text of files or users as a line that any terminal takes, with nothing of it left out.
+
+    What does not print is escaped: ends of lines, terminals' control sequences (``\x1b``), marks that turn
+    the direction of writing, and the bytes of names that are not UTF-8 (``\xff``).
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte of a name that is not UTF-8, as Python holds it
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class HepganError(Exception):
@@ -29,14 +54,15 @@ class HepganError(Exception):
         where = [
             text
             for value, text in (
-                (file, str(file)),
-                (branch, f"branch {branch}"),
+                (file, printable(str(file))),
+                (branch, printable(f"branch {branch}")),
                 (entry, f"entry {entry}"),
             )
             if value is not None
         ]
         self.message = message
-        super().__init__(": ".join((", ".join(where), message)) if where else message)
+        line = printable(" ".join(message.splitlines()))
+        super().__init__(": ".join((", ".join(where), line)) if where else line)
 
 
 class InputError(HepganError, ValueError):

@@ -9,11 +9,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
-from hepgan.errors import HepganError
+from hepgan.errors import HepganError, printable
 from hepgan.runtime import terminable
 
 __all__ = ["Command", "Count", "Duration", "FilePath", "Group", "Interrupted", "run", "say", "say_next"]
@@ -108,8 +108,8 @@ class Group(click.Group):
 
 
 def say(line: str) -> None:
-    """One line for the user, as it is."""
-    click.echo(line)
+    """One line for the user; what the stream cannot say is escaped."""
+    _write(sys.stdout, printable(line))
 
 
 def say_next(*words: object) -> None:
@@ -178,4 +178,9 @@ def _warn(message: Warning | str, category: type[Warning], *args: Any, **kwargs:
 
 
 def _line(text: str) -> None:
-    click.echo(" ".join(text.split()), err=True)
+    _write(sys.stderr, printable(" ".join(text.split())))
+
+
+def _write(stream: TextIO, line: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    click.echo(line.encode(encoding, "backslashreplace").decode(encoding), stream)
