@@ -10,7 +10,6 @@ Example:
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from hepgan.reweighting import reweight
     from hepgan.validation.compare import compare
     from hepgan.validation.comparison import Comparison
+
+    __version__: str
 
 __all__ = [
     "Comparison",
@@ -51,11 +52,6 @@ __all__ = [
     "reweight",
     "write_events",
 ]
-
-try:
-    __version__ = version("hepgan")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0+unknown"
 
 _HOME = {
     "Comparison": "validation",
@@ -85,10 +81,21 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Loads a public name where it is first used, so that ``hepgan --help`` does not wait for torch."""
+    if name == "__version__":
+        return _version()
     if name not in _HOME:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("hepgan")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

@@ -117,15 +117,15 @@ def interruptible() -> Iterator[Interrupt]:
 
 
 @contextmanager
-def terminable() -> Iterator[Callable[[], bool]]:
+def terminable() -> Iterator[Callable[[], int | None]]:
     """Lets SIGTERM, which batch systems send before they kill, end things as Ctrl-C does.
 
     Yields:
-        What tells whether SIGTERM has come.
+        What tells the first signal by which the user has asked to stop, if there was one.
     """
     _received.clear()
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: None
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -140,7 +140,7 @@ def terminable() -> Iterator[Callable[[], bool]]:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield lambda: signal.SIGTERM in _received
+        yield lambda: _received[0] if _received else None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -166,7 +166,8 @@ class Progress:
         self._last = -1.0
         self._total = total
         self._bar: Any = None
-        if sys.stderr.isatty() if shown is None else shown:
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        if terminal if shown is None else shown:
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -180,7 +181,7 @@ class Progress:
                 TimeRemainingColumn(compact=True, table_column=whole),
                 TextColumn("left, {task.fields[text]}"),
                 console=Console(stderr=True),
-                transient=sys.stderr.isatty(),
+                transient=terminal,
             )
             self._task = self._bar.add_task(what, total=total, completed=done, text="")
 

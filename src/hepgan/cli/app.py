@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-
 import click
 
 from hepgan import __version__
-from hepgan.cli.console import Group, run
+from hepgan.cli.console import Group
 from hepgan.cli.judge import explain, info, validate
 from hepgan.cli.learn import distill, refine, train, unfold
 from hepgan.cli.produce import dataset, fold, generate, init, quickstart, recipes, reweight
 
-__all__ = ["cli", "main"]
+__all__ = ["cli"]
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -34,16 +31,3 @@ for command in (
     *(validate, explain, info),
 ):
     cli.add_command(command)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; a user's error is one line and exit status 2.
-
-    Args:
-        arguments: What stands after ``hepgan``; ``sys.argv`` if None.
-
-    Raises:
-        SystemExit: Always, with the exit status.
-    """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(cli, given))

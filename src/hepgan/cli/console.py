@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import StringIO
 from pathlib import Path
+from signal import SIGINT
 from typing import Any, TextIO
 
 import click
@@ -24,11 +28,19 @@ TRACEBACK = "HEPGAN_TRACEBACK"
 
 MAX_COUNT = 10**12
 
+STDERR = 2
+
+
+NOTHING_LEFT = "no unfinished file is left"
+
+_unsaid: list[OSError] = []
+"""Why stdout took no more of what there was to say; filled inside `run` alone."""
+
 
 class Interrupted(Exception):
     """The user asked to stop; the message tells what is left, and how to go on."""
 
-    def __init__(self, message: str = "no unfinished file is left") -> None:
+    def __init__(self, message: str = NOTHING_LEFT) -> None:
         super().__init__(message)
 
 
@@ -108,8 +120,10 @@ class Group(click.Group):
 
 
 def say(line: str) -> None:
-    """One line for the user; what the stream cannot say is escaped."""
-    _write(sys.stdout, printable(line))
+    """One line for the user; what stdout cannot say is escaped, and one that is full stops no work."""
+    if not _unsaid:
+        with _forgiven():
+            _write(sys.stdout, printable(line))
 
 
 def say_next(*words: object) -> None:
@@ -124,31 +138,73 @@ def run(cli: click.Command, arguments: Sequence[str]) -> int:
         The exit status: 0; 2 for what the user can mend, said in one line on stderr; 1 for what is a bug;
         130 after Ctrl-C and 143 after SIGTERM.
     """
-    with warnings.catch_warnings(), terminable() as terminated:
+    open_streams()
+    _unsaid.clear()
+    with warnings.catch_warnings(), terminable() as stopped_by:
         warnings.showwarning = _warn
         try:
             status = cli.main(
                 args=list(arguments), prog_name="hepgan", standalone_mode=False, obj=list(arguments)
             )
-            sys.stdout.flush()
+            with _forgiven():
+                sys.stdout.flush()
         except click.ClickException as error:
             status = _usage(error)
         except (Interrupted, KeyboardInterrupt) as error:
-            if sys.stderr.isatty():
-                click.echo(err=True)  # the terminal shows ^C
-            what = str(error) or str(Interrupted())
-            status = _fail(f"interrupted; {what}", 143 if terminated() else 130)
+            status = _interrupted(str(error), stopped_by())
+        except click.Abort as error:  # what click makes of Ctrl-C before a command begins
+            early = not isinstance(error.__cause__, EOFError)
+            status = _interrupted("", stopped_by()) if early else _fail(*_described(EOFError()))
         except Exception as error:
+            if stopped_by() is not None:  # a library makes its own error of Ctrl-C, as in an import
+                return _interrupted("", stopped_by())
             if os.environ.get(TRACEBACK):
                 raise
             status = _fail(*_described(error))
+        else:
+            if _unsaid and _unsaid[0].errno != errno.EPIPE:
+                lost = "lines for stdout are lost, all files are whole"
+                status = _fail(f"stdout: {_unsaid[0].strerror or _unsaid[0]}; {lost}", 2)
         return status if isinstance(status, int) else 0
+
+
+def open_streams() -> None:
+    """Gives a process that has no stdin, stdout or stderr empty ones, lest a file takes their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
+@contextmanager
+def _forgiven() -> Iterator[None]:
+    """Notes that stdout takes no more, and lets what it still holds end in nothing."""
+    try:
+        yield
+    except OSError as error:
+        _unsaid.append(error)
+        with suppress(OSError, ValueError):
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, sys.stdout.fileno())
+            os.close(sink)
+
+
+def _interrupted(what: str, signal: int | None) -> int:
+    if sys.stderr.isatty():
+        click.echo(err=True)  # the terminal shows ^C
+    return _fail(f"interrupted; {what or NOTHING_LEFT}", 128 + (signal or SIGINT))
 
 
 def _usage(error: click.ClickException) -> int:
     if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
         return _fail(error.format_message(), error.exit_code)
-    error.show()
+    shown = StringIO()
+    error.show(shown)
+    with suppress(OSError):
+        for line in shown.getvalue().splitlines():
+            _write(sys.stderr, printable(line))
     return error.exit_code
 
 
@@ -167,7 +223,6 @@ def _described(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, status: int) -> int:
-    # The line is the last thing that matters; where even that cannot be written, the status remains.
     _line(f"hepgan: {message}")
     return status
 
@@ -178,7 +233,8 @@ def _warn(message: Warning | str, category: type[Warning], *args: Any, **kwargs:
 
 
 def _line(text: str) -> None:
-    _write(sys.stderr, printable(" ".join(text.split())))
+    with suppress(OSError):  # where a line cannot be written, the status remains
+        _write(sys.stderr, printable(" ".join(text.split())))
 
 
 def _write(stream: TextIO, line: str) -> None:

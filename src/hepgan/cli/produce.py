@@ -108,7 +108,8 @@ def recipes(name: str | None) -> None:
     from hepgan.recipes import recipe_names, recipe_text
 
     if name is not None:
-        click.echo(recipe_text(name), nl=False)
+        for line in recipe_text(name).splitlines():
+            say(line)
         return
     names = recipe_names()
     width = max(map(len, names))
