@@ -81,6 +81,11 @@ def test_a_thread_may_reserve_twice_and_another_one_may_not(tmp_path: Path) -> N
     assert not hidden(tmp_path)
 
 
+def test_a_reservation_that_is_forgotten_ends(tmp_path: Path) -> None:
+    Reservation(tmp_path / "a" / "m.root")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_what_a_killed_process_left_of_this_file_goes_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "m.root"
     left, others = temporary(path), [temporary(tmp_path / "n.root"), tmp_path / ".m.root.part"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 import torch
 
 from hepgan.errors import InputError
-from hepgan.runtime import Progress, choose_device, cores, progress, threads
+from hepgan.runtime import Progress, choose_device, cores, progress, terminable, threads
 
 
 def test_cores_are_those_that_this_process_may_use():
@@ -27,6 +28,18 @@ def test_a_device_without_data_is_refused():
     for name in ("meta", "abacus"):
         with pytest.raises(InputError, match=f"'{name}' is not available here; there are cpu"):
             choose_device(name)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+def test_signals_that_a_process_ignores_do_not_end_it():
+    """nohup sets SIGHUP to be ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminable() as ended:
+            signal.raise_signal(signal.SIGHUP)
+            assert ended() is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_progress_is_silent_where_there_is_no_terminal(capfd):

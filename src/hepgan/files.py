@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
+from weakref import WeakValueDictionary
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -128,7 +129,8 @@ class Reservation:
         ...     train()
     """
 
-    _held: dict[str, Reservation] = {}  # noqa: RUF012
+    # By weak references, so that one that is forgotten ends.
+    _held: ClassVar[WeakValueDictionary[str, Reservation]] = WeakValueDictionary()
     _guard = threading.RLock()
 
     def __init__(self, path: Path, *, force: bool = False) -> None:

@@ -33,6 +33,9 @@ __all__ = [
 
 _SECONDS_BETWEEN_UPDATES = 0.25
 
+_ENDINGS = ("SIGHUP", "SIGXCPU", "SIGUSR1")
+"""Signals that, like SIGTERM, come before the end: a terminal's, a limit of time's, a batch system's."""
+
 _received: list[int] = []
 """Signals by which the user has asked the process to stop; filled inside `terminable` alone."""
 
@@ -118,10 +121,13 @@ def interruptible() -> Iterator[Interrupt]:
 
 @contextmanager
 def terminable() -> Iterator[Callable[[], int | None]]:
-    """Lets SIGTERM, which batch systems send before they kill, end things as Ctrl-C does.
+    """Lets the signals by which batch systems and terminals end a process do so as Ctrl-C does.
+
+    These are SIGTERM, SIGHUP, SIGXCPU and SIGUSR1. What has been told to ignore one of the last three (as
+    ``nohup`` does), or has a handler of its own for it, is left so.
 
     Yields:
-        What tells the first signal by which the user has asked to stop, if there was one.
+        What tells the first signal by which the process was asked to stop, if there was one.
     """
     _received.clear()
     if threading.current_thread() is not threading.main_thread():
@@ -131,7 +137,7 @@ def terminable() -> Iterator[Callable[[], int | None]]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         _received.append(number)
         handler = signal.getsignal(signal.SIGINT)
-        # SIGINT is ignored in the background of a shell, but SIGTERM must be heard there, too.
+        # SIGINT is ignored in the background of a shell, but others must be heard there, too.
         if number == signal.SIGINT or not callable(handler):
             raise KeyboardInterrupt
         handler(signal.SIGINT, frame)
@@ -139,6 +145,10 @@ def terminable() -> Iterator[Callable[[], int | None]]:
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
+    for name in _ENDINGS:
+        number = getattr(signal, name, None)  # Windows has none of them
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            before[number] = signal.signal(number, interrupt)
     try:
         yield lambda: _received[0] if _received else None
     finally:

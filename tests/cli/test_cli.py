@@ -515,7 +515,16 @@ def test_a_stopped_generation_leaves_only_whole_files(number, output, trained, h
         assert not [p for p in here.glob("**/.*") if p.is_file()]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
+        (signal.SIGUSR1, 138),
+        (signal.SIGXCPU, 152),
+    ],
+)
 def test_a_request_to_stop_is_heard_even_where_python_drops_it(number, status, monkeypatch):
     """An exception in a finaliser is shown and forgotten."""
 
@@ -536,10 +545,10 @@ def test_a_request_to_stop_is_heard_even_where_python_drops_it(number, status, m
     monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)
     # What runs in the background of a shell ignores Ctrl-C.
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(number)
     assert run_group(group, ["work"]) == status
     assert reached == ["after the signal"]
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(number)) == before
     signal.signal(signal.SIGINT, ours)
 
 

@@ -323,10 +323,101 @@ def test_only_regular_files_are_replaced(events, tmp_path):
 
 def test_numbers_that_do_not_fit_their_type_are_errors(events, tmp_path):
     half = ak.with_field(events, events.PV.npvs + 0.5, ("PV", "npvs"))
-    with pytest.raises(OutputError, match="holds values that are no int32") as caught:
+    with pytest.raises(OutputError, match=r"entry 0: is \d+\.5, which is no int32") as caught:
         write_events(tmp_path / "out.root", half)
     assert caught.value.branch == "PV_npvs"
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "wanted"),
+    [
+        (-1, "int32", "uint32"),
+        (-1, "int64", "uint64"),
+        (2**63, "uint64", "int64"),
+        (2.0**63, "float64", "int64"),
+        (2.0**64, "float64", "uint64"),
+        (2.0**31, "float32", "int32"),
+        (np.nan, "float64", "int32"),
+        (np.inf, "float32", "uint8"),
+        (300, "int64", "uint8"),
+        (2, "int8", "bool"),
+        (1e300, "float64", "float32"),
+    ],
+)
+@pytest.mark.parametrize("shape", ["flat", "list"])
+def test_no_number_is_written_as_another(tmp_path, value, kind, wanted, shape):
+    good = np.array([0, 1, 1], wanted)
+    counts = [2, 0, 1]
+    flat = shape == "flat"
+    schema = schema_of(as_events(ak.Array({"x": good} if flat else {"Jet_x": ak.unflatten(good, counts)})))
+    bad = np.array([0, 1, value]).astype(kind)
+    given = ak.Array({"x": bad} if flat else {"Jet": ak.unflatten(ak.Array({"x": bad}), counts)})
+    with pytest.raises(OutputError, match=f"which is no {wanted}|not a finite") as caught:
+        write_events(tmp_path / "out.root", given, schema=schema)
+    assert (caught.value.branch, caught.value.entry) == ("x" if flat else "Jet_x", 2)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_written_on_demand_alone(events, tmp_path, bad):
+    values = ak.to_numpy(events.MET.pt).copy()
+    values[777] = bad
+    wrong = ak.with_field(events, values, ("MET", "pt"))
+    writer = EventWriter(tmp_path / "out.root", schema_of(events), batch=300)
+    writer.extend(wrong[:500])
+    with pytest.raises(OutputError, match=f"is {bad}, which is not a finite number") as caught:
+        writer.extend(wrong[500:])
+    assert (caught.value.branch, caught.value.entry) == ("MET_pt", 777)
+    assert leftovers(tmp_path) == []
+    again = read_events(write_events(tmp_path / "out.root", wrong, check=False), on_bad="keep")
+    assert np.array_equal(again.MET.pt, values, equal_nan=True)
+
+
+def test_large_numbers_whose_sum_is_infinite_are_finite(tmp_path):
+    values = np.full(5, 3e38, np.float32)
+    assert read_events(write_events(tmp_path / "out.root", as_events(ak.Array({"x": values})))).x[0] > 1e38
+
+
+def test_a_counter_counts_what_there_is(columns, make, tmp_path):
+    events = as_events(ak.Array({"Jet_x": ak.unflatten(np.arange(300.0), [0, 300])}))
+    schema = schema_of(events)
+    jet = schema.collection("Jet").model_copy(update={"counter": "nJet", "counter_dtype": "uint8"})
+    schema = schema.model_copy(update={"collections": (jet,)})
+    with pytest.raises(OutputError, match="is 300, which is no uint8") as caught:
+        write_events(tmp_path / "out.root", events, schema=schema)
+    assert (caught.value.branch, caught.value.entry) == ("nJet", 1)
+
+
+def test_another_writer_of_the_same_file_is_refused_at_once(events, tmp_path):
+    path, refused = tmp_path / "out.root", []
+
+    def second() -> None:
+        try:
+            write_events(path, events, force=True)
+        except OutputError as error:
+            refused.append(str(error))
+
+    with EventWriter(path, schema_of(events)) as writer:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(second).result()
+        writer.extend(events)
+    assert "is being written by another thread" in refused[0]
+    assert leftovers(tmp_path) == ["out.root"]
+
+
+@pytest.mark.parametrize("kind", ["link", "read-only"])
+def test_links_and_read_only_files_are_left_alone(events, tmp_path, kind):
+    path, mine = tmp_path / "out.root", tmp_path / "mine"
+    mine.write_text("precious")
+    if kind == "link":
+        path.symlink_to(mine)
+    else:
+        path = mine.rename(path)
+        path.chmod(0o400)
+    with pytest.raises(OutputError, match=r"symbolic link|read-only"):
+        write_events(path, events, force=True)
+    assert path.read_text() == "precious"
 
 
 def test_lacking_fields_are_errors(events, tmp_path):

@@ -136,7 +136,7 @@ def run(cli: click.Command, arguments: Sequence[str]) -> int:
 
     Returns:
         The exit status: 0; 2 for what the user can mend, said in one line on stderr; 1 for what is a bug;
-        130 after Ctrl-C and 143 after SIGTERM.
+        128 and its number after a signal that ends it: 130 after Ctrl-C, 143 after SIGTERM.
     """
     open_streams()
     _unsaid.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +24,7 @@ from hepgan.events.formats import FORMATS, Sink, locate, open_source
 from hepgan.events.inference import schema_of
 from hepgan.events.reading import Paths
 from hepgan.events.schema import Branch, EventSchema, Field
-from hepgan.files import claim, replacing
+from hepgan.files import Reservation, publish, replacing, temporary
 
 __all__ = ["EventWriter", "branches_of", "fileset", "undotted", "write_events", "write_fileset", "written"]
 
@@ -43,12 +42,18 @@ class Prepared:
     def __len__(self) -> int:
         return self.size
 
+    def __getitem__(self, part: slice) -> Prepared:
+        start, stop, _ = part.indices(self.size)
+        size = stop - start
+        return self if size == self.size else Prepared(sliced(self.columns, start, stop), size)
+
 
 class EventWriter:
     """Writes events in batches into a file that appears when it is complete.
 
-    Until `close`, all is in a hidden file beside the target; after an error, or without `close`, nothing is
-    left. What the file holds does not depend on how the events are divided into calls of `extend`.
+    Until `close`, all is in a hidden file beside the target, which no other process can write meanwhile;
+    after an error, or without `close`, nothing is left. What the file holds does not depend on how the events
+    are divided into calls of `extend`.
 
     Args:
         path: The file.
@@ -66,9 +71,11 @@ class EventWriter:
         title: The tree's title.
         batch: Events in a basket (TTree), cluster (RNTuple) or row group (Parquet).
         level: Level of the ZSTD compression.
+        check: Whether NaN and infinity are errors.
 
     Raises:
-        OutputError: If the file exists already (without ``force``), or cannot be written.
+        OutputError: If the file exists already (without ``force``), is being written by another process, or
+            cannot be written.
         ValueError: If the format or the size of a batch is not known.
 
     Example:
@@ -92,6 +99,7 @@ class EventWriter:
         title: str = "",
         batch: int = 100_000,
         level: int = 1,
+        check: bool = True,
     ) -> None:
         self.path = Path(path)
         chosen = format or ("parquet" if self.path.suffix.lower() in (".parquet", ".pq") else "ttree")
@@ -104,17 +112,18 @@ class EventWriter:
         self.schema = written(schema, counters=chosen != "parquet", identifiers=identifiers, weight=weight)
         self.written = 0
         self._given = undotted(schema)
-        self._batch, self._run, self._next = batch, run, first + 1
+        self._batch, self._run, self._next, self._check = batch, run, first + 1, check
         self._pending: list[dict[str, Buffer]] = []
         self._waiting = 0
         self._sink: Sink | None = None
+        self._complete = False
         branches = branches_of(self.schema)
         if not branches:
             msg = "the schema has no branches to write"
             raise OutputError(msg, file=self.path)
-        _claim(self.path, force=force)
         self._force = force
-        self._temporary = self.path.with_name(f".{self.path.stem}.{uuid.uuid4().hex[:12]}.part")
+        self._reservation = Reservation(self.path, force=force)
+        self._temporary = temporary(self.path)
         self._cleanup = weakref.finalize(self, _remove, self._temporary)
         with self._guarded():
             self._sink = FORMATS[chosen](self._temporary, branches, tree or self.schema.tree, title, level)
@@ -127,7 +136,7 @@ class EventWriter:
 
         Raises:
             InputError: If the events lack something that the schema has.
-            OutputError: If they hold what the file cannot.
+            OutputError: If they hold what the file cannot, or should not: numbers that are not finite.
         """
         return Prepared(self._columns(events), len(events))
 
@@ -146,7 +155,7 @@ class EventWriter:
             msg = f"{self.path}: the writer is closed"
             raise ValueError(msg)
         with self._guarded():
-            prepared = events if isinstance(events, Prepared) else self.prepare(events)
+            prepared = events if isinstance(events, Prepared) else self._prepared(events)
             if len(prepared):
                 self._pending.append(prepared.columns | self._identified(prepared))
                 self._waiting += len(prepared)
@@ -159,6 +168,26 @@ class EventWriter:
         path = self.path if self._sink is None else self._temporary
         return path.stat().st_size if path.exists() else 0
 
+    def complete(self) -> Path:
+        """Writes what is left, before `close`.
+
+        Returns:
+            The hidden file, which is what the file is going to be.
+
+        Raises:
+            OutputError: If that fails; nothing is left then.
+            ValueError: If the writer is closed.
+        """
+        if self._sink is None:
+            msg = f"{self.path}: the writer is closed"
+            raise ValueError(msg)
+        if not self._complete:
+            with self._guarded():
+                self._flush(whole=True)
+                self._sink.close()
+                self._complete = True
+        return self._temporary
+
     def close(self) -> None:
         """Writes what is left, and gives the file its name.
 
@@ -168,21 +197,21 @@ class EventWriter:
         if self._sink is None:
             return
         with self._guarded():
-            self._flush(whole=True)
-            self._sink.close()
-            _claim(self.path, force=self._force)
-            self._temporary.replace(self.path)
+            self.complete()
+            publish(self._temporary, self.path, force=self._force)
         self._sink = None
         self._cleanup.detach()
+        self._reservation.release()
 
     def abort(self) -> None:
         """Gives up: closes and removes the unfinished file."""
         sink, self._sink = self._sink, None
         self._pending.clear()
-        if sink is not None:
+        if sink is not None and not self._complete:
             with suppress(Exception):
                 sink.close()
         self._cleanup()
+        self._reservation.release()
 
     def __enter__(self) -> Self:
         return self
@@ -207,6 +236,14 @@ class EventWriter:
             message = f"cannot be written: {error.strerror or error}"
             raise OutputError(message, file=self.path) from error
 
+    def _prepared(self, events: ak.Array | EventBatch) -> Prepared:
+        """Events as this file takes them; an error names the entry of the file."""
+        try:
+            return self.prepare(events)
+        except OutputError as error:
+            entry = None if error.entry is None else self.written + self._waiting + error.entry
+            raise OutputError(error.message, file=self.path, branch=error.branch, entry=entry) from error
+
     def _columns(self, events: ak.Array | EventBatch) -> dict[str, Buffer]:
         """All columns, but for identifiers that the events don't have."""
         size = len(events)
@@ -217,17 +254,44 @@ class EventWriter:
         for c in self.schema.collections:
             for f in c.fields:
                 for b in f.branches:
-                    result[b] = _cast(columns[b], f, b, self.path)
-            if c.counter is not None:
-                first = result[c.fields[0].branch]
-                counts = np.diff(first.offsets) if isinstance(first, Jagged) else np.zeros(size, np.int64)
-                result[c.counter] = counts.astype(c.counter_dtype)
+                    result[b] = self._cast(columns[b], f.dtype, b)
+            if c.layout == "jagged":
+                counts = _counts([result[b] for f in c.fields for b in f.branches])
+                if counts is None or len(counts) != size:
+                    message = f"the fields of {c.name} are not of the same objects"
+                    raise OutputError(message, file=self.path, branch=c.fields[0].branch)
+                if c.counter is not None:
+                    result[c.counter] = self._cast(counts, c.counter_dtype, c.counter)
         for f in self.schema.scalars:
-            result[f.branch] = _cast(columns.get(f.branch, np.ones(size)), f, f.branch, self.path)
+            result[f.branch] = self._cast(columns.get(f.branch, np.ones(size)), f.dtype, f.branch)
         for f in self.schema.identifiers:
             if f.branch in columns:
-                result[f.branch] = _cast(columns[f.branch], f, f.branch, self.path)
+                result[f.branch] = self._cast(columns[f.branch], f.dtype, f.branch)
+        for name, values in result.items():
+            found = len(values.offsets) - 1 if isinstance(values, Jagged) else len(values)
+            if found != size:
+                message = f"holds values for {found} events, not for {size}"
+                raise OutputError(message, file=self.path, branch=name)
         return result
+
+    def _cast(self, values: Buffer, dtype: str, branch: str) -> Buffer:
+        """The numbers in the type of their branch, which holds each of them."""
+        given = values.content if isinstance(values, Jagged) else values
+        if (given.dtype.kind == "U") != (dtype == "string"):
+            message = f"holds {given.dtype.name}, which is no {dtype}"
+            raise OutputError(message, file=self.path, branch=branch)
+        if dtype == "string":
+            return values
+        with np.errstate(all="ignore"):
+            new = given.astype(dtype, copy=False)
+            wrong = _first_wrong(given, new, finite=self._check)
+        if wrong is not None:
+            message = f"is {given[wrong]}, which is no {dtype}"
+            if not np.isfinite(given[wrong]) and new.dtype.kind == "f":
+                message = f"is {given[wrong]}, which is not a finite number (check=False allows it)"
+            at = np.searchsorted(values.offsets, wrong, "right") - 1 if isinstance(values, Jagged) else wrong
+            raise OutputError(message, file=self.path, branch=branch, entry=int(at))
+        return Jagged(values.offsets, new) if isinstance(values, Jagged) else new
 
     def _identified(self, prepared: Prepared) -> dict[str, Buffer]:
         """The identifiers that these events, the next ones, don't have."""
@@ -238,7 +302,7 @@ class EventWriter:
                 values: Numbers = np.full(size, self._run if f.name == "run" else 1, np.uint64)
                 if f.name == "event":
                     values = np.arange(self._next, self._next + size, dtype=np.uint64)
-                result[f.branch] = _cast(values, f, f.branch, self.path)
+                result[f.branch] = self._cast(values, f.dtype, f.branch)
         self._next += size
         return result
 
@@ -299,6 +363,7 @@ def write_events(
     title: str = "",
     batch: int = 100_000,
     level: int = 1,
+    check: bool = True,
 ) -> Path:
     """Writes events with the branches, types and titles that they were read with.
 
@@ -316,6 +381,7 @@ def write_events(
         title: See `EventWriter`.
         batch: See `EventWriter`.
         level: See `EventWriter`.
+        check: See `EventWriter`.
 
     Returns:
         The path.
@@ -340,17 +406,10 @@ def write_events(
         title=title,
         batch=batch,
         level=level,
+        check=check,
     ) as writer:
         writer.extend(events)
     return Path(path)
-
-
-def _claim(path: Path, *, force: bool) -> None:
-    # The rename at the end would replace a device or a pipe by a file.
-    if path.exists() and not path.is_file() and not path.is_dir():
-        message = "is not a regular file"
-        raise OutputError(message, file=path)
-    claim(path, force=force)
 
 
 def _remove(path: Path) -> None:
@@ -379,24 +438,33 @@ def _joined(pieces: Sequence[dict[str, Buffer]]) -> dict[str, Buffer]:
     return result
 
 
-def _cast(values: Buffer, field: Field, branch: str, path: Path) -> Buffer:
-    if isinstance(values, Jagged):
-        return Jagged(values.offsets, _numbers(values.content, field, branch, path))
-    return _numbers(values, field, branch, path)
+def _first_wrong(given: Numbers, new: Numbers, *, finite: bool) -> int | None:
+    """Where numbers that were cast are first not what they were, or not finite; rounding is no harm."""
+    if new.dtype.kind == "f":
+        if np.isfinite(new.sum()):  # many times faster than to look at each
+            return None
+        bad = ~np.isfinite(new) if finite else np.isfinite(given) & ~np.isfinite(new)
+    elif np.can_cast(given.dtype, new.dtype):
+        return None
+    else:
+        bad = new.astype(given.dtype) != given
+        if new.dtype.kind in "iu":
+            # What is too large may come back as it was: -1 as uint64, or 2^63 as a processor rounds.
+            ends = np.iinfo(new.dtype)
+            top = float(ends.max) + 1.0 if given.dtype.kind == "f" else ends.max + 1
+            bad |= (given < ends.min) | (given >= top)
+    return int(bad.argmax()) if bad.any() else None
 
 
-def _numbers(values: Numbers, field: Field, branch: str, path: Path) -> Numbers:
-    if (values.dtype.kind == "U") != (field.dtype == "string"):
-        message = f"holds {values.dtype.name}, which is no {field.dtype}"
-        raise OutputError(message, file=path, branch=branch)
-    if field.dtype == "string" or values.dtype == np.dtype(field.dtype):
-        return values
-    with np.errstate(all="ignore"):
-        new = values.astype(field.dtype)
-        if new.dtype.kind in "iub" and not np.array_equal(new.astype(values.dtype), values):
-            message = f"holds values that are no {field.dtype}"
-            raise OutputError(message, file=path, branch=branch)
-    return new
+def _counts(columns: Sequence[Buffer]) -> NDArray[np.int64] | None:
+    """The number of objects in each event (N,) of a collection's columns; None where they don't agree."""
+    lists = [c for c in columns if isinstance(c, Jagged)]
+    if len(lists) < len(columns) or not lists:
+        return None
+    offsets = lists[0].offsets
+    same = all(c.offsets is offsets or np.array_equal(c.offsets, offsets) for c in lists)
+    whole = all(len(c.content) == offsets[-1] - offsets[0] for c in lists)
+    return np.diff(offsets) if same and whole else None
 
 
 _NANOAOD = (
