@@ -27,7 +27,7 @@ from hepgan.generator.fitting import (
     split,
     summarise,
 )
-from hepgan.generator.model_file import from_bytes, installed_versions, read, to_bytes, write
+from hepgan.generator.model_file import digest, from_bytes, installed_versions, read, to_bytes, write
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Sampler
 from hepgan.models import DensityConfig
@@ -450,6 +450,10 @@ class EventGenerator:
     def to_bytes(self) -> bytes:
         """The content of the file that :meth:`save` writes, to be sent to other processes."""
         return to_bytes(self.recipe, self.parts, self.summary)
+
+    def digest(self) -> str:
+        """A digest of all that the events depend on, the same in every process that has loaded this model."""
+        return digest(self.recipe, self.parts)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, device: torch.device | str | None = None) -> EventGenerator:

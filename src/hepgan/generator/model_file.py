@@ -28,7 +28,7 @@ from hepgan.models import build_model
 from hepgan.models.discrete import DiscreteModel
 from hepgan.recipes import Derived, Recipe, load_recipe
 
-__all__ = ["Contents", "from_bytes", "installed_versions", "read", "to_bytes", "write"]
+__all__ = ["Contents", "digest", "from_bytes", "installed_versions", "read", "to_bytes", "write"]
 
 FORMAT = 2
 """Version of the model file; a reader accepts its own and earlier ones."""
@@ -82,6 +82,21 @@ def read(path: str | Path, device: torch.device) -> Contents:
 
 def to_bytes(recipe: Recipe, parts: Parts, summary: Mapping[str, Any]) -> bytes:
     """The content of a model file."""
+    learned, tensors = _described(recipe, parts)
+    document = json.dumps(
+        {"format": FORMAT, "versions": installed_versions(), **learned, "summary": dict(summary)}
+    )
+    return save(tensors, {"hepgan": document, "digest": json.dumps(_digest(document, tensors))})
+
+
+def digest(recipe: Recipe, parts: Parts) -> str:
+    """A digest of all that events depend on, the same in every process."""
+    learned, tensors = _described(recipe, parts)
+    return _digest(json.dumps(learned, sort_keys=True), tensors)
+
+
+def _described(recipe: Recipe, parts: Parts) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What has been learned, as a document and tensors."""
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, module in parts.modules.items()
@@ -91,18 +106,12 @@ def to_bytes(recipe: Recipe, parts: Parts, summary: Mapping[str, Any]) -> bytes:
     settings = recipe.model_dump(mode="json", exclude_unset=True)
     # Defaults may change in a later version, but not what was learned with them.
     settings["model"] = recipe.model.model_dump(mode="json")
-    document = json.dumps(
-        {
-            "format": FORMAT,
-            "versions": installed_versions(),
-            "recipe": settings,
-            "schema": parts.derived.schema.model_dump(mode="json"),
-            "representation": parts.representation.state(),
-            "discrete": parts.discrete.state(),
-            "summary": dict(summary),
-        }
-    )
-    return save(tensors, {"hepgan": document, "digest": json.dumps(_digest(document, tensors))})
+    return {
+        "recipe": settings,
+        "schema": parts.derived.schema.model_dump(mode="json"),
+        "representation": parts.representation.state(),
+        "discrete": parts.discrete.state(),
+    }, tensors
 
 
 def from_bytes(data: bytes, device: torch.device, *, file: str | Path | None = None) -> Contents:
