@@ -12,23 +12,19 @@ import stat
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 from weakref import WeakValueDictionary
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
-
 from hepgan.errors import OutputError
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Reservation", "claim", "claim_folder", "publish", "replacing", "temporary", "write_tensors"]
+__all__ = ["Reservation", "claim", "claim_folder", "publish", "replacing", "temporary"]
 
 _LONGEST = 120
 """Bytes of a file's name that the names of its hidden companions repeat."""
@@ -318,19 +314,3 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[Path]:
             raise OutputError(f"cannot be written: {error.strerror or error}", file=path) from error  # noqa: EM102
         finally:
             made.unlink(missing_ok=True)
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    # safetensors leaves files that their owner alone can read; open() gives what the user's umask says.
-    path.touch()
-    mode = path.stat().st_mode
-    try:
-        save_file(dict(tensors), path, metadata=dict(metadata))
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
-    path.chmod(mode)

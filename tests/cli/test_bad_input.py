@@ -19,13 +19,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import hepgan.events.formats
-import hepgan.generator.model_file
+from hepgan.sealed import digest_of
 
 
 def model_file(path, tensors, document, **changes):
     """A model file with another document, whose digest is right."""
     text = json.dumps({**document, **changes})
-    digest = hepgan.generator.model_file._digest(text, tensors)
+    digest = digest_of(text, tensors)
     save_file(tensors, path, metadata={"hepgan": text, "digest": json.dumps(digest)})
 
 
@@ -482,9 +482,9 @@ def test_a_missing_pythia_is_told_with_what_to_install(command, refused, monkeyp
 @pytest.mark.parametrize(
     ("other", "differs"),
     [
-        ("train @two.yaml @good.root", "learner"),
-        ("train @tiny.yaml @made.root", "data"),
-        ("--seed 5", "seed"),
+        ("train @two.yaml @good.root", "model.network.widths.0 differs: 16, not 17"),
+        ("train @tiny.yaml @made.root", "events differs"),
+        ("--seed 5", "seed differs: 0, not 5"),
     ],
 )
 def test_a_training_is_not_resumed_with_another_recipe_data_or_seed(other, differs, files, here, refused):
@@ -518,7 +518,7 @@ def test_a_stopped_training_is_not_begun_anew_unasked(files, here, refused, capf
 def test_a_corrupt_checkpoint_is_told(files, here, refused):
     copy(files / "noise.safetensors", here / "m.checkpoint.safetensors")
     said = refused("train @tiny.yaml @good.root -o m.safetensors --resume")
-    assert said.startswith("hepgan: m.checkpoint.safetensors: cannot read the checkpoint")
+    assert said.startswith("hepgan: m.checkpoint.safetensors: a damaged checkpoint")
 
 
 def test_conditions_are_checked_against_the_model_and_the_number_of_events(files, here, refused, capfd):

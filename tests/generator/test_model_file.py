@@ -16,6 +16,7 @@ from toys import dimuons
 
 from hepgan.errors import InputError, ModelFileError, OutputError
 from hepgan.generator import EventGenerator, model_file
+from hepgan.sealed import digest_of
 
 FORMAT_1 = Path(__file__).parents[1] / "data" / "format1"
 
@@ -81,7 +82,7 @@ def rewritten(path, change, *, signed=True):
     document = json.loads(metadata["hepgan"])
     change(document, tensors)
     text = json.dumps(document)
-    digest = json.dumps(model_file._digest(text, tensors)) if signed else metadata["digest"]
+    digest = json.dumps(digest_of(text, tensors)) if signed else metadata["digest"]
     save_file(tensors, path, {"hepgan": text, "digest": digest})
 
 

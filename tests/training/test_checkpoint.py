@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import contextlib
+import copy
+import json
+import math
 import multiprocessing
 import os
 import signal
 import time
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
-from hepgan.errors import ModelFileError, OutputError, TrainingError
+from hepgan.errors import HepganError, ModelFileError, OutputError, TrainingError
 from hepgan.features.space import FeatureBatch, FeatureSpace
 from hepgan.learners import new_learner
 from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig
 from hepgan.networks import MLPConfig, ResidualConfig
+from hepgan.sealed import digest_of
 from hepgan.training import SelectionConfig, Trainer, TrainingConfig
 from hepgan.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -102,13 +108,13 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_reason(feature_bat
     data, path = feature_batch(torch.randn(500, 2)), tmp_path / "c.safetensors"
     options = {"evaluate": mean_of_weights, "checkpoint": path, "resume": True}
     Trainer(build("gan", column), data, settings(steps=2), **options).run()
-    with pytest.raises(ModelFileError, match="learner differs"):
+    with pytest.raises(ModelFileError, match=r"weights\.0 differs: model\.generator"):
         Trainer(build("flow_matching", column), data, settings(), **options)
-    with pytest.raises(ModelFileError, match="config differs"):
+    with pytest.raises(ModelFileError, match=r"training\.batch_size differs: 48, not 10"):
         Trainer(build("gan", column), data, settings(batch_size=10), **options)
-    with pytest.raises(ModelFileError, match="data differs"):
+    with pytest.raises(ModelFileError, match=r"sample of events differs$"):
         Trainer(build("gan", column), feature_batch(data.x + 1.0), settings(), **options)
-    with pytest.raises(ModelFileError, match="seed differs"):
+    with pytest.raises(ModelFileError, match="seed differs: 0, not 1"):
         Trainer(build("gan", column), data, settings(), seed=1, **options)
 
 
@@ -122,8 +128,8 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on_with_other_random_number
     Trainer(first, data, settings(steps=20), **options).run()
     state = read_checkpoint(path)
     # What a GPU leaves: generators whose state is a seed and an offset.
-    state |= {"device": "cuda", "generator": torch.zeros(16, dtype=torch.uint8)}
-    state["random"]["cuda"] = torch.zeros(16, dtype=torch.uint8)
+    state |= {name: torch.zeros(16, dtype=torch.uint8) for name in ("generator", "dropout")}
+    state["device"] = "cuda"
     write_checkpoint(path, state)
 
     def resumed():
@@ -148,13 +154,105 @@ def test_broken_and_foreign_files_are_refused(tmp_path):
     assert torch.equal(state["a"].pop("b/c"), torch.zeros(1000))
     assert state == {"a": {"d": [1, "e"]}, "step": 1, "none": None}
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ModelFileError, match="cannot read the checkpoint"):
+    with pytest.raises(ModelFileError, match="a damaged checkpoint"):
         read_checkpoint(path)
     path.write_bytes(b"")
-    with pytest.raises(ModelFileError, match="cannot read the checkpoint"):
+    with pytest.raises(ModelFileError, match="a damaged checkpoint"):
         read_checkpoint(path)
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(ModelFileError, match="not a checkpoint"):
+        read_checkpoint(path)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A checkpoint, and what resumes it for one more step."""
+    folder = tmp_path_factory.mktemp("written")
+
+    def resume(path, steps=3):
+        torch.manual_seed(1)
+        net = MLPConfig(widths=(4,))
+        config = GANConfig(generator=net, critics=(CriticConfig(network=net),))
+        none = torch.zeros(40, 0)
+        data = FeatureBatch(torch.ones(40, 2), None, none.long(), none, none, torch.ones(40))
+        training = settings(steps=steps, batch_size=16, evaluate_every=1)
+        learner = new_learner(config, FeatureSpace(2, 0), lambda f: f)
+        options = {"evaluate": mean_of_weights, "checkpoint": path, "resume": True}
+        return Trainer(learner, data, training, **options).run()
+
+    resume(folder / "c.safetensors", 2)
+    return (folder / "c.safetensors").read_bytes(), resume
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_changed_bit_and_no_lost_byte_of_a_checkpoint_goes_unnoticed(seed, written, tmp_path):
+    whole, resume = written
+    rng = np.random.default_rng(seed)
+    content, at = bytearray(whole), int(rng.integers(len(whole)))
+    if seed % 5:
+        content[at] ^= 1 << int(rng.integers(8))
+    else:
+        content = content[:at]
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"c\.safetensors: (a damaged checkpoint|not a checkpoint)"):
+        resume(path)
+
+
+def places(value, place=()):
+    """All places in a state."""
+    yield place
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from places(part, (*place, key))
+
+
+WRONG = [None, "text", [1], {"a": 1}, -1, 1e400, True, torch.zeros(3), torch.full((2, 2), math.nan)]
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_a_checkpoint_of_wrong_kinds_is_a_damaged_one_or_harmless(first, written, tmp_path):
+    content, resume = written
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(content)
+    state = read_checkpoint(path)
+    for number, place in enumerate(places(state)):
+        if not place:
+            continue
+        changed = copy.deepcopy(state)
+        inner = changed
+        for key in place[:-1]:
+            inner = inner[key]
+        other = WRONG[(first + number) % len(WRONG)]
+        inner[place[-1]] = other.clone() if isinstance(other, torch.Tensor) else other
+        write_checkpoint(path, changed)
+        with contextlib.suppress(HepganError):
+            resume(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000 + "]" * 100_000,
+        "1e400",
+        "null",
+        '{"version": 1e400, "state": {}}',
+        '{"version": 4, "state": [1]}',
+        '{"version": 4, "state": {"a": "tensor:b"}}',
+    ],
+    ids=["deep", "number", "null", "version", "list", "no tensor"],
+)
+def test_hostile_checkpoints_are_damaged_ones(text, written, tmp_path):
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(save({}, {"hepgan_checkpoint": text, "digest": json.dumps(digest_of(text, {}))}))
+    with pytest.raises(ModelFileError, match=r"a damaged checkpoint|of another version"):
+        written[1](path)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_told(tmp_path):
+    path = tmp_path / "c.safetensors"
+    save_file({}, path, {"hepgan_checkpoint": '{"version": 3, "state": {}}'})
+    with pytest.raises(ModelFileError, match="a checkpoint of another version of hepgan"):
         read_checkpoint(path)
 
 

@@ -24,10 +24,11 @@ from hepgan.generator.parts import Parts
 from hepgan.learners import GuidedLearner, Observed, new_critics
 from hepgan.models import GuidedConfig, OptimiserConfig
 from hepgan.models.base import Circles
+from hepgan.networks import drawing_from
 from hepgan.objectives import Term
 from hepgan.observables import Observable
 from hepgan.observables.values import Flat
-from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
+from hepgan.training import ScheduleConfig, Trainer, TrainingConfig, reserved
 
 __all__ = ["ThroughConfig", "Unfolder", "unfold_through"]
 
@@ -218,21 +219,25 @@ def unfold_through(
     used = {n: None for c in config.critics for n in c.observables}
     used |= {n: None for p in config.penalties for n in p.observables}
     columns = tuple(n for n in used if n in observables)
-    # Modules are made with torch's global random numbers, which are the caller's.
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        learner = Unfolder(config, parts, fold, observables=observables, columns=columns)
-    trainer = Trainer(
-        learner,
-        _features(parts, data, given, {n: observables[n] for n in columns}),
-        config.training.within(max_time, time.monotonic() - started),
-        seed=seed,
-        device=parts.device,
-        checkpoint=checkpoint,
-        resume=resume,
-        progress=progress,
-    )
-    history = trainer.run()
+    with reserved(checkpoint):
+        with drawing_from(torch.Generator().manual_seed(seed)):
+            learner = Unfolder(config, parts, fold, observables=observables, columns=columns)
+        trainer = Trainer(
+            learner,
+            _features(parts, data, given, {n: observables[n] for n in columns}),
+            config.training.within(max_time, time.monotonic() - started),
+            seed=seed,
+            settings={
+                "guides": config.model_dump(mode="json", exclude={"training"}),
+                "time": config.training.max_time if max_time is None else max_time,
+                "sample of prior": prior.digest(),
+            },
+            device=parts.device,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=progress,
+        )
+        history = trainer.run()
     parts.model.eval()
     recipe = prior.recipe.model_copy(update={"training": config.training})
     guides = config.model_dump(mode="json", exclude={"training"})

@@ -15,14 +15,16 @@ from torch import Tensor
 from hepgan.errors import RecipeError
 from hepgan.features import FeatureBatch
 from hepgan.generator.ensembles import check_single
+from hepgan.generator.fitting import identity
 from hepgan.generator.generator import EventGenerator
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
 from hepgan.learners import StudentLearner, new_learner
 from hepgan.models import BLOCK, FlowMatching, Model, Refined, Student, StudentConfig
+from hepgan.networks import drawing_from
 from hepgan.recipes import Recipe
 from hepgan.runtime import progress as progress_bar
-from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
+from hepgan.training import ScheduleConfig, Trainer, TrainingConfig, digest_of_events, reserved
 
 __all__ = ["PAIRS", "distill"]
 
@@ -92,23 +94,25 @@ def distill(
         msg = f"model.kind: what is distilled is a student, not {config.kind!r}"
         raise RecipeError(msg)
     _check(parts.model, config.steps)
-    learner = _learner(recipe, parts, seed)
-    student = learner.student
-    blocks = -(-pairs // BLOCK)
-    paths = _paths(parts, student, seed, blocks + 1, progress=progress)
-    held, taught = paths[blocks * BLOCK :], paths[:pairs]
-    trainer = Trainer(
-        learner,
-        taught,
-        recipe.training.within(max_time, time.monotonic() - started),
-        seed=seed,
-        device=parts.device,
-        evaluate=_evaluation(held, parts.device),
-        checkpoint=checkpoint,
-        resume=resume,
-        progress=progress,
-    )
-    history = trainer.run()
+    with reserved(checkpoint):
+        learner = _learner(recipe, parts, seed)
+        student = learner.student
+        blocks = -(-pairs // BLOCK)
+        paths = _paths(parts, student, seed, blocks + 1, progress=progress)
+        held, taught = paths[blocks * BLOCK :], paths[:pairs]
+        trainer = Trainer(
+            learner,
+            taught,
+            recipe.training.within(max_time, time.monotonic() - started),
+            seed=seed,
+            settings=identity(recipe, max_time, **{"sample of validation events": digest_of_events(held)}),
+            device=parts.device,
+            evaluate=_evaluation(held, parts.device),
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=progress,
+        )
+        history = trainer.run()
     parts = replace(parts, model=student, critics=learner.eval().critics)
     teacher = generator.recipe.model.model_dump(mode="json")
     notes: dict[str, Any] = {"teacher": teacher, "pairs": len(taught), "seed": seed}
@@ -146,9 +150,7 @@ def _check(teacher: Model, steps: int) -> None:
 
 def _learner(recipe: Recipe, parts: Parts, seed: int) -> StudentLearner:
     observables = recipe.make_observables()
-    # Modules are made with torch's global random numbers, which are the caller's.
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+    with drawing_from(torch.Generator().manual_seed(seed)):
         learner = new_learner(recipe.model, parts.representation.space, parts.decode, observables)
     if not isinstance(learner, StudentLearner):
         raise TypeError(type(learner))

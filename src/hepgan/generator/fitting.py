@@ -37,6 +37,7 @@ __all__ = [
     "data_hash",
     "evaluate",
     "evaluation",
+    "identity",
     "metric_names",
     "negative_log_likelihood",
     "prepare",
@@ -122,7 +123,7 @@ def prepare(
     seed: int,
     device: torch.device,
 ) -> Prepared:
-    """All parts but for the training of the model, which has fresh weights from torch's global generator.
+    """All parts but for the training of the model, which has fresh weights.
 
     Args:
         recipe: The recipe.
@@ -342,6 +343,18 @@ def evaluation(
         return found | ({NLL: negative_log_likelihood(parts, reference)} if NLL in names else {})
 
     return metrics
+
+
+def identity(recipe: Recipe, max_time: float | None, **more: Any) -> dict[str, Any]:
+    """What tells a training from another one, as ``Trainer`` takes it.
+
+    Args:
+        recipe: The recipe, whose name and description decide nothing.
+        max_time: The limit of time instead of the recipe's; None for that of the recipe.
+        more: What else decides what is learned.
+    """
+    settings = recipe.model_dump(mode="json", exclude={"name", "description", "training"})
+    return {**settings, "time": recipe.training.max_time if max_time is None else max_time, **more}
 
 
 def data_hash(features: FeatureBatch) -> str:

@@ -21,6 +21,7 @@ from hepgan.generator.describe import describe
 from hepgan.generator.fitting import (
     data_hash,
     evaluation,
+    identity,
     metric_names,
     prepare,
     schema_for,
@@ -31,9 +32,10 @@ from hepgan.generator.model_file import digest, from_bytes, installed_versions, 
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Sampler
 from hepgan.models import DensityConfig
+from hepgan.networks import drawing_from
 from hepgan.recipes import Derived, Recipe, load_recipe
 from hepgan.runtime import choose_device, threads
-from hepgan.training import History
+from hepgan.training import History, digest_of_events, reserved
 
 __all__ = ["EventGenerator", "Latents", "choose_device"]
 
@@ -141,6 +143,8 @@ class EventGenerator:
             InputError: If the events cannot be used.
             RecipeError: If the recipe does not fit them.
             TrainingError: If a loss is not a number.
+            ModelFileError: If the checkpoint to resume from is damaged, or of another training.
+            OutputError: If another training has the checkpoint, or it cannot be written.
         """
         started = time.monotonic()
         device = choose_device(device)
@@ -163,23 +167,25 @@ class EventGenerator:
             msg = "training.selection: no events are left to judge by; raise training.validation_fraction"
             raise RecipeError(msg, file=self.recipe.name)
 
-        # Modules are made with torch's global random numbers, which are the caller's.
-        with torch.random.fork_rng([]), threads(1):
-            torch.manual_seed(seed)
-            prepared = prepare(self.recipe, batch[training], derived, observables, seed, device)
-        config = self.recipe.training.within(max_time, time.monotonic() - started)
-        parts = prepared.parts
-        self._parts, self.history = None, History()
-        prepared.train(
-            config,
-            self.history,
-            seed=seed,
-            device=device,
-            evaluate=evaluation(parts, metrics, observables, batch[validation]) if metrics else None,
-            checkpoint=checkpoint,
-            resume=resume,
-            progress=progress,
-        )
+        with reserved(checkpoint):
+            with threads(1), drawing_from(torch.Generator().manual_seed(seed)):
+                prepared = prepare(self.recipe, batch[training], derived, observables, seed, device)
+            config = self.recipe.training.within(max_time, time.monotonic() - started)
+            parts, held = prepared.parts, batch[validation]
+            self._parts, self.history = None, History()
+            prepared.train(
+                config,
+                self.history,
+                seed=seed,
+                settings=identity(
+                    self.recipe, max_time, **{"sample of validation events": digest_of_events(held)}
+                ),
+                device=device,
+                evaluate=evaluation(parts, metrics, observables, held) if metrics else None,
+                checkpoint=checkpoint,
+                resume=resume,
+                progress=progress,
+            )
         self._parts = parts
         members = {"members": parts.members} if parts.members > 1 else {}
         self.summary = {

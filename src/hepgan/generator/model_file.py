@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
-import struct
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
-from hepgan.errors import HepganError, ModelFileError
+from hepgan.errors import ModelFileError
 from hepgan.events import EventSchema
 from hepgan.features import Representation
 from hepgan.files import replacing
 from hepgan.generator.conditions import Pool
+from hepgan.generator.describe import describe
 from hepgan.generator.ensembles import DiscreteMembers
 from hepgan.generator.parts import Parts
 from hepgan.learners import build_critics
 from hepgan.models import build_model
 from hepgan.models.discrete import DiscreteModel
+from hepgan.networks import drawing_from, no_more_than
 from hepgan.recipes import Derived, Recipe, load_recipe
+from hepgan.sealed import DAMAGE, digest_of, parsed, seal, unseal
 
 __all__ = ["Contents", "digest", "from_bytes", "installed_versions", "read", "to_bytes", "write"]
 
 FORMAT = 2
 """Version of the model file; a reader accepts its own and earlier ones."""
 
-DAMAGE = (HepganError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
-"""What a description that fits neither itself nor its tensors may end in."""
+_NAME = "hepgan"
+_SPARE = 10_000
+"""Weights that networks may have besides those in the file: of a member that is made and not kept."""
 
 
 class Contents(NamedTuple):
@@ -83,22 +83,20 @@ def read(path: str | Path, device: torch.device) -> Contents:
 def to_bytes(recipe: Recipe, parts: Parts, summary: Mapping[str, Any]) -> bytes:
     """The content of a model file."""
     learned, tensors = _described(recipe, parts)
-    document = json.dumps(
-        {"format": FORMAT, "versions": installed_versions(), **learned, "summary": dict(summary)}
-    )
-    return save(tensors, {"hepgan": document, "digest": json.dumps(_digest(document, tensors))})
+    versions = installed_versions()
+    return seal(_NAME, {"format": FORMAT, "versions": versions, **learned, "summary": dict(summary)}, tensors)
 
 
 def digest(recipe: Recipe, parts: Parts) -> str:
     """A digest of all that events depend on, the same in every process."""
     learned, tensors = _described(recipe, parts)
-    return _digest(json.dumps(learned, sort_keys=True), tensors)
+    return digest_of(json.dumps(learned, sort_keys=True), tensors)
 
 
 def _described(recipe: Recipe, parts: Parts) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What has been learned, as a document and tensors."""
     tensors = {
-        f"{name}.{key}": value.detach().cpu().contiguous()
+        f"{name}.{key}": value
         for name, module in parts.modules.items()
         for key, value in module.state_dict().items()
     }
@@ -106,12 +104,13 @@ def _described(recipe: Recipe, parts: Parts) -> tuple[dict[str, Any], dict[str, 
     settings = recipe.model_dump(mode="json", exclude_unset=True)
     # Defaults may change in a later version, but not what was learned with them.
     settings["model"] = recipe.model.model_dump(mode="json")
-    return {
+    document = {
         "recipe": settings,
         "schema": parts.derived.schema.model_dump(mode="json"),
         "representation": parts.representation.state(),
         "discrete": parts.discrete.state(),
-    }, tensors
+    }
+    return document, tensors
 
 
 def from_bytes(data: bytes, device: torch.device, *, file: str | Path | None = None) -> Contents:
@@ -143,20 +142,19 @@ def _unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ModelFileError: If it is corrupt, not hepgan's, or of a later format.
     """
     try:
-        tensors = load(data)
-        (size,) = struct.unpack("<Q", data[:8])
-        raw: dict[str, str] = json.loads(data[8 : 8 + size]).get("__metadata__", {})
-    except (SafetensorError, ValueError, struct.error) as error:
+        sealed = unseal(data)
+    except ValueError as error:
         msg = "not a model file, or a damaged one"
         raise ModelFileError(msg) from error
-    if "hepgan" not in raw:
+    tensors = sealed.tensors
+    if _NAME not in sealed.texts:
         msg = "a safetensors file, but not one of hepgan's models"
         raise ModelFileError(msg)
     try:
-        described = {key: json.loads(value) for key, value in raw.items()}
-        document, digest = described["hepgan"], described.get("digest")
+        described = {key: parsed(value) for key, value in sealed.texts.items()}
+        document = described[_NAME]
         found, versions = int(document["format"]), dict(document["versions"])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         msg = "a damaged model file: its description cannot be read"
         raise ModelFileError(msg) from error
     if found > FORMAT:
@@ -164,10 +162,10 @@ def _unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         msg = f"written by hepgan {by} in format {found}; this hepgan reads formats up to {FORMAT}"
         raise ModelFileError(msg)
     if found == 1:
-        whole = document.get("digest") in (None, _digest("", tensors))
+        whole = document.get("digest") in (None, digest_of("", tensors))
         document, tensors = _of_format_1(described, tensors)
     else:
-        whole = digest == _digest(raw["hepgan"], tensors)
+        whole = bool(sealed.is_whole(_NAME))
     if not whole:
         msg = "a damaged model file: it does not hold what was written"
         raise ModelFileError(msg)
@@ -187,7 +185,7 @@ def _of_format_1(
         owner, found, rest = name.partition("critics.")
         if found and owner in places:
             names[name] = places[owner] + rest
-    return {**described["hepgan"], **described}, {names.get(n, n): t for n, t in tensors.items()}
+    return {**described[_NAME], **described}, {names.get(n, n): t for n, t in tensors.items()}
 
 
 def _restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device) -> Contents:
@@ -198,11 +196,14 @@ def _restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor], device
         Representation.from_state(document["representation"])
         for _ in range(1 if members == 1 else 1 + members)
     )
-    kind = DiscreteModel if members == 1 else DiscreteMembers
-    model = build_model(recipe.model, representation.space, members=members)
-    critics = build_critics(recipe.model, model)
+    # An ensemble has a member more than its file while it is made.
+    most = sum(t.numel() for t in tensors.values()) * (1 if members == 1 else 2) + _SPARE
+    with no_more_than(most), drawing_from(torch.Generator()):
+        kind = DiscreteModel if members == 1 else DiscreteMembers
+        model = build_model(recipe.model, representation.space, members=members)
+        critics = build_critics(recipe.model, model)
+        discrete = kind.from_state(document["discrete"])
     pool = Pool(**{n.removeprefix("pool."): t for n, t in tensors.items() if n.startswith("pool.")})
-    discrete = kind.from_state(document["discrete"])
     parts = Parts(derived, representation, discrete, model, pool, device, tuple(own), critics)
     for name, module in parts.modules.items():
         prefix = name + "."
@@ -211,16 +212,9 @@ def _restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor], device
         )
         module.to(device)
         module.eval()
-    return Contents(recipe, parts, dict(document["summary"]), dict(document["versions"]))
-
-
-def _digest(document: str, tensors: Mapping[str, Tensor]) -> str:
-    """A digest of all that a file holds."""
-    digest = hashlib.blake2b(document.encode(), digest_size=16)
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    contents = Contents(recipe, parts, dict(document["summary"]), dict(document["versions"]))
+    describe(*contents)  # shows that a summary, in which anything may stand, holds what one does
+    return contents
 
 
 def installed_versions() -> dict[str, str]:

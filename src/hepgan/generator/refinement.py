@@ -17,14 +17,16 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events import to_awkward
 from hepgan.features import FeatureBatch
 from hepgan.generator.ensembles import check_single
+from hepgan.generator.fitting import identity
 from hepgan.generator.generator import EventGenerator
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
 from hepgan.learners import new_learner
 from hepgan.models import BLOCK, Refined, RefinedConfig
+from hepgan.networks import drawing_from
 from hepgan.runtime import progress as progress_bar
 from hepgan.stats.moments import effective_size
-from hepgan.training import ScheduleConfig, Trainer, TrainingConfig
+from hepgan.training import ScheduleConfig, Trainer, TrainingConfig, reserved
 
 __all__ = ["EVENTS", "refine"]
 
@@ -100,23 +102,23 @@ def refine(
         msg = "model: what is refined has been trained; settings are those of model.prior and training"
         raise RecipeError(msg)
     check_single(recipe.training, "a prior")
-    # Modules are made with torch's global random numbers, which are the caller's.
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        space = parts.representation.space.of_noise(parts.model.noise_size)
-        learner = new_learner(config.prior, space)
-    noise, weight = _weighted_noise(parts, weigh, events, seed, progress=progress)
-    trainer = Trainer(
-        learner,
-        replace(noise, weight=weight),
-        recipe.training.within(max_time, time.monotonic() - started),
-        seed=seed,
-        device=parts.device,
-        checkpoint=checkpoint,
-        resume=resume,
-        progress=progress,
-    )
-    history = trainer.run()
+    with reserved(checkpoint):
+        with drawing_from(torch.Generator().manual_seed(seed)):
+            space = parts.representation.space.of_noise(parts.model.noise_size)
+            learner = new_learner(config.prior, space)
+        noise, weight = _weighted_noise(parts, weigh, events, seed, progress=progress)
+        trainer = Trainer(
+            learner,
+            replace(noise, weight=weight),
+            recipe.training.within(max_time, time.monotonic() - started),
+            seed=seed,
+            settings=identity(recipe, max_time),
+            device=parts.device,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=progress,
+        )
+        history = trainer.run()
     effective = effective_size(weight.cpu().numpy())
     notes = {"events": len(noise), "effective_events": effective, "seed": seed}
     parts = replace(parts, model=Refined.of(parts.model, learner.eval().model))

@@ -61,7 +61,7 @@ _KINDS: dict[type, type[GuidedLearner]] = {
 
 
 def build_critics(config: _Config, model: Model) -> nn.ModuleList | Critics:
-    """The critics of a model, or of all members of an ensemble, with weights from torch's global generator.
+    """The critics of a model, or of all members of an ensemble, with fresh weights.
 
     Those of a refined model are those of the model that it was made of.
 
@@ -118,7 +118,7 @@ def new_learner(
     *,
     members: int = 1,
 ) -> Learner:
-    """A new model and by what it learns, both with fresh weights from torch's global generator.
+    """A new model and by what it learns, both with fresh weights.
 
     Args:
         config: The recipe's choice.

@@ -327,7 +327,7 @@ class Scene:
 def new_critics(
     config: GuidedConfig, size: int, noise_size: int, context_size: int, limit: float | None
 ) -> nn.ModuleList:
-    """The critics that a recipe has, with fresh weights from torch's global generator.
+    """The critics that a recipe has, with fresh weights.
 
     Args:
         config: The recipe's choice.

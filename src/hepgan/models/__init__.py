@@ -65,7 +65,7 @@ def build_model(
     *,
     members: int = 1,
 ) -> Model:
-    """The model that the recipe describes, with fresh weights from torch's global generator.
+    """The model that the recipe describes, with fresh weights.
 
     Args:
         config: The recipe's choice.

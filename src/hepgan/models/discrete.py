@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hepgan.features.variables import DiscreteVariable
+from hepgan.networks.drawing import Linear
 
 __all__ = ["TABLE_STATES", "UNSEEN", "Conditional", "DiscreteModel", "DiscreteVariable", "Group", "conserved"]
 
@@ -135,8 +136,8 @@ class Conditional(nn.Module):
             self.embedding = nn.Parameter(torch.zeros(features.shape[1], hidden + size))
             self.condition = nn.Parameter(torch.zeros(condition_size, hidden + size))
             self.offset = nn.Parameter(torch.zeros(hidden))
-            self.middle = nn.Linear(hidden, hidden)
-            self.last = nn.Linear(hidden, size, bias=False)
+            self.middle = Linear(hidden, hidden)
+            self.last = Linear(hidden, size, bias=False)
 
     @property
     def prefixes(self) -> int:

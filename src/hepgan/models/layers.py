@@ -19,6 +19,7 @@ from torch.nn.utils import parametrize
 from hepgan.models.base import Circles
 from hepgan.models.config import FlowConfig
 from hepgan.networks import MLP, MaskedMLP, MLPConfig, Network, ResidualMLP, Stacked, build_network
+from hepgan.networks.drawing import normal
 from hepgan.vectors.kinematics import wrap
 
 __all__ = ["Autoregressive", "Coupling", "Mixing", "Univariate", "parameters_of", "spline"]
@@ -202,7 +203,7 @@ class Mixing(nn.Module):
         count = 0 if rotations == "none" else min(self.lines - 1, _MOST)
         self.reflections = count
         # The reflections that make a matrix of normal numbers triangular make up an even random rotation.
-        axes, _ = torch.geqrf(torch.randn(self.lines, self.lines))
+        axes, _ = torch.geqrf(normal(self.lines, self.lines))
         axes = axes[:, :count].tril(-1)
         if rotations == "random":
             self.register_buffer("axes", axes)

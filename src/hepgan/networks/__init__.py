@@ -12,6 +12,7 @@ from hepgan.networks.config import (
     ResidualConfig,
 )
 from hepgan.networks.dense import MLP, MaskedMLP, ResidualMLP
+from hepgan.networks.drawing import drawing_from, no_more_than
 from hepgan.networks.sets import Attention, DeepSets, SetBlocks, SetNetwork
 from hepgan.networks.stacked import Stacked, StackedNetwork
 
@@ -34,4 +35,6 @@ __all__ = [
     "Stacked",
     "StackedNetwork",
     "build_network",
+    "drawing_from",
+    "no_more_than",
 ]

@@ -9,10 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrize
 
 from hepgan.networks.base import TIME_WIDTH, Activation, ActivationName, Bound, Network
 from hepgan.networks.config import MLPConfig
+from hepgan.networks.drawing import Dropout, Linear, normalise_spectrum
 
 __all__ = ["MLP", "MaskedMLP", "ResidualMLP"]
 
@@ -51,13 +52,13 @@ class MLP(Network):
         self.sizes = tuple(sizes)
         layers: list[nn.Module] = []
         for i, o in pairwise(sizes[:-1]):
-            layers.append(nn.Linear(i, o))
+            layers.append(Linear(i, o))
             if layer_norm:
                 layers.append(nn.LayerNorm(o))
             layers.append(Activation(activation, slope))
             if dropout:
-                layers.append(nn.Dropout(dropout))
-        layers.append(nn.Linear(sizes[-2], sizes[-1]))
+                layers.append(Dropout(dropout))
+        layers.append(Linear(sizes[-2], sizes[-1]))
         self.layers = nn.Sequential(*layers)
         if spectral_norm:
             self.normalise_spectrum()
@@ -66,12 +67,10 @@ class MLP(Network):
         """Divide the weights of each hidden layer by their largest singular value, whatever they become.
 
         The last layer's are free, so that the output has a scale.
-
-        Reference: T. Miyato et al., Spectral normalization, arXiv:1802.05957.
         """
         for layer in list(self.layers)[:-1]:
             if isinstance(layer, nn.Linear):
-                parametrizations.spectral_norm(layer)
+                normalise_spectrum(layer)
 
     def bind(self, context: Tensor | None, mask: Tensor | None = None) -> Bound:
         """The network with this context (N, C) joined to its inputs."""
@@ -166,18 +165,18 @@ class ResidualMLP(Network):
         self.width = width
         self.blocks = blocks
         self.context_size = context
-        self.enter = nn.Linear(inputs, width)
-        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.outer = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(blocks))
-        self.leave = nn.Linear(width, outputs)
-        self.time = nn.Sequential(nn.Linear(time, TIME_WIDTH), nn.SiLU()) if time else None
+        self.enter = Linear(inputs, width)
+        self.inner = nn.ModuleList(Linear(width, width) for _ in range(blocks))
+        self.outer = nn.ModuleList(Linear(width, width, bias=False) for _ in range(blocks))
+        self.leave = Linear(width, outputs)
+        self.time = nn.Sequential(Linear(time, TIME_WIDTH), nn.SiLU()) if time else None
         known = context + (TIME_WIDTH if time else 0)
         self.shifts = nn.ModuleList(
-            nn.Linear(known, width, bias=False) for _ in range(blocks + 1 if known else 0)
+            Linear(known, width, bias=False) for _ in range(blocks + 1 if known else 0)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks)) if layer_norm else None
         self.activation = Activation(activation, slope)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def bind(self, context: Tensor | None, mask: Tensor | None = None) -> Bound:
         """The network for this context (N, C)."""

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from hepgan.features.space import Tokens
 from hepgan.networks.base import TIME_WIDTH, Activation, ActivationName, Bound, Network
+from hepgan.networks.drawing import Dropout, Linear, normal
 
 __all__ = ["Attention", "DeepSets", "SetBlocks", "SetNetwork"]
 
@@ -79,12 +80,12 @@ class DeepSets(SetBlocks):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, blocks)
-        self.pooled = nn.ModuleList(nn.Linear(3 * width, width) for _ in range(blocks))
-        self.common = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(blocks))
-        self.inner = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(blocks))
-        self.handed = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.outer = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(blocks))
-        self.activation = nn.Sequential(Activation(activation), nn.Dropout(dropout))
+        self.pooled = nn.ModuleList(Linear(3 * width, width) for _ in range(blocks))
+        self.common = nn.ModuleList(Linear(width, width, bias=False) for _ in range(blocks))
+        self.inner = nn.ModuleList(Linear(width, width, bias=False) for _ in range(blocks))
+        self.handed = nn.ModuleList(Linear(width, width) for _ in range(blocks))
+        self.outer = nn.ModuleList(Linear(width, width, bias=False) for _ in range(blocks))
+        self.activation = nn.Sequential(Activation(activation), Dropout(dropout))
 
     def forward(
         self, h: Tensor, event: Tensor, shifts: list[tuple[Tensor, Tensor]], there: Tensor | None
@@ -138,11 +139,11 @@ class Attention(SetBlocks):
         self.first_norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks))
         self.second_norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks))
         self.last_norm = nn.LayerNorm(width)
-        self.chosen = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(blocks))
-        self.joined = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.inner = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))
-        self.outer = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(blocks))
-        self.activation = nn.Sequential(Activation(activation), nn.Dropout(dropout))
+        self.chosen = nn.ModuleList(Linear(width, 3 * width) for _ in range(blocks))
+        self.joined = nn.ModuleList(Linear(width, width) for _ in range(blocks))
+        self.inner = nn.ModuleList(Linear(width, 2 * width) for _ in range(blocks))
+        self.outer = nn.ModuleList(Linear(2 * width, width) for _ in range(blocks))
+        self.activation = nn.Sequential(Activation(activation), Dropout(dropout))
 
     def forward(
         self, h: Tensor, event: Tensor, shifts: list[tuple[Tensor, Tensor]], there: Tensor | None
@@ -234,14 +235,14 @@ class SetNetwork(Network):
         self.chunk = 1 << max(5, min(10, (_CACHED // many).bit_length()))
         others = [f for f in range(outputs) if f not in set(features)]
         seen = [i for f in others for i in _of(owners, f)]
-        self.enter = nn.Linear(len(seen), width, bias=False) if seen else None
-        self.start = nn.Parameter(torch.randn(width) * width**-0.5)
-        self.leave = nn.Linear(width, len(others)) if others else None
+        self.enter = Linear(len(seen), width, bias=False) if seen else None
+        self.start = nn.Parameter(normal(width) * width**-0.5)
+        self.leave = Linear(width, len(others)) if others else None
         told = {c for t in tokens for row in t.context for c in row}
         rest = [c for c in range(context) if c not in told]
-        self.context = nn.Linear(len(rest), shifts, bias=False) if rest else None
-        self.time = nn.Sequential(nn.Linear(time, TIME_WIDTH), nn.SiLU()) if time else None
-        self.shifts = nn.Linear(TIME_WIDTH, shifts) if time else None
+        self.context = Linear(len(rest), shifts, bias=False) if rest else None
+        self.time = nn.Sequential(Linear(time, TIME_WIDTH), nn.SiLU()) if time else None
+        self.shifts = Linear(TIME_WIDTH, shifts) if time else None
         for name, numbers in (
             ("order", [i for c in columns for i in c] + seen),
             ("owners", owners),
@@ -310,10 +311,10 @@ class _Objects(nn.Module):
         super().__init__()
         self.count, self.inputs = len(tokens.features), inputs
         self.told_size = len(tokens.context[0])
-        self.enter = nn.Linear(inputs, width)
-        self.own = nn.Linear(self.told_size, width, bias=False) if self.told_size else None
-        self.places = nn.Parameter(0.5 * torch.randn(self.count, width)) if positions else None
-        self.leave = nn.Linear(width, len(tokens.features[0]))
+        self.enter = Linear(inputs, width)
+        self.own = Linear(self.told_size, width, bias=False) if self.told_size else None
+        self.places = nn.Parameter(0.5 * normal(self.count, width)) if positions else None
+        self.leave = Linear(width, len(tokens.features[0]))
         self.register_buffer("features", torch.tensor(tokens.features).flatten(), persistent=False)
         # What isn't there is the column before the first, which is put there.
         context = torch.tensor(tokens.context, dtype=torch.int64).flatten() + 1

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hepgan.features.transforms import QuantileNormal
-from hepgan.networks import MLP
+from hepgan.networks import MLP, drawing_from
 
 __all__ = [
     "CALIBRATIONS",
@@ -138,8 +138,7 @@ def _network(x: Floats, true: Floats, made: Floats, seed: int) -> Score:
         scaled = scale(torch.from_numpy(np.nan_to_num(rows))).clamp(-6, 6)
         return torch.cat([torch.where(there, scaled, 0.0), there], 1).float()
 
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+    with drawing_from(torch.Generator().manual_seed(seed)):
         network = MLP((2 * x.shape[1], 128, 128, 128, 1), activation="silu")
     # Kept as it is where events that are not learned from are told best.
     rng = np.random.default_rng(seed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from hepgan.training.checkpoint import reserved
 from hepgan.training.config import ScheduleConfig, SelectionConfig, TrainingConfig
 from hepgan.training.history import History, Log
+from hepgan.training.identity import digest_of_events
 from hepgan.training.trainer import Trainer, train_from_one
 
 __all__ = [
@@ -13,5 +15,7 @@ __all__ = [
     "SelectionConfig",
     "Trainer",
     "TrainingConfig",
+    "digest_of_events",
+    "reserved",
     "train_from_one",
 ]

@@ -1,25 +1,41 @@
-"""Checkpoints: one safetensors file, which is either whole or not there."""
+"""Checkpoints: one sealed file, which is either whole or not there."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hepgan.errors import ModelFileError
-from hepgan.files import replacing, write_tensors
+from hepgan.files import Reservation, replacing
+from hepgan.sealed import DAMAGE, parsed, seal, unseal
 
-__all__ = ["read_checkpoint", "write_checkpoint"]
+__all__ = ["damaged", "read_checkpoint", "reserved", "write_checkpoint"]
 
 _KEY = "hepgan_checkpoint"
-_VERSION = 3
+_VERSION = 4
 _TENSOR = "tensor:"
 """What stands in place of a tensor in the description, before its name."""
+
+
+@contextmanager
+def reserved(path: str | Path | None) -> Iterator[None]:
+    """Keeps a checkpoint for one training, from before its first step to its end.
+
+    Args:
+        path: The file; None for none.
+
+    Raises:
+        OutputError: If another training has it, or it cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    with Reservation(Path(path), force=True):
+        yield
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -34,11 +50,9 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     described = _described(state, "", tensors)
-    metadata = {_KEY: json.dumps({"version": _VERSION, "state": described})}
+    content = seal(_KEY, {"version": _VERSION, "state": described}, tensors)
     with replacing(path, force=True) as temporary:
-        write_tensors(temporary, tensors, metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        temporary.write_bytes(content)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -48,29 +62,42 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ModelFileError: If the file isn't there, isn't whole, or is something else.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        msg = f"cannot read the checkpoint: {error}"
+        found = unseal(path.read_bytes())
+    except OSError as error:
+        msg = f"cannot read the checkpoint: {error.strerror}"
         raise ModelFileError(msg, file=path) from error
-    try:
-        found = json.loads(metadata[_KEY])
-        version = found.get("version")
-    except (AttributeError, KeyError, ValueError) as error:
+    except ValueError as error:
+        raise damaged(path, error) from error
+    if _KEY not in found.texts:
         msg = "not a checkpoint of a training"
-        raise ModelFileError(msg, file=path) from error
-    if version != _VERSION:
-        msg = "a checkpoint of another version of hepgan"
         raise ModelFileError(msg, file=path)
-    state: dict[str, Any] = _whole(found["state"], tensors)
+    whole = found.is_whole(_KEY)
+    if whole is False:
+        msg = "it does not hold what was written"
+        raise damaged(path, msg)
+    try:
+        document = parsed(found.texts[_KEY])
+        version = document["version"]
+        state: dict[str, Any] = dict(_whole(document["state"], found.tensors))
+    except DAMAGE as error:
+        raise damaged(path, error) from error
+    if whole is None or version != _VERSION:
+        msg = "a checkpoint of another version of hepgan: begin the training anew (--force)"
+        raise ModelFileError(msg, file=path)
     return state
+
+
+def damaged(path: Path, why: object) -> ModelFileError:
+    """The error of a checkpoint that is not what was written, or fits nothing."""
+    reason = " ".join(str(why).split())[:200]
+    msg = f"a damaged checkpoint ({reason}): begin the training anew (--force)"
+    return ModelFileError(msg, file=path)
 
 
 def _described(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """The value with tensors' names in place of the tensors, which are put among the others."""
     if isinstance(value, Tensor):
-        tensors[name] = value.detach().cpu().contiguous()
+        tensors[name] = value
         return _TENSOR + name
     if isinstance(value, Mapping):
         return {str(k): _described(v, f"{name}/{k}" if name else str(k), tensors) for k, v in value.items()}

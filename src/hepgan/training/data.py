@@ -87,7 +87,16 @@ class Batches:
         return {"order": torch.cat(self._orders), "cursors": list(self._cursors)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another training stopped."""
-        order = state["order"].to(self.data.x.device)
+        """Go on where another training stopped.
+
+        Raises:
+            ValueError: If that was one of other events.
+        """
+        order, cursors = state["order"].to(self.data.x.device), list(state["cursors"])
+        whole = len(order) in (0, sum(self._counts)) and order.dtype == torch.int64
+        inside = whole and (not len(order) or 0 <= int(order.min()) <= int(order.max()) < len(self.data))
+        if not inside or len(cursors) != len(self._counts) or not all(type(c) is int for c in cursors):
+            msg = "an order of other events"
+            raise ValueError(msg)
         self._orders = list(torch.split(order, self._counts)) if len(order) else self._orders
-        self._cursors = list(state["cursors"])
+        self._cursors = cursors

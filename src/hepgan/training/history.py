@@ -140,17 +140,37 @@ class History:
         return {**logs, "best_step": self.best_step, "seconds": self.seconds, "events": self.events}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: If it holds something else.
+        """
+        numbers = [state["seconds"], state["events"], *filter(None, [state["best_step"]])]
+        if not all(type(n) in (int, float) and math.isfinite(n) and n >= 0 for n in numbers):
+            msg = f"numbers of a history that are none: {numbers}"
+            raise ValueError(msg)
         self.losses, self.metrics, self.diagnostics = (
-            Log({n: c.numpy() for n, c in state[name].items()})
+            Log({n: _column(c) for n, c in state[name].items()})
             for name in ("losses", "metrics", "diagnostics")
         )
+        best = state["best_step"]
+        if best is not None and (self.metrics.names[:1] != ("step",) or best not in self.metrics["step"]):
+            msg = f"the best step, {best}, was not evaluated"
+            raise ValueError(msg)
         self.best_step, self.seconds, self.events = state["best_step"], state["seconds"], state["events"]
 
     def __repr__(self) -> str:
         return (
             f"History({self.status}, {len(self.losses)} steps, {self.seconds:.0f} s, best: {self.best_step})"
         )
+
+
+def _column(values: torch.Tensor) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = values.numpy().astype(np.float64)
+    if found.ndim != 1:
+        msg = f"a column of a history has the shape {found.shape}"
+        raise ValueError(msg)
+    return found
 
 
 def is_best(config: SelectionConfig, metrics: Log, best_step: int | None) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hepgan.errors import ModelFileError, TrainingError
+from hepgan.errors import ModelFileError, OutputError, TrainingError
 from hepgan.features.space import FeatureBatch
 from hepgan.learners import Learner, Phase
 from hepgan.models import Model
+from hepgan.networks import drawing_from
 from hepgan.objectives import total
 from hepgan.runtime import Interrupt, Progress, interruptible
-from hepgan.training.checkpoint import read_checkpoint, write_checkpoint
+from hepgan.sealed import DAMAGE, parsed
+from hepgan.training.checkpoint import damaged, read_checkpoint, write_checkpoint
 from hepgan.training.config import TrainingConfig
 from hepgan.training.data import Batches
 from hepgan.training.history import History, is_best
+from hepgan.training.identity import digest_of_events, first_difference, flat
 from hepgan.training.optimisation import (
     WeightMean,
     average,
@@ -37,7 +40,10 @@ __all__ = ["Trainer", "train_from_one"]
 
 Evaluate = Callable[[Model], dict[str, float]]
 
-_FREE_TO_CHANGE = {"steps", "max_time", "checkpoint_every", "patience", "diagnose_every"}
+_LIMITS = ("training.steps", "training.patience", "time")
+_FREE_TO_CHANGE = (*_LIMITS, "training.max_time", "training.checkpoint_every", "training.diagnose_every")
+"""What may be another when a training is resumed; with other limits, one that has ended goes on."""
+_ENDED = ("finished", "time", "patience")
 _NOT_OF_ONE = {"selection": None, "evaluate_every": None, "patience": None}
 
 
@@ -52,7 +58,11 @@ class Trainer:
         learner: The model, which is trained in place, and by what it learns.
         data: The training events.
         config: The settings.
-        seed: Rules the order of events and all noise; the weights that the model starts from are its own.
+        seed: Rules the order of events, all noise and dropout; the weights that the model starts from are its
+            own.
+        settings: All else that decides what is learned, such as the recipe and a digest of the events that
+            ``evaluate`` takes, as plain data: a checkpoint of others is refused. Its ``time`` is the limit of
+            time that the user knows, in place of ``max_time``.
         device: Where to train.
         evaluate: Metrics (smaller is better) of the model, called with averaged weights, without gradients.
         checkpoint: The checkpoint's file; None for none.
@@ -76,6 +86,7 @@ class Trainer:
         config: TrainingConfig,
         *,
         seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
         device: torch.device | str = "cpu",
         evaluate: Evaluate | None = None,
         checkpoint: str | Path | None = None,
@@ -107,8 +118,7 @@ class Trainer:
         self._progress = progress
         data = data.to(self.device, torch.float32)
         self._generator = torch.Generator(self.device).manual_seed(seed)
-        self._on_cuda = self.device.type == "cuda"
-        self._random_states = self._seeded(seed + 1)
+        self._dropout = torch.Generator(self.device).manual_seed((seed + 1) % 2**63)
         self._diagnose_every = config.diagnose_every
         if self._diagnose_every is None:
             self._diagnose_every = max(100, config.steps // 200)
@@ -126,15 +136,20 @@ class Trainer:
         self._until, self._hold = until, hold
         self._step = self._first = len(self.history.losses)
         self._since_best = 0
-        self._fingerprint = {
-            "config": config.model_dump(mode="json", exclude=_FREE_TO_CHANGE),
-            "seed": seed,
-            "events": len(data),
-            "data": _digest(data),
-            "learner": [[n, list(t.shape)] for n, t in learner.state_dict().items()],
-        }
-        if until < 1.0:
-            self._fingerprint["shared"] = True
+        self._shared = until < 1.0
+        self._saved = False
+        self._ended: str | None = None
+        self._identity = flat(
+            {
+                "seed": seed,
+                "time": config.max_time,
+                "training": config.model_dump(mode="json"),
+                **(settings or {}),
+                "number of events": len(data),
+                "sample of events": digest_of_events(data),
+                "weights": [f"{n} {list(t.shape)}" for n, t in learner.state_dict().items()],
+            }
+        )
         if resume and self._checkpoint is not None and self._checkpoint.exists():
             self._restore(self._checkpoint)
         else:
@@ -149,11 +164,15 @@ class Trainer:
         Raises:
             TrainingError: If a term or a gradient isn't a number; the model then has the last good
                 weights, and the checkpoint is the one before.
+            OutputError: If the first checkpoint cannot be written; when later ones cannot, a warning says so.
             KeyboardInterrupt: At the second Ctrl-C.
         """
         history = self.history
-        with self._callers_randomness(), interruptible() as interrupt:
-            self._set_randomness()
+        if self._ended is not None:
+            history.status = self._ended
+            self._finish()
+            return history
+        with interruptible() as interrupt, drawing_from(self._dropout):
             try:
                 self._loop(interrupt)
             except TrainingError:
@@ -275,7 +294,7 @@ class Trainer:
         if self._evaluate is None or (len(metrics) and metrics["step"][-1] == self._step):
             return
         self.learner.eval()
-        with self._callers_randomness(), self._mean.used(), torch.no_grad():
+        with self._mean.used(), torch.no_grad():
             metrics.append(self._step, self._evaluate(self.learner.model))
         self.learner.train()
         if self.config.selection is None:
@@ -294,8 +313,7 @@ class Trainer:
         if batches is None:
             return
         self.learner.eval()
-        with self._callers_randomness():
-            found = self.learner.diagnose(*batches, generator, self._share())
+        found = self.learner.diagnose(*batches, generator, self._share())
         self.learner.train()
         if found:
             self.history.diagnostics.append(self._step, found)
@@ -304,28 +322,14 @@ class Trainer:
         self._mean.load(self._mean.mean if self._best is None else self._best)
         self.learner.eval()
 
-    def _callers_randomness(self) -> AbstractContextManager[None]:
-        """Gives back torch's global generators, which dropout draws from, as they were before."""
-        return torch.random.fork_rng([self.device] if self._on_cuda else [])
-
-    def _set_randomness(self) -> None:
-        torch.set_rng_state(self._random_states["cpu"])
-        if self._on_cuda:
-            torch.cuda.set_rng_state(self._random_states["cuda"], self.device)
-
-    def _seeded(self, seed: int) -> dict[str, Tensor]:
-        """States of torch's global generators, of the CPU and of the device."""
-        devices = {"cpu": torch.device("cpu")} | ({"cuda": self.device} if self._on_cuda else {})
-        return {n: torch.Generator(d).manual_seed(seed).get_state() for n, d in devices.items()}
-
     def _save(self) -> None:
         if self._checkpoint is None:
             return
-        states = {"cpu": torch.get_rng_state()}
-        if self._on_cuda:
-            states["cuda"] = torch.cuda.get_rng_state(self.device)
         state = {
-            "training": self._fingerprint,
+            # As a text, in which nothing stands for a tensor.
+            "training": json.dumps(self._identity),
+            "shared": self._shared,
+            "status": self.history.status,
             "step": self._step,
             "first": self._first,
             "since_best": self._since_best,
@@ -338,36 +342,73 @@ class Trainer:
                 for phase, optimiser in zip(self._phases, self._optimisers, strict=True)
             },
             "generator": self._generator.get_state(),
-            "random": states,
+            "dropout": self._dropout.get_state(),
             "batches": self._batches.state_dict(),
             "history": self.history.state_dict(),
         }
-        write_checkpoint(self._checkpoint, state)
+        try:
+            write_checkpoint(self._checkpoint, state)
+            self._saved = True
+        except OutputError as error:
+            if not self._saved and self.history.status == "running":
+                raise  # early, when there is little to lose
+            msg = f"the checkpoint is not written, and the training goes on: {error}"
+            warnings.warn(msg, stacklevel=2)
 
     def _restore(self, path: Path) -> None:
         state = read_checkpoint(path)
-        for key in {**self._fingerprint, **state["training"]}:
-            if state["training"].get(key) != self._fingerprint.get(key):
-                msg = f"the checkpoint is of another training: its {key} differs"
-                raise ModelFileError(msg, file=path)
-        self._step, self._first, self._since_best = state["step"], state["first"], state["since_best"]
+        try:
+            theirs = dict(parsed(state["training"]))
+            own = self._identity
+            kept = [{k: v for k, v in s.items() if k not in _FREE_TO_CHANGE} for s in (theirs, own)]
+            different = first_difference(*kept)
+            if different is None:
+                limits = [[s.get(k) for k in _LIMITS] for s in (theirs, own)]
+                self._ended = state["status"] if limits[0] == limits[1] else None
+                self._take(state)
+        except DAMAGE as error:
+            raise damaged(path, error) from error
+        if different is not None:
+            msg = f"the checkpoint is of another training: {different}"
+            raise ModelFileError(msg, file=path)
+
+    def _take(self, state: Mapping[str, Any]) -> None:
+        """Go on where a checkpoint was written.
+
+        Raises:
+            Exception: One of ``DAMAGE`` if it does not fit.
+        """
+        counts = [state["step"], state["first"], state["since_best"]]
+        if not all(type(n) is int and n >= 0 for n in counts):
+            msg = f"steps that are no numbers: {counts}"
+            raise ValueError(msg)
+        self._step, self._first, self._since_best = counts
+        self._ended = self._ended if self._ended in _ENDED else None
         self.learner.load_state_dict(state["learner"])
         self._mean.load_state_dict(state["mean"])
         if state["best"] is not None:
             self._best = [tensor.to(self.device) for tensor in state["best"].values()]
+            _check_shapes(self._best, self._mean.parameters)
         for phase, optimiser in zip(self._phases, self._optimisers, strict=True):
             own = {int(k): v for k, v in state["optimisers"][phase.name].items()}
+            for k, kept in own.items():
+                for value in kept.values():
+                    if value.numel() > 1:
+                        _check_shapes([value], [phase.parameters[k]])
             optimiser.load_state_dict({**optimiser.state_dict(), "state": own})
         if state["device"] == self.device.type:
             self._generator.set_state(state["generator"])
-            self._random_states = state["random"]
+            self._dropout.set_state(state["dropout"])
         else:
             # Another kind of device has other generators, whose states mean nothing here.
             again = self._own_seed()
             self._generator.manual_seed(again)
-            self._random_states = self._seeded((again + 1) % 2**63)
+            self._dropout.manual_seed((again + 1) % 2**63)
         self._batches.load_state_dict(state["batches"])
         self.history.load_state_dict(state["history"])
+        if len(self.history.losses) != self._step:
+            msg = f"a history of {len(self.history.losses)} steps for {self._step}"
+            raise ValueError(msg)
 
     def _own_seed(self) -> int:
         """A seed of this step's own."""
@@ -414,7 +455,7 @@ def train_from_one(
     options |= {"checkpoint": checkpoint, "history": history, "hold": config.shared_start}
     resume = resume and checkpoint is not None and Path(checkpoint).exists()
     branched = (
-        resume and checkpoint is not None and "shared" not in read_checkpoint(Path(checkpoint))["training"]
+        resume and checkpoint is not None and not read_checkpoint(Path(checkpoint)).get("shared", False)
     )
     if not branched:
         settings = config.model_copy(update=_NOT_OF_ONE)
@@ -435,11 +476,8 @@ def _said(step: int, rate: float, losses: Mapping[str, float]) -> str:
     return f"step {step:,}, {rate:,.0f} events/s; {', '.join(totals)}"
 
 
-def _digest(data: FeatureBatch) -> str:
-    """A digest of 1,000 events, to tell one training sample from another."""
-    count = min(1000, len(data))
-    rows = torch.linspace(0, len(data) - 1, count, dtype=torch.float64, device=data.x.device).long()
-    digest = hashlib.sha256()
-    for tensor in (data.x, data.context, data.weight):
-        digest.update(tensor.index_select(0, rows).cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _check_shapes(tensors: Sequence[Tensor], like: Sequence[Tensor]) -> None:
+    for tensor, other in zip(tensors, like, strict=True):
+        if tensor.shape != other.shape or not tensor.is_floating_point():
+            msg = f"a tensor of the shape {list(tensor.shape)} where there is one of {list(other.shape)}"
+            raise ValueError(msg)
