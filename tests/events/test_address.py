@@ -20,6 +20,7 @@ from hepgan.events import (
     to_batch,
     write_events,
 )
+from hepgan.events.schema import quoted, terms, unquoted
 from hepgan.observables import Observable
 
 SHADOWED = sorted(
@@ -45,6 +46,17 @@ def test_addresses_are_read_as_they_are_written(text, address):
     assert str(address) == text
     assert address.name == text.partition("[")[0].partition(".")[0]
     assert str(address._replace(field="")) == (address.owner or "")
+
+
+@pytest.mark.parametrize(
+    "name", ["time.t0", "x[2]", " a", "a`b", "`", "K+", "a\nb", "Größe", "[3]", "Muon[0].pt"]
+)
+def test_any_name_is_read_as_it_is_written(name):
+    for address in (Address(None, None, name), Address(name, None, "pt"), Address(name, 3, name)):
+        assert Address.parse(str(address)) == address
+    assert unquoted(quoted(name)) == name
+    assert Address.parse(quoted(name)) == Address(None, None, name)
+    assert terms(f"{quoted(name)} + Muon[0]") == [quoted(name), "Muon[0]"]
 
 
 def test_a_single_word_is_a_collection_where_there_is_one():

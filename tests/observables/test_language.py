@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import time
 
+import awkward as ak
 import pytest
 
 from hepgan.errors import RecipeError
@@ -23,6 +24,54 @@ def test_the_same_text_is_parsed_once():
 
 def test_line_breaks_and_spaces_do_not_matter():
     assert parse("Jet.pt\n   / MET.pt ").source == "Jet.pt / MET.pt"
+
+
+ODD = ak.Array(
+    {
+        "b-tag": [1.0, 2.0],
+        "a  b": [3.0, 4.0],
+        "x`y": [5.0, 6.0],
+        "pi": [7.0, 8.0],
+        "nK+": [1.0, 1.0],
+        "K+": ak.zip({"p t": [[1.0, 2.0], [3.0]], "class": [[1, 2], [4]]}),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("expression", "values"),
+    [
+        ("`b-tag` + `a  b`  -  1", [3.0, 5.0]),
+        ("`x``y`", [5.0, 6.0]),
+        ("`pi` > pi", [True, True]),
+        ("`K+`[0].`p t` * 2", [2.0, 6.0]),
+        ("count(`K+`[`K+`.`p t` < `K+`.`class`]) + `nK+`", [1, 2]),
+        ("sum(`K+`.`class`)", [3, 4]),
+    ],
+)
+def test_names_that_are_no_words_stand_in_backticks(expression, values):
+    assert Observable("odd", expression)(ODD).tolist() == values
+    assert pickle.loads(pickle.dumps(Observable("odd", expression)))(ODD).tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("expression", "column", "reason"),
+    [
+        ("b-tag", 1, "unknown name 'b'; names that are no plain words stand in backticks"),
+        ("`b_tag`", 1, "did you mean `b-tag`"),
+        ("`b-tag` + `K+`.zz", 16, r"`K\+` has no field or property 'zz'"),
+        ("`b-tag` + )", 11, "not an expression|unmatched"),
+        ("`max`(1)", 1, "max is a name, not a function"),
+        ("`K+`.`dot`(pi)", 6, "unknown method"),
+        ("`b-tag", 1, "no end"),
+        ("`b-tag` + ``", 11, "no end, or is empty"),
+        ("`a`b", 1, "beside"),
+        ("Größe", 3, "'ö' has no meaning here; names with it stand in backticks"),
+    ],
+)
+def test_what_is_wrong_with_quoted_names_is_told_at_its_column(expression, column, reason):
+    with pytest.raises(RecipeError, match=f"column {column}: .*({reason})"):
+        Observable("odd", expression)(ODD)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_asymmetric_azimuths_are_kept(tmp_path: Path) -> None:
 def test_numbers_that_cannot_be_learned_are_left_out_with_the_reason(tmp_path: Path) -> None:
     events = dimuons(1000)
     values = np.linspace(0, 1, 1000)
-    values[7] = np.nan
+    values[::2] = np.nan
     muons = events.Muon
     mass = (muons[:, 0] + muons[:, 1]).mass
     for name, column in (
@@ -149,13 +149,123 @@ def test_numbers_that_cannot_be_learned_are_left_out_with_the_reason(tmp_path: P
     assert set(recipe.events.select) == {"Muon", "Jet", "MET", "npv"}
     assert recipe.events.derived == {"m": "(Muon[0] + Muon[1]).mass"}
     flat = " ".join(line.strip(" #") for line in text.splitlines())
-    assert "broken: 1 of 1,000 values are not finite" in flat
+    assert "broken: 500 of 1,000 values are not finite" in flat
     assert "number: nearly every event has its own value" in flat
     assert "puWeight: looks like another weight" in flat
     generator = EventGenerator(recipe.with_settings(FAST)).fit(data_of(recipe, path, 1000), device="cpu")
     made = generator.generate(50)
     pair = made.Muon[:, 0] + made.Muon[:, 1]
     assert_allclose(ak.to_numpy(made.m), ak.to_numpy(pair.mass), rtol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("field", ["pt", "eta", "mass", "npv"])
+def test_one_bad_number_costs_its_event_and_not_its_branch(tmp_path: Path, field: str, value: float) -> None:
+    columns = spoilt(field, slice(5, 6), value)
+    ak.to_parquet(ak.zip(columns, depth_limit=1), tmp_path / "bad.parquet")
+    text = draft_recipe(str(tmp_path / "bad.parquet"), name="bad")
+    assert loaded(text, tmp_path).events.select == ()
+    flat = " ".join(line.strip(" #") for line in text.splitlines())
+    what = "not a number" if np.isnan(value) else "infinite"
+    assert f"1 of them is bad ({field if field == 'npv' else f'Jet_{field}'}: {what}): train" in flat
+
+
+@pytest.mark.parametrize("bad", [slice(None), slice(0, None, 2)], ids=["all", "half"])
+@pytest.mark.parametrize("field", ["pt", "eta", "mass", "npv"])
+def test_a_branch_of_many_bad_numbers_is_left_out_with_the_reason(
+    tmp_path: Path, field: str, bad: slice
+) -> None:
+    columns = spoilt(field, bad, np.nan)
+    ak.to_parquet(ak.zip(columns, depth_limit=1), tmp_path / "bad.parquet")
+    text = draft_recipe(str(tmp_path / "bad.parquet"), name="bad")
+    left = {"npv", *(f"Jet.{n}" for n in ("pt", "eta", "phi", "mass"))} - {field, f"Jet.{field}"}
+    chosen = set(loaded(text, tmp_path).events.select)
+    assert chosen == left or chosen == {"Jet"}
+    assert "values are not finite (NaN or infinite)" in " ".join(text.split()).replace("# ", "")
+
+
+def spoilt(field: str, bad: slice, value: float) -> dict[str, Any]:
+    """Columns of 300 events with jets, of which some numbers are not finite."""
+    rng = np.random.default_rng(1)
+    counts = rng.integers(0, 4, 300)
+    size = int(counts.sum())
+    flat = {
+        "pt": rng.exponential(30, size),
+        "eta": rng.normal(0, 1, size),
+        "phi": rng.uniform(-3, 3, size),
+        "mass": rng.exponential(5, size),
+        "npv": rng.normal(30, 5, 300),
+    }
+    flat[field][bad] = value
+    return {
+        n if n == "npv" else f"Jet_{n}": v if n == "npv" else ak.unflatten(v, counts) for n, v in flat.items()
+    }
+
+
+ODD = (
+    *("b-tag", "time.t0", "class", "Größe", "2jet", "a b", "a  b", " lead", "max", "and", "sum", "pi", "nan"),
+    *(
+        "it's",
+        'say "x"',
+        "new\nline",
+        "\u2028features: {}",
+        "ｐt",
+        "a`b",
+        "x$y",
+        "\\frac{",
+        "50%",
+        "#1",
+        "a,b",
+    ),
+    *(
+        "a: b",
+        "[3]",
+        "x[2]",
+        "None",
+        "null",
+        "yes",
+        "on",
+        "a/b",
+        "/a",
+        "-",
+        "x=y",
+        "{0}",
+        "a+b",
+        "1e5",
+        "0",
+        "_x",
+    ),
+)
+
+
+def test_branches_of_any_name_are_learned_and_looked_at(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    columns = {name: rng.normal(0, 1, 300) for name in ODD}
+    for kaon in ("K+", "K-"):
+        columns |= {f"{kaon}_P{n}": rng.normal(0, 3, 300) for n in "XYZ"}
+        columns |= {f"{kaon}_M": np.full(300, 0.4937), f"{kaon}_b-tag": rng.normal(0, 1, 300)}
+    path = tmp_path / "odd.parquet"
+    ak.to_parquet(ak.zip(columns, depth_limit=1), path)
+    recipe = drafted(path, tmp_path)
+    expressions = {o.expression for o in recipe.observables.values()}
+    assert expressions >= {
+        "`b-tag`",
+        "`a  b`",
+        "`a``b`",
+        "max",
+        "`pi`",
+        "`_x`",
+        "`K+`.`b-tag`",
+        "(`K+` + `K-`).mass",
+    }
+    assert recipe.features.azimuth == "`K+`"
+    some = drafted(path, tmp_path, select=["K+.b-tag", "`time.t0`", "[3]", "-"])
+    assert set(some.events.select) == {"K+.b-tag", "`time.t0`", "`[3]`", "-"}
+    generator = EventGenerator(recipe.with_settings(FAST)).fit(data_of(recipe, path, 300), device="cpu")
+    made = generator.generate(50)
+    assert {*ODD} < {*made.fields}
+    for observable in recipe.make_observables().values():
+        assert np.isfinite(observable.column(made)).all()
 
 
 def test_what_nearly_follows_from_others_is_learned(tmp_path: Path) -> None:
@@ -232,7 +342,7 @@ def test_bad_events_are_told_of_and_not_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "bad.parquet"
     ak.to_parquet(ak.zip({"Muon": ak.zip(fields)}, depth_limit=1), path)
     text = draft_recipe(str(path), name="bad")
-    assert "1 of them are bad (Muon.pt: negative pT): train with `--drop-bad`" in text
+    assert "1 of them is bad (Muon.pt: negative pT): train with `--drop-bad`" in text
     assert loaded(text, tmp_path).features.bounds["Muon.pt"] == (10.0, None)
 
 

@@ -327,18 +327,21 @@ class _RNTupleSource(_FormSource):
         self.label, self.tree, self.entries = label, name, int(ntuple.num_entries)
         form = ntuple.to_akform()
         self._take(form[0] if isinstance(form, tuple) else form)
-        for top in ntuple.keys(recursive=False):
+        # Some names, such as those with slashes, cannot be asked for.
+        tops = dict(ntuple.items(recursive=False))
+        self._tops = set(tops)
+        for top, field in tops.items():
             known = self.branches.get(top)
             if known is not None:
-                cardinality = "Cardinality<std::uint32_t>" in ntuple[top].typename
-                title = str(getattr(ntuple[top], "description", "") or "")
+                cardinality = "Cardinality<std::uint32_t>" in field.typename
+                title = str(getattr(field, "description", "") or "")
                 self.branches[top] = Branch(
                     top, "uint32" if cardinality else known.dtype, known.jagged, known.counter, title
                 )
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
         wanted = list(dict.fromkeys(names))
-        tops = {n if n in self._ntuple.keys(recursive=False) else n.partition(".")[0] for n in wanted}
+        tops = {n if n in self._tops else n.partition(".")[0] for n in wanted}
         try:
             array = self._ntuple.arrays(
                 filter_name=lambda n: n.partition(".")[0] in tops or n in tops,

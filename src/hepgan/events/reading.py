@@ -16,7 +16,7 @@ from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, assemble
 from hepgan.events.checks import check_events, check_weights, drop_faulty, warn_dropped
 from hepgan.events.formats import ArraySource, PathLike, Source, locate, open_source
 from hepgan.events.inference import attach, complete, draft
-from hepgan.events.schema import Collection, EventSchema, Field, Kind, select
+from hepgan.events.schema import Address, Collection, EventSchema, Field, Kind, select
 
 __all__ = ["Reader", "as_events", "count_events", "infer_schema", "iterate_events", "read_events"]
 
@@ -143,14 +143,14 @@ def _part(schema: EventSchema, branches: Iterable[str], label: str) -> EventSche
     """The part of a schema that names of collections and fields, branches and globs of branches make."""
     by_branch: dict[str, str] = {}
     for c in schema.collections:
-        by_branch |= {b: f"{c.name}.{f.name}" for f in c.fields for b in f.branches}
-    by_branch |= {f.branch: f.name for f in (*schema.scalars, *schema.identifiers)}
+        by_branch |= {b: str(Address(c.name, None, f.name)) for f in c.fields for b in f.branches}
+    by_branch |= {f.branch: str(Address(None, None, f.name)) for f in (*schema.scalars, *schema.identifiers)}
     counters = {c.counter for c in schema.collections}
-    names = {*schema.collection_names, *by_branch.values()}
+    names = {*schema.collection_names, *schema.scalar_names, *by_branch.values()}
     chosen: list[str] = []
     for wanted in branches:
-        if wanted in names:
-            chosen.append(wanted)
+        if wanted in names or wanted in by_branch:
+            chosen.append(wanted if wanted in names else by_branch[wanted])
             continue
         matches = [name for branch, name in by_branch.items() if fnmatchcase(branch, wanted)]
         if not matches and not any(fnmatchcase(n or "", wanted) for n in counters):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,12 +23,47 @@ __all__ = [
     "Field",
     "Kind",
     "coordinates",
+    "quoted",
     "select",
+    "terms",
+    "unquoted",
     "with_kinds",
 ]
 
 
-_PATTERN = re.compile(r"\s*([^\s.\[\]][^.\[\]]*?)(?:\[(\d+)\])?(?:\.([^\s\[\]][^\[\]]*?))?\s*")
+QUOTED = re.compile(r"`(?:[^`]|``)+`")
+"""A name between backticks; a backtick in it is doubled."""
+
+_WORD = re.compile(r"(?!pi$)[A-Za-z][A-Za-z0-9_]*")
+_BARE = re.compile(r"[^\s.\[\]`](?:[^.\[\]`]*[^\s.\[\]`])?")
+_BARE_FIELD = re.compile(r"[^\s\[\]`](?:[^\[\]`]*[^\s\[\]`])?")
+_PATTERN = re.compile(
+    rf"\s*({QUOTED.pattern}|{_BARE.pattern})(?:\[(\d+)\])?(?:\.({QUOTED.pattern}|{_BARE_FIELD.pattern}))?\s*"
+)
+
+
+def quoted(name: str) -> str:
+    """A name as expressions have it: as it is if it is a plain word, else (``pi``, too) in backticks.
+
+    Example:
+        >>> quoted("Muon"), quoted("b-tag"), quoted("class")
+        ('Muon', '`b-tag`', '`class`')
+    """
+    return name if _WORD.fullmatch(name) and not keyword.iskeyword(name) else _in_quotes(name)
+
+
+def unquoted(text: str) -> str:
+    """The name that `quoted` has written."""
+    return text[1:-1].replace("``", "`") if QUOTED.fullmatch(text) else text
+
+
+def terms(text: str) -> list[str]:
+    """The terms of a sum such as ``Muon[0] + Muon[1]``; a plus in backticks belongs to a name."""
+    return [part.strip() for part in re.split(r"\+(?=(?:[^`]*`[^`]*`)*[^`]*$)", text)]
+
+
+def _in_quotes(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
 
 
 class Address(NamedTuple):
@@ -35,6 +71,7 @@ class Address(NamedTuple):
 
     A number of the event has no collection. Whole objects have no field: ``Muon[0]`` is
     ``Address("Muon", 0, "")``, all muons, or the only ``MET``, are ``Address("Muon", None, "")``.
+    Names that would be misread, such as the scalar ``time.t0``, stand in backticks; others may.
 
     Attributes:
         collection: The collection; None for a number of the event.
@@ -70,10 +107,10 @@ class Address(NamedTuple):
         if found is None:
             msg = f"cannot read {text!r}: expected Muon[0].pt, Muon.pt, Muon[0] or the name of a scalar"
             raise ValueError(msg)
-        name, slot, field = found.groups()
+        name, slot, field = unquoted(found[1]), found[2], found[3]
         if slot is None and field is None and name not in collections:
             return cls(None, None, name)
-        return cls(name, None if slot is None else int(slot), field or "")
+        return cls(name, None if slot is None else int(slot), unquoted(field or ""))
 
     @property
     def name(self) -> str:
@@ -85,10 +122,13 @@ class Address(NamedTuple):
         """Whose number it is, as text: ``Muon[0]`` of ``Muon[0].pt``; empty for a number of the event."""
         if self.collection is None:
             return ""
-        return self.collection if self.slot is None else f"{self.collection}[{self.slot}]"
+        name = self.collection if _BARE.fullmatch(self.collection) else _in_quotes(self.collection)
+        return name if self.slot is None else f"{name}[{self.slot}]"
 
     def __str__(self) -> str:
-        return ".".join(part for part in (self.owner, self.field) if part)
+        readable = _BARE if self.collection is None else _BARE_FIELD
+        field = self.field if not self.field or readable.fullmatch(self.field) else _in_quotes(self.field)
+        return ".".join(part for part in (self.owner, field) if part)
 
 
 COORDINATES: tuple[tuple[tuple[str, ...], ...], ...] = (
@@ -337,8 +377,8 @@ def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
         owner, field = _split(name, schema)
         if owner is not None and field:
             some.setdefault(owner, set()).add(schema.collection(owner).field(field).name)
-        elif owner in schema.collection_names or name in (*schema.scalar_names, *identifiers):
-            whole.add(name)
+        elif owner in schema.collection_names or field in (*schema.scalar_names, *identifiers):
+            whole.add(owner or field)
         else:
             known = ", ".join((*schema.collection_names, *schema.scalar_names)) or "nothing"
             msg = f"nothing is called {name!r}; there are {known}"
@@ -389,8 +429,8 @@ def with_kinds(
                 "collections": tuple(changed if x.name == owner else x for x in schema.collections)
             }
         else:
-            new = _changed(schema.scalar(name), wanted)
-            update = {"scalars": tuple(new if f.name == name else f for f in schema.scalars)}
+            new = _changed(schema.scalar(field), wanted)
+            update = {"scalars": tuple(new if f.name == field else f for f in schema.scalars)}
         schema = schema.model_copy(update=update)
     return schema
 
@@ -403,6 +443,8 @@ def _split(name: str, schema: EventSchema) -> tuple[str | None, str]:
     """
     if name in schema.scalar_names:
         return None, name
+    if name in schema.collection_names:
+        return name, ""
     try:
         address = Address.parse(name, schema.collection_names)
     except ValueError as error:

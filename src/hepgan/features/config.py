@@ -9,7 +9,7 @@ from pydantic import Field as Setting
 from pydantic import field_validator
 
 from hepgan.config import Config
-from hepgan.events.schema import Address
+from hepgan.events.schema import Address, terms
 from hepgan.features.parts import (
     AnyConfig,
     DecayConfig,
@@ -68,7 +68,7 @@ class FeaturesConfig(Config):
     @field_validator("azimuth")
     @classmethod
     def _azimuth_is_a_sum_of_objects(cls, value: str | None) -> str | None:
-        for text in () if value is None else value.split("+"):
+        for text in () if value is None else terms(value):
             if whole(text).field:
                 msg = f"{text.strip()!r} is a number; azimuth is a sum of objects, as in Muon[0] + Muon[1]"
                 raise ValueError(msg)
@@ -110,4 +110,4 @@ class FeaturesConfig(Config):
     @property
     def azimuth_objects(self) -> tuple[Address, ...]:
         """The objects that set phi = 0."""
-        return () if self.azimuth is None else tuple(map(whole, self.azimuth.split("+")))
+        return () if self.azimuth is None else tuple(map(whole, terms(self.azimuth)))

@@ -54,7 +54,8 @@ def plan(config: FeaturesConfig, facts: Facts, conditions: Collection[str]) -> l
     given = {*conditions, facts.schema.weight}
     scalars = [s for s in facts.schema.scalar_names if s not in given and not planner.covers(None, s)]
     if scalars:
-        parts.append(planner.fields(FieldsConfig(fields=tuple(scalars))))
+        texts = tuple(str(Address(None, None, s)) for s in scalars)
+        parts.append(planner.fields(FieldsConfig(fields=texts)))
     for text in config.discrete:
         address = Address.parse(text)
         if not planner.covers(address.collection, address.field):

@@ -14,7 +14,7 @@ from torch import Tensor
 from hepgan import vectors
 from hepgan.errors import InputError
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.schema import coordinates
+from hepgan.events.schema import coordinates, quoted
 from hepgan.observables import functions
 from hepgan.observables.language import (
     CONSTANTS,
@@ -22,6 +22,7 @@ from hepgan.observables.language import (
     PAIR_PROPERTIES,
     PROPERTIES,
     Expression,
+    Quoted,
     integer,
     suggestion,
 )
@@ -175,18 +176,18 @@ class _Evaluator:
 
     def _name(self, node: ast.Name) -> Value:
         name = node.id
+        if name in CONSTANTS and not isinstance(name, Quoted):
+            return Value(CONSTANTS[name])
         scalar = self.source.scalar(name)
         if scalar is not None:
             return Value(scalar)
         objects = self._objects(name)
         if objects is not None:
             return objects
-        if name.startswith("n"):
+        if name.startswith("n") and not isinstance(name, Quoted):
             counted = self._objects(name[1:])
             if counted is not None and counted.domain is not None:
                 return functions.call("count", [counted], name)
-        if name in CONSTANTS:
-            return Value(CONSTANTS[name])
         msg = f"unknown name {name!r}{suggestion(name, self.source.names)}"
         raise Mismatch(msg)
 
@@ -195,7 +196,7 @@ class _Evaluator:
         if objects is None:
             return None
         mask = None if objects.full else objects.mask
-        return Value(Objects(objects.fields), mask, name if len(objects.shape) > 1 else None)
+        return Value(Objects(objects.fields), mask, quoted(name) if len(objects.shape) > 1 else None)
 
     def _attribute(self, node: ast.Attribute) -> Value:
         text = self.expression.texts[node]
@@ -246,7 +247,7 @@ class _Evaluator:
         if value.pair is not None:
             fields += [*PAIR_PROPERTIES, *PAIR_ANGLES, "first", "second"]
             fields += [] if value.orders is None else ["orders"]
-        what = value.domain or ast.unparse(node.value)
+        what = value.domain or self.expression.text(node.value)
         return f"{what} has no field or property {node.attr!r}{suggestion(node.attr, fields)}"
 
     def _subscript(self, node: ast.Subscript) -> Value:

@@ -4,8 +4,9 @@ An expression is read with `ast` and walked; nothing is ever compiled or evaluat
 expression from a stranger's model file can do no more than arithmetic on events.
 
 Names are collections (``Muon``), numbers of the event (``beam_energy``), numbers of objects (``nJet``) and
-``pi``. ``Jet[0]`` is the first jet of each event and ``Jet[-1]`` the last one, ``Jet[:2]`` the first two,
-``Jet[Jet.pt > 30]`` those that fulfil a condition. Objects have their fields and, as momenta, the properties
+``pi``. Names that are no plain words stand in backticks, as ``b-tag`` would. ``Jet[0]`` is the first jet of
+each event and ``Jet[-1]`` the last one, ``Jet[:2]`` the first two, ``Jet[Jet.pt > 30]`` those that fulfil a
+condition. Objects have their fields and, as momenta, the properties
 and methods of `vector` in `PROPERTIES` and `METHODS`. ``sum``, ``count``, ``mean``, ``max``, ``min``, ``any``
 and ``all`` go over the objects of an event; ``sum`` adds momenta too. ``max`` and ``min`` of several
 arguments compare them one by one. ``sort(Jet, Jet.pt)`` puts the largest first, ``pairs(Jet)`` makes the sums
@@ -34,6 +35,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 from hepgan.errors import RecipeError
+from hepgan.events.schema import QUOTED, quoted, unquoted
 
 __all__ = ["FUNCTIONS", "METHODS", "PROPERTIES", "Expression", "parse"]
 
@@ -84,7 +86,16 @@ PAIR_ANGLES = ("angle", "cosangle", "z_angle", "absdeltaphi", "cosdeltaphi")
 _BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.Pow, ast.BitAnd, ast.BitOr)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 _CHARACTERS = re.compile(r"[A-Za-z0-9_.,+\-*/%()\[\]<>=!&|~: ]*")
+# what stands for a quoted name while Python reads the expression: as many bytes of UTF-8 as the name in its
+# quotes has characters, so that columns stay, and a letter that nothing else may have
+_FIRST_LETTER = 0x4E00
 _INNER = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+
+
+class Quoted(str):
+    """A name that was written in backticks: never a function, a constant or a number of objects."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,10 @@ class Expression:
         """Whether it combines objects to pairs, which takes memory quadratic in their number."""
         return "pairs" in self.source or "efp" in self.source
 
+    def text(self, node: ast.expr) -> str:
+        """A part of the expression as it is written."""
+        return quoted(node.id) if isinstance(node, ast.Name) else self.texts.get(node) or ast.unparse(node)
+
     def error(self, node: ast.AST, reason: str) -> RecipeError:
         """The error to raise for a part of the expression."""
         return _error(self.source, column_of(node), reason)
@@ -129,32 +144,83 @@ def parse(expression: str) -> Expression:
     if len(expression) > MAX_LENGTH:
         msg = f"an expression of {len(expression)} characters; the limit is {MAX_LENGTH}"
         raise RecipeError(msg)
-    source = " ".join(expression.split())
+    source = _normal(expression)
     if not source:
         msg = "an empty expression"
         raise RecipeError(msg)
     _check_characters(source)
-    tree = _syntax_tree(source)
+    plain, names = _without_quotes(source)
+    tree = _syntax_tree(source, plain)
     _check_size(source, tree)
+    texts = {part: _with_quotes(ast.unparse(part), names) for part in _parts(tree)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = names.get(node.id, node.id)
+        elif isinstance(node, ast.Attribute):
+            node.attr = names.get(node.attr, node.attr)
     used = _Check(source)
     used.visit(tree)
-    texts = {part: ast.unparse(part) for part in used.parts}
     return Expression(source, tree, frozenset(used.names), frozenset(used.attributes), texts)
+
+
+def _parts(tree: ast.expr) -> Iterator[ast.expr]:
+    """What is a set of objects or takes work to compute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Call):
+            yield node
+        elif isinstance(node, ast.Subscript):
+            yield node.slice
+
+
+def _normal(expression: str) -> str:
+    """The expression with single spaces between its parts; quoted names stay as they are."""
+    start, parts = 0, []
+    for found in QUOTED.finditer(expression):
+        parts += [re.sub(r"\s+", " ", expression[start : found.start()]), found[0]]
+        start = found.end()
+    return "".join([*parts, re.sub(r"\s+", " ", expression[start:])]).strip(" ")
+
+
+def _without_quotes(source: str) -> tuple[str, dict[str, Quoted]]:
+    """The expression with a word for each quoted name, and the names by these words."""
+    words: dict[str, str] = {}
+
+    def word(found: re.Match[str]) -> str:
+        beside = source[max(found.start() - 1, 0) : found.start()] + source[found.end() : found.end() + 1]
+        if re.search(r"[\w`]", beside):
+            raise _error(source, found.start(), "a name in backticks beside another one, or a word")
+        return words.setdefault(found[0], chr(_FIRST_LETTER + len(words)) + "x" * (len(found[0]) - 3))
+
+    plain = QUOTED.sub(word, source)
+    return plain, {word: Quoted(unquoted(text)) for text, word in words.items()}
+
+
+def _with_quotes(text: str, names: dict[str, Quoted]) -> str:
+    if not names:
+        return text
+    return re.sub("|".join(names), lambda found: quoted(names[found[0]]), text)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """What to add to a message about an unknown name: the closest one and what there is."""
     known = sorted(set(known))
     close = get_close_matches(name, known, 1, 0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    shown = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
+    hint = f"; did you mean {_told(close[0])}?" if close else ""
+    shown = ", ".join(map(quoted, known[:30])) + (", ..." if len(known) > 30 else "")
+    if not close and any(quoted(n) != n for n in known):
+        hint = "; names that are no plain words stand in backticks"
     return f"{hint} (there are: {shown or 'none'})"
+
+
+def _told(name: str) -> str:
+    return repr(name) if quoted(name) == name else quoted(name)
 
 
 def column_of(node: ast.AST) -> int:
     """Where a part of an expression stands; of an attribute, its name rather than what it is of."""
     if isinstance(node, ast.Attribute) and node.end_col_offset is not None:
-        return node.end_col_offset - len(node.attr)
+        quotes = 2 + node.attr.count("`") if isinstance(node.attr, Quoted) else 0
+        return node.end_col_offset - len(node.attr) - quotes
     return getattr(node, "col_offset", 0)
 
 
@@ -166,24 +232,31 @@ def _error(source: str, column: int, reason: str) -> RecipeError:
 
 
 def _check_characters(source: str) -> None:
-    found = _CHARACTERS.match(source)
+    # what is in backticks may be anything
+    bare = QUOTED.sub(lambda found: "x" * len(found[0]), source)
+    found = _CHARACTERS.match(bare)
     end = found.end() if found else 0
     if end < len(source):
-        raise _error(source, end, f"the character {source[end]!r} has no meaning here")
+        reason = f"the character {source[end]!r} has no meaning here"
+        if source[end] == "`":
+            reason = "a name between backticks has no end, or is empty"
+        elif source[end].isalpha():
+            reason += "; names with it stand in backticks"
+        raise _error(source, end, reason)
     depth = 0
-    for column, character in enumerate(source):
+    for column, character in enumerate(bare):
         depth += (character in "([") - (character in ")]")
         if depth > MAX_DEPTH:
             raise _error(source, column, f"more than {MAX_DEPTH} brackets inside each other")
 
 
-def _syntax_tree(source: str) -> ast.expr:
+def _syntax_tree(source: str, plain: str) -> ast.expr:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(source, mode="eval").body
+            return ast.parse(plain, mode="eval").body
     except SyntaxError as error:
-        column = min(error.offset - 1, len(source)) if error.offset else len(source)
+        column = len(plain[: error.offset - 1].encode()) if error.offset else len(source)
         raise _error(source, column, f"not an expression ({error.msg})") from None
     except (ValueError, MemoryError, RecursionError) as error:
         raise _error(source, 0, f"too long or too deep to read ({type(error).__name__})") from None
@@ -211,7 +284,6 @@ class _Check(ast.NodeVisitor):
         self.source = source
         self.names: set[str] = set()
         self.attributes: set[str] = set()
-        self.parts: set[ast.expr] = set()
         self.in_pairs = False
 
     def fail(self, node: ast.AST, reason: str) -> RecipeError:
@@ -229,20 +301,18 @@ class _Check(ast.NodeVisitor):
             raise self.fail(node, "this number is too large")
 
     def visit_Name(self, node: ast.Name) -> None:
-        if node.id.startswith("__"):
+        if node.id.startswith("__") and not isinstance(node.id, Quoted):
             raise self.fail(node, f"names such as {node.id!r} are not allowed")
         self.names.add(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if node.attr.startswith("_"):
+        if node.attr.startswith("_") and not isinstance(node.attr, Quoted):
             raise self.fail(node, f"attributes such as {node.attr!r} are not allowed")
         self.attributes.add(node.attr)
-        self.parts.add(node)
         self.visit(node.value)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
         self.visit(node.value)
-        self.parts.add(node.slice)
         where = node.slice
         if isinstance(where, ast.Slice):
             if where.step is not None:
@@ -259,6 +329,8 @@ class _Check(ast.NodeVisitor):
         function = node.func
         count = len(node.args)
         if isinstance(function, ast.Name):
+            if isinstance(function.id, Quoted):
+                raise self.fail(function, f"{quoted(function.id)} is a name, not a function")
             if function.id not in FUNCTIONS:
                 raise self.fail(
                     function, f"unknown function {function.id!r}{suggestion(function.id, FUNCTIONS)}"
@@ -266,7 +338,7 @@ class _Check(ast.NodeVisitor):
             low, high = FUNCTIONS[function.id]
             name = function.id
         elif isinstance(function, ast.Attribute):
-            if function.attr not in METHODS:
+            if function.attr not in METHODS or isinstance(function.attr, Quoted):
                 raise self.fail(
                     function, f"unknown method {function.attr!r}{suggestion(function.attr, METHODS)}"
                 )
@@ -278,7 +350,6 @@ class _Check(ast.NodeVisitor):
         if not low <= count <= high:
             wanted = str(low) if low == high else f"{low} to {high}"
             raise self.fail(function, f"{name} takes {wanted} arguments, not {count}")
-        self.parts.add(node)
         makes_pairs = name in ("pairs", "pairs_with_self")
         if makes_pairs:
             if self.in_pairs:

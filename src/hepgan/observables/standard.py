@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import ValidationError
 
 from hepgan.errors import RecipeError
-from hepgan.events.schema import Collection, EventSchema, Field, Kind
+from hepgan.events.schema import QUOTED, Collection, EventSchema, Field, Kind, quoted, unquoted
 from hepgan.observables.language import suggestion
 from hepgan.observables.observable import Observable, ObservableConfig
 from hepgan.observables.ranges import MOST_INTEGERS
@@ -395,12 +395,16 @@ def standard(quantity: str, *objects: str, name: str | None = None, **options: A
     )
 
 
+_OBJECT = re.compile(rf"([A-Za-z]\w*|{QUOTED.pattern})(?:\[(\d+)\])?")
+
+
 def symbol(objects: str) -> str:
     r"""The LaTeX symbol of an object: ``\mu_1`` for ``Muon[0]``."""
-    found = re.fullmatch(r"([A-Za-z]\w*)(?:\[(\d+)\])?", objects)
+    found = _OBJECT.fullmatch(objects)
     if found is None:
         return rf"\mathrm{{{_text(objects)}}}"
-    base = _SYMBOLS.get(found[1].capitalize(), _SYMBOLS.get(found[1], rf"\mathrm{{{_text(found[1])}}}"))
+    name = unquoted(found[1])
+    base = _SYMBOLS.get(name.capitalize(), _SYMBOLS.get(name, rf"\mathrm{{{_text(name)}}}"))
     return base if found[2] is None else f"{base}_{{{int(found[2]) + 1}}}"
 
 
@@ -430,7 +434,7 @@ def _all_defaults(schema: EventSchema) -> Iterator[Observable]:
         yield from _of_collection(collection)
     for field in schema.scalars:
         if field.name != schema.weight:
-            yield from _of_field(field.name, field.name, field, "")
+            yield from _of_field(field.name, quoted(field.name), field, "")
     for collection in schema.collections:
         if len(collection.coordinates) == 4 and collection.layout != "single" and collection.max_count >= 2:
             yield from _of_pair(collection.name)
@@ -454,19 +458,21 @@ def _has_momentum(collection: Collection, *, jagged: bool) -> bool:
 
 
 def _of_collection(collection: Collection) -> Iterator[Observable]:
-    name = collection.name
+    name, place = collection.name, quoted(collection.name)
     if not collection.fixed:
         span = (float(collection.min_count), float(collection.max_count))
-        yield Observable(f"n{name}", f"n{name}", range=span, integer=True, label=f"$N_{{{symbol(name)}}}$")
-    places = {f"{name}_": name}
+        number = f"n{name}" if place == name else f"count({place})"
+        yield Observable(f"n{name}", number, range=span, integer=True, label=f"$N_{{{symbol(place)}}}$")
+    places = {f"{name}_": place}
     if collection.layout != "single":
         slots = min(collection.max_count, _MOST_SLOTS) if collection.fixed else min(collection.max_count, 1)
-        places = {f"{name}{i}_": f"{name}[{i}]" for i in range(slots)}
+        places = {f"{name}{i}_": f"{place}[{i}]" for i in range(slots)}
         if not collection.fixed or collection.max_count > _MOST_SLOTS:
-            places[f"{name}_"] = name
+            places[f"{name}_"] = place
     for prefix, place in places.items():
         for field in collection.fields:
-            yield from _of_field(prefix + field.name, f"{place}.{field.name}", field, symbol(place))
+            number = f"{place}.{quoted(field.name)}"
+            yield from _of_field(prefix + field.name, number, field, symbol(place))
         if len(collection.coordinates) >= 3:
             for extra in ("pt", "eta", "phi"):
                 if extra not in collection.field_names:
@@ -503,12 +509,12 @@ def _quantity(name: str, expression: str, quantity: str, of: str) -> Observable:
 
 def _of_pair(name: str) -> Iterator[Observable]:
     for quantity in ("mass", "pt", "deltaR", "deltaphi"):
-        yield standard(quantity, f"{name}[0]", f"{name}[1]", name=f"{name}01_{quantity}")
+        yield standard(quantity, f"{quoted(name)}[0]", f"{quoted(name)}[1]", name=f"{name}01_{quantity}")
 
 
 def _of_system(schema: EventSchema) -> Iterator[Observable]:
     parts = [c for c in schema.collections if len(c.coordinates) == 4 and c.max_count > 0]
-    total = [c.name if c.layout == "single" else f"sum({c.name})" for c in parts]
+    total = [quoted(c.name) if c.layout == "single" else f"sum({quoted(c.name)})" for c in parts]
     alone = len(parts) == 1 and (parts[0].layout == "single" or parts[0].max_count == 1)
     if not parts or alone:
         return
@@ -522,8 +528,15 @@ def _of_system(schema: EventSchema) -> Iterator[Observable]:
         yield Observable(f"system_{quantity}", f"{whole}.{quantity}", label=label, unit=unit)
 
 
+_MATH = {c: rf"\{c}" for c in "$%{}_ "} | {
+    **{"\\": r"\backslash{}", "^": r"\wedge{}", "~": r"\sim{}", "#": r"\sharp{}"},
+    **{'"': "''", "`": "'"},
+}
+
+
 def _text(name: str) -> str:
-    return name.replace("_", r"\_").replace(" ", r"\ ")
+    """A name as mathtext shows it in upright letters."""
+    return "".join(_MATH.get(c, c if c.isprintable() else "?") for c in name)
 
 
 def from_config(config: ObservableConfig | Mapping[str, Any] | str, name: str | None = None) -> Observable:

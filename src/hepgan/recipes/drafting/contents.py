@@ -11,12 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.errors import InputError
-from hepgan.events import Collection, EventSchema, Field, Kind, infer_schema, read_events, schema_of, select
+from hepgan.events import (
+    Address,
+    Collection,
+    EventSchema,
+    Field,
+    Kind,
+    infer_schema,
+    read_events,
+    schema_of,
+    select,
+)
 from hepgan.events.buffers import buffers as parts
-from hepgan.events.buffers import scalar_values
+from hepgan.events.buffers import record_name, scalar_values
 from hepgan.events.checks import drop_faulty
 from hepgan.events.formats import locate, open_source
 from hepgan.events.inference import draft
+from hepgan.events.schema import quoted
 from hepgan.recipes.derived import Derived
 from hepgan.recipes.drafting.findings import constant_mass
 
@@ -32,6 +43,9 @@ _CROWD = 12
 """More objects than this, in events that hold many on average, are constituents rather than a final state."""
 
 _TEXTS = 256
+
+_MOST_BAD = 0.1
+"""A field with a larger share of values that are not finite is left out, rather than the events."""
 
 _FIELDS = ("pt", "eta", "phi", "mass", "charge")
 _NANO: dict[str, tuple[str, ...]] = {
@@ -107,9 +121,12 @@ class Contents:
         for c in self.schema.collections:
             whole = self.structure.collection(c.name).field_names
             names += (
-                [c.name] if set(whole) == set(c.field_names) else [f"{c.name}.{f.name}" for f in c.fields]
+                [c.name]
+                if set(whole) == set(c.field_names)
+                else [str(Address(c.name, None, f.name)) for f in c.fields]
             )
-        return [*names, *(n for n in self.learned.scalar_names if n != self.schema.weight)]
+        scalars = (n for n in self.learned.scalar_names if n != self.schema.weight)
+        return [*names, *(str(Address(None, None, n)) for n in scalars)]
 
 
 def look_at(file: str, wanted: Sequence[str], max_events: int) -> Contents:
@@ -185,7 +202,8 @@ def _structure(file: str) -> tuple[int, EventSchema, list[str]]:
 
 def _names(schema: EventSchema) -> list[str]:
     """Everything but identifiers, field by field."""
-    return [*(f"{c.name}.{f.name}" for c in schema.collections for f in c.fields), *schema.scalar_names]
+    fields = [Address(c.name, None, f.name) for c in schema.collections for f in c.fields]
+    return [str(a) for a in (*fields, *(Address(None, None, n) for n in schema.scalar_names))]
 
 
 def _asked(schema: EventSchema, wanted: Sequence[str], file: str) -> EventSchema:
@@ -261,15 +279,17 @@ def _drop_unusable(contents: Contents, explicit: set[str]) -> None:
     collections = []
     for c in schema.collections:
         _, columns = parts(contents.events, c)
-        bad = {f.name: reason for f in c.fields if (reason := _unusable(f, columns[f.name]))}
-        left_out.update({f"{c.name}.{n}": reason for n, reason in bad.items()})
+        asked = bool(explicit & {c.name, *(str(Address(c.name, None, f.name)) for f in c.fields)})
+        bad = {f.name: reason for f in c.fields if (reason := _unusable(f, columns[f.name], asked))}
+        left_out.update({str(Address(c.name, None, n)): reason for n, reason in bad.items()})
         kept = tuple(f for f in c.fields if f.name not in bad)
         if kept:
             collections.append(c.model_copy(update={"fields": kept}))
     scalars = []
     for f in schema.scalars:
         values = scalar_values(contents.events, f.name, f.branch)
-        reason = _unusable(f, values) or ("" if f.name in explicit else _counter(f, values))
+        asked = bool(explicit & {f.name, f.branch, quoted(f.name)})
+        reason = _unusable(f, values, asked) or ("" if asked else _counter(f, values))
         if reason and f.name != schema.weight:
             left_out[f.name] = reason
         else:
@@ -284,15 +304,20 @@ def _restrict(contents: Contents) -> None:
     for c in schema.collections:
         gone = [n for n in events[c.name].fields if n not in c.field_names]
         if gone:
-            events = ak.with_field(events, ak.without_field(events[c.name], gone), c.name)
-    kept = {*schema.collection_names, *schema.scalar_names, *(f.name for f in schema.identifiers)}
-    contents.events = events[[n for n in events.fields if n in kept]]
+            # Without one of its coordinates, what is left may be a momentum of another kind, or none.
+            kept = {n: events[c.name][n] for n in c.field_names}
+            one = c.layout == "single"
+            rest = ak.zip(kept, depth_limit=1 if one else 2, with_name=record_name(c.field_names))
+            events = ak.with_field(events, rest, c.name)
+    here = {*schema.collection_names, *schema.scalar_names, *(f.name for f in schema.identifiers)}
+    contents.events = events[[n for n in events.fields if n in here]]
 
 
-def _unusable(f: Field, values: NDArray[np.generic]) -> str:
-    if values.dtype.kind == "f":
+def _unusable(f: Field, values: NDArray[np.generic], asked: bool) -> str:
+    """Why a field cannot be learned; a few bad values cost their events instead."""
+    if values.dtype.kind == "f" and not asked:
         wrong = int((~np.isfinite(values)).sum())
-        if wrong:
+        if wrong > _MOST_BAD * values.size:
             return f"{wrong:,} of {values.size:,} values are not finite (NaN or infinite)"
     if f.dtype == "string" and f.values is not None and len(f.values) > _TEXTS:
         return f"text with {len(f.values):,} different values"

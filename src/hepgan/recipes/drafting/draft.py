@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import yaml
 
 from hepgan.errors import RecipeError
-from hepgan.events import Collection, EventBatch, Field, Kind, to_batch
+from hepgan.events import Address, Collection, EventBatch, Field, Kind, to_batch
+from hepgan.events.schema import quoted
 from hepgan.features import FeaturesConfig, Representation
 from hepgan.features.facts import MOMENTUM, Facts
 from hepgan.observables import Observable, default_observables, standard
@@ -31,6 +34,7 @@ from hepgan.recipes.recipe import load_recipe, parse_yaml
 __all__ = ["draft_recipe"]
 
 _WIDTH = 100
+_WORDS = re.compile(r"[A-Za-z0-9_, ]+")
 _ROUNDING = 1e-6
 
 _FIT = 20_000
@@ -77,23 +81,23 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
     different = contents.total * contents.different // len(contents.events)
     features = [*_features(contents, resonances, symmetry, bounds)]
     representation = _representation(contents, features, conditions)
-    text = "\n".join(
-        [
-            *_head(contents, name),
-            "",
-            *_events(contents, representation.facts),
-            *_given(contents, conditions),
-            "",
-            *features,
-            "",
-            *_model(representation.size, different),
-            "",
-            *_observables(contents, resonances),
-            "",
-            *_training(contents.total, different),
-            "",
-        ]
-    )
+    lines = [
+        *_head(contents, name),
+        "",
+        *_events(contents, representation.facts),
+        *_given(contents, conditions),
+        "",
+        *features,
+        "",
+        *_model(representation.size, different),
+        "",
+        *_observables(contents, resonances),
+        "",
+        *_training(contents.total, different),
+        "",
+    ]
+    # What a file calls its branches may be anything; comments end with their line.
+    text = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
     load_recipe(parse_yaml(text, name))
     return text
 
@@ -126,8 +130,19 @@ def _number(x: float) -> str:
     return repr(float(x))
 
 
+def _quoted(text: str) -> str:
+    """A text in YAML, between quotes."""
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf).strip()
+
+
 def _plain(text: str) -> str:
-    return text if text.isalpha() else json.dumps(text)
+    """A text in YAML, without quotes where it would be read the same."""
+    word = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", text)
+    return text if word and yaml.safe_load(text) == text else _quoted(text)
+
+
+def _row(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_quoted, texts))}]"
 
 
 def _share(x: float) -> str:
@@ -151,10 +166,12 @@ def _head(contents: Contents, name: str) -> Iterator[str]:
         yield from _comment(f"Only {copies:,} of these events are different, by their {named}.")
     if contents.bad:
         number, reasons = sum(contents.bad.values()), "; ".join(contents.bad)
-        yield from _comment(f"{number:,} of them are bad ({reasons}): train with `--drop-bad`, as here.")
-    yield f"name: {name if name.isidentifier() else json.dumps(name)}"
+        are = "is" if number == 1 else "are"
+        yield from _comment(f"{number:,} of them {are} bad ({reasons}): train with `--drop-bad`, as here.")
+    yield f"name: {_plain(name)}"
     objects = ", ".join(c.name for c in contents.schema.collections) or "numbers"
-    yield f"description: Events of {objects}, drafted by hepgan init"
+    description = f"Events of {objects}, drafted by hepgan init"
+    yield f"description: {description if _WORDS.fullmatch(description) else _quoted(description)}"
 
 
 # ---------------------------------------------------------------------- events
@@ -179,13 +196,17 @@ def _events(contents: Contents, facts: Facts) -> Iterator[str]:
         yield "  # Computed from the rest of each event instead of being learned:"
         yield "  derived:"
         for name, (expression, off) in contents.derived.items():
-            key = name if name.isidentifier() else json.dumps(name)
-            yield f"    {key}: {json.dumps(expression)}    # agrees to {off:.0e}"
+            yield f"    {_plain(name)}: {_quoted(expression)}    # agrees to {off:.0e}"
     yield from _left_out(contents)
 
 
 def _list(key: str, names: Iterable[str]) -> Iterator[str]:
-    text = textwrap.wrap(", ".join(names), _WIDTH - 4)
+    text = [""]
+    for name in map(_plain, names):
+        if text[-1] and len(text[-1]) + len(name) > _WIDTH - 6:
+            text.append("")
+        text[-1] += f" {name}," if text[-1] else f"{name},"
+    text[-1] = text[-1].removesuffix(",")
     if len(text) == 1:
         yield f"  {key}: [{text[0]}]"
     else:
@@ -247,7 +268,7 @@ def _weight(contents: Contents) -> Iterator[str]:
     negative = float((values.astype(np.float64) < 0).mean())
     signs = f" {_share(negative)} are negative, and count as such." if negative else ""
     yield from _comment(f"The event weight, by its name.{signs} Generated events weigh 1.", "  ")
-    yield f"  weight: {weight}"
+    yield f"  weight: {_plain(weight)}"
 
 
 def _left_out(contents: Contents) -> Iterator[str]:
@@ -291,7 +312,7 @@ def _given(contents: Contents, conditions: dict[str, list[float]]) -> Iterator[s
             f"{name} has only the values {listed}: a setting. It is given in generation, and values between "
             "may be asked for; without one, it is drawn as in training."
         )
-    yield f"conditions: [{', '.join(conditions)}]"
+    yield f"conditions: [{', '.join(map(_plain, conditions))}]"
 
 
 # -------------------------------------------------------------------- features
@@ -311,14 +332,14 @@ def _features(
         yield "  masses:"
         for collection, (mass, reason) in contents.masses.items():
             yield from _comment(f"{reason}.", "    ")
-            yield f"    {collection}: {_number(mass)}"
+            yield f"    {_plain(collection)}: {_number(mass)}"
     if bounds:
         yield from _comment(
             "Where the events stop abruptly, at a round number. Generated events outside are drawn anew.",
             "  ",
         )
         yield "  bounds:"
-        yield from (line for b in bounds for line in b.lines(_number))
+        yield from (line for b in bounds for line in b.lines(_number, _plain))
     if not (any(not line.lstrip().startswith("#") for line in before) or blocks or contents.masses or bounds):
         yield "  azimuth: null"
 
@@ -347,7 +368,7 @@ def _azimuth(contents: Contents, symmetry: Symmetry) -> Iterator[str]:
         f"generation draws the angle.{at_rest}",
         "  ",
     )
-    yield f"  azimuth: {of}"
+    yield f"  azimuth: {_plain(of) if '`' in of else of}"
 
 
 def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry) -> Iterator[str]:
@@ -361,24 +382,24 @@ def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry)
             "    ",
         )
         if not together:
-            yield f"    - {{kind: decay, name: {r.name}, children: {json.dumps(r.objects)}}}"
+            yield f"    - {{kind: decay, name: {r.name}, children: {_row(r.objects)}}}"
     if not resonances and symmetry.at_rest and _massive(contents, symmetry.objects):
         names = " and ".join(symmetry.objects)
         yield from _comment(
             f"The transverse momenta of {names} cancel, which one system keeps exactly.", "    "
         )
-        yield f"    - {{kind: decay, name: system, children: {json.dumps(symmetry.objects)}}}"
+        yield f"    - {{kind: decay, name: system, children: {_row(symmetry.objects)}}}"
     if together:
         yield from _comment("Their transverse momenta cancel, which one common system keeps exactly.", "    ")
         yield "    - kind: decay"
         yield "      name: system"
         yield "      children:"
         for r in resonances:
-            yield f"        - {{name: {r.name}, children: {json.dumps(r.objects)}}}"
+            yield f"        - {{name: {r.name}, children: {_row(r.objects)}}}"
 
 
 def _massive(contents: Contents, objects: Iterable[str]) -> bool:
-    names = {o.partition("[")[0] for o in objects}
+    names = {Address.parse(o).name for o in objects}
     return all(len(contents.schema.collection(n).coordinates) == 4 for n in names)
 
 
@@ -386,14 +407,14 @@ def _planes(contents: Contents, bounds: list[Bound]) -> Iterator[str]:
     for c in contents.schema.collections:
         if c.layout != "single" or len(c.coordinates) != 2:
             continue
-        if any(b.name == f"{c.name}.pt" for b in bounds):
+        if any(b.name == f"{quoted(c.name)}.pt" for b in bounds):
             yield from _comment("Its pt has edges, which are kept in pt, phi.", "    ")
-            yield f"    - {{kind: objects, collection: {c.name}, coordinates: [pt, phi]}}"
+            yield f"    - {{kind: objects, collection: {_plain(c.name)}, coordinates: [pt, phi]}}"
         else:
             yield from _comment(
                 "A transverse vector is smooth in px, py, where phi would have a cut.", "    "
             )
-            yield f"    - {{kind: objects, collection: {c.name}, coordinates: [px, py]}}"
+            yield f"    - {{kind: objects, collection: {_plain(c.name)}, coordinates: [px, py]}}"
 
 
 def _representation(contents: Contents, text: Iterable[str], conditions: Iterable[str]) -> Representation:
@@ -490,14 +511,13 @@ def _reach(observable: Observable) -> float:
 
 
 def _line(observable: Observable) -> str:
-    settings = [f"expression: {json.dumps(observable.expression)}"]
+    settings = [f"expression: {_quoted(str(observable.expression))}"]
     if observable.range is not None:
         low, high = observable.range
         settings += [] if observable.integer else [f"bins: {observable.bins}"]
         settings.append(f"range: [{low:.10g}, {high:.10g}]")
     settings += ["log: true"] if observable.log else []
     settings += ["integer: true"] if observable.integer else []
-    settings += [] if observable.label is None else [f"label: {json.dumps(observable.label)}"]
+    settings += [] if observable.label is None else [f"label: {_quoted(observable.label)}"]
     settings += [f"unit: {_plain(observable.unit)}"] if observable.unit else []
-    name = observable.name if observable.name.isidentifier() else json.dumps(observable.name)
-    return f"  {name}: {{{', '.join(settings)}}}"
+    return f"  {_plain(observable.name)}: {{{', '.join(settings)}}}"

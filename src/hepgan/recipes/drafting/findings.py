@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hepgan.events import Address, Collection, EventSchema, Field, Kind, iterate_events
+from hepgan.events.schema import quoted
 from hepgan.observables import Observable, default_observables
 
 __all__ = [
@@ -132,12 +133,11 @@ class Bound:
     high: float | None = None
     reasons: tuple[str, ...] = ()
 
-    def lines(self, number: Callable[[float], str]) -> Iterator[str]:
+    def lines(self, number: Callable[[float], str], text: Callable[[str], str]) -> Iterator[str]:
         """The bound in YAML, its reasons first."""
         yield f"    # {self.name}: {'; '.join(self.reasons)}"
         ends = ["null" if end is None else number(end) for end in (self.low, self.high)]
-        name = f'"{self.name}"' if "[" in self.name else self.name
-        yield f"    {name}: [{', '.join(ends)}]"
+        yield f"    {text(self.name)}: [{', '.join(ends)}]"
 
 
 def find_bounds(events: ak.Array, schema: EventSchema, masses: Container[str] = ()) -> list[Bound]:
@@ -153,13 +153,13 @@ def find_bounds(events: ak.Array, schema: EventSchema, masses: Container[str] = 
         for name, f in _ending(c):
             if name == "mass" and c.name in masses:
                 continue
-            whole = _bound(f"{c.name}.{name}", f, events)
+            whole = _bound(f"{quoted(c.name)}.{quoted(name)}", f, events)
             found += [] if whole is None else [whole]
             if name == "pt" and c.layout != "single" and c.max_count > 1:
                 found += _slots(c, whole, events)
     for f in schema.scalars:
         if f.kind is Kind.CONTINUOUS and f.name != schema.weight:
-            bound = _bound(f.name, f, events)
+            bound = _bound(quoted(f.name), f, events)
             found += [] if bound is None else [bound]
     return found
 
@@ -199,7 +199,7 @@ def _bound(name: str, f: Field | None, events: ak.Array) -> Bound | None:
 def _slots(c: Collection, whole: Bound | None, events: ak.Array) -> Iterator[Bound]:
     """Higher thresholds of leading objects, as triggers leave them."""
     for slot in range(min(c.max_count, _MOST_SLOTS)):
-        name = f"{c.name}[{slot}].pt"
+        name = f"{quoted(c.name)}[{slot}].pt"
         edge = find_edge(_values(name, events))
         least = 0.0 if whole is None or whole.low is None else whole.low
         if edge is not None and edge.value > 1.1 * least and edge.value > 0:
@@ -214,7 +214,7 @@ def _reason(edge: Edge, side: str) -> str:
 def outside(file: str, schema: EventSchema, bound: Bound) -> bool:
     """Whether some of the file's events, which may be more than were looked at, are outside a bound."""
     address = Address.parse(bound.name)
-    for events in iterate_events(file, branches=[address.collection or address.field], on_bad="keep"):
+    for events in iterate_events(file, branches=[address.collection or bound.name], on_bad="keep"):
         values = _values(bound.name, events)
         low = -np.inf if bound.low is None else bound.low
         high = np.inf if bound.high is None else bound.high
@@ -275,8 +275,8 @@ def find_resonances(events: ak.Array, schema: EventSchema) -> list[Resonance]:
 def _always(c: Collection) -> list[str]:
     """The objects of a collection that are in every event."""
     if c.layout == "single":
-        return [c.name]
-    return [f"{c.name}[{i}]" for i in range(c.max_count)] if c.fixed else []
+        return [quoted(c.name)]
+    return [f"{quoted(c.name)}[{i}]" for i in range(c.max_count)] if c.fixed else []
 
 
 class Symmetry(NamedTuple):
@@ -337,7 +337,7 @@ def _azimuthal(c: Collection) -> bool:
 
 
 def _leading(c: Collection) -> str:
-    return c.name if c.layout == "single" else f"{c.name}[0]"
+    return quoted(c.name) if c.layout == "single" else f"{quoted(c.name)}[0]"
 
 
 def _uniform(phi: Numbers) -> float:
