@@ -76,3 +76,23 @@ def test_few_copies_are_found_by_the_close_fraction():
     found = memorisation(_correlated(rng, 1500, 0.3), made, train, rng=rng)
     assert found.ratio_of_medians.value > 0.8
     assert found.close_fraction.value > 0.08
+
+
+def test_of_many_columns_the_first_that_vary_are_correlated_and_the_others_counted(monkeypatch):
+    monkeypatch.setattr("hepgan.stats.correlations.MOST", 4)
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(2, 200, 8))
+    values[:, :, 1] = 7.0
+    tables = [Table(tuple("abcdefgh"), v, np.ones(200), frozenset("abcdefgh")) for v in values]
+    found = correlations(*tables, rng=rng)
+    assert found.names == ("a", "c", "d", "e")
+    assert found.reference.shape == (4, 4)
+    assert found.left_out == 3
+    np.testing.assert_allclose(found.reference[0, 1], np.corrcoef(values[0, :, 0], values[0, :, 2])[0, 1])
+
+
+def test_correlations_without_missing_values_are_those_with_them():
+    rng = np.random.default_rng(4)
+    values, weights = rng.normal(size=(100, 5)) @ rng.normal(size=(5, 5)), rng.normal(1.0, 0.5, 100)
+    more = np.concatenate([values, np.full((1, 5), np.nan)])
+    np.testing.assert_allclose(pearson(more, np.append(weights, 1.0)), pearson(values, weights), rtol=1e-9)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import cProfile
 import json
 import re
 
@@ -264,3 +265,29 @@ def test_a_found_range_holds_a_value_at_its_end():
     observable = Observable("e", "beam_energy - 0.5", unit="GeV")
     reference, _ = compare(events, events, {"e": observable}, classifier=False).histograms["e"]
     assert reference.sum(flow=False).value == 600
+
+
+def test_of_many_observables_the_worst_are_drawn_and_all_are_in_the_table(bad, tmp_path, monkeypatch):
+    monkeypatch.setattr("hepgan.validation.report.MAX_PICTURES", 2)
+    bad.save(tmp_path / "report")
+    page = (tmp_path / "report/report.html").read_text(encoding="utf-8")
+    drawn = re.findall(r'<figure id="plot-(\w+)">', page)
+    assert len(drawn) == 2
+    assert drawn[0] == "m"
+    assert "Pictures of the 2 of 5 observables that differ most" in page
+    assert re.findall(r'href="#plot-(\w+)"', page) == drawn
+    assert all(re.search(rf"<td>(<a [^>]*>)?{name}\b", page) for name in OBSERVABLES)
+    metrics = json.loads((tmp_path / "report/metrics.json").read_text())
+    assert set(metrics["observables"]) == set(OBSERVABLES)
+
+
+def test_work_grows_linearly_with_the_number_of_scalars():
+    def calls(number: int) -> int:
+        rng = np.random.default_rng(number)
+        a, b = (ak.zip({f"x{i}": rng.normal(size=50) for i in range(number)}) for _ in range(2))
+        with cProfile.Profile() as profile:
+            compare(a, b, classifier=False)
+        return sum(part.callcount for part in profile.getstats())
+
+    few, many = calls(30), calls(120)
+    assert many < 4.5 * few

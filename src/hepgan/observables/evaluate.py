@@ -407,8 +407,9 @@ class AwkwardSource:
         """The largest number of entries that the expressions need for an event."""
         width = 1
         used = frozenset().union(*(e.names for e in expressions))
-        for name in self._names:
-            if name in used or f"n{name}" in used:
+        # Numbers of objects are called nMuon.
+        for name in used | {name[1:] for name in used if name.startswith("n")}:
+            if name in self._names:
                 column = self.events[name]
                 if ak.fields(column) and column.ndim > 1 and len(column):
                     width = max(width, int(ak.max(ak.num(column)) or 0))

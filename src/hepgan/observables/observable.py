@@ -281,7 +281,9 @@ class Observable:
 
     def per_event(self, events: ak.Array) -> bool:
         """Whether it is one number (or none) of each event, without a weight of its own."""
-        return self.weight is None and (not len(events) or self(events[:1]).ndim == 1)
+        return self.weight is None and (
+            not len(events) or self(events[:1] if len(events) > 1 else events).ndim == 1
+        )
 
     def column(self, events: ak.Array) -> NDArray[np.float64]:
         """Its values (N,) in N events, NaN where an event has none.

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from hepgan.errors import RecipeError
 from hepgan.events.schema import QUOTED, Collection, EventSchema, Field, Kind, quoted, unquoted
-from hepgan.observables.language import suggestion
+from hepgan.observables.language import MAX_LENGTH, suggestion
 from hepgan.observables.observable import Observable, ObservableConfig
 from hepgan.observables.ranges import MOST_INTEGERS
 from hepgan.observables.shapes import GRAPHS
@@ -519,6 +519,8 @@ def _of_system(schema: EventSchema) -> Iterator[Observable]:
     if not parts or alone:
         return
     whole = total[0] if len(total) == 1 else f"({' + '.join(total)})"
+    if len(whole) > MAX_LENGTH - len(".rapidity"):
+        return
     labels = {"mass": ("m", "GeV"), "pt": ("p_T", "GeV"), "rapidity": ("y", "")}
     if len(parts) == 1 and parts[0].fixed and parts[0].max_count == 2:
         # the pair's mass and pt are those of the system

@@ -13,6 +13,12 @@ from hepgan.observables.table import Table
 from hepgan.stats.metrics import Metric, Once
 from hepgan.stats.moments import effective_size
 
+MOST = 400
+"""Observables, at most, whose correlations are looked at: a matrix grows with the square of their number."""
+
+PRODUCTS = 4e9
+"""Rows times columns squared, at most; rows are left out at random beyond that."""
+
 __all__ = ["Correlations", "correlations", "largest_correlation", "pearson"]
 
 Floats = NDArray[np.float64]
@@ -27,12 +33,14 @@ class Correlations:
         reference: Of the true events (D, D); NaN where two observables never occur together.
         generated: Of the generated events (D, D).
         max_difference: The largest absolute difference of two elements, with its floor.
+        left_out: Further observables that vary, but are beyond the first 400.
     """
 
     names: tuple[str, ...]
     reference: Floats
     generated: Floats
     max_difference: Metric
+    left_out: int = 0
 
     @property
     def difference(self) -> Floats:
@@ -65,6 +73,9 @@ def correlations(
     :func:`hepgan.stats.metrics.unbinned`: subsets of the training sample against the reference, or
     halves of the reference), times :math:`\sqrt{(1/n_R + 1/n_G) / (1/n_1 + 1/n_2)}`.
 
+    Of more than 400 columns that vary the first ones are taken, and of more than 4e9 rows times columns
+    squared, random rows.
+
     Args:
         reference: True events; columns are per-event observables, NaN where an event lacks them.
         generated: Generated events, with the same columns.
@@ -75,13 +86,15 @@ def correlations(
         once: Keeps what is of true events alone for other generated samples.
     """
     once = once or Once()
-    first = pearson(reference.values, reference.weights)
-    varying = np.isfinite(np.diag(first))
-    if not varying.all():
-        kept = [n for n, v in zip(reference.names, varying, strict=True) if v]
+    varying = [n for n, v in zip(reference.names, _varying(reference), strict=True) if v]
+    kept = varying[:MOST]
+    if len(kept) < len(reference.names):
         reference, generated = reference.select(kept), generated.select(kept)
         train = None if train is None else train.select(kept)
-        first = first[np.ix_(varying, varying)]
+    most = int(PRODUCTS / max(len(kept), 1) ** 2)
+    reference, generated = (_fewer(t, most, rng) for t in (reference, generated))
+    train = None if train is None else _fewer(train, most, rng)
+    first = pearson(reference.values, reference.weights)
     second = pearson(generated.values, generated.weights)
     n_r, n_g = effective_size(reference.weights), effective_size(generated.weights)
     boots = [
@@ -105,7 +118,16 @@ def correlations(
         float(np.std(boots, ddof=1)) if len(boots) > 1 else None,
         float(np.std(floors, ddof=1)) if len(floors) > 1 else None,
     )
-    return Correlations(reference.names, first, second, metric)
+    return Correlations(reference.names, first, second, metric, len(varying) - len(kept))
+
+
+def _varying(table: Table) -> NDArray[np.bool_]:
+    """Which columns have correlations (D,)."""
+    return np.array([np.isfinite(pearson(column[:, None], table.weights)[0, 0]) for column in table.values.T])
+
+
+def _fewer(table: Table, most: int, rng: np.random.Generator) -> Table:
+    return table if len(table) <= most else table.take(np.sort(rng.choice(len(table), most, replace=False)))
 
 
 def _true_pairs(
@@ -136,17 +158,23 @@ def pearson(values: Floats, weights: Floats) -> Floats:
         (D, D), NaN where a column is constant or a pair never occurs together.
     """
     there = np.isfinite(values)
-    known = there.astype(np.float64)
     # Centred and scaled first: sums of squares of raw values lose digits.
     centre = np.where(there, values, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
     x = np.where(there, values - centre, 0.0)
     size = np.abs(x).max(axis=0, initial=0.0)
     x = x / np.where(size > 0, size, 1.0)
-    weighted = weights[:, None] * known
-    total = weighted.T @ known
-    sums = (weights[:, None] * x).T @ known
-    squares = (weights[:, None] * x * x).T @ known
-    products = (weights[:, None] * x).T @ x
+    weighted = weights[:, None] * x
+    products = weighted.T @ x
+    if there.all():
+        # What is the same for all pairs needs no matrix product.
+        shape = (x.shape[1], x.shape[1])
+        total = np.full(shape, weights.sum())
+        sums = np.broadcast_to(weights @ x, shape).T
+        squares = np.broadcast_to(weights @ (x * x), shape).T
+    else:
+        known = there.astype(np.float64)
+        total = (weights[:, None] * known).T @ known
+        sums, squares = weighted.T @ known, (weighted * x).T @ known
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = sums / total
         variance = squares / total - mean**2

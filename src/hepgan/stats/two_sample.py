@@ -29,6 +29,9 @@ LEAF = 40
 BINS = 200
 """Bins of each column; the trees split between them."""
 
+SHUFFLED = 4_000, 1_000_000
+"""Events in which columns are shuffled, at most, and numbers in these."""
+
 MIN_EVENTS = 200
 """Fewer events of either class are not worth a test."""
 
@@ -224,15 +227,17 @@ def _importance(
     names: list[str],
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    """Loss of AUC where one column at a time is shuffled, on at most 4,000 events."""
-    rows = rng.permutation(len(x))[:4_000]
+    """Loss of AUC where one column at a time is shuffled, on few events of many columns."""
+    most, numbers = SHUFFLED
+    rows = rng.permutation(len(x))[: min(most, max(numbers // x.shape[1], MIN_EVENTS))]
     x, is_true, weights = x[rows], is_true[rows], weights[rows]
     before = weighted_auc(_scores(trees, x), is_true, weights)[0]
     drops = {}
     for i, name in enumerate(names):
-        shuffled = x.copy()
-        shuffled[:, i] = rng.permutation(shuffled[:, i])
-        drops[name] = before - weighted_auc(_scores(trees, shuffled), is_true, weights)[0]
+        column = x[:, i].copy()
+        x[:, i] = rng.permutation(column)
+        drops[name] = before - weighted_auc(_scores(trees, x), is_true, weights)[0]
+        x[:, i] = column
     return dict(sorted(drops.items(), key=lambda item: -item[1]))
 
 

@@ -286,7 +286,7 @@ class Comparison:
                 "uneven": several and self._uneven(),
                 "densities": {
                     n: report.picture(partial(self.plot, n, deviation=deviation), fits=True)
-                    for n in self.observables
+                    for n in report.drawn(self.results)
                 },
                 "deviation": deviation,
                 "planes": [(pair, report.picture(partial(self.plot_2d, *pair))) for pair in self.planes],
@@ -400,7 +400,7 @@ class FeatureComparison:
     def page(self) -> dict[str, Any]:
         """What the report's page shows of it."""
         images = {}
-        for name in self.scaled.observables:
+        for name in report.drawn(self.scaled.results):
             drawn = [self.scaled] if name not in self.physical.observables else [self.physical, self.scaled]
             images[name] = [report.picture(partial(c.plot, name), dpi=80, fits=True) for c in drawn]
         measured = report.measured(self.scaled.observables, self.scaled.results)

@@ -32,6 +32,7 @@ __all__ = [
     "check_labels",
     "claim_report",
     "compared",
+    "drawn",
     "measured",
     "overall",
     "picture",
@@ -54,6 +55,9 @@ RESERVED = frozenset(
 """What a generated sample cannot be called: other samples, and other keys of ``metrics.json``."""
 
 MAX_PLANES = 4
+
+MAX_PICTURES = 100
+"""Pictures of observables, at most, of those that differ most: one takes longer than all its numbers."""
 
 
 def check_labels(labels: Iterable[str], sections: Iterable[str] = ()) -> None:
@@ -220,6 +224,18 @@ def _rows(observables: Mapping[str, Observable], result: Result) -> list[dict[st
         }
         for name, metrics in result.observables.items()
     ]
+
+
+def drawn(results: Mapping[str, Result]) -> list[str]:
+    """The observables that get a picture, in their order: at most 100, those farthest from their floors."""
+
+    def distance(name: str) -> float:
+        ratios = [m.ratio for r in results.values() for m in r.observables[name].values()]
+        return max((x for x in ratios if x is not None and x == x), default=0.0)
+
+    names = list(next(iter(results.values())).observables)
+    worst = set(sorted(names, key=distance, reverse=True)[:MAX_PICTURES])
+    return [n for n in names if n in worst]
 
 
 def told(section: Section) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class Result:
                 "max_difference": c.max_difference.to_dict(),
                 "observables": list(c.names),
                 "worst_pair": c.worst,
+                "left_out": c.left_out,
                 "reference": _listed(c.reference),
                 "generated": _listed(c.generated),
             }

@@ -73,7 +73,9 @@ class Sample:
     @cached_property
     def columns(self) -> dict[str, Floats]:
         """The observables that are one number (or none) an event, over the kept events."""
-        there = [n for n, o in self.observables.items() if o.per_event(self.events)]
+        # A slice costs as much as there are fields, so that one for each observable would be quadratic.
+        first = self.events[:1]
+        there = [n for n, o in self.observables.items() if o.per_event(first)]
         return {n: self.values(n).column() for n in there}
 
     def summary(self) -> dict[str, float | int]:

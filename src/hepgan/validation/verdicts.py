@@ -89,6 +89,10 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
         lines.append(
             f"correlations differ by at most {c.max_difference.value:.3f}{pair}{_floor(c.max_difference)}"
         )
+        if c.left_out:
+            lines.append(
+                f"these are correlations of {len(c.names)} observables; {c.left_out} more are left out"
+            )
     if (m := result.memorisation) is not None:
         word = {
             "good": "no sign of memorised training events",

@@ -27,7 +27,7 @@ from hepgan.recipes.drafting.findings import (
     find_symmetry,
     follows_from,
     is_at_rest,
-    outside,
+    within,
 )
 from hepgan.recipes.recipe import load_recipe, parse_yaml
 
@@ -75,7 +75,7 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
     contents.derived.update(_derived(contents, resonances))
     bounds = find_bounds(contents.events, contents.learned, contents.masses)
     if contents.total > max_events:
-        bounds = [b for b in bounds if not outside(file, contents.schema, b)]
+        bounds = within(file, bounds)
     symmetry = find_symmetry(contents.once, contents.schema, resonances)
     conditions = _conditions(contents)
     different = contents.total * contents.different // len(contents.events)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
@@ -29,7 +29,7 @@ __all__ = [
     "find_symmetry",
     "follows_from",
     "is_at_rest",
-    "outside",
+    "within",
 ]
 
 Numbers = NDArray[np.generic]
@@ -211,16 +211,21 @@ def _reason(edge: Edge, side: str) -> str:
     return f"{edge.near} within {edge.width:.3g} {side} {edge.value:g} ({outermost} {edge.extreme:.6g})"
 
 
-def outside(file: str, schema: EventSchema, bound: Bound) -> bool:
-    """Whether some of the file's events, which may be more than were looked at, are outside a bound."""
-    address = Address.parse(bound.name)
-    for events in iterate_events(file, branches=[address.collection or bound.name], on_bad="keep"):
-        values = _values(bound.name, events)
-        low = -np.inf if bound.low is None else bound.low
-        high = np.inf if bound.high is None else bound.high
-        if values.size and not bool(((values >= low) & (values <= high)).all()):
-            return True
-    return False
+def within(file: str, bounds: Sequence[Bound]) -> list[Bound]:
+    """The bounds that hold for all events of the file, which may be more than were looked at."""
+    kept = list(bounds)
+    names = list(dict.fromkeys(Address.parse(b.name).collection or b.name for b in bounds))
+    if names:
+        for events in iterate_events(file, branches=names, on_bad="keep"):
+            kept = [b for b in kept if _holds(b, events)]
+    return kept
+
+
+def _holds(bound: Bound, events: ak.Array) -> bool:
+    values = _values(bound.name, events)
+    low = -np.inf if bound.low is None else bound.low
+    high = np.inf if bound.high is None else bound.high
+    return bool(((values >= low) & (values <= high)).all())
 
 
 class Resonance(NamedTuple):
