@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,12 +17,16 @@ import click
 
 from hepgan.cli.console import Command, Count, Interrupted, say, say_next
 from hepgan.cli.options import DEVICE, FILE, MAX_TIME, MODEL_OUTPUT, OVERWRITE, RESUME, SEED, SETTINGS
-from hepgan.errors import InputError, OutputError, RecipeError
+from hepgan.errors import InputError, ModelFileError, OutputError, RecipeError
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
 
 __all__ = ["distill", "refine", "train", "unfold"]
+
+
+_HISTORY = (".history.csv", ".diagnostics.csv", ".history.png")
+"""How the names of the files end that tell of a training, in the place of the model's."""
 
 
 # ------------------------------------------------------------------ what they share
@@ -70,27 +77,45 @@ class Job:
     ) -> EventGenerator:
         """Makes a generator and writes its model file, with its history beside it.
 
+        All of these files are this command's from the start; what can be tried then is.
+
         Args:
             make: What makes the generator.
             source: The recipe or the other generator that it is made of, which errors name.
             read: Other files that are read for it.
 
         Raises:
-            OutputError: If a file exists, is read too, or is not called as a model file is.
+            OutputError: If a file exists, is read too, is written by another command, or is not called as a
+                model file is.
             RecipeError: If the source, or a setting, cannot be used.
         """
-        from hepgan.files import claim
+        from hepgan.files import Reservation, claim
+        from hepgan.training.checkpoint import has_ended
 
         if self.output.suffix != ".safetensors":
             msg = "a model file is called *.safetensors"
             raise OutputError(msg, file=self.output)
-        claim(self.output, force=self.force, make=False)
         if self.output.exists() and any(_same(self.output, file) for file in (source, *read)):
             msg = "is read and cannot be written, too: choose another --output"
             raise OutputError(msg, file=self.output)
-        if self.checkpoint.exists() and not (self.resume or self.force):
-            msg = "a training was stopped here; --resume goes on with it, --force begins anew"
-            raise OutputError(msg, file=self.checkpoint)
+        # Killed between writing the model and removing the checkpoint, it has only the rest to do.
+        there = self.resume and not self.force and self.output.is_file() and has_ended(self.checkpoint)
+        with ExitStack() as held:
+            held.enter_context(Reservation(self.output, force=self.force or there))
+            held.enter_context(Reservation(self.checkpoint, force=True))
+            if self.checkpoint.exists() and not (self.resume or self.force):
+                msg = "a training was stopped here; --resume goes on with it, --force begins anew"
+                raise OutputError(msg, file=self.checkpoint)
+            for ending in _HISTORY:
+                claim(self._beside(ending), force=self.force or self.resume, make=False)
+            generator = self._made(make, source)
+            if not (there and self._holds(generator)):
+                self._save(generator)
+            self._write_history(generator)
+            self.checkpoint.unlink(missing_ok=True)
+        return generator
+
+    def _made(self, make: Callable[[], EventGenerator], source: str | Path) -> EventGenerator:
         try:
             generator = make()
         except RecipeError as error:
@@ -99,10 +124,38 @@ class Job:
             self._stopped()
         if generator.history is not None and generator.history.status == "interrupted":
             self._stopped()
-        generator.save(self.output, force=self.force)
-        self._write_history(generator)
-        self.checkpoint.unlink(missing_ok=True)
         return generator
+
+    def _holds(self, generator: EventGenerator) -> bool:
+        """Whether the model file is there and holds this very generator."""
+        from hepgan.generator import EventGenerator
+
+        try:
+            found = EventGenerator.load(self.output, device=str(generator.parts.device))
+        except ModelFileError:
+            return False
+        return found.digest() == generator.digest()
+
+    def _save(self, generator: EventGenerator) -> None:
+        """Writes the model file, or where its name has been taken meanwhile, one of another name.
+
+        Raises:
+            OutputError: If it does not have the name that it should have.
+        """
+        try:
+            generator.save(self.output, force=self.force)
+        except OutputError as error:
+            names = (self._beside(f"-{k}.safetensors") for k in itertools.count(2))
+            other = next(name for name in names if not name.exists())
+            try:
+                generator.save(other)
+            except OutputError:
+                kept = self.checkpoint.exists()
+                how = f"; {self.checkpoint} holds what was learned, for --resume" if kept else ""
+                raise OutputError(error.message + how, file=self.output) from error
+            self.checkpoint.unlink(missing_ok=True)
+            msg = f"{error.message}; the model is in {other}"
+            raise OutputError(msg, file=self.output) from error
 
     def tell(self, generated: str) -> None:
         """Tells where the model is, and the command that comes next."""
@@ -114,20 +167,30 @@ class Job:
         return self.output.with_name(self.output.name.removesuffix(".safetensors") + ending)
 
     def _write_history(self, generator: EventGenerator) -> None:
-        """Writes the training's history beside the model: tables and a picture."""
+        """Writes the training's history beside the model: tables and a picture.
+
+        The model is whole: what fails here is a warning.
+        """
         from hepgan.files import replacing
         from hepgan.plotting.training import plot_history
 
         history = generator.history
         if history is None:
             return
-        with replacing(self._beside(".history.csv"), force=True) as temporary:
-            history.losses.to_csv(temporary)
-        if len(history.diagnostics):
-            with replacing(self._beside(".diagnostics.csv"), force=True) as temporary:
-                history.diagnostics.to_csv(temporary)
-        with replacing(self._beside(".history.png"), force=True) as temporary:
-            plot_history(history).savefig(temporary, dpi=120)
+        writers: list[Callable[[Path], None]] = [
+            history.losses.to_csv,
+            history.diagnostics.to_csv,
+            lambda path: plot_history(history).savefig(path, dpi=120),
+        ]
+        for ending, write in zip(_HISTORY, writers, strict=True):
+            if ending == ".diagnostics.csv" and not len(history.diagnostics):
+                continue
+            path = self._beside(ending)
+            try:
+                with replacing(path, force=self.force or self.resume) as temporary:
+                    write(temporary)
+            except (OSError, ValueError, RuntimeError) as error:
+                warnings.warn(f"the model is whole, but {path} is not written: {error}", stacklevel=2)
 
     def _stopped(self) -> NoReturn:
         """Tells how to go on with a training, and ends."""

@@ -13,10 +13,12 @@ from hepgan.errors import ModelFileError
 from hepgan.files import Reservation, replacing
 from hepgan.sealed import DAMAGE, parsed, seal, unseal
 
-__all__ = ["damaged", "read_checkpoint", "reserved", "write_checkpoint"]
+__all__ = ["ENDED", "damaged", "has_ended", "read_checkpoint", "reserved", "write_checkpoint"]
 
 _KEY = "hepgan_checkpoint"
 _VERSION = 4
+ENDED = ("finished", "time", "patience")
+"""The states of trainings that have come to their end."""
 _TENSOR = "tensor:"
 """What stands in place of a tensor in the description, before its name."""
 
@@ -85,6 +87,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         msg = "a checkpoint of another version of hepgan: begin the training anew (--force)"
         raise ModelFileError(msg, file=path)
     return state
+
+
+def has_ended(path: Path) -> bool:
+    """Whether there is a checkpoint of a training that has come to its end."""
+    try:
+        return read_checkpoint(path).get("status") in ENDED
+    except ModelFileError:
+        return False
 
 
 def damaged(path: Path, why: object) -> ModelFileError:

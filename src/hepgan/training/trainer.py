@@ -22,7 +22,7 @@ from hepgan.networks import drawing_from
 from hepgan.objectives import total
 from hepgan.runtime import Interrupt, Progress, interruptible
 from hepgan.sealed import DAMAGE, parsed
-from hepgan.training.checkpoint import damaged, read_checkpoint, write_checkpoint
+from hepgan.training.checkpoint import ENDED, damaged, read_checkpoint, write_checkpoint
 from hepgan.training.config import TrainingConfig
 from hepgan.training.data import Batches
 from hepgan.training.history import History, is_best
@@ -43,7 +43,6 @@ Evaluate = Callable[[Model], dict[str, float]]
 _LIMITS = ("training.steps", "training.patience", "time")
 _FREE_TO_CHANGE = (*_LIMITS, "training.max_time", "training.checkpoint_every", "training.diagnose_every")
 """What may be another when a training is resumed; with other limits, one that has ended goes on."""
-_ENDED = ("finished", "time", "patience")
 _NOT_OF_ONE = {"selection": None, "evaluate_every": None, "patience": None}
 
 
@@ -383,7 +382,7 @@ class Trainer:
             msg = f"steps that are no numbers: {counts}"
             raise ValueError(msg)
         self._step, self._first, self._since_best = counts
-        self._ended = self._ended if self._ended in _ENDED else None
+        self._ended = self._ended if self._ended in ENDED else None
         self.learner.load_state_dict(state["learner"])
         self._mean.load_state_dict(state["mean"])
         if state["best"] is not None:
