@@ -139,7 +139,7 @@ class Reservation:
             if holder is not None and holder._thread != self._thread:
                 msg = "is being written by another thread of this process"
                 raise OutputError(msg, file=path)
-            folder = path.is_dir()
+            folder = os.path.isdir(path)  # of a name that is too long, too
             if not folder:
                 claim(path, force=force, make=False)
             if holder is not None:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -446,6 +447,21 @@ def _steps_in(checkpoint: Path) -> int:
     return read_checkpoint(checkpoint)["step"]
 
 
+def test_a_killed_generation_goes_on_with_the_same_command(trained, here, capfd):
+    words = inside("generate @m.safetensors -n 1e5 -o shards --shard-size 2000 --workers 1", trained)
+    process = start(*words)
+    process.wait_for(lambda: len([*(here / "shards").glob("events-*.root")]) > 1)
+    process.signal(signal.SIGKILL)
+    process.ended()
+    whole = len([*(here / "shards").glob("events-*.root")])
+    with pytest.warns(UserWarning, match="shards holds a part of a production that has not ended"):
+        assert len(hepgan.read_events("shards/*.root")) == 2000 * whole
+    assert run(*words) == 0
+    assert capfd.readouterr().out.startswith(f"{whole} of 50 shards were there already\n100,000 events in 50")
+    assert len(hepgan.read_events("shards/*.root")) == 100_000
+    assert not [p for p in (here / "shards").iterdir() if p.name.startswith((".", "unfinished"))]
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_training_says_how_to_go_on_and_goes_on(number, status, trained, here):
     process = start(*inside(LONG, trained))
@@ -511,7 +527,8 @@ def test_a_stopped_generation_leaves_only_whole_files(number, output, trained, h
     assert not [*here.glob("**/*fileset.json")]
     if number != signal.SIGKILL:
         assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
-        assert err == "hepgan: interrupted; no unfinished file is left\n"
+        again = f"shards are whole in shards; to go on: {shlex.join(['hepgan', *words])}\n"
+        assert err.endswith(again if whole else "hepgan: interrupted; no unfinished file is left\n")
         assert not [p for p in here.glob("**/.*") if p.is_file()]
 
 

@@ -6,13 +6,16 @@ import os
 import resource
 import sys
 import threading
+import zlib
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import pytest
+import torch
 import uproot
 from coffea import processor
+from coffea.dataset_tools.filespec import DataGroupSpec
 from toys import dimuons
 
 from hepgan.coffea import HepganSchema
@@ -20,7 +23,8 @@ from hepgan.errors import InputError, OutputError
 from hepgan.events import read_events
 from hepgan.events.formats import TTreeSink
 from hepgan.generator import EventGenerator
-from hepgan.production import produce
+from hepgan.generator.sampling import Sampler
+from hepgan.production import produce, write_shards
 
 SUFFIX = {"ttree": ".root", "rntuple": ".root", "parquet": ".parquet"}
 
@@ -127,12 +131,31 @@ def test_the_fileset_is_what_coffeas_runner_reads(generator, tmp_path, monkeypat
     assert found["jets"] == ak.count(expected.Jet.pt)
     assert found["generator"] == {"quick"}
     assert found["first"] == ({1} if output == "out.root" else {1, 2001, 4001})
-    assert fileset["quick"]["metadata"] == {"generator": "quick", "seed": 2, "events": 5000}
+    told = fileset["quick"]["metadata"]
+    assert (told["generator"], told["seed"], told["events"]) == ("quick", 2, 5000)
+    assert told["plan"]["shard_size"] == (5000 if output == "out.root" else 2000)
 
 
-def test_parquet_has_no_fileset(generator, tmp_path):
-    assert produce(generator, 10, tmp_path / "out.parquet", format="parquet").fileset is None
-    assert listing(tmp_path) == ["out.parquet"]
+@pytest.mark.parametrize("format", SUFFIX)
+def test_filesets_are_datasets_to_coffea_and_tell_sizes_and_checksums(generator, tmp_path, format):
+    made = produce(generator, 250, tmp_path / "many", format=format, shard_size=100)
+    content = json.loads(made.fileset.read_text())
+    group = DataGroupSpec(content)["quick"]
+    assert [f.num_entries for f in group.files.values()] == [100, 100, 50]
+    for name, file in content["quick"]["files"].items():
+        assert file["bytes"] == Path(name).stat().st_size
+        assert file["adler32"] == f"{zlib.adler32(Path(name).read_bytes()):08x}"
+        if format != "parquet":
+            assert file["uuid"] == str(uproot.open(name).file.uuid)
+
+
+def test_filesets_of_root_and_parquet_are_apart(generator, tmp_path):
+    produce(generator, 10, tmp_path / "s.root")
+    before = (tmp_path / "s.fileset.json").read_bytes()
+    for force in (False, True):
+        produce(generator, 10, tmp_path / "s.parquet", format="parquet", force=force)
+    assert listing(tmp_path) == ["s.fileset.json", "s.parquet", "s.parquet.fileset.json", "s.root"]
+    assert (tmp_path / "s.fileset.json").read_bytes() == before
 
 
 def test_conditions_go_by_the_number_of_the_event_in_all_shards(toy_generator, tmp_path):
@@ -144,16 +167,31 @@ def test_conditions_go_by_the_number_of_the_event_in_all_shards(toy_generator, t
 # ---------------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize("name", ["out.root", "out.fileset.json"])
-def test_an_existing_file_is_replaced_only_by_force(generator, tmp_path, name):
-    (tmp_path / name).write_text("mine")
+def test_an_existing_file_is_replaced_only_by_force(generator, tmp_path):
+    (tmp_path / "out.root").write_text("mine")
     with pytest.raises(OutputError, match=r"exists already"):
         produce(generator, 10, tmp_path / "out.root")
-    assert listing(tmp_path) == [name]
-    assert (tmp_path / name).read_text() == "mine"
-    produce(generator, 10, tmp_path / "out.root", force=True)
-    assert len(read_events(tmp_path / "out.root")) == 10
-    assert "quick" in json.loads((tmp_path / "out.fileset.json").read_text())
+    assert listing(tmp_path) == ["out.root"]
+    assert (tmp_path / "out.root").read_text() == "mine"
+    for n in (10, 20):
+        produce(generator, n, tmp_path / "out.root", force=True)
+        assert len(read_events(tmp_path / "out.root")) == n
+        assert json.loads((tmp_path / "out.fileset.json").read_text())["quick"]["metadata"]["events"] == n
+
+
+@pytest.mark.parametrize("output", ["out.root", ""])
+@pytest.mark.parametrize("change", ["other", "seed"])
+def test_a_fileset_that_hepgan_has_not_written_so_is_left_alone(generator, tmp_path, output, change):
+    path = tmp_path / ("out.fileset.json" if output else "fileset.json")
+    path.write_text('{"mine": {"files": {}, "metadata": {}}}')
+    if change == "seed":
+        path.unlink()
+        produce(generator, 10, tmp_path / output, seed=31415)
+        path.write_text(path.read_text().replace("31415", "27182"))
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(OutputError, match=r"fileset\.json: is not as hepgan has written it"):
+        produce(generator, 10, tmp_path / output, force=True)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_old_shards_are_never_left_beside_new_ones(generator, tmp_path):
@@ -168,7 +206,7 @@ def test_old_shards_are_never_left_beside_new_ones(generator, tmp_path):
 def test_parquet_shards_replace_those_of_root(generator, tmp_path):
     produce(generator, 200, tmp_path, shard_size=100)
     produce(generator, 200, tmp_path, shard_size=200, format="parquet", force=True)
-    assert listing(tmp_path) == ["events-0000.parquet"]
+    assert listing(tmp_path) == ["events-0000.parquet", "fileset.json"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +217,9 @@ def test_parquet_shards_replace_those_of_root(generator, tmp_path):
         ("file/out.root", {}, "is a file, not a folder"),
         ("file", {}, "is a file; shards need a folder"),
         ("folder.root", {}, "is a folder, not a file"),
-        ("x" * 300 + ".root", {}, "cannot be written"),
+        ("x" * 300 + ".root", {}, "cannot be written: File name too long"),
+        ("x" * 245 + ".root", {}, "cannot be written: File name too long"),  # its fileset
+        ("x" * 300, {}, "cannot be written: File name too long"),
     ],
 )
 def test_outputs_that_cannot_be_are_refused_before_any_work(
@@ -211,7 +251,7 @@ def test_wrong_conditions_leave_an_existing_sample_alone(generator, tmp_path, co
 
 
 def test_what_is_too_large_for_one_file_is_refused_early(generator, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[produce.__module__], "MAX_FILE", 10_000_000)
+    monkeypatch.setattr(sys.modules[write_shards.__module__], "MAX_FILE", 10_000_000)
     seen = []
     with pytest.raises(OutputError, match=r"10000000 events would make a file of .* give a folder"):
         produce(generator, 10_000_000, tmp_path / "out.root", on_progress=seen.append)
@@ -241,7 +281,7 @@ def test_whatever_stops_a_production_leaves_whole_files_only(generator, tmp_path
     if output == "out.root":
         assert listing(tmp_path) == []
     else:
-        assert listing(tmp_path / output) == ["events-0000.root", "events-0001.root"]
+        assert listing(tmp_path / output) == ["events-0000.root", "events-0001.root", "unfinished.jsonl"]
         assert len(read_events(tmp_path / output / "*.root")) == 8000
 
 
@@ -265,6 +305,27 @@ def test_an_error_of_the_model_leaves_nothing(generator, tmp_path, monkeypatch):
     monkeypatch.setattr(generator.parts.model, "sample", broken)
     with pytest.raises(RuntimeError, match="broken"):
         produce(generator, 100, tmp_path / "out.root")
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("output", ["out.root", "folder"])
+def test_a_model_that_makes_nan_is_refused_with_branch_and_event_and_leaves_nothing(
+    generator, tmp_path, monkeypatch, output
+):
+    """Block 1 has the first bad event; shards end elsewhere."""
+    block = Sampler.block
+
+    def broken(self, number):
+        events = block(self, number)
+        if number == 1:
+            events.collections["MET"].fields["pt"][100] = torch.nan
+        return events
+
+    monkeypatch.setattr(Sampler, "block", broken)
+    with pytest.raises(OutputError, match=r"event 4196 is nan, which is not a finite number") as caught:
+        produce(generator, 10_000, tmp_path / output, shard_size=5000)
+    assert caught.value.branch == "MET_pt"
+    assert str(tmp_path / output) in caught.value.file
     assert listing(tmp_path) == []
 
 

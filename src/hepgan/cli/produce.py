@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from importlib import resources
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from hepgan.cli.console import Command, Count, Duration, say, say_next
+from hepgan.cli.console import Command, Count, Duration, Interrupted, say, say_next
 from hepgan.cli.options import (
     CONDITIONS,
     DEVICE,
@@ -192,31 +193,40 @@ def generate(
     Runner is written beside them.
     """
     from hepgan.generator import EventGenerator
-    from hepgan.production import produce
+    from hepgan.production import produce, unfinished
 
     generator = EventGenerator.load(model, device=device)
     named: Any = "parquet" if output.suffix.lower() in (".parquet", ".pq") else "ttree"
     given = read_conditions(conditions, generator, events)
     chosen = read_member(member, generator)
-    with progress("generating", events) as advance:
-        production = produce(
-            generator,
-            events,
-            output,
-            seed=seed,
-            condition=given,
-            member=chosen,
-            format=file_format or named,
-            shard_size=shard_size,
-            workers=workers,
-            force=force,
-            on_progress=advance,
-        )
-    rate = production.events / production.seconds
+    try:
+        with progress("generating", events) as advance:
+            production = produce(
+                generator,
+                events,
+                output,
+                seed=seed,
+                condition=given,
+                member=chosen,
+                format=file_format or named,
+                shard_size=shard_size,
+                workers=workers,
+                force=force,
+                on_progress=advance,
+            )
+    except KeyboardInterrupt as error:
+        there = unfinished(output)
+        if there is None:
+            raise
+        again = shlex.join(["hepgan", *click.get_current_context().find_root().obj])
+        msg = f"{there[0]} of {there[1]} shards are whole in {output}; to go on: {again}"
+        raise Interrupted(msg) from error
+    if production.kept:
+        say(f"{production.kept} of {len(production.files)} shards were there already")
     held = "" if production.files == (output,) else f"{len(production.files)} files of "
-    say(f"{events:,} events in {held}{output} ({rate:,.0f} events/s)")
-    if production.fileset is not None:
-        say(f"fileset for coffea in {production.fileset}")
+    say(f"{events:,} events in {held}{output} ({production.rate:,.0f} events/s)")
+    what = "fileset for coffea" if production.files[0].suffix == ".root" else "list of files"
+    say(f"{what} in {production.fileset}")
     made = output if production.files == (output,) else output / f"*{production.files[0].suffix}"
     say_next("validate", "REFERENCE.root", made, "-o", "report")
 

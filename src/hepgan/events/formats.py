@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from hepgan.events.schema import Branch
 
 __all__ = [
     "FORMATS",
+    "UNFINISHED",
     "ArraySource",
     "PathLike",
     "Sink",
@@ -32,6 +34,9 @@ __all__ = [
 ]
 
 PathLike: TypeAlias = "str | Path"
+
+UNFINISHED = ("unfinished.jsonl", ".unfinished/replaced")
+"""What is in a folder of generated events as long as they are not all there."""
 
 _PARQUET = (".parquet", ".pq", ".parq")
 
@@ -89,6 +94,7 @@ def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]
             if not matches:
                 message = "no file matches"
                 raise InputError(message, file=path)
+            _warn_unfinished(matches)
             found.extend((m, tree) for m in matches)
         elif not Path(path).exists():
             message = "no such file"
@@ -99,6 +105,15 @@ def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]
         message = "no files given"
         raise InputError(message)
     return found
+
+
+def _warn_unfinished(matches: Sequence[str]) -> None:
+    for folder in sorted({Path(m).parent for m in matches}):
+        if any((folder / name).exists() for name in UNFINISHED):
+            message = (
+                f"{folder} holds a part of a production that has not ended: its events are not all there"
+            )
+            warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def overlap(first: PathLike | Sequence[PathLike], second: PathLike | Sequence[PathLike]) -> bool:

@@ -577,13 +577,15 @@ def _files(paths: Paths, tree: str | None, step: int) -> dict[str, Any]:
             entries, chosen = source.entries, source.tree
         with uproot.open(path) as file:
             unique = str(file.file.uuid)
-        files[path] = {
-            "object_path": chosen,
-            "steps": [[at, min(at + step, entries)] for at in range(0, entries, step)],
-            "num_entries": entries,
-            "uuid": unique,
-        }
+        files[path] = described(chosen, entries, unique, step)
     return files
+
+
+def described(tree: str | None, entries: int, uuid: str, step: int = 100_000) -> dict[str, Any]:
+    """What a fileset says of a file; a Parquet file has no tree and no UUID."""
+    steps = [[at, min(at + step, entries)] for at in range(0, entries, step)]
+    unique = {"uuid": uuid} if uuid else {}
+    return {"object_path": tree, "steps": steps, "num_entries": entries, **unique}
 
 
 def write_fileset(path: str | Path, content: Mapping[str, Any], *, force: bool = False) -> Path:

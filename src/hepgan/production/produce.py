@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import awkward as ak
 
 from hepgan.errors import OutputError
-from hepgan.events import EventWriter, fileset, write_fileset
-from hepgan.files import claim
+from hepgan.files import Reservation
 from hepgan.generator import EventGenerator
 from hepgan.generator.conditions import check_lengths
+from hepgan.production.folder import ShardFolder
+from hepgan.production.manifest import FILESET, Written, listed, write_manifest
+from hepgan.production.plan import SUFFIXES, Format, Plan
+from hepgan.production.shards import write_shards
 
 __all__ = ["Production", "produce"]
-
-Format = Literal["ttree", "rntuple", "parquet"]
-
-SUFFIXES: dict[str, tuple[str, ...]] = {
-    "ttree": (".root",),
-    "rntuple": (".root",),
-    "parquet": (".parquet", ".pq"),
-}
-MAX_FILE = 1_800_000_000
-"""Bytes in one file; readers and writers of TTrees are safe below 2 GiB."""
 
 MAX_SHARDS = 100_000
 """Files in one folder."""
@@ -39,15 +33,25 @@ class Production:
 
     Attributes:
         files: The files with events, in order.
-        fileset: The JSON file that coffea's Runner reads; None for Parquet, which it does not read.
-        events: Number of events.
+        fileset: The JSON file that lists them, with their sizes and checksums; of ROOT files, coffea's Runner
+            reads it.
+        events: Number of events in the files.
         seconds: Time it took.
+        made: Number of events that were made; fewer than ``events`` where an earlier run had been stopped.
+        kept: Number of files that an earlier run had made.
     """
 
     files: tuple[Path, ...]
-    fileset: Path | None
+    fileset: Path
     events: int
     seconds: float
+    made: int
+    kept: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Events made in a second."""
+        return self.made / self.seconds
 
 
 def produce(
@@ -68,7 +72,7 @@ def produce(
     """Generates events into one file, or into a folder of shards.
 
     Files appear under their names when they are whole, the fileset last; an existing sample is there until
-    the first new file is whole.
+    the new one is whole. The same call goes on with a folder where an earlier one has been stopped.
 
     Args:
         generator: A trained generator.
@@ -83,14 +87,16 @@ def produce(
         workers: Threads; as many as there are cores by default.
         identifiers: Whether to write run (1), luminosityBlock and event, which coffea's NanoAODSchema
             asks for.
-        force: Whether existing files may be replaced.
+        force: Whether an existing file may be replaced, or in a folder what its fileset lists.
         on_progress: Called with the number of events written so far.
 
     Returns:
         Where the events are.
 
     Raises:
-        OutputError: If the output exists (without force), cannot be written, or is too large for one file.
+        OutputError: If the output exists (without force), is being written by another process, cannot be
+            written, or is too large for one file; if the events hold numbers that are not finite; or if a
+            folder holds a part of another production (without force), or a user's file that is in the way.
         InputError: If a condition is not one of the model's, or has not n values.
         ValueError: If a number or the format is out of range.
     """
@@ -102,104 +108,110 @@ def produce(
         raise ValueError(msg)
     started = time.monotonic()
     check_lengths(condition, n)
-    schema = generator.schema_of(member)
-    shards, manifest = _plan(Path(output), n, format, shard_size)
-    old = [manifest]
-    if shards[0].path != Path(output):
-        old += _old_shards(Path(output), force=force)
-    for path in (*(s.path for s in shards), manifest):
-        claim(path, force=force)
-
-    for shard in shards:
-        writer = EventWriter(
-            shard.path,
-            schema,
-            format=format,
-            identifiers=identifiers,
-            first=shard.first,
-            force=force,
-        )
-        done = shard.first
-        with writer:
-            # The threads that make the events convert them, too: this one has to write.
-            batches = generator.pieces(
-                shard.size,
-                writer.prepare,
-                seed=seed,
-                first=shard.first,
-                condition=condition,
-                member=member,
-                workers=workers,
-            )
-            # Closed at once whatever happens, so that no thread goes on making events.
-            with closing(batches):
-                for batch in batches:
-                    writer.extend(batch)
-                    done += len(batch)
-                    if format != "parquet":
-                        _check_size(writer, shard)
-                    if on_progress is not None:
-                        on_progress(done)
-            # Old files beside new ones would be read as one sample.
-            while old:
-                old.pop().unlink(missing_ok=True)
-    files = tuple(s.path for s in shards)
-    seconds = time.monotonic() - started
-    if format == "parquet":
-        return Production(files, None, n, seconds)
-    name = generator.recipe.name
-    metadata = {"generator": name, "seed": seed, "events": n}
-    content = fileset({name: [str(f.resolve()) for f in files]}, schema.tree, metadata)
-    return Production(files, write_fileset(manifest, content, force=True), n, seconds)
-
-
-class _Shard(NamedTuple):
-    """A file to be written, the number of its first event, and how many it gets."""
-
-    path: Path
-    first: int
-    size: int
-
-
-def _plan(output: Path, n: int, format: Format, shard_size: int) -> tuple[list[_Shard], Path]:
-    """The files, and the fileset that belongs to them."""
-    endings = {e for known in SUFFIXES.values() for e in known}
-    if output.suffix.lower() in endings:
-        if output.suffix.lower() not in SUFFIXES[format]:
-            msg = f"a {format} file is called *{SUFFIXES[format][0]}"
-            raise OutputError(msg, file=output)
-        return [_Shard(output, 0, n)], output.with_suffix(".fileset.json")
-    if output.exists() and not output.is_dir():
-        msg = "is a file; shards need a folder (or give a name that ends in .root)"
-        raise OutputError(msg, file=output)
-    if n > MAX_SHARDS * shard_size:
+    output = Path(output)
+    single = _is_file(output, format)
+    if not single and n > MAX_SHARDS * shard_size:
         msg = f"{-(-n // shard_size):,} files are more than {MAX_SHARDS:,}: raise --shard-size (shard_size)"
         raise OutputError(msg, file=output)
-    digits = max(4, len(str((n - 1) // shard_size)))
-    shards = [
-        _Shard(output / f"events-{k:0{digits}d}{SUFFIXES[format][0]}", first, min(shard_size, n - first))
-        for k, first in enumerate(range(0, n, shard_size))
-    ]
-    return shards, output / "fileset.json"
+    plan = Plan.of(
+        generator,
+        n,
+        seed=seed,
+        condition=condition,
+        member=member,
+        shard_size=n if single else shard_size,
+        format=format,
+        identifiers=identifiers,
+        file=output.name if single else None,
+    )
+    job = _Job(generator, plan, condition, workers, on_progress)
+    files, fileset, kept = (_one_file if single else _folder)(job, output, force=force)
+    seconds = time.monotonic() - started
+    return Production(tuple(files), fileset, n, seconds, job.made, kept)
 
 
-def _old_shards(folder: Path, *, force: bool) -> list[Path]:
-    """The shards that a folder holds already."""
-    old = sorted(p for p in folder.glob("events-*") if p.suffix in (".root", ".parquet"))
-    if old and not force:
-        msg = f"holds events already ({old[0].name}, ...); --force (force=True) replaces them"
-        raise OutputError(msg, file=folder)
-    return old
+class _Job:
+    """The work of a production: files of its plan, and how many events are done."""
 
+    def __init__(
+        self,
+        generator: EventGenerator,
+        plan: Plan,
+        condition: Mapping[str, Any] | ak.Array | None,
+        workers: int | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        self.plan, self.made, self.done = plan, 0, 0
+        self._generator, self._condition, self._workers = generator, condition, workers
+        self._on_progress = on_progress
 
-def _check_size(writer: EventWriter, shard: _Shard) -> None:
-    """Refuses, as soon as the size of an event is known, what would not fit into one file."""
-    if not writer.written or writer.written == shard.size:
-        return
-    expected = writer.bytes_written / writer.written * shard.size
-    if expected > MAX_FILE:
-        msg = (
-            f"{shard.size} events would make a file of {expected / 1e9:.1f} GB, and ROOT files are safe to "
-            f"{MAX_FILE / 1e9:.1f} GB: give a folder as output, or a smaller shard size"
+    def write(
+        self, numbers: range, folder: Path, before: Callable[[Written], None], *, force: bool = False
+    ) -> list[Written]:
+        """Writes the files of these numbers."""
+        files = write_shards(
+            self._generator,
+            self.plan,
+            numbers,
+            folder,
+            condition=self._condition,
+            workers=self._workers,
+            force=force,
+            before=before,
+            on_events=self._advance,
         )
-        raise OutputError(msg, file=shard.path)
+        with closing(files):
+            return list(files)
+
+    def _advance(self, events: int) -> None:
+        self.made += events
+        self.done += events
+        if self._on_progress is not None:
+            self._on_progress(self.done)
+
+
+def _is_file(output: Path, format: Format) -> bool:
+    """Whether the output is one file.
+
+    Raises:
+        OutputError: If its name is that of another format.
+    """
+    suffix = output.suffix.lower()
+    if suffix not in {e for known in SUFFIXES.values() for e in known}:
+        return False
+    if suffix not in SUFFIXES[format]:
+        msg = f"a {format} file is called *{SUFFIXES[format][0]}"
+        raise OutputError(msg, file=output)
+    return True
+
+
+def _one_file(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, int]:
+    # That of s.parquet is another than that of s.root.
+    ending = f"{output.suffix}.{FILESET}" if job.plan.format == "parquet" else f".{FILESET}"
+    fileset = output.with_name(f"{output.stem}{ending}")
+    with Reservation(output, force=force), Reservation(fileset, force=force):
+        listed(fileset)  # nothing else is replaced
+
+        def before(written: Written) -> None:
+            fileset.unlink(missing_ok=True)  # it would not be true of the new file
+
+        made = job.write(range(1), output.parent, before, force=force)
+        write_manifest(fileset, job.plan, made, output.parent)
+    return [output], fileset, 0
+
+
+def _folder(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, int]:
+    with ShardFolder(output, job.plan, force=force).opened() as folder:
+        job.done = sum(f.events for f in folder.whole.values())
+        for numbers in folder.missing:
+            job.write(numbers, folder.work, folder.note)
+        kept = len(folder.whole)
+        files, fileset = folder.finish()
+    suffix, names = files[0].suffix, {f.name for f in files}
+    others = sorted(p.name for p in output.glob(f"*{suffix}") if p.name not in names and p.name[0] != ".")
+    if others:
+        message = (
+            f"{output} holds other files, too ({others[0]}, ...): {output}/*{suffix} is not these events"
+        )
+        warnings.warn(message, UserWarning, stacklevel=3)
+    return files, fileset, kept

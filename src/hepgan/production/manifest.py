@@ -1,0 +1,217 @@
+"""What is kept beside the files of a production: the fileset of a whole one, the journal of another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError, field_validator
+
+from hepgan.config import Config
+from hepgan.errors import OutputError
+from hepgan.events.formats import UNFINISHED
+from hepgan.events.writing import described, write_fileset
+from hepgan.files import replacing
+from hepgan.production.plan import Plan
+
+__all__ = [
+    "FILESET",
+    "HIDDEN",
+    "JOURNAL",
+    "REPLACED",
+    "Journal",
+    "Written",
+    "checksum",
+    "listed",
+    "write_manifest",
+]
+
+FILESET = "fileset.json"
+"""The fileset of a folder."""
+
+HIDDEN, REPLACED = Path(UNFINISHED[1]).parts
+"""The folder for files that are to replace others, and in it the list of those that are being replaced."""
+
+JOURNAL = UNFINISHED[0]
+"""The plan of a production that goes on, and a line for each file that is whole."""
+
+
+class Written(Config):
+    """A file that is whole.
+
+    Attributes:
+        name: Its name.
+        events: Number of events.
+        bytes: Its size.
+        adler32: The checksum of its content, as grid storage has it.
+        uuid: The identifier in it; empty for Parquet.
+    """
+
+    name: str
+    events: int
+    bytes: int
+    adler32: str
+    uuid: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        """The name, which cannot lead out of the folder."""
+        if Path(name).name != name:
+            raise ValueError(name)
+        return name
+
+    def matches(self, folder: Path, *, wholly: bool) -> bool:
+        """Whether the file in a folder is this one, by its size, and ``wholly`` by its content, too."""
+        path = folder / self.name
+        if path.is_symlink() or not path.is_file() or path.stat().st_size != self.bytes:
+            return False
+        return not wholly or checksum(path) == self.adler32
+
+
+def checksum(path: Path) -> str:
+    """The Adler-32 checksum of a file, in hexadecimal."""
+    found = 1
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            found = zlib.adler32(piece, found)
+    return f"{found:08x}"
+
+
+# ------------------------------------------------------------------ whole
+
+
+def write_manifest(path: Path, plan: Plan, files: Iterable[Written], folder: Path) -> None:
+    """Writes the fileset of a production that is whole, as coffea takes it, with a digest of itself.
+
+    Args:
+        path: Where to; replaced, if it is there.
+        plan: The plan.
+        files: The files, in order.
+        folder: Where the files are, or are going to be.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    listed = {
+        str(folder.resolve() / f.name): {
+            **described(plan.tree if plan.format != "parquet" else None, f.events, f.uuid),
+            "bytes": f.bytes,
+            "adler32": f.adler32,
+        }
+        for f in files
+    }
+    metadata = {
+        "generator": plan.recipe,
+        "seed": plan.seed,
+        "events": plan.events,
+        "plan": plan.model_dump(mode="json"),
+    }
+    content: dict[str, Any] = {plan.recipe: {"files": listed, "metadata": metadata}}
+    if plan.format != "parquet":
+        content[plan.recipe]["treename"] = plan.tree
+    metadata["digest"] = _digest(content)
+    write_fileset(path, content, force=True)
+
+
+def listed(path: Path) -> dict[str, Written] | None:
+    """The files that a fileset lists, by name; None if there is no fileset.
+
+    Raises:
+        OutputError: If it is not as hepgan has written it.
+    """
+    if not path.is_symlink() and not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        (part,) = content.values()
+        whole = part["metadata"].pop("digest") == _digest(content)
+        files = [
+            Written(
+                name=Path(name).name,
+                events=f["num_entries"],
+                bytes=f["bytes"],
+                adler32=f["adler32"],
+                uuid=f.get("uuid", ""),
+            )
+            for name, f in part["files"].items()
+        ]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        whole = False
+    if not whole:
+        msg = "is not as hepgan has written it, so it is left alone with its events; choose another output"
+        raise OutputError(msg, file=path)
+    return {f.name: f for f in files}
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+# ------------------------------------------------------------------ unfinished
+
+
+class Journal:
+    """What tells how far a production is: its plan, and the files that are whole or about to be.
+
+    A file is noted before it gets its name, so that none is there without a note.
+
+    Attributes:
+        path: The journal.
+        plan: The plan.
+        files: What is noted, by name.
+    """
+
+    def __init__(self, path: Path, plan: Plan, files: Mapping[str, Written] | None = None) -> None:
+        self.path, self.plan = path, plan
+        self.files = dict(files or {})
+
+    @classmethod
+    def read(cls, path: Path) -> Journal | None:
+        """The journal at a path, but for a last line that a kill has cut; None if there is none.
+
+        Raises:
+            OutputError: If it is not as hepgan has written it.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            msg = "cannot be read"
+            raise OutputError(msg, file=path) from error
+        try:
+            plan = Plan.model_validate_json(lines[0])
+            files = [Written.model_validate_json(line) for line in lines[1:-1]]
+        except ValidationError as error:
+            msg = "is not as hepgan has written it; move it and the unfinished events away, or choose another"
+            raise OutputError(msg, file=path) from error
+        return cls(path, plan, {f.name: f for f in files})
+
+    def begin(self) -> None:
+        """Writes the plan, and what is noted."""
+        with replacing(self.path, force=True) as temporary:
+            lines = [self.plan.model_dump_json(), *(f.model_dump_json() for f in self.files.values())]
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def note(self, file: Written) -> None:
+        """Notes a file that is about to get its name.
+
+        Raises:
+            OutputError: If that cannot be written.
+        """
+        try:
+            with self.path.open("a", encoding="utf-8") as journal:
+                journal.write(file.model_dump_json() + "\n")
+        except OSError as error:
+            raise OutputError(f"cannot be written: {error.strerror}", file=self.path) from error  # noqa: EM102
+        self.files[file.name] = file
+
+    def whole(self, *, wholly: bool = True) -> dict[str, Written]:
+        """The files that are there as they are noted."""
+        return {n: f for n, f in self.files.items() if f.matches(self.path.parent, wholly=wholly)}

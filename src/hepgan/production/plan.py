@@ -1,0 +1,139 @@
+"""The plan of a production: what is to be in which file, as a few numbers and names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
+
+import awkward as ak
+import numpy as np
+
+from hepgan.config import Config
+from hepgan.generator import EventGenerator
+from hepgan.generator.model_file import installed_versions
+
+__all__ = ["SUFFIXES", "Format", "Plan", "Shard"]
+
+Format: TypeAlias = Literal["ttree", "rntuple", "parquet"]
+
+SUFFIXES: dict[Format, tuple[str, ...]] = {
+    "ttree": (".root",),
+    "rntuple": (".root",),
+    "parquet": (".parquet", ".pq"),
+}
+
+
+class Shard(NamedTuple):
+    """A file to be written, the number of its first event, and how many it gets."""
+
+    name: str
+    first: int
+    size: int
+
+
+class Plan(Config):
+    """All that the files of a production depend on: with the model and its conditions, each file is known.
+
+    Any process that has the plan, the model and the conditions can make any of the files, and two that make
+    the same one make the same events.
+
+    Attributes:
+        version: The hepgan that made the plan.
+        recipe: The name of the model's recipe.
+        model: The digest of the model, as ``EventGenerator.digest`` gives it.
+        conditions: The digest of what is given in generation; empty if nothing is.
+        member: The member of an ensemble whose events are made; all if None.
+        seed: The seed of the events.
+        events: Number of events.
+        shard_size: Events in a file.
+        format: Of the files.
+        identifiers: Whether they have run, luminosityBlock and event.
+        tree: The name of the tree.
+        file: The name of the only file; files are numbered if None.
+    """
+
+    version: str
+    recipe: str
+    model: str
+    conditions: str = ""
+    member: int | None = None
+    seed: int
+    events: int
+    shard_size: int
+    format: Format
+    identifiers: bool = True
+    tree: str
+    file: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        generator: EventGenerator,
+        n: int,
+        *,
+        seed: int,
+        condition: Mapping[str, Any] | ak.Array | None,
+        member: int | Literal["all"] | None,
+        **others: Any,
+    ) -> Self:
+        """The plan for n events of a generator; the other arguments are attributes of it.
+
+        Raises:
+            ValueError: If there is no such member, or an attribute is of the wrong type.
+        """
+        return cls(
+            version=installed_versions()["hepgan"],
+            recipe=generator.recipe.name,
+            model=generator.digest(),
+            conditions=_digest(condition),
+            member=None if member in (None, "all") else int(member),
+            seed=seed,
+            events=n,
+            tree=generator.schema_of(member).tree,
+            **others,
+        )
+
+    def __len__(self) -> int:
+        """The number of files."""
+        return -(-self.events // self.shard_size)
+
+    def shard(self, number: int) -> Shard:
+        """The file of that number, from 0."""
+        first = number * self.shard_size
+        name = self.file
+        if name is None:
+            digits = max(4, len(str(len(self) - 1)))
+            name = f"events-{number:0{digits}d}{SUFFIXES[self.format][0]}"
+        return Shard(name, first, min(self.shard_size, self.events - first))
+
+    def differences(self, other: Plan) -> str:
+        """What is different in another plan, in words."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        hidden = {"model", "conditions"}  # digests say nothing to people
+        return ", ".join(
+            f"another {name}" if name in hidden else f"{name} {theirs[name]} instead of {value}"
+            for name, value in mine.items()
+            if value != theirs[name]
+        )
+
+
+def _digest(condition: Mapping[str, Any] | ak.Array | None) -> str:
+    """A digest of conditions as ``EventGenerator.generate`` takes them."""
+    if condition is None or (not isinstance(condition, ak.Array) and not condition):
+        return ""
+    named = {n: condition[n] for n in condition.fields} if isinstance(condition, ak.Array) else condition
+    found = hashlib.blake2b(digest_size=16)
+    for name in sorted(named):
+        value = named[name]
+        found.update(repr(name).encode())
+        if isinstance(value, ak.Array):
+            form, _, buffers = ak.to_buffers(ak.to_packed(value))
+            found.update(form.to_json().encode())
+            for key in sorted(buffers):
+                found.update(np.ascontiguousarray(buffers[key]).tobytes())
+        else:
+            numbers = np.asarray(value)
+            found.update(f"{numbers.dtype.kind} {numbers.shape}".encode())
+            found.update(numbers.tobytes() if numbers.dtype.kind in "biuf" else repr(value).encode())
+    return found.hexdigest()

@@ -1,0 +1,174 @@
+"""Files of a plan: which events they get, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import uproot
+
+from hepgan.errors import OutputError
+from hepgan.events import EventWriter
+from hepgan.events.writing import Prepared
+from hepgan.generator import EventGenerator
+from hepgan.production.manifest import Written, checksum
+from hepgan.production.plan import Plan, Shard
+
+__all__ = ["write_shard", "write_shards"]
+
+MAX_FILE = 1_800_000_000
+"""Bytes in one file; readers and writers of TTrees are safe below 2 GiB."""
+
+
+def write_shard(
+    generator: EventGenerator,
+    plan: Plan,
+    number: int,
+    folder: Path,
+    *,
+    condition: Mapping[str, Any] | ak.Array | None = None,
+    workers: int | None = None,
+) -> Written:
+    """Writes one file of a plan, which depends on nothing else; arguments and errors as of `write_shards`."""
+    with closing(
+        write_shards(generator, plan, [number], folder, condition=condition, workers=workers)
+    ) as made:
+        return next(made)
+
+
+def write_shards(
+    generator: EventGenerator,
+    plan: Plan,
+    numbers: Sequence[int],
+    folder: Path,
+    *,
+    condition: Mapping[str, Any] | ak.Array | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    before: Callable[[Written], None] | None = None,
+    on_events: Callable[[int], None] | None = None,
+) -> Generator[Written, None, None]:
+    """Writes files of a plan that follow one another; what they share of a block of events is made once.
+
+    Args:
+        generator: The generator of the plan.
+        plan: The plan.
+        numbers: The numbers of the files, each greater by one than that before.
+        folder: Where to.
+        condition: The conditions of the plan.
+        workers: Threads; as many as there are cores by default.
+        force: Whether existing files may be replaced.
+        before: Called with what is known of each file when it is whole, before it gets its name.
+        on_events: Called with numbers of events that have been written.
+
+    Yields:
+        What is known of each file, when it is there.
+
+    Raises:
+        OutputError: If a file exists (without force), cannot be written, would be too large, or if the
+            generator makes numbers that are not finite or do not fit their type.
+    """
+    shards = [plan.shard(number) for number in numbers]
+    schema = generator.schema_of(plan.member)
+
+    def opened(shard: Shard) -> EventWriter:
+        return EventWriter(
+            folder / shard.name,
+            schema,
+            format=plan.format,
+            identifiers=plan.identifiers,
+            first=shard.first,
+            force=force,
+            tree=plan.tree,
+        )
+
+    first, last = shards[0].first, shards[-1].first + shards[-1].size
+    pieces = generator.pieces(
+        last - first,
+        # By the threads that make the events, for this one has to write; all files take the same.
+        lambda events: writer.prepare(events),
+        seed=plan.seed,
+        first=first,
+        condition=condition,
+        member=plan.member,
+        workers=workers,
+    )
+    # Closed at once whatever happens, so that no thread goes on making events.
+    with closing(pieces):
+        source = _Source(pieces, first)
+        for shard in shards:
+            with opened(shard) as writer:
+                for part in source.take(shard.size, writer.path):
+                    writer.extend(part)
+                    if plan.format != "parquet":
+                        _check_size(writer, shard)
+                    if on_events is not None:
+                        on_events(len(part))
+                written = _written(writer.complete(), shard, plan)
+                if before is not None:
+                    before(written)
+            yield written
+
+
+class _Source:
+    """Pieces of events, of which any number can be taken.
+
+    Args:
+        pieces: The pieces.
+        first: The number of their first event.
+    """
+
+    def __init__(self, pieces: Iterator[Prepared], first: int) -> None:
+        self._pieces, self._done = pieces, first
+        self._rest: Prepared | None = None
+
+    def take(self, size: int, path: Path) -> Iterator[Prepared]:
+        """The next events, for a file of that name.
+
+        Raises:
+            OutputError: If the file cannot hold them.
+        """
+        while size:
+            piece = self._rest if self._rest is not None else self._next(path)
+            part = piece[:size]
+            self._rest = piece[size:] if len(piece) > size else None
+            size -= len(part)
+            yield part
+
+    def _next(self, path: Path) -> Prepared:
+        try:
+            piece = next(self._pieces)
+        except OutputError as error:
+            if error.entry is None:
+                raise
+            number = self._done + error.entry
+            msg = f"event {number} {error.message}; the model or a condition makes what cannot be written"
+            raise OutputError(msg, file=path, branch=error.branch) from error
+        self._done += len(piece)
+        return piece
+
+
+def _written(path: Path, shard: Shard, plan: Plan) -> Written:
+    uuid = ""
+    if plan.format != "parquet":
+        with uproot.open(path) as file:
+            uuid = str(file.file.uuid)
+    return Written(
+        name=shard.name, events=shard.size, bytes=path.stat().st_size, adler32=checksum(path), uuid=uuid
+    )
+
+
+def _check_size(writer: EventWriter, shard: Shard) -> None:
+    """Refuses, as soon as the size of an event is known, what would not fit into one file."""
+    if not writer.written or writer.written == shard.size:
+        return
+    expected = writer.bytes_written / writer.written * shard.size
+    if expected > MAX_FILE:
+        msg = (
+            f"{shard.size} events would make a file of {expected / 1e9:.1f} GB, and ROOT files are safe to "
+            f"{MAX_FILE / 1e9:.1f} GB: give a folder as output, or a smaller shard size"
+        )
+        raise OutputError(msg, file=writer.path)
