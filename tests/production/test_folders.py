@@ -140,7 +140,7 @@ def test_another_model_or_condition_is_another_plan(generator, toy_generator):
 
 def test_a_shard_is_a_function_of_the_plan(generator, tmp_path):
     produce(generator, 900, tmp_path / "all", shard_size=200, seed=3)
-    plan = Plan.of(generator, 900, seed=3, condition=None, member=None, shard_size=200, format="ttree")
+    plan = Plan.of(generator, 900, seed=3, shard_size=200, format="ttree")
     (tmp_path / "one").mkdir()
     made = write_shard(generator, plan, 4, tmp_path / "one", workers=1)
     assert (made.name, made.events) == ("events-0004.root", 100)

@@ -73,8 +73,8 @@ class Plan(Config):
         n: int,
         *,
         seed: int,
-        condition: Mapping[str, Any] | ak.Array | None,
-        member: int | Literal["all"] | None,
+        condition: Mapping[str, Any] | ak.Array | None = None,
+        member: int | Literal["all"] | None = None,
         **others: Any,
     ) -> Self:
         """The plan for n events of a generator; the other arguments are attributes of it.
