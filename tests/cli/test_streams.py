@@ -159,7 +159,7 @@ class Stopped(importlib.abc.MetaPathFinder):
 
 
 def test_ctrl_c_while_the_commands_are_imported_is_an_interruption(monkeypatch, capfd):
-    monkeypatch.delitem(sys.modules, "hepgan.cli.app")
+    monkeypatch.delitem(sys.modules, "hepgan.cli.app", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Stopped(), *sys.meta_path])
     assert run("info") == 130
     assert capfd.readouterr().err == "hepgan: interrupted; nothing was begun\n"
