@@ -75,7 +75,9 @@ def test_an_expression_is_short_for_an_observable() -> None:
             ["w is the event weight"],
         ),
         ("- a list\n", ["mapping"]),
-        ("model: {kind: gan\n", ["expected"]),
+        ("model: {kind: gan\n", ["line 2, column 1", "expected"]),
+        ("", ["mapping"]),
+        ("model: {kind: gan}\nevents: {select: [no, 1.5]}\n", ["events.select.1", "quotes", "'1.5'"]),
     ],
 )
 def test_a_wrong_recipe_is_one_error_that_names_file_and_place(

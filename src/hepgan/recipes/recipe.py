@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic import Field as Setting
 from pydantic.fields import FieldInfo
@@ -24,6 +22,7 @@ from hepgan.models.config import ModelConfig
 from hepgan.observables import Observable, ObservableConfig
 from hepgan.observables import from_config as observable_from_config
 from hepgan.observables.language import parse
+from hepgan.recipes.document import parse_yaml, read_document, to_yaml
 from hepgan.training import TrainingConfig
 
 __all__ = [
@@ -155,7 +154,7 @@ def _next(node: Any, types_: list[Any], path: str, parts: list[str]) -> tuple[An
 def _number(node: list[Any], types_: list[Any], path: str, name: str) -> int:
     """The number of the element of that number or name."""
     names = [_name(element, _types_of_elements(types_)) for element in node]
-    if name.removeprefix("-").isdigit() and -len(node) <= int(name) < len(node):
+    if name.removeprefix("-").isdecimal() and -len(node) <= int(name) < len(node):
         return int(name) % len(node)
     if names.count(name) == 1:
         return names.index(name)
@@ -354,12 +353,17 @@ class Recipe(Config):
                 is not valid.
         """
         document = self.model_dump(mode="json", exclude_unset=True)
-        change(document, Recipe, [_read(setting) for setting in settings])
+        changes = [_read(setting) for setting in settings]
+        keys = [c.key for c in changes]
+        if all(c.operation == "=" for c in changes) and (twice := [k for k in keys if keys.count(k) > 1]):
+            msg = f"--set gives {twice[0]} more than once"
+            raise RecipeError(msg)
+        change(document, Recipe, changes)
         return _validated(document, self.name)
 
     def to_yaml(self) -> str:
         """The recipe as YAML, without the settings that stand at their defaults."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_unset=True), sort_keys=False)
+        return to_yaml(self.model_dump(mode="json", exclude_unset=True))
 
 
 def recipe_names() -> dict[str, str]:
@@ -392,18 +396,24 @@ def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
         return recipe
     if isinstance(recipe, Mapping):
         return _validated(recipe, None)
-    path = Path(recipe)
-    if path.suffix not in (".yaml", ".yml") and not path.is_file():
-        return _validated(parse_yaml(recipe_text(str(recipe)), str(recipe)), str(recipe))
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(_reason(error), file=path) from error
-    document = parse_yaml(text, str(path))
+        path = Path(recipe)
+    except TypeError:
+        msg = f"recipe must be a name, a YAML file, a mapping or a Recipe, not {type(recipe).__name__}"
+        raise TypeError(msg) from None
+    if path.suffix not in (".yaml", ".yml") and not _is_file(path):
+        return _validated(parse_yaml(recipe_text(str(recipe)), str(recipe)), str(recipe))
+    document = read_document(path)
     if not isinstance(document, Mapping):
         msg = "not a recipe: expected a mapping with name, model, ..."
         raise RecipeError(msg, file=path)
     return _validated({"name": path.stem, **document}, str(path))
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # of names that no file can have
+        return path.is_file()
+    return False
 
 
 def _shipped() -> dict[str, str]:
@@ -436,36 +446,11 @@ def _first_error(error: ValidationError, document: Any) -> str:
     else:
         own = first["msg"].removeprefix("Value error, ")
         message = own if own != first["msg"] else own[0].lower() + own[1:]
+        if first["type"] == "string_type" and isinstance(first["input"], bool | int | float | None):
+            message += f"; put what is text into quotes, such as '{first['input']}'"
     more = error.error_count() - 1
     key = ".".join(map(str, place))
     return (f"{key}: " if key else "") + message + (f" (and {more} more)" if more else "")
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """What YAML says.
-
-    Args:
-        text: The YAML.
-        where: Its file or name, for errors.
-
-    Raises:
-        RecipeError: If it is no YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(" ".join(str(error).split()), file=where) from error
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``1e-4`` as a string; physicists mean a number."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
 
 
 def _read(setting: str) -> Change:
@@ -476,9 +461,3 @@ def _read(setting: str) -> Change:
         msg = f"--set {setting!r}: expected key=value, as in model.steps=8"
         raise RecipeError(msg)
     return Change(setting, key, operation, parse_yaml(text, f"--set {setting}"))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "not a recipe: it is no text"
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

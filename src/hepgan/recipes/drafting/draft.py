@@ -17,6 +17,7 @@ from hepgan.features import FeaturesConfig, Representation
 from hepgan.features.facts import MOMENTUM, Facts
 from hepgan.observables import Observable, default_observables, standard
 from hepgan.recipes.derived import CHECKED, Derived
+from hepgan.recipes.document import parse_yaml
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
 from hepgan.recipes.drafting.findings import (
     Bound,
@@ -29,7 +30,7 @@ from hepgan.recipes.drafting.findings import (
     is_at_rest,
     within,
 )
-from hepgan.recipes.recipe import load_recipe, parse_yaml
+from hepgan.recipes.recipe import load_recipe
 
 __all__ = ["draft_recipe"]
 
