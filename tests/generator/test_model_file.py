@@ -18,7 +18,8 @@ from hepgan.errors import InputError, ModelFileError, OutputError
 from hepgan.generator import EventGenerator, model_file
 from hepgan.sealed import digest_of
 
-FORMAT_1 = Path(__file__).parents[1] / "data" / "format1"
+DATA = Path(__file__).parents[1] / "data"
+FORMAT_1 = DATA / "format1"
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +248,7 @@ def test_a_generator_that_has_not_learned_yet_can_be_pickled():
         fresh.to_bytes()
 
 
-# ---------------------------------------------------------------------- format 1
+# ---------------------------------------------------------------------- earlier versions
 
 
 def numbers(events):
@@ -262,8 +263,8 @@ def numbers(events):
     return found
 
 
-@pytest.mark.parametrize("path", sorted(FORMAT_1.glob("*.safetensors")), ids=lambda p: p.stem)
-def test_a_model_file_of_version_0_1_makes_the_same_events(path):
+@pytest.mark.parametrize("path", sorted(DATA.glob("*/*.safetensors")), ids=lambda p: p.stem)
+def test_a_model_file_of_an_earlier_version_makes_the_same_events(path):
     generator = EventGenerator.load(path, device="cpu")
     with np.load(path.with_suffix(".npz")) as file:
         expected = dict(file)
@@ -275,7 +276,7 @@ def test_a_model_file_of_version_0_1_makes_the_same_events(path):
             assert_allclose(found[name], values, rtol=1e-3, atol=1e-3 * float(np.std(values)), err_msg=name)
         else:
             assert found[name].tolist() == values.tolist(), name
-    assert generator.versions["hepgan"].startswith("0.1")
+    assert "hepgan" in generator.versions
     assert generator.describe()
     again = EventGenerator.from_bytes(generator.to_bytes(), device="cpu")
     assert same(again.generate(20, seed=5), generator.generate(20, seed=5))

@@ -13,10 +13,13 @@ from hepgan.events.schema import EventSchema, Kind
 from hepgan.features.precise import PreciseModule
 from hepgan.features.variables import DiscreteVariable
 
-__all__ = ["ConditionEncoder", "ContextEncoder"]
+__all__ = ["ConditionEncoder", "ContextEncoder", "require_whole"]
 
 MAX_ONE_HOT = 16
 """An ordinal variable with more classes than this is given by its value alone."""
+
+WHOLE = 1 << 53
+"""Doubles hold all integers up to this."""
 
 
 class ContextEncoder(PreciseModule):
@@ -124,10 +127,15 @@ class ConditionEncoder(PreciseModule):
 
     @staticmethod
     def moments(events: EventBatch, names: Sequence[str], weight: Tensor) -> dict[str, list[float]]:
-        """Mean, standard deviation (1 for a constant), least and largest value of scalars."""
+        """Mean, standard deviation (1 for a constant), least and largest value of scalars.
+
+        Raises:
+            InputError: If one has integers that are no doubles.
+        """
         found = {}
         w = weight.abs() / weight.abs().sum()
         for n in names:
+            require_whole(n, events.scalars[n])
             values = events.scalars[n].to(torch.float64)
             mean = float((w * values).sum())
             deviation = float((w * (values - mean) ** 2).sum()) ** 0.5
@@ -139,13 +147,14 @@ class ConditionEncoder(PreciseModule):
         """(N, Q) of the conditions (N,).
 
         Raises:
-            InputError: If one is missing, not finite, or an unknown category.
+            InputError: If one is missing, not finite, an integer that is no double, or an unknown category.
         """
         parts = []
         for n in self.names:
             if n not in values:
                 msg = f"the condition {n} is missing"
                 raise InputError(msg, branch=self._fields[n].branch)
+            require_whole(n, values[n])
             v = values[n].to(torch.float64)
             classes = self._values(n)
             if classes is None:
@@ -179,3 +188,16 @@ class ConditionEncoder(PreciseModule):
 
     def _is_text(self, name: str) -> bool:
         return self._fields[name].dtype == "string"
+
+
+def require_whole(name: str, values: Tensor) -> None:
+    """Refuses conditions (of any shape) that are integers and would lose digits as doubles.
+
+    Raises:
+        InputError: If some are.
+    """
+    wrong = values.abs() > WHOLE
+    if not values.is_floating_point() and bool(wrong.any()):
+        event = int(wrong.nonzero()[0, 0])
+        msg = f"the condition {name} is {int(values[wrong][0])}; integers above 2^53 cannot be conditions"
+        raise InputError(msg, branch=name, entry=event)

@@ -14,6 +14,7 @@ from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Address, Collection, EventSchema
 from hepgan.features.codec import Codec, LearnedCodec
 from hepgan.features.config import FeaturesConfig, ObjectsConfig, TransformSpec
+from hepgan.features.context import require_whole
 from hepgan.features.reading import azimuth_of
 from hepgan.vectors.kinematics import wrap
 
@@ -144,7 +145,7 @@ def pack(schema: EventSchema, events: EventBatch) -> Tensor:
     """All numbers (N, R) of a schema's collections; see ``Given``.
 
     Raises:
-        InputError: If a collection is missing.
+        InputError: If a collection is missing, or has integers that are no doubles.
     """
     parts = [torch.zeros(len(events), 0, dtype=torch.float64, device=events.device)]
     for c in schema.collections:
@@ -154,7 +155,9 @@ def pack(schema: EventSchema, events: EventBatch) -> Tensor:
         objects = events.collections[c.name]
         if not c.fixed:
             parts.append(_wide(c, objects.mask))
-        parts += [_wide(c, objects.fields[f.name]) for f in c.fields]
+        for f in c.fields:
+            require_whole(f"{c.name}.{f.name}", objects.fields[f.name])
+            parts.append(_wide(c, objects.fields[f.name]))
     return torch.cat([p.to(parts[0]) for p in parts], 1)
 
 

@@ -82,9 +82,10 @@ def _compared(name: str, objects: Objects, back: Objects) -> list[Difference]:
 
 
 def _off(name: str, original: Tensor, back: Tensor, scale: Tensor | None) -> Tensor:
-    a, b = original.to(torch.float64), back.to(torch.float64)
     if not original.is_floating_point():
-        return (a - b).abs() / SAME
+        # As integers, whose last digits a double may not have.
+        return (original.to(torch.int64) - back.round().to(torch.int64)).abs() / SAME
+    a, b = original.to(torch.float64), back.to(torch.float64)
     size = a.abs() + (1.0 if name == "phi" else 1e-3) if scale is None else scale.to(a).clamp(min=1e-12)
     return ((wrap(a - b) if name == "phi" else a - b).abs() / (SAME * size)).nan_to_num(torch.inf)
 

@@ -109,8 +109,8 @@ class Representation(nn.Module):
             msg = f"{number} of {len(events)} events are outside the recipe's features.bounds"
             raise InputError(msg, entry=entry)
         mean = 1.0 if events.weight is None else float(events.weight.to(torch.float64).mean())
-        if not mean > 0:
-            msg = f"the event weights sum to {mean * len(events):g}; the sum must be positive"
+        if not 0 < mean < math.inf:
+            msg = f"the event weights have the mean {mean:g}, which must be positive and finite"
             raise InputError(msg)
         weight, given = _weight(events) / mean, None
         if self.given:
@@ -150,6 +150,8 @@ class Representation(nn.Module):
         }
         rows = rows[within(events[rows], least)]
         some = events[rows]
+        raw, discrete = self.codec.assembly.read(self.codec.reading(some, self._reference(some)))
+        self.codec.standard.require_digits(raw, self.codec.tell(discrete)[1])
         decoded = self.decode(self.encode(some), self.azimuth(some))
         masses = [n for n, m in self.config.masses.items() if m != "auto"]
         prove((some, self.arranged(some)), decoded, self.facts, self.codec.assembly.lost, masses, rows)

@@ -11,22 +11,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
 from hepgan.features.parts.base import TransformSpec
 from hepgan.features.precise import PreciseModule
 from hepgan.features.reading import Refusal
-from hepgan.features.transforms import PCA, Angle, Chain, Columns, QuantileNormal, Standardise, Transform
+from hepgan.features.transforms import (
+    PCA,
+    Angle,
+    Chain,
+    Columns,
+    PeriodicAngle,
+    QuantileNormal,
+    SignedLog,
+    Standardise,
+    Transform,
+)
 from hepgan.features.transforms import transform_from_config as make_transform
-from hepgan.features.variables import Column
+from hepgan.features.variables import SINGLE, Column
 
 __all__ = ["StandardColumns"]
 
-ROUNDING = 4 * 2.0**-23
-NOTHING = 1e-6
-"""In units of a column's scale: a constant within this of 0 is 0, and a spread below it is none."""
+ROUNDING = 4.0
+"""A spread below so many steps between neighbouring numbers of a type is none."""
+
+NOTHING = 1e-6 / SINGLE
+"""Of a column's scale, in such steps: a constant within this of 0 is 0, and a spread below it is none."""
 
 FAR = 9.0
 """The feature of a value on an edge of which there is none in the training events."""
+
+RESOLVED = 1e-9
+"""In units of a column's spread: what straight lines between quantiles tell apart."""
+
+DIGITS = 1e-3
+"""How well a network must tell numbers: in units of the range of all but the outermost, and of how far one is
+outside."""
+
+FEW_SMALL = 5e-3
+"""Share of the numbers that need not be told from 0, or from each other."""
+
+MAX = torch.finfo(torch.float64).max
 
 FEW = 10
 BULK = 1000
@@ -38,6 +63,9 @@ SHARP = 0.05
 class StandardColumns(PreciseModule):
     """Drops constant columns, and transforms the others, each kind of transform at once.
 
+    Columns whose numbers are alike but for their last digits, very large or very small are moved and scaled
+    first (see ``Frame``), and those over many orders of magnitude become logarithms.
+
     ``learn`` returns what ``set_up`` needs, as JSON can hold it; the transforms' own constants are in the
     ``state_dict``.
     """
@@ -45,6 +73,7 @@ class StandardColumns(PreciseModule):
     places: Tensor
     fixed: Tensor
     limits: Tensor
+    frames: Tensor
     kept: Tensor
 
     def __init__(self) -> None:
@@ -79,22 +108,34 @@ class StandardColumns(PreciseModule):
         _require_finite(raw, present, columns)
         constants = [_constant(raw[:, i], present[:, i], c) for i, c in enumerate(columns)]
         kept = [i for i, c in enumerate(constants) if c is None]
-        limits = [_bounds(columns[i], _steps(specs[i])[0], raw[:, i][present[:, i]]) for i in kept]
-        names = [columns[i].name for i in kept]
+        chosen, exists = [columns[i] for i in kept], present[:, kept]
+        steps = [_steps(specs[i]) for i in kept]
+        frames = [
+            _frame(c, s[0], raw[:, i][present[:, i]]) for i, c, s in zip(kept, chosen, steps, strict=True)
+        ]
+        x = _framed(raw[:, kept], _edges(frames, raw.device))
+        steps = [f.applied(s) for f, s in zip(frames, steps, strict=True)]
+        chosen = [replace(c, low=f.of(c.low), high=f.of(c.high)) for c, f in zip(chosen, frames, strict=True)]
+        limits = [
+            _bounds(c, s[0], x[:, k][exists[:, k]])
+            for k, (c, s) in enumerate(zip(chosen, steps, strict=True))
+        ]
         transform = None
         if kept:
-            x = self._limited(raw[:, kept], _infinite(limits).to(raw.device))
-            data = (x, present[:, kept], weight)
+            x = self._limited(x, _infinite(limits).to(raw.device))
             # Beyond a sharp edge of the training events there is nothing to learn, so there are the limits.
-            chosen = [replace(columns[i], low=b[0], high=b[1]) for i, b in zip(kept, limits, strict=True)]
-            transform = _build(
-                chosen, [specs[i] for i in kept], [rotated[i] for i in kept], present[:, kept]
-            ).to(raw.device)
-            transform.fit(*data)
+            chosen = [replace(c, low=b[0], high=b[1]) for c, b in zip(chosen, limits, strict=True)]
+            steps = [
+                _over_decades(c, s, x[:, k][exists[:, k]])
+                for k, (c, s) in enumerate(zip(chosen, steps, strict=True))
+            ]
+            transform = _build(chosen, steps, [rotated[i] for i in kept], exists).to(raw.device)
+            transform.fit(x, exists, weight)
         learned: dict[str, Any] = {
             "constants": constants,
+            "frames": [f.model_dump() for f in frames] if any(f != Frame() for f in frames) else [],
             "limits": [list(b) for b in limits],
-            "names": names,
+            "names": [c.name for c in chosen],
         }
         learned["transform"] = None if transform is None else transform.config()
         self.set_up(learned)
@@ -111,7 +152,7 @@ class StandardColumns(PreciseModule):
         """
         if self.transform is None:
             return
-        x = self._limited(raw[:, self.kept], self.limits)
+        x = self._limited(_framed(raw[:, self.kept], self.frames), self.limits)
         counts = (weight != 0).unsqueeze(1).expand_as(x)
         self.transform.fit(x, counts if mask is None else counts & mask, weight)
 
@@ -126,6 +167,8 @@ class StandardColumns(PreciseModule):
         fixed = torch.tensor([constants[i] for i in dropped], dtype=torch.float64)
         self.register_buffer("fixed", fixed, persistent=False)
         self.register_buffer("limits", _infinite(learned["limits"]), persistent=False)
+        frames = [Frame.model_validate(f) for f in learned.get("frames", ())]
+        self.register_buffer("frames", _edges(frames), persistent=False)
         self.names = tuple(learned["names"])
         config = learned["transform"]
         self.transform = None if config is None else make_transform(config)
@@ -134,12 +177,7 @@ class StandardColumns(PreciseModule):
     @property
     def periodic(self) -> tuple[int, ...]:
         """The features that are angles, as they are."""
-        if isinstance(self.transform, Angle):
-            return tuple(range(self.transform.size))
-        if not isinstance(self.transform, Columns):
-            return ()
-        groups = self.transform.indices
-        return tuple(sorted(i for n, g in groups.items() if isinstance(self.transform[n], Angle) for i in g))
+        return () if self.transform is None else tuple(sorted(_where(self.transform, Angle)))
 
     @staticmethod
     def _limited(x: Tensor, limits: Tensor) -> Tensor:
@@ -153,7 +191,7 @@ class StandardColumns(PreciseModule):
         """
         if self.transform is None:
             return raw[:, :0]
-        x = self.transform(self._limited(raw[:, self.kept], self.limits))
+        x = self.transform(self._limited(_framed(raw[:, self.kept], self.frames), self.limits))
         # On an edge of which there was no data the transform is infinite.
         x = torch.where(torch.isinf(x), x.clamp(-FAR, FAR), x)
         x = x if mask is None else torch.where(mask, x, 0.0)
@@ -168,19 +206,186 @@ class StandardColumns(PreciseModule):
         (Refusal() if refuse is None else refuse)(bad.any(1), error)
         return torch.where(bad, 0.0, x)
 
+    def require_digits(self, raw: Tensor, mask: Tensor | None) -> None:
+        """Refuses transforms that leave too few digits of columns to a network, which has single precision.
+
+        Args:
+            raw: (N, R) columns.
+            mask: (N, D) where features exist.
+
+        Raises:
+            RecipeError: If one does.
+        """
+        if self.transform is None:
+            return
+        back = self.inverse(self(raw, mask).to(torch.float32))[:, self.kept]
+        raw = raw[:, self.kept]
+        present = torch.ones_like(raw, dtype=torch.bool) if mask is None else mask
+        turning = _where(self.transform, (Angle, PeriodicAngle))
+        for k, name in enumerate(self.names):
+            values = raw[:, k][present[:, k]]
+            if not len(values) or k in turning:
+                continue
+            ordered = torch.sort(values).values
+            size = _spread(ordered, OUTER) + (values - ordered[len(ordered) // 2]).abs()
+            size = DIGITS * size + ROUNDING * 2.0**-52 * values.abs()
+            off = (back[:, k][present[:, k]] - values).abs()
+            wrong = ~(off <= size)
+            if int(wrong.sum()) > FEW_SMALL * len(values):
+                msg = (
+                    f"transform of {name}: leaves too few digits of {int(wrong.sum())} of {len(values)} "
+                    f"numbers, such as {float(values[wrong][0]):g}; quantile tells them from each other"
+                )
+                raise RecipeError(msg)
+
     def log_abs_det(self, x: Tensor) -> Tensor:
         """Log |d feature / d column| (N, D) at features (N, D), whose sum is the log-determinant."""
         if self.transform is None:
             return x
-        return self.transform.log_abs_det(self.transform.inverse(x))
+        found = self.transform.log_abs_det(self.transform.inverse(x))
+        return found - self.frames[1].log() if self.frames.numel() else found
 
     def inverse(self, x: Tensor) -> Tensor:
         """Columns (N, R) of features (N, D), in float64."""
-        parts = [] if self.transform is None else [self.transform.inverse(x)]
+        parts = [] if self.transform is None else [_unframed(self.transform.inverse(x), self.frames)]
         if self._straight and parts:
             return parts[0]
         parts.append(self.fixed.expand(len(x), -1))
         return torch.cat(parts, 1)[:, self.places]
+
+
+class Frame(Config):
+    """The origin and the unit in which numbers have digits to tell them apart.
+
+    Attributes:
+        offset: The origin; 0 unless all numbers are nearly the same.
+        unit: A power of two, which loses no digits; 1 unless numbers are very large or very small.
+        largest: What generated numbers never exceed, if there are such as their type hardly holds.
+    """
+
+    offset: float = 0.0
+    unit: float = 1.0
+    largest: float | None = None
+
+    def of(self, value: float | None) -> float | None:
+        """A number in the frame."""
+        return None if value is None else (value - self.offset) / self.unit
+
+    def applied(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Transforms, the first of which says where numbers end, in the frame."""
+        first = dict(steps[0])
+        for name in FRAMED.get(first["kind"], ()):
+            value = first.get(name)
+            if value is not None:
+                values = [self.of(v) for v in value] if isinstance(value, list) else self.of(value)
+                first[name] = values
+        return [first, *steps[1:]]
+
+
+FRAMED = {
+    "quantile": ("low", "high"),
+    "standardise": (),
+    "min_max": (),
+    "pca": (),
+    "log_edge": ("edge",),
+    "logit": ("low", "high"),
+    "signed_log": ("scale",),
+}
+"""Transforms that mean the same in any frame (``signed_log``: in any unit), and their options that change."""
+
+ALIKE = 1e-6
+"""Numbers that are spread over less of their size than this are counted from among them."""
+
+EXTREME = 1e100
+"""A spread above this, or below its inverse, is no unit to compute in."""
+
+MOST = 2.0**1000
+"""No number is larger in its frame."""
+
+
+def _frame(column: Column, first: Mapping[str, Any], values: Tensor) -> Frame:
+    if first["kind"] not in FRAMED:
+        return Frame()
+    ordered = torch.sort(values).values
+    spread, middle = _spread(ordered), float(ordered[len(ordered) // 2])
+    move = spread < ALIKE * abs(middle) and first["kind"] != SignedLog.kind
+    offset = middle if move else 0.0
+    # Halves, since the difference of two numbers may be no number.
+    size = max(abs(float(ordered[0]) / 2 - offset / 2), abs(float(ordered[-1]) / 2 - offset / 2))
+    exponent = 0 if 1 / EXTREME < spread < EXTREME else math.frexp(spread)[1]
+    sizes = ordered[ordered != 0].abs()
+    exponent = min(exponent, math.frexp(float(sizes.min()))[1] + 1000) if len(sizes) else exponent
+    exponent = min(max(exponent, math.frexp(size)[1] - 999), 1000)
+    largest = max(abs(float(ordered[0])), abs(float(ordered[-1])))
+    return Frame(
+        offset=offset,
+        unit=math.ldexp(1.0, exponent),
+        largest=column.largest if largest > 1e-3 * column.largest else None,
+    )
+
+
+def _where(transform: Transform, kinds: Any) -> list[int]:
+    """The columns whose (first) transform is of one of some kinds."""
+    if isinstance(transform, Columns):
+        groups = transform.indices
+        return [groups[n][k] for n in groups for k in _where(transform[n], kinds)]
+    if isinstance(transform, Chain):
+        return _where(next(iter(transform)), kinds)
+    return list(range(transform.size)) if isinstance(transform, kinds) else []
+
+
+TAILS = (0.25, 0.05, 0.01, 0.0)
+OUTER = TAILS[2:]
+
+
+def _spread(ordered: Tensor, tails: Sequence[float] = TAILS) -> float:
+    """A width of the bulk of ascending numbers: of the narrowest central part that are not all the same."""
+    last = len(ordered) - 1
+    for tail in tails:
+        inner = round(tail * last)
+        width = float(ordered[last - inner]) - float(ordered[inner])
+        if width > 0:
+            return min(width, MAX)
+    return 0.0
+
+
+def _edges(frames: Sequence[Frame], device: torch.device | None = None) -> Tensor:
+    """Offsets, units and largest numbers (3, D); (3, 0) if all numbers are as they are."""
+    frames = frames if any(f != Frame() for f in frames) else ()
+    rows = [[f.offset for f in frames], [f.unit for f in frames]]
+    rows.append([math.inf if f.largest is None else f.largest for f in frames])
+    return torch.tensor(rows, dtype=torch.float64, device=device)
+
+
+def _framed(raw: Tensor, frames: Tensor) -> Tensor:
+    return (raw - frames[0]) / frames[1] if frames.numel() else raw
+
+
+def _unframed(x: Tensor, frames: Tensor) -> Tensor:
+    if not frames.numel():
+        return x
+    raw = x * frames[1] + frames[0]
+    return torch.minimum(torch.maximum(raw, -frames[2]), frames[2])
+
+
+def _over_decades(column: Column, steps: list[dict[str, Any]], values: Tensor) -> list[dict[str, Any]]:
+    """Transforms that begin with the logarithm, if straight lines between quantiles can't tell small numbers.
+
+    Numbers that are computed may be rounding where they are small.
+    """
+    if column.dtype is None or steps[0]["kind"] != QuantileNormal.kind:
+        return steps
+    sizes = values.abs()
+    small = (sizes > 0) & (sizes < RESOLVED * _spread(torch.sort(values).values))
+    if int(small.sum()) <= FEW_SMALL * len(values):
+        return steps
+    scale = max(float(sizes[sizes > 0].min()), float(sizes.max()) / EXTREME**3)
+
+    def image(end: float | None) -> float | None:
+        return None if end is None else math.copysign(math.log1p(abs(end) / scale), end)
+
+    bounds = {"low": image(column.low), "high": image(column.high)}
+    return [{"kind": SignedLog.kind, "scale": scale}, {**steps[0], **bounds}, *steps[1:]]
 
 
 def _infinite(limits: Sequence[Sequence[float | None]]) -> Tensor:
@@ -204,15 +409,16 @@ def _constant(values: Tensor, present: Tensor, column: Column) -> float | None:
     if not len(values):
         return 0.0
     low, high = float(values.min()), float(values.max())
-    if high - low > ROUNDING * max(abs(low), abs(high)) + NOTHING * column.scale:
+    step = column.precision
+    if high - low > ROUNDING * step * max(abs(low), abs(high)) + NOTHING * step * column.scale:
         return None
-    middle = low if low == high else (low + high) / 2
-    return 0.0 if abs(middle) <= NOTHING * column.scale else middle
+    middle = low if low == high else low / 2 + high / 2
+    return 0.0 if abs(middle) <= NOTHING * step * column.scale else middle
 
 
 def _build(
     columns: Sequence[Column],
-    specs: Sequence[TransformSpec],
+    specs: Sequence[list[dict[str, Any]]],
     rotated: Sequence[int | None],
     present: Tensor,
 ) -> Transform:
@@ -265,9 +471,9 @@ def _steps(spec: TransformSpec) -> list[dict[str, Any]]:
     return steps
 
 
-def _key(spec: TransformSpec) -> str:
+def _key(steps: list[dict[str, Any]]) -> str:
     """What columns of one group have in common; quantile transforms differ in their bounds only."""
-    steps = _steps(spec)
+    steps = list(steps)
     if steps[0]["kind"] == QuantileNormal.kind:
         steps[0] = {k: v for k, v in steps[0].items() if k not in ("low", "high")}
     return json.dumps(steps, sort_keys=True)
@@ -314,7 +520,7 @@ def _bounds(column: Column, options: Mapping[str, Any], values: Tensor) -> tuple
     ordered = torch.sort(values).values
     smallest, largest = float(ordered[0]), float(ordered[-1])
     # Numbers that are computed may be 0 but for rounding.
-    rounding = 1e-12 * max(abs(smallest), abs(largest))
+    rounding = 1e-12 * _size(values) if smallest < 0 < largest else 0.0
     low = 0.0 if low is None and smallest >= -rounding else low
     high = 0.0 if high is None and largest <= rounding else high
     below, above = _sharp_edge(ordered, low), _sharp_edge(-ordered.flip(0), None if high is None else -high)
@@ -322,6 +528,12 @@ def _bounds(column: Column, options: Mapping[str, Any], values: Tensor) -> tuple
     low = low if below is None or "low" in options else below
     high = high if above is None or "high" in options else -above
     return low, high
+
+
+def _size(values: Tensor) -> float:
+    """Of how large numbers are that are not 0, but for one in a hundred."""
+    sizes = torch.sort(values[values != 0].abs()).values
+    return float(sizes[int(0.99 * (len(sizes) - 1))])
 
 
 def _sharp_edge(ordered: Tensor, limit: float | None) -> float | None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from hepgan.events.schema import Address
 
-__all__ = ["NEVER", "Column", "DiscreteVariable", "Gate"]
+__all__ = ["NEVER", "SINGLE", "Column", "DiscreteVariable", "Gate"]
+
+SINGLE = 2.0**-23
+"""The relative distance of neighbouring numbers in float32."""
 
 
 class Gate(NamedTuple):
@@ -35,6 +41,7 @@ class Column:
         rounded: Whether it is an integer with noise, which decoding rounds.
         aliases: What a recipe's ``transforms`` may call it, besides its address, with and without the
             number of its object, and its last name.
+        dtype: The type in which it is stored, if it is a number of the file as it is; None if it is computed.
     """
 
     address: Address
@@ -44,11 +51,26 @@ class Column:
     scale: float = 0.0
     rounded: bool = False
     aliases: tuple[str, ...] = ()
+    dtype: str | None = None
 
     @property
     def name(self) -> str:
         """The address as text."""
         return str(self.address)
+
+    @property
+    def precision(self) -> float:
+        """The relative distance of neighbouring numbers of its type; that of float32 if it is computed."""
+        if self.dtype is None:
+            return SINGLE
+        stored = np.dtype(self.dtype)
+        return float(np.finfo(stored).eps) if stored.kind == "f" else 0.0
+
+    @property
+    def largest(self) -> float:
+        """The largest number that its type holds."""
+        stored = np.dtype("float64" if self.dtype is None else self.dtype)
+        return float(np.finfo(stored).max) if stored.kind == "f" else math.inf
 
     @property
     def keys(self) -> tuple[str, ...]:

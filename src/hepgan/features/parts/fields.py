@@ -34,6 +34,9 @@ ENOUGH = 1000
 
 SMEARING = 0.5
 
+WHOLE = 1 << 45
+"""Integers beyond this are counted from the smallest, so that there are digits left for noise."""
+
 Bounds = Mapping[str, tuple[float | None, float | None]]
 
 
@@ -82,6 +85,7 @@ class Entry(Config):
         tables: Of each object the values that occur (``classes``).
         atoms: Values of finite probability (``continuous``).
         kinds: Of each object which occur: 0 for values other than atoms, k for the k-th atom.
+        offset: What large integers are counted from; all other numbers here are relative to it.
     """
 
     collection: str | None
@@ -96,6 +100,7 @@ class Entry(Config):
     tables: tuple[tuple[float, ...], ...] = ()
     atoms: tuple[float, ...] = ()
     kinds: tuple[tuple[int, ...], ...] = ()
+    offset: int = 0
 
     @cached_property
     def drawn(self) -> tuple[int, ...]:
@@ -210,7 +215,9 @@ class FieldsPart(Part):
         classes: list[Tensor] = [reading.no_classes()]
         for entry in self.entries:
             slots = list(entry.slots)
-            values = reading.values(entry.collection, entry.name)[:, slots].to(torch.float64)
+            # Large integers are subtracted as integers, which have all their digits.
+            stored = reading.values(entry.collection, entry.name)[:, slots]
+            values = (stored - entry.offset if entry.offset else stored).to(torch.float64)
             if entry.mode in ("dequantise", "smear"):
                 noise = reading.noise(entry.collection, entry.name, entry.slots)
                 columns.append(values + (noise if entry.mode == "dequantise" else _normal(noise)))
@@ -238,7 +245,7 @@ class FieldsPart(Part):
             column, variable = ends
             values = _values(entry, raw, classes)
             if entry.dtype in ("int64", "int32", "int16", "int8", "uint8"):
-                values = values.round().to(torch.int64)
+                values = values.round().to(torch.int64) + entry.offset
             elif entry.dtype == "bool":
                 values = values > 0.5
             draft.put_field(entry.collection, entry.name, values, entry.slots, self.settings.fill)
@@ -284,8 +291,12 @@ def _entry(
         msg = f"discrete: {field.name} is not an integer, so it cannot be learned by {asked}"
         raise RecipeError(msg, branch=field.branch)
     mode = asked or _mode(field, known, int(present.sum()))
+    offset = _offset(known, field, mode)
+    values, known = (values - offset, known - offset) if offset else (values, known)
     each = [values[:, i][present[:, i]] for i in range(len(slots))]
-    atoms = tuple(a for a in field.atoms if bool((known == a).any())) if asked is None else ()
+    atoms = (
+        tuple(a - offset for a in field.atoms if bool((known == a - offset).any())) if asked is None else ()
+    )
     return Entry(
         collection=collection,
         name=field.name,
@@ -299,7 +310,29 @@ def _entry(
         tables=tuple(tuple(map(float, torch.unique(c).tolist())) for c in each) if mode == "classes" else (),
         atoms=atoms if mode == "continuous" else (),
         kinds=tuple(_kinds(c, atoms) for c in each) if mode == "continuous" else (),
+        offset=offset,
     )
+
+
+def _offset(known: Tensor, field: Field, mode: str) -> int:
+    """What ascending numbers are counted from: 0, or the smallest of large integers.
+
+    Raises:
+        RecipeError: If integers are too far apart to keep their last digits.
+    """
+    if known.is_floating_point() or not len(known):
+        return 0
+    low, high = int(known[0]), int(known[-1])
+    if max(abs(low), abs(high)) <= WHOLE:
+        return 0
+    power = 53 if mode == "classes" else 45
+    if high - low > 1 << power:
+        msg = (
+            f"integers that are {high - low:.2g} apart lose their last digits (beyond 2^{power}); "
+            "leave them out: events.select lists what is learned"
+        )
+        raise RecipeError(msg, branch=field.branch)
+    return low
 
 
 def _mode(field: Field, known: Tensor, number: int) -> str:
@@ -338,7 +371,7 @@ def _numbers(
     if entry.mode in ("smear", "dequantise"):
         # The floor of the upper limit must still be the highest value.
         low, high = (entry.low, entry.high + 1 - 1e-6) if entry.mode == "dequantise" else (None, None)
-        return None, Column(address, low, high, gate, rounded=True)
+        return None, Column(address, low, high, gate, rounded=True, dtype=entry.dtype)
     kinds, variable = entry.kinds[j], None
     if len(kinds) > 1:
         variable = DiscreteVariable.of(
@@ -349,7 +382,18 @@ def _numbers(
         gate = NEVER
     every = Address(collection, None, name)
     low, high = next((bounds[k] for k in (str(address), str(every)) if k in bounds), (None, None))
-    return variable, Column(address, low, high, gate)
+    low, high = (None if end is None else end - entry.offset for end in (low, high))
+    return variable, Column(address, low, high, gate, dtype=_stored_type(facts, collection, entry.name))
+
+
+def _stored_type(facts: Facts, collection: str | None, name: str) -> str | None:
+    """The type in which a file has the numbers of a field, or scalar, that are learned as they are."""
+    if collection is None:
+        return facts.schema.scalar(name).dtype
+    computed = facts.deviation(collection, name) is not None or (
+        name == "mass" and collection in facts.masses
+    )
+    return None if computed else facts.collection(collection).field(name).dtype
 
 
 def _classes(entry: Entry, values: Tensor, present: Tensor, refuse: Refusal) -> list[Tensor]:
@@ -371,7 +415,7 @@ def _classes(entry: Entry, values: Tensor, present: Tensor, refuse: Refusal) -> 
 
 
 def _unknown(entry: Entry, values: Tensor, event: int) -> InputError:
-    msg = f"{float(values[event]):g} did not occur in the events that were learned from"
+    msg = f"{float(values[event]) + entry.offset:g} did not occur in the events that were learned from"
     return InputError(msg, branch=entry.branch, entry=event)
 
 

@@ -367,7 +367,13 @@ class ObjectsPart(Part):
                     shared = ranges[coordinate].shared
                     least, most, size = 0.0, 1.0 if shared else None, 1.0 if shared else 0.0
                 address = facts.address(settings.collection, slot, coordinate)
-                columns.append(Column(address, least, most, gate, size))
+                # Of what only rounding is left in comparison with other numbers, digits tell nothing.
+                dtype = (
+                    None
+                    if size or coordinate in ranges
+                    else _stored_type(facts, settings.collection, coordinate)
+                )
+                columns.append(Column(address, least, most, gate, size, dtype=dtype))
         return cls(
             collection=settings.collection,
             columns=tuple(columns),
@@ -496,6 +502,14 @@ def coordinates_of(settings: ObjectsConfig, facts: Facts) -> tuple[str, ...]:
 
 def _massive(facts: Facts, name: str, chosen: tuple[str, ...]) -> bool:
     return facts.massive(name) and set(chosen) != {"px", "py", "pz", "energy"}
+
+
+def _stored_type(facts: Facts, collection: str, coordinate: str) -> str | None:
+    """The type in which a file has a coordinate that is learned as it is; energies may be kinetic ones."""
+    described = facts.collection(collection)
+    if coordinate not in described.field_names or coordinate == "energy":
+        return None
+    return described.field(coordinate).dtype
 
 
 def _ranges(settings: ObjectsConfig, chosen: tuple[str, ...], scalars: tuple[str, ...]) -> dict[str, Range]:
