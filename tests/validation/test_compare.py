@@ -4,6 +4,7 @@ import base64
 import cProfile
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import awkward as ak
 import hist
@@ -14,6 +15,7 @@ from toys import dimuons
 
 from hepgan.errors import InputError, OutputError, RecipeError
 from hepgan.events import read_events, schema_of, write_events
+from hepgan.files import temporary
 from hepgan.observables import Observable
 from hepgan.validation import Comparison, claim_report, compare, compare_files
 
@@ -235,6 +237,40 @@ def test_a_failed_save_leaves_the_old_report_whole(good, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left"):
         good.save(tmp_path, force=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_what_killed_ones_left_is_no_report_and_goes(good, tmp_path, monkeypatch):
+    monkeypatch.setattr(Comparison, "_page", lambda *_: "page")
+    left = [temporary(tmp_path / name) for name in ("report.html", "histograms.root", "metrics.json")]
+    for path in left:
+        path.write_text("cut")
+    good.save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["histograms.root", "metrics.json", "report.html"]
+
+
+def test_of_two_reports_in_one_folder_the_second_is_refused_before_any_work(tmp_path):
+    def second() -> str:
+        with pytest.raises(OutputError, match="is being written") as refused:
+            claim_report(tmp_path / "rep", force=True)
+        return str(refused.value)
+
+    with claim_report(tmp_path / "rep"), ThreadPoolExecutor(1) as pool:
+        assert "rep" in pool.submit(second).result()
+    assert not (tmp_path / "rep").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "read-only"])
+def test_links_and_read_only_files_are_no_reports_to_replace(tmp_path, kind):
+    mine, path = tmp_path / "mine", tmp_path / "rep" / "report.html"
+    path.parent.mkdir()
+    mine.write_text("precious")
+    if kind == "link":
+        path.symlink_to(mine)
+    else:
+        mine.rename(path).chmod(0o400)
+    with pytest.raises(OutputError, match=r"symbolic link|read-only"):
+        claim_report(path.parent, force=True)
+    assert path.read_text() == "precious"
 
 
 def test_a_file_in_the_way_is_an_output_error(tmp_path):

@@ -79,7 +79,7 @@ def validate(
     observables = None if recipe is None else load_recipe(recipe).make_observables()
     samples = dict(zip(sample_labels(generated, labels), generated, strict=True))
     model = None if features is None else EventGenerator.load(features, device="cpu")
-    claim_report(output, force=force)
+    click.get_current_context().with_resource(claim_report(output, force=force))
     if training is not None and overlap(training, reference):
         msg = "is both the reference and the training sample; judge by events that training has not seen"
         raise InputError(msg, file=reference)

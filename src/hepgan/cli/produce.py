@@ -86,7 +86,9 @@ def dataset(name: str, events: int, seed: int, output: Path, force: bool) -> Non
     (in a clone: pip install ".[pythia]"). Take other seeds for training and for judging.
     """
     from hepgan.datasets import make_dataset
+    from hepgan.files import Reservation
 
+    click.get_current_context().with_resource(Reservation(output, force=force))
     with progress("simulating", events) as advance:
         make_dataset(name, events, output, seed=seed, force=force, on_progress=advance)
     say(f"{events:,} events of {name} in {output}")
@@ -137,13 +139,13 @@ def init(file: str, output: Path, select: tuple[str, ...], force: bool) -> None:
 
     It trains as it stands. Kinds of numbers, hard edges, resonances and symmetries are found in the data.
     """
-    from hepgan.files import claim, replacing
+    from hepgan.files import Reservation, replacing
     from hepgan.recipes import draft_recipe
 
     if output.suffix not in (".yaml", ".yml"):
         msg = "a recipe is called *.yaml"
         raise OutputError(msg, file=output)
-    claim(output, force=force, make=False)
+    click.get_current_context().with_resource(Reservation(output, force=force))
     text = draft_recipe(file, name=output.stem, select=select)
     with replacing(output, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -264,9 +266,9 @@ def fold(
     """
     from hepgan.detector import Folding, fold_file
     from hepgan.events import count_events
-    from hepgan.files import claim
+    from hepgan.files import Reservation
 
-    claim(output, force=force, make=False)
+    click.get_current_context().with_resource(Reservation(output, force=force))
     folding = Folding.load(model, device=device)
     started = time.monotonic()
     with progress("folding", count_events(vertex)) as advance:
@@ -360,7 +362,7 @@ def reweight(
     fewer events and no weights.
     """
     from hepgan.events import overlap
-    from hepgan.files import claim
+    from hepgan.files import Reservation
     from hepgan.recipes import load_recipe
     from hepgan.reweighting import reweight_file
     from hepgan.reweighting.apply import check_output
@@ -372,9 +374,10 @@ def reweight(
     if testing is not None and overlap(testing, reference):
         msg = "is both the reference and the test sample; judge by events that the classifiers have not seen"
         raise InputError(msg, file=reference)
-    claim(output, force=force, make=False)
+    context = click.get_current_context()
+    context.with_resource(Reservation(output, force=force))
     if report is not None:
-        claim_report(report, force=force)
+        context.with_resource(claim_report(report, force=force))
     if testing is not None:
         check_output(output, testing)
     observables = {} if recipe is None else load_recipe(recipe).make_observables()

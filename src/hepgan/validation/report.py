@@ -7,9 +7,8 @@ import io
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ import jinja2
 import uproot
 
 from hepgan.errors import InputError, OutputError
-from hepgan.files import claim_folder
+from hepgan.files import Reservation, publish, temporary
 from hepgan.observables import Observable
 from hepgan.stats.metrics import Metric
 from hepgan.validation import verdicts as words
@@ -115,24 +114,33 @@ def sample_labels(files: Sequence[str], given: Sequence[str]) -> list[str]:
     return found
 
 
-def claim_report(folder: str | Path, *, force: bool = False) -> None:
-    """Sees to it, before any work, that a report can be written.
+def claim_report(folder: str | Path, *, force: bool = False) -> ExitStack:
+    """Sees to it, before any work, that a report can be written, and that no other process writes one there.
+
+    Hidden files are no report: a folder with nothing else counts as empty.
 
     Args:
         folder: The folder for it.
         force: Whether files of an earlier report may be replaced.
 
+    Returns:
+        What keeps others from it, until it is closed or forgotten.
+
     Raises:
-        OutputError: If it is a file, if it holds anything (without ``force``), or cannot be written to.
+        OutputError: If it is a file, if it holds anything (without ``force``), is being written by another
+            process, or cannot be written to.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
+    if os.path.isfile(folder):
         msg = "is a file, not a folder"
         raise OutputError(msg, file=folder)
-    if folder.is_dir() and not force and any(folder.iterdir()):
+    if not force and os.path.isdir(folder) and any(not p.name.startswith(".") for p in folder.iterdir()):
         msg = "exists already and is not empty; --force (force=True) replaces the report in it"
         raise OutputError(msg, file=folder)
-    claim_folder(folder, folder, make=False)
+    with ExitStack() as held:
+        for name in FILES:
+            held.enter_context(Reservation(folder / name, force=force))
+        return held.pop_all()
 
 
 def write_report(
@@ -159,23 +167,24 @@ def write_report(
         OutputError: As for :func:`claim_report`, or if the disk is full.
     """
     folder = Path(folder)
-    claim_report(folder, force=force)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+    with claim_report(folder, force=force):
+        aside = {name: temporary(folder / name) for name in FILES}
         try:
-            with uproot.recreate(aside / "histograms.root") as file:
+            with uproot.recreate(aside["histograms.root"]) as file:
                 for path, histogram in histograms.items():
                     file[path] = histogram
-            (aside / "report.html").write_text(page(), encoding="utf-8")
+            aside["report.html"].write_text(page(), encoding="utf-8")
             text = json.dumps(metrics, indent=1, allow_nan=False)
-            (aside / "metrics.json").write_text(text + "\n", encoding="utf-8")
-            for name in FILES:
-                os.replace(aside / name, folder / name)
+            aside["metrics.json"].write_text(text + "\n", encoding="utf-8")
+            for name, made in aside.items():
+                publish(made, folder / name, force=force)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"cannot be written: {error.strerror or error}", file=folder) from error  # noqa: EM102
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror or error}", file=folder) from error  # noqa: EM102
+            for made in aside.values():
+                made.unlink(missing_ok=True)
     return folder / "report.html"
 
 
