@@ -117,11 +117,22 @@ def test_a_prefix_of_two_words_is_kept_whole_before_a_momentum():
 
 
 @pytest.mark.parametrize("names", [("run", "luminosityBlock", "event"), ("Run", "LumiBlock", "Event")])
-def test_identifiers_are_integers_with_their_names(names):
+def test_identifiers_are_numbers_with_their_names(names):
     schema = draft([*flat(*names, dtype="int64"), *flat("x")])
     assert [f.name for f in schema.identifiers] == ["run", "luminosityBlock", "event"]
     assert [f.branch for f in schema.identifiers] == list(names)
-    assert draft(flat(*names)).identifiers == ()
+    as_floats = draft(flat(*names)).identifiers
+    assert [(f.name, f.dtype) for f in as_floats] == [(n.name, "float64") for n in schema.identifiers]
+    assert draft(flat(*names, dtype="string")).identifiers == ()
+
+
+def test_no_two_things_are_called_the_same():
+    schema = draft([*flat("EventNumber", "event", dtype="int64"), *flat("x"), Branch("run", "float32", True)])
+    assert [(f.name, f.branch) for f in schema.identifiers] == [("event", "event")]
+    assert schema.scalar_names == ("EventNumber", "x")
+    lists = [Branch("run", "float32", True), Branch("runObjects", "float32", True), *flat("runNumber")]
+    assert set(draft(lists).collection_names) == {"runObjects", "runObjectsObjects"}
+    assert draft(lists).identifiers[0].name == "run"
 
 
 @pytest.mark.parametrize("name", ["genWeight", "weight", "EventWeight", "mcWeight"])

@@ -19,6 +19,10 @@ from hepgan.events.schema import Collection, EventSchema, Field
 __all__ = ["to_awkward", "to_batch", "to_columns"]
 
 
+EXACT = 2**53
+"""Floating-point numbers, as models have them, hold no more whole numbers than up to here."""
+
+
 def to_batch(
     events: ak.Array,
     schema: EventSchema | None = None,
@@ -39,7 +43,7 @@ def to_batch(
 
     Raises:
         InputError: If a field is missing, there are more objects than the schema's ``max_count``, fewer in a
-            collection of fixed count, or a string is not among the values.
+            collection of fixed count, a string is not among the values, or a whole number is beyond 2^53.
     """
     schema = schema_of(events) if schema is None else schema
     collections: dict[str, Objects] = {}
@@ -56,6 +60,12 @@ def to_batch(
 def _tensor(values: Numbers, field: Field, dtype: torch.dtype, device: torch.device | str) -> Tensor:
     if values.dtype.kind == "U":
         return torch.from_numpy(_indices(values, field)).to(device)
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and values.size:
+        low, high = values.min(), values.max()
+        if low < -EXACT or high > EXACT:
+            number = high if high > EXACT else low
+            message = f"holds {number}, beyond 2^53, whose digits no model keeps; leave the branch out"
+            raise InputError(message, branch=field.branch)
     if values.dtype.kind == "u" and values.dtype.itemsize > 1:
         values = values.astype(np.int64)
     if not values.dtype.isnative or not values.flags.writeable or not values.flags.c_contiguous:
@@ -125,6 +135,9 @@ def to_awkward(batch: EventBatch) -> ak.Array:
 
     Numbers that the schema has as integers are rounded; identifiers are left out (`write_events` makes new
     ones).
+
+    Raises:
+        InputError: If a number is none of its type.
     """
     schema = batch.schema.model_copy(update={"identifiers": ()})
     events = assemble(schema, to_columns(batch), len(batch))
@@ -139,4 +152,10 @@ def _numpy(tensor: Tensor, field: Field) -> Any:
     wanted = np.dtype(field.dtype)
     if values.is_floating_point() and wanted.kind in "iub":
         values = values.round()
-    return values.contiguous().numpy().astype(wanted, copy=False)
+    numbers = values.contiguous().numpy()
+    if wanted.kind in "iu" and numbers.size:
+        ends, low, high = np.iinfo(wanted), numbers.min(), numbers.max()
+        if not (low >= ends.min and high <= ends.max):
+            message = f"{low if not low >= ends.min else high} is no {field.dtype}"
+            raise InputError(message, branch=field.branch)
+    return numbers.astype(wanted, copy=False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -84,19 +86,23 @@ def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]
     Raises:
         InputError: If there is no such file.
     """
+    given = [paths] if isinstance(paths, str | Path) else paths
+    if not isinstance(given, Sequence) or any(not isinstance(p, str | Path) for p in given):
+        message = f"files are a path or a list of paths, not {paths!r:.80}"
+        raise InputError(message)
     found: list[tuple[str, str | None]] = []
-    for text in [paths] if isinstance(paths, str | Path) else paths:
+    for text in given:
         path, tree = _split(str(text))
         if "://" in path:
             found.append((path, tree))
-        elif glob.has_magic(path) and not Path(path).exists():
+        elif glob.has_magic(path) and not os.path.exists(path):
             matches = sorted(glob.glob(path, recursive=True))
             if not matches:
                 message = "no file matches"
                 raise InputError(message, file=path)
             _warn_unfinished(matches)
             found.extend((m, tree) for m in matches)
-        elif not Path(path).exists():
+        elif not os.path.exists(path):
             message = "no such file"
             raise InputError(message, file=path)
         else:
@@ -138,7 +144,7 @@ def reads(paths: PathLike | Sequence[PathLike], file: PathLike) -> bool:
     Raises:
         InputError: If the sample has no such file.
     """
-    there = Path(file).exists()
+    there = os.path.exists(file)
     return there and _identity(str(file)) in {_identity(path) for path, _ in locate(paths)}
 
 
@@ -158,8 +164,10 @@ def _tree(path: str, tree: str | None) -> str:
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    path = text if "://" in text else str(Path(text).expanduser())
-    if Path(path).exists():
+    path = re.sub(r"^file://(?=/)", "", text)
+    if path.startswith("~") and not os.path.exists(path):
+        path = os.path.expanduser(path)
+    if os.path.exists(path):
         return path, None
     found = re.fullmatch(r"(.+\.[A-Za-z0-9]+|.*[*?\]]):([^:\\]+)", path)
     # What follows the colon of root://host.domain:1094//file.root is a port.
@@ -178,22 +186,26 @@ def open_source(path: str, tree: str | None) -> Source:
     Raises:
         InputError: If it cannot be opened, or has no such tree.
     """
-    if Path(path).suffix.lower() in _PARQUET:
-        return _ParquetSource(path)
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         message = "is a folder; name its files, or use a glob such as folder/*.root"
         raise InputError(message, file=path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        message = "is no file that can be read twice, but a pipe or a device; copy it into a file"
+        raise InputError(message, file=path)
+    if Path(path).suffix.lower() in _PARQUET:
+        return _ParquetSource(path)
     try:
         file = uproot.open(path)
+        end, size = int(file.file.fEND), os.path.getsize(path) if os.path.exists(path) else None
+        names = file.classnames(recursive=True, cycle=False)
     except Exception as error:
         raise InputError(_opening(path, error), file=path) from error
-    end, size = int(file.file.fEND), Path(path).stat().st_size if Path(path).exists() else None
     if size is not None and size < end:
         message = f"truncated: {size} of {end} bytes are there"
         raise InputError(message, file=path)
     trees = {
         name: kind
-        for name, kind in file.classnames(recursive=True, cycle=False).items()
+        for name, kind in names.items()
         if kind in ("TTree", "TNtuple", "TNtupleD", "TChain") or "RNTuple" in kind
     }
     chosen = tree
@@ -243,9 +255,9 @@ class _TTreeSource(Source):
         for b in tree.itervalues(recursive=True):
             if len(b.branches):
                 continue
-            described = _describe(b)
+            described = _describe(b) if b.name else None
             if described is None:
-                left_out.append(b.name)
+                left_out.append(b.name or "(a branch without a name)")
             else:
                 self.branches.setdefault(b.name, described)
         self.left_out = tuple(left_out)
@@ -300,6 +312,9 @@ class _FormSource(Source):
         self.branches, left_out = {}, []
         for name, inner in zip(form.fields, form.contents, strict=True):
             if name.startswith("_collection"):
+                continue
+            if not name:
+                left_out.append("(a branch without a name)")
                 continue
             for described in _from_form(name, inner):
                 if isinstance(described, Branch):
@@ -377,22 +392,31 @@ class _ParquetSource(_FormSource):
 
         self.label = path
         try:
-            self._file = pq.ParquetFile(path)
+            # Arrow opens no files whose names are not UTF-8.
+            self._handle = None if _is_unicode(path) else Path(path).open("rb")  # noqa: SIM115
+            self._file = pq.ParquetFile(self._handle or path)
             schema = self._file.schema_arrow
             self.entries = int(self._file.metadata.num_rows)
             groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
-            empty = ak.from_arrow(schema.empty_table())
         except Exception as error:
             size = Path(path).stat().st_size
             what = (
                 "the file is empty (0 bytes)" if size == 0 else f"not a whole Parquet file ({_brief(error)})"
             )
             raise InputError(what, file=path) from error
+        twice = next((n for n, number in Counter(schema.names).items() if number > 1), None)
+        if twice is not None:
+            message = "several columns have this name; give each a name of its own"
+            raise InputError(message, file=path, branch=twice)
         self._stops = np.cumsum(groups, dtype=np.int64)
-        self.tree = ((schema.metadata or {}).get(b"tree") or b"Events").decode()
-        self._take(ak.to_layout(empty).form)
+        self.tree = _text((schema.metadata or {}).get(b"tree") or b"Events")
+        try:
+            self._take(ak.to_layout(ak.from_arrow(schema.empty_table())).form)
+        except Exception as error:
+            message = f"a column of a kind that cannot be read ({_brief(error)})"
+            raise InputError(message, file=path) from error
         for name in schema.names:
-            title = ((schema.field(name).metadata or {}).get(b"title") or b"").decode()
+            title = _text((schema.field(name).metadata or {}).get(b"title") or b"")
             known = self.branches.get(name)
             if title and known is not None:
                 self.branches[name] = Branch(name, known.dtype, known.jagged, known.counter, title)
@@ -414,6 +438,16 @@ class _ParquetSource(_FormSource):
 
     def close(self) -> None:
         self._file.close()
+        if self._handle is not None:
+            self._handle.close()
+
+
+def _is_unicode(path: str) -> bool:
+    return path.encode(errors="replace").decode() == path
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
 
 
 class ArraySource(_FormSource):

@@ -3,7 +3,7 @@
 The rules by which names and types of branches make objects, in their order:
 
 1. ``run``, ``luminosityBlock`` and ``event`` (also ``Run``, ``runNumber``, ``EventNumber``, ...) are
-   identifiers, if they are integers.
+   identifiers, if they are numbers of the event.
 2. A branch of lists belongs to the collection that its counter names (``nMuon``, ``NMuon``, ``n_mu``,
    ``Muon_size``), or, without a counter or with one of its own (``nMuon_pt``), to the one before its first
    ``_`` or ``.``: ``Muon_pt`` is ``pt`` of ``Muon``. A list without a prefix is a collection with the one
@@ -102,24 +102,31 @@ def draft(branches: Sequence[Branch], tree: str = "Events") -> EventSchema:
     for collection in jagged:
         flat.pop(collection.counter or "", None)
     identifiers: dict[str, Field] = {}
-    for b in list(flat.values()):
+    # What is called exactly so comes first, so that no other number has its name.
+    for b in sorted(flat.values(), key=lambda b: b.name not in _IDENTIFIERS.values()):
         name = _IDENTIFIERS.get(b.name.lower())
-        if name is not None and b.integer and name not in identifiers:
-            identifiers[name] = _field(name, [flat.pop(b.name)])
+        if name is not None and b.dtype not in ("string", "bool") and name not in identifiers:
+            found = _field(name, [flat.pop(b.name)])
+            # Numbers in single precision would soon be those of several events.
+            wide = {} if b.integer else {"dtype": "float64"}
+            identifiers[name] = found.model_copy(update=wide)
     taken = {c.name for c in jagged} | set(identifiers)
     indexed = _indexed(flat, taken)
     taken |= {c.name for c in indexed}
     single = _single(flat, taken)
     scalars = tuple(_field(b.name, [b]) for b in flat.values())
-    clash = {s.name for s in scalars}
-    collections = tuple(
-        c.model_copy(update={"name": f"{c.name}Objects"}) if c.name in clash else c
-        for c in (*jagged, *indexed, *single)
-    )
+    names = {s.name for s in scalars} | set(identifiers)
+    collections = []
+    for c in (*jagged, *indexed, *single):
+        name = c.name
+        while name in names:
+            name += "Objects"
+        names.add(name)
+        collections.append(c if name == c.name else c.model_copy(update={"name": name}))
     by_lower = {s.name.lower(): s.name for s in reversed(scalars) if s.dtype not in ("string", "bool")}
     weight = next((by_lower[w] for w in _WEIGHTS if w in by_lower), None)
     return EventSchema(
-        collections=collections,
+        collections=tuple(collections),
         scalars=scalars,
         identifiers=tuple(identifiers.values()),
         weight=weight,

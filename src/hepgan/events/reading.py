@@ -210,7 +210,9 @@ def _cast(schema: EventSchema, columns: dict[str, Buffer], label: str, start: in
                 continue
             with np.errstate(all="ignore"):
                 new = values.astype(wanted)
-                same = wanted.kind == "f" or np.array_equal(new.astype(values.dtype), values)
+                same = (wanted.kind == values.dtype.kind == "f") or (
+                    np.array_equal(new.astype(values.dtype), values) and np.array_equal(new < 0, values < 0)
+                )
             if not same:
                 message = f"holds {values.dtype.name} values that are no {f.dtype}"
                 raise InputError(message, file=label, branch=b, entry=start)

@@ -468,7 +468,11 @@ def _tensor(column: Any, name: str) -> Tensor:
     kind = values.dtype.kind
     if kind == "b":
         return torch.tensor(values, dtype=torch.bool)
-    return torch.from_numpy(values.astype(np.float64 if kind == "f" else np.int64))
+    # torch's whole numbers end before those of 64 bits without a sign
+    real = kind == "f" or (
+        values.dtype == np.uint64 and values.size and values.max() > np.iinfo(np.int64).max
+    )
+    return torch.from_numpy(values.astype(np.float64 if real else np.int64))
 
 
 def _back(values: Values) -> Any:

@@ -11,7 +11,19 @@ import matplotlib.style
 import mplhep
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "LINES", "NOTHING", "REFERENCE", "Line", "StyledFigure", "columns", "grid", "styled"]
+from hepgan.plotting.readable import ReadableFigure
+
+__all__ = [
+    "COLOURS",
+    "LINES",
+    "NOTHING",
+    "REFERENCE",
+    "Line",
+    "StyledFigure",
+    "columns",
+    "grid",
+    "styled",
+]
 
 COLOURS = ("#e42536", "#5790fc", "#f89c20", "#964a8b", "#1b8a5a", "#8c5a3c")
 """Of generated samples: the first as M. Petroff has them (arXiv:2107.02270), for colour-blind readers."""
@@ -45,7 +57,7 @@ _STYLE = [
 ]
 
 
-class StyledFigure(Figure):  # type: ignore[misc]
+class StyledFigure(ReadableFigure):
     """A figure that keeps its style where it is drawn, since matplotlib resolves fonts only then."""
 
     def draw(self, renderer: Any) -> None:

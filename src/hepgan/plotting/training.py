@@ -21,13 +21,13 @@ def plot_history(history: History) -> Figure:
     Losses are means over 1/200 of the training, so that their noise doesn't hide them. Of diagnostics,
     values are solid, floors dotted. A hybrid has a panel for how its likelihood and its guides agree.
     """
-    from matplotlib.figure import Figure
+    from hepgan.plotting.readable import ReadableFigure
 
     metrics = [n for n in history.metrics.names if n != "step"]
     terms = history.terms
     hybrid = "guides/agreement" in history.diagnostics.names
     panels = 2 + bool(metrics) + 2 * bool(terms) + hybrid
-    figure = Figure(figsize=(8.0, 1.5 + 2.5 * panels), layout="constrained")
+    figure = ReadableFigure(figsize=(8.0, 1.5 + 2.5 * panels), layout="constrained")
     axes = figure.subplots(panels, 1, sharex=True)
     if terms:
         first = 2 + bool(metrics)

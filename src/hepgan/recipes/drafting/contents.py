@@ -25,6 +25,7 @@ from hepgan.events import (
 from hepgan.events.buffers import buffers as parts
 from hepgan.events.buffers import record_name, scalar_values
 from hepgan.events.checks import drop_faulty
+from hepgan.events.convert import EXACT
 from hepgan.events.formats import locate, open_source
 from hepgan.events.inference import draft
 from hepgan.events.schema import quoted
@@ -109,7 +110,9 @@ class Contents:
         named = [f for f in self.schema.identifiers if f.name in self.events.fields]
         if not named:
             return self.events
-        keys = np.stack([scalar_values(self.events, f.name, f.branch) for f in named], 1)
+        # Numbers of their values, since those of one type may lose digits in the other's.
+        columns = (scalar_values(self.events, f.name, f.branch) for f in named)
+        keys = np.stack([np.unique(c, return_inverse=True)[1] for c in columns], 1)
         first = np.unique(keys, axis=0, return_index=True)[1]
         # Simulated samples number all events alike, or not at all.
         return self.events[np.sort(first)] if 1 < first.size < len(self.events) else self.events
@@ -319,6 +322,8 @@ def _unusable(f: Field, values: NDArray[np.generic], asked: bool) -> str:
         wrong = int((~np.isfinite(values)).sum())
         if wrong > _MOST_BAD * values.size:
             return f"{wrong:,} of {values.size:,} values are not finite (NaN or infinite)"
+    if values.dtype.kind in "iu" and values.size and max(int(values.max()), -int(values.min())) > EXACT:
+        return "whole numbers beyond 2^53, whose digits no model keeps"
     if f.dtype == "string" and f.values is not None and len(f.values) > _TEXTS:
         return f"text with {len(f.values):,} different values"
     return ""
