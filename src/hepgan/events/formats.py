@@ -86,7 +86,7 @@ def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]
     Raises:
         InputError: If there is no such file.
     """
-    given = [paths] if isinstance(paths, str | Path) else paths
+    given: Any = [paths] if isinstance(paths, str | Path) else paths
     if not isinstance(given, Sequence) or any(not isinstance(p, str | Path) for p in given):
         message = f"files are a path or a list of paths, not {paths!r:.80}"
         raise InputError(message)
@@ -300,8 +300,11 @@ def _columns(array: ak.Array, names: Iterable[str], label: str) -> dict[str, Buf
     result: dict[str, Buffer] = {}
     for name in names:
         outer, _, field = name.partition(".")
-        values = array[name] if name in fields else array[outer][field]
-        result[name] = buffer(ak.to_layout(values), file=label, branch=name)
+        layout = ak.to_layout(array[name] if name in fields else array[outer][field])
+        if not layout.is_numpy and (wrong := ak.validity_error(layout)):
+            message = f"damaged ({wrong.splitlines()[0]:.120})"
+            raise InputError(message, file=label, branch=name)
+        result[name] = buffer(layout, file=label, branch=name)
     return result
 
 

@@ -506,7 +506,7 @@ def written(schema: EventSchema, *, counters: bool, identifiers: bool, weight: b
         else c
         for c in schema.collections
     )
-    named = {f.name for f in (*schema.identifiers, *schema.scalars, *schema.collections)}
+    named = {*schema.collection_names, *schema.scalar_names, *(f.name for f in schema.identifiers)}
     added = tuple(f for f in _NANOAOD if f.name not in named) if identifiers else ()
     update: dict[str, Any] = {"collections": collections, "identifiers": (*schema.identifiers, *added)}
     if weight and schema.weight is None and "genWeight" not in schema.scalar_names:
