@@ -105,7 +105,8 @@ def test_whole_numbers_keep_all_digits_or_are_refused(here: Path) -> None:
             large.tolist(),
             larger.tolist(),
         ]
-    with pytest.raises(InputError, match=r"branch (time|mask): holds .*beyond 2\^53"):
+    assert to_batch(events[["time"]]).scalars["time"].tolist() == large.tolist()
+    with pytest.raises(InputError, match=r"branch mask: holds 18446744073709551615, beyond 2\^63"):
         to_batch(events)
     assert Observable("m", "mask / 2")(events).tolist() == [2.0**63, 2.0**62, 2.5]
     assert to_batch(events[["event"]]).scalars == {}

@@ -139,6 +139,7 @@ def test_numbers_that_cannot_be_learned_are_left_out_with_the_reason(tmp_path: P
         ("m", ak.values_astype(mass, np.float64)),
         ("number", np.arange(5, 1005)),
         ("puWeight", np.random.default_rng(0).random(1000)),
+        ("bits", np.random.default_rng(0).integers(0, 2**62, 1000)),
     ):
         events = ak.with_field(events, column, name)
     path = tmp_path / "more.root"
@@ -152,6 +153,7 @@ def test_numbers_that_cannot_be_learned_are_left_out_with_the_reason(tmp_path: P
     assert "broken: 500 of 1,000 values are not finite" in flat
     assert "number: nearly every event has its own value" in flat
     assert "puWeight: looks like another weight" in flat
+    assert "bits: whole numbers from" in flat
     generator = EventGenerator(recipe.with_settings(FAST)).fit(data_of(recipe, path, 1000), device="cpu")
     made = generator.generate(50)
     pair = made.Muon[:, 0] + made.Muon[:, 1]

@@ -19,10 +19,6 @@ from hepgan.events.schema import Collection, EventSchema, Field
 __all__ = ["to_awkward", "to_batch", "to_columns"]
 
 
-EXACT = 2**53
-"""Floating-point numbers, as models have them, hold no more whole numbers than up to here."""
-
-
 def to_batch(
     events: ak.Array,
     schema: EventSchema | None = None,
@@ -43,7 +39,7 @@ def to_batch(
 
     Raises:
         InputError: If a field is missing, there are more objects than the schema's ``max_count``, fewer in a
-            collection of fixed count, a string is not among the values, or a whole number is beyond 2^53.
+            collection of fixed count, a string is not among the values, or a whole number is beyond 2^63.
     """
     schema = schema_of(events) if schema is None else schema
     collections: dict[str, Objects] = {}
@@ -60,12 +56,9 @@ def to_batch(
 def _tensor(values: Numbers, field: Field, dtype: torch.dtype, device: torch.device | str) -> Tensor:
     if values.dtype.kind == "U":
         return torch.from_numpy(_indices(values, field)).to(device)
-    if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and values.size:
-        low, high = values.min(), values.max()
-        if low < -EXACT or high > EXACT:
-            number = high if high > EXACT else low
-            message = f"holds {number}, beyond 2^53, whose digits no model keeps; leave the branch out"
-            raise InputError(message, branch=field.branch)
+    if values.dtype == np.uint64 and values.size and (high := values.max()) > np.iinfo(np.int64).max:
+        message = f"holds {high}, beyond 2^63, which tensors cannot; leave the branch out"
+        raise InputError(message, branch=field.branch)
     if values.dtype.kind == "u" and values.dtype.itemsize > 1:
         values = values.astype(np.int64)
     if not values.dtype.isnative or not values.flags.writeable or not values.flags.c_contiguous:

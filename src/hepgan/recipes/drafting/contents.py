@@ -25,10 +25,10 @@ from hepgan.events import (
 from hepgan.events.buffers import buffers as parts
 from hepgan.events.buffers import record_name, scalar_values
 from hepgan.events.checks import drop_faulty
-from hepgan.events.convert import EXACT
 from hepgan.events.formats import locate, open_source
 from hepgan.events.inference import draft
 from hepgan.events.schema import quoted
+from hepgan.features.parts.fields import WHOLE
 from hepgan.recipes.derived import Derived
 from hepgan.recipes.drafting.findings import constant_mass
 
@@ -322,8 +322,10 @@ def _unusable(f: Field, values: NDArray[np.generic], asked: bool) -> str:
         wrong = int((~np.isfinite(values)).sum())
         if wrong > _MOST_BAD * values.size:
             return f"{wrong:,} of {values.size:,} values are not finite (NaN or infinite)"
-    if values.dtype.kind in "iu" and values.size and max(int(values.max()), -int(values.min())) > EXACT:
-        return "whole numbers beyond 2^53, whose digits no model keeps"
+    if values.dtype.kind in "iu" and values.size:
+        low, high = int(values.min()), int(values.max())
+        if high >= 2**63 or high - low > (2**53 if f.kind is Kind.CATEGORY else WHOLE):
+            return f"whole numbers from {low} to {high}, whose last digits no model would keep"
     if f.dtype == "string" and f.values is not None and len(f.values) > _TEXTS:
         return f"text with {len(f.values):,} different values"
     return ""
