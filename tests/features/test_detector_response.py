@@ -16,6 +16,7 @@ from response_toys import jet_pairs
 
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import to_batch
+from hepgan.events.schema import Address
 from hepgan.features import DiscreteVariable
 from hepgan.features.config import FeaturesConfig
 from hepgan.features.parts.response import distances, match
@@ -256,7 +257,7 @@ def test_known_classes_are_kept_and_others_follow_the_conditional_distribution()
     n = 20_000
     first = torch.randint(0, 2, (n,), generator=g)
     second = torch.where(torch.rand(n, generator=g) < 0.2, 1 - first, first)
-    variables = [DiscreteVariable(f"v{i}", 2, (0.0, 1.0)) for i in range(2)]
+    variables = [DiscreteVariable.of(Address(None, None, f"v{i}"), (0.0, 1.0)) for i in range(2)]
     model = DiscreteModel(variables)
     fit_discrete(model, torch.stack([first, second], 1), torch.zeros(n, 0), torch.ones(n), generator=g)
     known = torch.full((n, 2), -2)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -15,6 +17,7 @@ from sklearn.metrics import mutual_info_score, roc_auc_score
 from torch import Tensor
 
 from hepgan.errors import TrainingError
+from hepgan.events.schema import Address
 from hepgan.learners.discrete import fit_discrete
 from hepgan.models.discrete import DiscreteModel, DiscreteVariable
 
@@ -67,15 +70,22 @@ def p_value(a: Tensor, b: Tensor, training: int | None = None) -> float:
     return float(chi2.sf(result.statistic / inflation, result.dof))
 
 
+def variable(
+    name: str, values: tuple[float, ...], *, count: int | None = None, **more: Any
+) -> DiscreteVariable:
+    """One that its name tells the address of."""
+    return replace(DiscreteVariable.of(Address.parse(name), values, **more), count=count)
+
+
 def toy_variables() -> list[DiscreteVariable]:
     """Vertices, a count of up to three leptons, each with a charge and an identity that go together."""
     variables = [
-        DiscreteVariable("PV.npvs", 30, tuple(range(30)), ordinal=True),
-        DiscreteVariable("nLepton", 4, (0, 1, 2, 3), ordinal=True),
+        variable("PV.npvs", tuple(range(30)), ordinal=True),
+        variable("nLepton", (0, 1, 2, 3), ordinal=True),
     ]
     for slot in range(3):
-        variables.append(DiscreteVariable(f"Lepton[{slot}].charge", 2, (-1, 1), count=1, slot=slot))
-        variables.append(DiscreteVariable(f"Lepton[{slot}].pdgId", 4, (-13, -11, 11, 13), count=1, slot=slot))
+        variables.append(variable(f"Lepton[{slot}].charge", (-1, 1), count=1, slot=slot))
+        variables.append(variable(f"Lepton[{slot}].pdgId", (-13, -11, 11, 13), count=1, slot=slot))
     return variables
 
 
@@ -108,15 +118,15 @@ def toy_generated(toy_model) -> Tensor:
 def zmumu(path: Path) -> tuple[list[DiscreteVariable], Tensor]:
     events = uproot.open(f"{path}:Events").arrays()
     columns = [events["nJet"]]
-    variables = [DiscreteVariable("nJet", 6, tuple(range(6)), ordinal=True)]
+    variables = [variable("nJet", tuple(range(6)), ordinal=True)]
     for slot in range(2):
         columns.append(events["Muon_charge"][:, slot] > 0)
-        variables.append(DiscreteVariable(f"Muon[{slot}].charge", 2, (-1, 1), slot=slot))
+        variables.append(variable(f"Muon[{slot}].charge", (-1, 1), slot=slot))
     for field, slot in product(("isoCh", "isoPh", "isoNh"), range(2)):
         columns.append(events[f"Muon_{field}"][:, slot] == 0)
-        variables.append(DiscreteVariable(f"Muon[{slot}].{field}.zero", 2, (0, 1), slot=slot))
+        variables.append(variable(f"Muon[{slot}].{field}.zero", (0, 1), slot=slot))
     columns.append(events["PV_npvs"])
-    variables.append(DiscreteVariable("PV.npvs", 80, tuple(range(80)), ordinal=True))
+    variables.append(variable("PV.npvs", tuple(range(80)), ordinal=True))
     return variables, torch.from_numpy(np.stack([np.asarray(c).astype(np.int64) for c in columns], 1))
 
 
@@ -125,15 +135,13 @@ def partons(path: Path, stop: int) -> tuple[list[DiscreteVariable], Tensor]:
     events = uproot.open(f"{path}:Events").arrays(entry_stop=stop)
     count = np.asarray(events["nParton"])
     columns = [count]
-    variables = [DiscreteVariable("nParton", 9, tuple(range(9)), ordinal=True)]
+    variables = [variable("nParton", tuple(range(9)), ordinal=True)]
     for field, values in (("mass", masses), ("pdgId", identities)):
         dense = ak.to_numpy(ak.fill_none(ak.pad_none(events[f"Parton_{field}"], 8, clip=True), 0))
         nearest = np.abs(dense[:, :, None] - np.array(values)).argmin(-1)
         for slot in range(8):
             columns.append(np.where(count > slot, nearest[:, slot], -1))
-            variables.append(
-                DiscreteVariable(f"Parton[{slot}].{field}", len(values), values, count=0, slot=slot)
-            )
+            variables.append(variable(f"Parton[{slot}].{field}", values, count=0, slot=slot))
     return variables, torch.from_numpy(np.stack(columns, 1).astype(np.int64))
 
 
@@ -168,7 +176,7 @@ def test_pairs_are_forbidden_even_where_groups_are_too_large_to_merge():
     third = random.integers(0, 12, 20_000)
     second = (first + random.integers(1, 12, 20_000)) % 12
     discrete = torch.from_numpy(np.stack([first, second, third], 1))
-    model = fitted([DiscreteVariable(name, 12, tuple(range(12))) for name in "abc"], discrete)
+    model = fitted([variable(name, tuple(range(12))) for name in "abc"], discrete)
     assert model.groups == (("a",), ("b",), ("c",))
     events = generated(model, 20_000)
     assert not bool((events[:, 0] == events[:, 1]).any())
@@ -181,7 +189,7 @@ def test_a_conserved_quantum_number_is_conserved():
     pairs = random.integers(1, 6, (40_000, 2))
     quarks = random.permuted(np.concatenate([pairs, -pairs], 1), axis=1)
     identities = (*range(-5, 0), *range(1, 6))
-    variables = [DiscreteVariable(f"Parton[{slot}].pdgId", 10, identities, slot=slot) for slot in range(4)]
+    variables = [variable(f"Parton[{slot}].pdgId", identities, slot=slot) for slot in range(4)]
     discrete = torch.from_numpy(np.searchsorted(identities, quarks))
     events = torch.tensor(identities)[generated(fitted(variables, discrete), 50_000)]
     for flavour in range(1, 6):
@@ -196,7 +204,7 @@ def test_few_joint_states_become_one_exact_table():
     probability = torch.tensor([0.0, 0.3, 0.25, 0.45], dtype=torch.float64)
     joint = torch.multinomial(probability, 10_000, replacement=True, generator=rng(4))
     discrete = torch.stack([joint // 2, joint % 2], 1)
-    model = fitted([DiscreteVariable("a", 2, (-1, 1)), DiscreteVariable("b", 2, (-1, 1))], discrete)
+    model = fitted([variable("a", (-1, 1)), variable("b", (-1, 1))], discrete)
     assert model.groups == (("a", "b"),)
     frequency = torch.bincount(joint, minlength=4).double() / len(joint)
     every = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -205,7 +213,7 @@ def test_few_joint_states_become_one_exact_table():
 
 def test_sampling_inverts_the_distribution_function():
     discrete = torch.tensor([0] * 20 + [1] * 30 + [3] * 50)[:, None]
-    model = fitted([DiscreteVariable("a", 4, (0, 1, 2, 3))], discrete)
+    model = fitted([variable("a", (0, 1, 2, 3))], discrete)
     uniform = torch.tensor([0.0, 0.1999, 0.2001, 0.4999, 0.5001, 1 - 2**-53], dtype=torch.float64)
     assert model.sample(uniform[:, None], torch.zeros(6, 0))[:, 0].tolist() == [0, 0, 1, 1, 3, 3]
 
@@ -216,7 +224,7 @@ def test_sampling_inverts_the_distribution_function():
 def test_toy_probabilities_sum_to_one():
     variables = toy_variables()[:6]
     model = fitted(variables, toy(5_000, 5)[:, :6].clamp(max=9).where(toy(5_000, 5)[:, :6] >= 0, -1))
-    every = classes_of([DiscreteVariable("v", 10, tuple(range(10))), *variables[1:]])
+    every = classes_of([variable("v", tuple(range(10))), *variables[1:]])
     total = model.log_prob(every, torch.zeros(len(every), 0)).exp().sum()
     assert float(total) == pytest.approx(1, abs=1e-9)
 
@@ -262,7 +270,7 @@ def test_a_condition_shifts_probabilities_as_in_the_formula():
     draws = torch.rand(n, 2, generator=rng(8), dtype=torch.float64)
     first = (draws[:, :1] < torch.sigmoid(condition)).long()
     second = (draws[:, 1:] < torch.sigmoid(2 * condition * (2 * first - 1))).long()
-    variables = [DiscreteVariable("a", 2, (0, 1)), DiscreteVariable("b", 2, (0, 1))]
+    variables = [variable("a", (0, 1)), variable("b", (0, 1))]
     model = fitted(variables, torch.cat([first, second], 1), condition)
     at = torch.linspace(-1.5, 1.5, 13, dtype=torch.float64)
     for a, b in product((0, 1), (0, 1)):
@@ -286,9 +294,9 @@ def test_negative_weights_subtract_in_tables_and_networks():
     z = random.integers(0, 5, len(x))
     weight = np.concatenate([np.ones(signal + pollution), -np.ones(pollution)])
     variables = [
-        DiscreteVariable("x", 20, tuple(range(20)), ordinal=True),
-        DiscreteVariable("y", 2, (0, 1)),
-        DiscreteVariable("z", 5, tuple(range(5))),
+        variable("x", tuple(range(20)), ordinal=True),
+        variable("y", (0, 1)),
+        variable("z", tuple(range(5))),
     ]
     discrete = torch.from_numpy(np.stack([x, y, z], 1).astype(np.int64))
     model = fitted(variables, discrete, weight=torch.from_numpy(weight))
@@ -304,14 +312,14 @@ def test_negative_weights_subtract_in_tables_and_networks():
 def test_states_of_no_positive_weight_are_not_generated():
     discrete = torch.tensor([[0]] * 50 + [[1]] * 50 + [[2]] * 50)
     weight = torch.tensor([1.0] * 50 + [-0.5] * 50 + [3.0] * 50)
-    model = fitted([DiscreteVariable("a", 3, (0, 1, 2))], discrete, weight=weight)
+    model = fitted([variable("a", (0, 1, 2))], discrete, weight=weight)
     log_prob = model.log_prob(torch.tensor([[0], [1], [2]]), torch.zeros(3, 0))
     assert torch.allclose(log_prob.exp(), torch.tensor([0.25, 0, 0.75], dtype=torch.float64), atol=1e-9)
 
 
 def test_weights_without_a_positive_sum_are_refused():
     with pytest.raises(TrainingError, match="sum to -2"):
-        fitted([DiscreteVariable("a", 1, (0,))], torch.zeros(2, 1, dtype=torch.int64), weight=-torch.ones(2))
+        fitted([variable("a", (0,))], torch.zeros(2, 1, dtype=torch.int64), weight=-torch.ones(2))
 
 
 # ---------------------------------------------------------------- contract
@@ -356,18 +364,18 @@ def test_no_variables_are_no_trouble(conditions):
 
 def test_thousands_of_variables_and_a_few_events_keep_structure():
     random = np.random.default_rng(13)
-    variables = [DiscreteVariable("nJet", 21, tuple(range(21)), ordinal=True)]
+    variables = [variable("nJet", tuple(range(21)), ordinal=True)]
     columns = [random.integers(0, 21, 40)]
     for slot, field in product(range(20), range(20)):
-        variables.append(DiscreteVariable(f"Jet[{slot}].f{field}", 5, tuple(range(5)), count=0, slot=slot))
+        variables.append(variable(f"Jet[{slot}].f{field}", tuple(range(5)), count=0, slot=slot))
         columns.append(np.where(columns[0] > slot, random.integers(0, 5, 40), -1))
     for flag in range(300):
-        variables.append(DiscreteVariable(f"HLT_{flag}", 2, (0, 1)))
+        variables.append(variable(f"HLT_{flag}", (0, 1)))
         columns.append(random.integers(0, 2, 40))
     model = fitted(variables, torch.from_numpy(np.stack(columns, 1)))
     events = generated(model, 500)
-    for k, variable in enumerate(variables[1:401], start=1):
-        assert torch.equal(events[:, k] >= 0, events[:, 0] > variable.slot)
+    for k, made in enumerate(variables[1:401], start=1):
+        assert torch.equal(events[:, k] >= 0, events[:, 0] > made.slot)
 
 
 def test_absence_that_disagrees_with_the_count_is_refused():
@@ -385,7 +393,7 @@ def test_a_model_that_was_not_fitted_says_so():
 
 def test_a_count_that_is_no_variable_is_refused():
     with pytest.raises(ValueError, match="count 3"):
-        DiscreteModel([DiscreteVariable("a", 2, (0, 1), count=3, slot=0)])
+        DiscreteModel([variable("a", (0, 1), count=3, slot=0)])
 
 
 # ---------------------------------------------------------------- real samples

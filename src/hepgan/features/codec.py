@@ -91,7 +91,7 @@ class Assembly:
                     raise RecipeError(msg)
         numbers = {v.name: i for i, v in enumerate(variables)}
         for i, v in enumerate(variables):
-            if v.slot is not None and v.address is not None and v.address.collection is not None:
+            if v.slot is not None and v.address.collection is not None:
                 on = facts.hangs_on(v.address.collection, v.slot)
                 # A collection that never has an object has no variable that counts it.
                 if on is not None and on[0] in numbers:

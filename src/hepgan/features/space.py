@@ -91,8 +91,8 @@ def find_tokens(
         alike.setdefault((collection, frozenset(kinds)), []).append(slot)
     discrete: dict[tuple[str, int], dict[str, int]] = {}
     for number, variable in enumerate(variables):
-        owner = None if variable.address is None else _owner(variable.address)
-        if variable.address is not None and owner is not None:
+        owner = _owner(variable.address)
+        if owner is not None:
             discrete.setdefault(owner, {})[variable.address.field] = number
     found = []
     for (collection, _), slots in alike.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -92,7 +92,7 @@ class DiscreteVariable:
         slot: Which object of its collection it belongs to (0 is the first); None outside collections.
         ordinal: Whether neighbouring classes are alike (numbers of vertices), so that what depends on it does
             so smoothly.
-        address: Whose number it is, where it is known.
+        address: Whose number it is.
 
     Raises:
         ValueError: If there is not one value for each class, or a count without a slot.
@@ -104,7 +104,7 @@ class DiscreteVariable:
     count: int | None = None
     slot: int | None = None
     ordinal: bool = False
-    address: Address | None = None
+    address: Address = field(kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(self.values))

@@ -166,7 +166,7 @@ def find_groups(discrete: Tensor, variables: Sequence[DiscreteVariable]) -> list
         if len(variables) > ALL_PAIRS and variable.slot is None:
             key = i
         elif len(variables) > ALL_PAIRS:
-            key = (i in counts, variable.count, variable.slot, variable.name.split("[")[0])
+            key = (i in counts, variable.count, variable.slot, variable.address.collection)
         parts.setdefault(key, []).append(single)
     merged = [c for part in parts.values() for c in _merge(part, variables)]
     groups = [_observed(c.members, discrete) for c in merged]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hepgan.events.schema import Address
 from hepgan.features.variables import DiscreteVariable
 from hepgan.networks.drawing import Linear
 
@@ -85,10 +86,16 @@ def conserved(group: Group, variables: Sequence[DiscreteVariable]) -> Tensor:
             if i in counts:
                 number[k] = _hash(f"{variable.name}={k}")
             elif variable.slot is not None and value and -value in variable.values:
-                field = variable.name.split("]")[-1]
-                number[k] = int(math.copysign(1, value)) * _hash(f"{field}={abs(value):g}")
+                number[k] = int(math.copysign(1, value)) * _hash(
+                    f"{_summed(variable.address)}={abs(value):g}"
+                )
         net += torch.tensor(number)[states.clamp(min=0)] * (states >= 0)
     return net
+
+
+def _summed(address: Address) -> str:
+    """What numbers that are summed over objects have in common."""
+    return str(address) if address.slot is None else f".{address.field}"
 
 
 class Conditional(nn.Module):
@@ -439,7 +446,7 @@ class DiscreteModel(nn.Module):
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> DiscreteModel:
         """The model that ``state`` describes; ``load_state_dict`` then restores it exactly."""
-        model = cls([DiscreteVariable(**v) for v in state["variables"]], state["condition_size"])
+        model = cls([_variable(v) for v in state["variables"]], state["condition_size"])
         groups = state["blocks"]
         model.set_up(
             [Group(tuple(g["members"]), torch.tensor(g["states"], dtype=torch.int64)) for g in groups],
@@ -449,6 +456,16 @@ class DiscreteModel(nn.Module):
             [g["prefixes"] for g in groups],
         )
         return model.requires_grad_(False)
+
+
+def _variable(state: Mapping[str, Any]) -> DiscreteVariable:
+    """A variable that was kept; in models of format 1 its name alone tells whose number it is."""
+    address = state.get("address")
+    if address is None:
+        owner, dot, field = state["name"].partition(".")
+        found = Address.parse(owner)
+        address = (found.name, found.slot, field) if dot else found
+    return DiscreteVariable(**{**state, "address": Address(*address)})
 
 
 def _block_diagonal(parts: Sequence[Tensor]) -> Tensor:
