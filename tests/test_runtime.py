@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from functools import partial
 
 import pytest
 import torch
 
 from hepgan.errors import InputError
-from hepgan.runtime import Progress, choose_device, cores, progress, terminable, threads
+from hepgan.runtime import (
+    Progress,
+    choose_device,
+    cores,
+    idle_cores,
+    progress,
+    side_by_side,
+    terminable,
+    threads,
+    use_at_most,
+    wait_passively,
+)
 
 
 def test_cores_are_those_that_this_process_may_use():
@@ -65,3 +78,65 @@ def test_training_and_production_show_the_same_bar(capfd, monkeypatch):
         assert what in said.err
         assert text in said.err
         assert "100%" in said.err
+
+
+def test_cores_are_no_more_than_a_quota_and_a_user_allow(tmp_path, monkeypatch):
+    monkeypatch.setattr("hepgan.runtime._GROUP", tmp_path)
+    monkeypatch.setattr("hepgan.runtime._allowed", lambda: set(range(8)))
+    assert cores() == 8
+    for text, expected in (("max 100000", 8), ("250000 100000", 3), ("50000 100000", 1)):
+        (tmp_path / "cpu.max").write_text(text + "\n")
+        assert cores() == expected
+    (tmp_path / "cpu.max").unlink()
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("400000\n")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    assert cores() == 4
+    use_at_most(2)
+    try:
+        assert cores() == 2
+    finally:
+        use_at_most(None)
+    assert cores() == 4
+
+
+@pytest.mark.parametrize(("idle", "expected"), [(200, 4), (100, 2), (4, 1), (0, 1)])
+def test_idle_cores_are_those_that_nobody_uses(tmp_path, monkeypatch, idle, expected):
+    """Within 50 ticks of each of four cores; the others are not this process's."""
+    monkeypatch.setattr("hepgan.runtime._allowed", lambda: {0, 1, 2, 3})
+    monkeypatch.setattr("hepgan.runtime._quota", lambda: 64.0)
+    stat = tmp_path / "stat"
+    monkeypatch.setattr("hepgan.runtime._STAT", stat)
+
+    def write(used: float, free: float) -> None:
+        lines = [f"cpu{i} {used:g} 0 0 {free:g} 0 0 0 0 0 0" for i in range(4)]
+        stat.write_text("\n".join(["cpu 1 2 3 4 5 6 7 8 9 10", *lines, "cpu4 9 9 9 9 9 9 9 9 9 9", "intr 1"]))
+
+    write(100, 100)
+    monkeypatch.setattr("time.sleep", lambda _: write(150 - idle / 4, 100 + idle / 4))
+    assert idle_cores() == expected
+    stat.unlink()
+    assert idle_cores() == 4
+
+
+def test_jobs_run_side_by_side_with_a_thread_each_and_their_results_keep_their_order():
+    both = threading.Barrier(2, timeout=20)
+
+    def job(number: int) -> tuple[int, int, int]:
+        both.wait()
+        return number, torch.get_num_threads(), threading.get_ident()
+
+    before = torch.get_num_threads()
+    found = side_by_side([partial(job, k) for k in range(2)], 2)
+    assert [n for n, _, _ in found] == [0, 1]
+    assert [count for _, count, _ in found] == [1, 1]
+    assert len({ident for *_, ident in found}) == 2
+    assert torch.get_num_threads() == before
+    assert side_by_side([threading.get_ident] * 3, 1) == [threading.get_ident()] * 3
+
+
+@pytest.mark.parametrize("own", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "5"}])
+def test_threads_wait_passively_unless_the_user_says_how(monkeypatch, own):
+    monkeypatch.setattr("os.environ", dict(own))
+    wait_passively()
+    assert os.environ == (own or {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"})

@@ -5,36 +5,50 @@ Nothing here imports torch or rich before it needs them, for the command line's 
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from hepgan.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
+T = TypeVar("T")
+
 __all__ = [
     "Interrupt",
     "Progress",
     "choose_device",
     "cores",
+    "idle_cores",
     "interruptible",
     "progress",
+    "side_by_side",
     "terminable",
     "threads",
+    "use_at_most",
+    "wait_passively",
 ]
 
 _SECONDS_BETWEEN_UPDATES = 0.25
 
 _ENDINGS = ("SIGHUP", "SIGXCPU", "SIGUSR1")
 """Signals that, like SIGTERM, come before the end: a terminal's, a limit of time's, a batch system's."""
+
+_GROUP, _STAT = Path("/sys/fs/cgroup"), Path("/proc/stat")
+
+_limits: list[int] = []
+"""The number of threads that the user allows, if he has said."""
 
 _received: list[int] = []
 """Signals by which the user has asked the process to stop; filled inside `terminable` alone."""
@@ -44,10 +58,104 @@ _received: list[int] = []
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """How many cores this process may use: by its affinity, its control group's quota and `use_at_most`."""
+    return max(1, int(min(len(_allowed()), _quota(), *_limits)))
+
+
+def use_at_most(count: int | None) -> None:
+    """Limits the threads that all work of this process takes from now on; None lifts the limit."""
+    _limits[:] = [] if count is None else [count]
+
+
+def idle_cores(seconds: float = 0.1) -> int:
+    """How many of the cores that this process may use nobody uses, 1 at least; all where that is unknown.
+
+    Args:
+        seconds: How long to look, in which the caller waits.
+    """
+    most = cores()
+    if most == 1 or (before := _spent()) is None:
+        return most
+    time.sleep(seconds)
+    after = _spent()
+    if after is None or not (whole := after[1] - before[1]) > 0:
+        return most
+    free = (after[0] - before[0]) / whole * len(_allowed())
+    return max(1, min(most, round(free)))
+
+
+def wait_passively() -> None:
+    """Lets threads sleep where they wait for each other; to be called before torch is imported.
+
+    By default they spin, and where others use the machine they do so for as long as the one that they wait
+    for has no core: with one other process on two cores, training takes 10 to 50 times as long. What the
+    user has set himself stays.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & set(os.environ):
+        os.environ.update(OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
+
+
+def side_by_side(jobs: Sequence[Callable[[], T]], count: int | None = None, each: int = 1) -> list[T]:
+    """The results of independent jobs, each in a thread of its own that has its share of the cores.
+
+    Jobs that run side by side wait for each other once, where threads that share one job do at each of its
+    many operations.
+
+    Args:
+        jobs: What to run; each may use torch, scikit-learn and numpy.
+        count: Threads of all together; by default one for each core, or fewer where others use the machine.
+        each: Threads of one job, at most.
+
+    Returns:
+        What each job returns, in their order.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    together = max(1, min(len(jobs), cores() if count is None else count))
+    free = 1 if each == 1 else idle_cores() if count is None else count
+    share = max(1, min(each, free // together))
+
+    def alone(job: Callable[[], T]) -> T:
+        # OpenMP's number of threads is one of each thread; a new one has that of the environment.
+        with threads(share), threadpool_limits(limits=share, user_api="openmp"):
+            return job()
+
+    if together == 1:
+        return [alone(job) for job in jobs]
+    with ThreadPoolExecutor(together) as pool:
+        return list(pool.map(alone, jobs))
+
+
+def _allowed() -> set[int]:
+    """The numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def _quota() -> float:
+    """How many cores' time the control group has, rounded up; infinite without a quota."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            text = " ".join((_GROUP / name).read_text(encoding="ascii") for name in names)
+            quota, period = (float(part) for part in text.split())
+        except (OSError, ValueError):  # there is no such file, or no limit (max)
+            continue
+        if quota > 0 and period > 0:
+            return math.ceil(quota / period)
+    return math.inf
+
+
+def _spent() -> tuple[float, float] | None:
+    """Time that the cores of this process have been idle, and time in all, in the system's units."""
+    try:
+        lines = _STAT.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    named = {f"cpu{number}" for number in _allowed()}
+    times = [[float(t) for t in rest] for name, *rest in map(str.split, lines) if name in named]
+    # user, nice, system, idle, iowait, irq, softirq, steal; a guest's time is in the user's.
+    return sum(t[3] + t[4] for t in times), sum(sum(t[:8]) for t in times)
 
 
 @contextmanager

@@ -109,3 +109,11 @@ def test_a_picture_of_weights_that_are_all_beyond_its_axis_is_drawn():
     found = two_sample_test(_table(rng, 6000), _table(rng, 6000, 60.0), n_jobs=1)
     assert not any(h.values().any() for h in found.weights.values())
     classifier(found).draw_without_rendering()
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads():
+    rng = np.random.default_rng(11)
+    samples = [_table(rng, 600), _table(rng, 600, 0.3), _table(rng, 600)]
+    first, second = (two_sample_test(*samples, n_jobs=n) for n in (1, 2))
+    for part in ("auc", "weight_low", "weight_high", "importance"):
+        assert getattr(first, part) == getattr(second, part)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hepgan.runtime import wait_passively
+
 if TYPE_CHECKING:
     from hepgan.cli.app import cli
 
@@ -23,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: Always, with the exit status.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    wait_passively()
     try:
         # Ctrl-C may strike while this imports.
         from hepgan.cli.app import cli

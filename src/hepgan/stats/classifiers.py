@@ -13,11 +13,13 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.isotonic import IsotonicRegression
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional
 
 from hepgan.features.transforms import QuantileNormal
 from hepgan.networks import MLP, drawing_from
+from hepgan.runtime import idle_cores
 
 __all__ = [
     "CALIBRATIONS",
@@ -62,6 +64,9 @@ TREES: dict[str, Any] = {
 }
 """Trees stop where events that were not learned from are told best: what is learned beyond that is noise, and
 calibration would have to undo it at the cost of what is not."""
+
+MOST_THREADS = 4
+"""Threads of trees; more gain nothing. What is learned does not depend on them."""
 
 PART = 100_000
 """Events that the network scores at a time."""
@@ -119,7 +124,9 @@ def _trees(trees: Any, x: Floats, target: Any, weight: Floats, score: Score) -> 
     def columns(rows: Floats) -> Floats:
         return rows[:, full] if full.any() else np.zeros((len(rows), 1))
 
-    trees.fit(columns(x), target, sample_weight=weight)
+    # Threads of trees wait for each other at each leaf, and would spin where others use the machine.
+    with threadpool_limits(limits=min(idle_cores(), MOST_THREADS), user_api="openmp"):
+        trees.fit(columns(x), target, sample_weight=weight)
 
     def score_of(rows: Floats) -> Floats:
         return np.asarray(score(columns(rows)) if len(rows) else np.empty(0), dtype=np.float64)

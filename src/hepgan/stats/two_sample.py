@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -13,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from hepgan.observables.table import Table
+from hepgan.runtime import side_by_side
 from hepgan.stats.metrics import Metric, Once
 from hepgan.stats.weights import TAIL
 
@@ -29,8 +31,11 @@ LEAF = 40
 BINS = 200
 """Bins of each column; the trees split between them."""
 
+SHARES = 4
+"""Parts into which the columns to be shuffled are divided, to be looked at side by side."""
+
 SHUFFLED = 4_000, 1_000_000
-"""Events in which columns are shuffled, at most, and numbers in these."""
+"""Events in which columns are shuffled, at most, and numbers in these: many columns take few events."""
 
 MIN_EVENTS = 200
 """Fewer events of either class are not worth a test."""
@@ -96,7 +101,8 @@ def two_sample_test(
         seed: Seed of the subsamples, folds and trees.
         max_events: Events used of each class.
         folds: Number of folds.
-        n_jobs: Threads of the trees; by default as many as OpenMP would take, but at most 4.
+        n_jobs: Threads of the trees; by default one for each core, or fewer where others use the machine,
+            but at most 4. The result does not depend on it.
         once: Keeps the test of true events for other generated samples.
 
     Returns:
@@ -106,12 +112,11 @@ def two_sample_test(
         return None
     rng = np.random.default_rng(seed)
     true, made = _sampled(reference, max_events, rng), _sampled(generated, max_events, rng)
-    with threadpool_limits(limits=n_jobs or _threads()):
-        trial = _trial(true, made, rng, folds, importance=True)
-        sizes = len(true), len(made)
-        floor = (once or Once())(
-            ("classifier", sizes, folds), rng, lambda: _true_trial(reference, train, sizes, rng, folds)
-        )
+    trial = _trial(true, made, rng, folds, n_jobs, importance=True)
+    sizes = len(true), len(made)
+    floor = (once or Once())(
+        ("classifier", sizes, folds), rng, lambda: _true_trial(reference, train, sizes, rng, folds, n_jobs)
+    )
     return ClassifierTest(
         Metric(trial.auc, floor.auc if floor else None, trial.error, floor.error if floor else None),
         Metric(trial.low, floor.low if floor else None),
@@ -123,7 +128,12 @@ def two_sample_test(
 
 
 def _true_trial(
-    reference: Table, train: Table | None, sizes: tuple[int, int], rng: np.random.Generator, folds: int
+    reference: Table,
+    train: Table | None,
+    sizes: tuple[int, int],
+    rng: np.random.Generator,
+    folds: int,
+    count: int | None,
 ) -> _Trial | None:
     """The same between true events, or None where there are too few."""
     if train is not None:
@@ -134,14 +144,12 @@ def _true_trial(
         others = reference.take(half[:middle][: sizes[0]]), reference.take(half[middle:][: sizes[1]])
     if min(len(t) for t in others) < MIN_EVENTS // 2:
         return None
-    return _trial(*others, rng, folds, importance=False)
+    return _trial(*others, rng, folds, count, importance=False)
 
 
-def _threads() -> int:
-    return min(4, *(int(lib["num_threads"]) for lib in threadpool_info() if lib["user_api"] == "openmp"), 4)
-
-
-def _trial(true: Table, made: Table, rng: np.random.Generator, folds: int, *, importance: bool) -> _Trial:
+def _trial(
+    true: Table, made: Table, rng: np.random.Generator, folds: int, count: int | None, *, importance: bool
+) -> _Trial:
     x = np.concatenate([true.values, made.values])
     useful = _distinct(x)
     x, names = np.column_stack([_bins(x[:, i]) for i in useful]), [true.names[i] for i in useful]
@@ -151,19 +159,29 @@ def _trial(true: Table, made: Table, rng: np.random.Generator, folds: int, *, im
     size[is_true] /= size[is_true].sum()
     size[~is_true] /= size[~is_true].sum()
     fold = np.concatenate([rng.permutation(len(t)) % folds for t in (true, made)])
-    score = np.empty(len(x))
-    aucs, errors, drops = [], [], {}
+    # All random numbers are drawn before the folds are learned side by side.
+    seeds, shuffle = [], _Shuffle()
     for k in range(folds):
+        seeds.append(int(rng.integers(2**31)))
+        if importance and k == 0:
+            shuffle = _Shuffle.drawn(int((fold == 0).sum()), len(names), rng)
+
+    def fitted(k: int) -> Any:
+        seen = fold != k
+        return _trees(seeds[k]).fit(x[seen], is_true[seen], sample_weight=size[seen] * seen.sum())
+
+    fits = side_by_side([partial(fitted, k) for k in range(folds)], count, each=2)
+    score = np.empty(len(x))
+    aucs, errors = [], []
+    for k, trees in enumerate(fits):
         held = fold == k
-        trees = _trees(int(rng.integers(2**31))).fit(
-            x[~held], is_true[~held], sample_weight=size[~held] * (~held).sum()
-        )
-        score[held] = _scores(trees, x[held])
+        with threadpool_limits(limits=1, user_api="openmp"):
+            score[held] = _scores(trees, x[held])
         auc, error = weighted_auc(score[held], is_true[held], signed[held])
         aucs.append(auc)
         errors.append(error)
-        if importance and k == 0:
-            drops = _importance(trees, x[held], is_true[held], signed[held], names, rng)
+    first = fold == 0
+    drops = _importance(fits[0], x[first], is_true[first], signed[first], names, shuffle, count)
     ratio = np.exp(score)
     axis = hist.axis.Regular(60, -3, 3, name="log_weight", label=r"$\log_{10}\,D/(1-D)$")
     histograms = tuple(hist.Hist(axis, storage=hist.storage.Weight()) for _ in range(2))
@@ -219,25 +237,50 @@ def weighted_auc(score: Floats, positive: NDArray[np.bool_], weights: Floats) ->
     return auc, math.sqrt(variance)
 
 
+@dataclass(frozen=True)
+class _Shuffle:
+    """In which rows each of some columns is shuffled, and how."""
+
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.arange(0))
+    orders: Sequence[NDArray[np.int64]] = ()
+
+    @classmethod
+    def drawn(cls, events: int, columns: int, rng: np.random.Generator) -> _Shuffle:
+        most, numbers = SHUFFLED
+        rows = rng.permutation(events)[: min(most, max(numbers // columns, MIN_EVENTS))]
+        return cls(rows, [rng.permutation(len(rows)) for _ in range(columns)])
+
+
 def _importance(
     trees: Any,
     x: NDArray[np.float32],
     is_true: NDArray[np.bool_],
     weights: Floats,
     names: list[str],
-    rng: np.random.Generator,
+    shuffle: _Shuffle,
+    count: int | None,
 ) -> dict[str, float]:
-    """Loss of AUC where one column at a time is shuffled, on few events of many columns."""
-    most, numbers = SHUFFLED
-    rows = rng.permutation(len(x))[: min(most, max(numbers // x.shape[1], MIN_EVENTS))]
-    x, is_true, weights = x[rows], is_true[rows], weights[rows]
+    """Loss of AUC where one column at a time is shuffled."""
+    chosen = shuffle.rows
+    x, is_true, weights = x[chosen], is_true[chosen], weights[chosen]
+
+    def aucs(columns: range) -> list[float]:
+        own, found = x.copy(), []
+        for i in columns:
+            own[:, i] = x[shuffle.orders[i], i]
+            found.append(weighted_auc(_scores(trees, own), is_true, weights)[0])
+            own[:, i] = x[:, i]
+        return found
+
+    number = len(shuffle.orders)
+    if not number:
+        return {}
     before = weighted_auc(_scores(trees, x), is_true, weights)[0]
-    drops = {}
-    for i, name in enumerate(names):
-        column = x[:, i].copy()
-        x[:, i] = rng.permutation(column)
-        drops[name] = before - weighted_auc(_scores(trees, x), is_true, weights)[0]
-        x[:, i] = column
+    parts = [range(k, number, SHARES) for k in range(SHARES)]
+    after = np.empty(number)
+    for part, found in zip(parts, side_by_side([partial(aucs, p) for p in parts], count), strict=True):
+        after[part.start :: SHARES] = found
+    drops = {name: float(before - after[i]) for i, name in enumerate(names)}
     return dict(sorted(drops.items(), key=lambda item: -item[1]))
 
 

@@ -20,7 +20,7 @@ from hepgan.learners import Learner, Phase
 from hepgan.models import Model
 from hepgan.networks import drawing_from
 from hepgan.objectives import total
-from hepgan.runtime import Interrupt, Progress, interruptible
+from hepgan.runtime import Interrupt, Progress, cores, interruptible, threads
 from hepgan.sealed import DAMAGE, parsed
 from hepgan.training.checkpoint import ENDED, damaged, read_checkpoint, write_checkpoint
 from hepgan.training.config import TrainingConfig
@@ -44,6 +44,10 @@ _LIMITS = ("training.steps", "training.patience", "time")
 _FREE_TO_CHANGE = (*_LIMITS, "training.max_time", "training.checkpoint_every", "training.diagnose_every")
 """What may be another when a training is resumed; with other limits, one that has ended goes on."""
 _NOT_OF_ONE = {"selection": None, "evaluate_every": None, "patience": None}
+
+
+WORTH_SHARING = 1e8
+"""Weights times events of a batch from which on a second thread makes a step of a training faster."""
 
 
 class Trainer:
@@ -171,7 +175,7 @@ class Trainer:
             history.status = self._ended
             self._finish()
             return history
-        with interruptible() as interrupt, drawing_from(self._dropout):
+        with interruptible() as interrupt, drawing_from(self._dropout), threads(self._threads()):
             try:
                 self._loop(interrupt)
             except TrainingError:
@@ -182,6 +186,11 @@ class Trainer:
             if history.status == "branch" and interrupt.asked:
                 history.status = "interrupted"
         return history
+
+    def _threads(self) -> int:
+        """Threads of torch's operations: one for small networks, which others would only hold up."""
+        weights = sum(p.numel() for p in self.learner.parameters())
+        return min(torch.get_num_threads(), cores() if weights * self._batches.size > WORTH_SHARING else 1)
 
     def _loop(self, interrupt: Interrupt) -> None:
         history, config = self.history, self.config
