@@ -110,32 +110,27 @@ def test_distillation_and_refinement_are_not_resumed_with_another_recipe_or_gene
     toy_generator, tmp_path
 ):
     path = tmp_path / "c.safetensors"
-    short = ("training.steps=1", "training.max_time=null", "training.batch_size=64")
+    short = ("training.max_time=null", "training.batch_size=64")
     student = (*short, "model.network={kind: mlp, widths: [8]}")
     prior = (*short, "model.prior={kind: flow, blocks: 1, network: {kind: mlp, widths: [8]}}")
     other = small(training__steps=1).fit(EVENTS, device="cpu")
 
-    def distilled(*settings, teacher=toy_generator, resume=True):
-        distill(teacher, pairs=100, settings=(*student, *settings), checkpoint=path, resume=resume)
+    def distilled(*settings, teacher=toy_generator, steps=2, resume=True):
+        settings = (*student, f"training.steps={steps}", *settings)
+        distill(teacher, pairs=100, settings=settings, checkpoint=path, resume=resume)
 
-    def refined(*settings, weigh=lambda events: np.ones(len(events)), resume=True):
-        refine(
-            toy_generator,
-            weigh,
-            events=100,
-            settings=(*prior, *settings),
-            checkpoint=path,
-            resume=resume,
-        )
+    def refined(*settings, weigh=lambda events: np.ones(len(events)), steps=2, resume=True):
+        settings = (*prior, f"training.steps={steps}", *settings)
+        refine(toy_generator, weigh, events=100, settings=settings, checkpoint=path, resume=resume)
 
-    distilled(resume=False)
-    distilled("training.steps=2")
+    distilled(steps=1, resume=False)
+    distilled()
     with pytest.raises(ModelFileError, match=r"model\.network\.activation differs: leaky_relu, not tanh"):
         distilled("model.network.activation=tanh")
     with pytest.raises(ModelFileError, match="differs"):
         distilled(teacher=other)
-    refined(resume=False)
-    refined("training.steps=2")
+    refined(steps=1, resume=False)
+    refined()
     with pytest.raises(ModelFileError, match=r"model\.prior\.network\.dropout differs: 0\.0, not 0\.1"):
         refined("model.prior.network.dropout=0.1")
     with pytest.raises(ModelFileError, match="its sample of events differs"):

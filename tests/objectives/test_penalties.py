@@ -553,7 +553,7 @@ def test_penalties_are_told_apart_by_kind_and_unknown_keys_are_errors():
     assert adapter.validate_python({"kind": "energy", "features": True, "name": "all"}).name == "all"
     for wrong, message in (
         ({"kind": "mmd", "observables": "pt", "order": 2}, "Extra inputs"),
-        ({"kind": "mmd", "observables": "pt", "widths": [-1.0]}, "greater than 0"),
+        ({"kind": "mmd", "observables": "pt", "widths": [-1.0]}, "greater than or equal to"),
         ({"kind": "energy"}, "compares nothing"),
         ({"kind": "energy", "observables": ["pt", "pt"]}, "names 'pt' twice"),
         ({"kind": "moments", "observables": ["pt", "m"], "target_mean": 1.0}, "single observable"),

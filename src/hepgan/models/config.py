@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from hepgan.config import Config
+from hepgan.config import Settings
 from hepgan.networks import MLPConfig, NetworkConfig, ResidualConfig
 from hepgan.objectives import ADVERSARIAL, PenaltyConfig, TermSchedule
 
@@ -26,11 +26,19 @@ __all__ = [
 ]
 
 
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""How much of a running mean each step keeps."""
+
+Solver = Annotated[int, Field(ge=1, le=10_000)]
+"""Steps from noise to events."""
+
+Frequencies = Annotated[int, Field(ge=0, le=1000)]
+
 _TAKEN = ("total", "gradient")
 """Columns that the history has beside those of a phase's terms."""
 
 
-class OptimiserConfig(Config):
+class OptimiserConfig(Settings):
     """How parameters follow their gradient.
 
     Attributes:
@@ -43,14 +51,14 @@ class OptimiserConfig(Config):
     """
 
     kind: Literal["adam", "adamw", "adadelta", "rmsprop"] = "adam"
-    lr: float = Field(default=1e-3, gt=0.0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    rho: float = Field(default=0.95, ge=0.0, lt=1.0)
-    eps: float | None = Field(default=None, gt=0.0)
-    weight_decay: float = Field(default=0.0, ge=0.0)
+    lr: float = Field(default=1e-3, gt=0.0, le=1e6)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    rho: Decay = 0.95
+    eps: float | None = Field(default=None, gt=0.0, le=1.0)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1e6)
 
 
-class SetConfig(Config):
+class SetConfig(Settings):
     """What a critic sees of the objects of an event, in whatever order they come.
 
     A network of each object's observables, summed over the objects. Weights of weighted observables are
@@ -65,10 +73,10 @@ class SetConfig(Config):
 
     observables: tuple[str, ...] = Field(min_length=1)
     network: NetworkConfig = MLPConfig(widths=(64, 64))
-    size: int = Field(default=32, ge=1)
+    size: int = Field(default=32, ge=1, le=65_536)
 
 
-class CriticConfig(Config):
+class CriticConfig(Settings):
     """A network that tells real from generated events.
 
     Attributes:
@@ -102,10 +110,10 @@ class CriticConfig(Config):
     context: bool = True
     network: NetworkConfig = MLPConfig(widths=(128, 128, 128))
     loss: str = "bce"
-    weight: float = 1.0
+    weight: float = Field(default=1.0, ge=0.0)
     schedule: TermSchedule | None = None
-    warmup: float | None = Field(default=None, ge=0.0)
-    steps: int = Field(default=1, ge=1)
+    warmup: float | None = Field(default=None, ge=0.0, le=1.0)
+    steps: int = Field(default=1, ge=1, le=10_000)
     gradient_penalty: float | None = Field(default=None, ge=0.0)
     r1: float = Field(default=0.0, ge=0.0)
     clip: float | None = Field(default=None, ge=0.0)
@@ -135,7 +143,7 @@ class CriticConfig(Config):
         return self.features and not (self.observables or self.sets)
 
 
-class GuidedConfig(Config):
+class GuidedConfig(Settings):
     """What all models with critics and penalties have.
 
     Attributes:
@@ -172,7 +180,7 @@ class GuidedConfig(Config):
         return self
 
 
-class LikelihoodConfig(Config):
+class LikelihoodConfig(Settings):
     """The term of a likelihood model by which it learns without critics and penalties.
 
     Attributes:
@@ -187,7 +195,7 @@ class LikelihoodConfig(Config):
     weight: float = Field(default=1.0, ge=0.0)
     schedule: TermSchedule | None = None
     reweighted_by: str | None = None
-    power: float = 1.0
+    power: float = Field(default=1.0, ge=-10.0, le=10.0)
 
 
 class DensityConfig(GuidedConfig):
@@ -201,7 +209,7 @@ class DensityConfig(GuidedConfig):
     """
 
     likelihood: LikelihoodConfig = LikelihoodConfig()
-    fakes: int | None = Field(default=None, ge=2)
+    fakes: int | None = Field(default=None, ge=2, le=10_000_000)
 
     @model_validator(mode="after")
     def _weights_come_from_a_critic(self) -> DensityConfig:
@@ -234,7 +242,7 @@ class GANConfig(GuidedConfig):
 
     kind: Literal["gan"] = "gan"
     generator: NetworkConfig = MLPConfig(widths=(128, 128, 128))
-    noise: int | None = Field(default=None, ge=0)
+    noise: int | None = Field(default=None, ge=0, le=65_536)
     critics: tuple[CriticConfig, ...] = Field(default=(CriticConfig(),), min_length=1)
 
     @model_validator(mode="after")
@@ -267,12 +275,12 @@ class FlowConfig(DensityConfig):
     own: ClassVar[tuple[str, ...]] = ("flow", "likelihood")
 
     kind: Literal["flow"] = "flow"
-    blocks: int = Field(default=8, ge=1)
+    blocks: int = Field(default=8, ge=1, le=1000)
     layer: Literal["coupling", "autoregressive"] = "coupling"
     transform: Literal["spline", "affine"] = "spline"
     bins: int = Field(default=10, ge=2, le=500)
-    bound: float = Field(default=5.0, gt=0.0)
-    clamp: float = Field(default=5.0, gt=0.0)
+    bound: float = Field(default=5.0, ge=1e-2, le=1e4)
+    clamp: float = Field(default=5.0, ge=1e-3, le=80.0)
     rotations: Literal["learned", "random", "none"] = "none"
     network: NetworkConfig = MLPConfig(widths=(128, 128, 128))
     optimiser: OptimiserConfig | None = None
@@ -303,11 +311,11 @@ class FlowMatchingConfig(DensityConfig):
 
     kind: Literal["flow_matching"] = "flow_matching"
     network: NetworkConfig = ResidualConfig()
-    time_frequencies: int = Field(default=8, ge=0)
+    time_frequencies: Frequencies = 8
     time: Literal["uniform", "logit_normal"] = "uniform"
     solver: Literal["euler", "midpoint", "heun"] = "midpoint"
-    steps: int = Field(default=8, ge=1)
-    grid: float = Field(default=1.0, gt=0.0)
+    steps: Solver = 8
+    grid: float = Field(default=1.0, ge=1e-2, le=100.0)
     optimiser: OptimiserConfig | None = None
 
 
@@ -327,8 +335,8 @@ class StudentConfig(GuidedConfig):
 
     kind: Literal["student"] = "student"
     network: NetworkConfig = ResidualConfig(width=192, blocks=3)
-    steps: int = Field(default=1, ge=1)
-    time_frequencies: int = Field(default=4, ge=0)
+    steps: Solver = 1
+    time_frequencies: Frequencies = 4
 
     @model_validator(mode="after")
     def _there_is_no_latent_space(self) -> StudentConfig:
@@ -339,7 +347,7 @@ class StudentConfig(GuidedConfig):
         return self
 
 
-class RefinedConfig(Config):
+class RefinedConfig(Settings):
     """A trained model, and a prior of its noise that makes its events better (``hepgan refine``).
 
     Attributes:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from hepgan.errors import RecipeError
 from hepgan.features.space import FeatureSpace
 from hepgan.models.base import Circles, Model, in_chunks
 from hepgan.models.config import GANConfig, StudentConfig
@@ -25,13 +26,17 @@ class GAN(Model):
         space: The features. Where there is as much noise, objects have theirs, for a network of sets.
 
     Raises:
-        RecipeError: If a network of sets is chosen where there are no objects for it.
+        RecipeError: If a network of sets is chosen where there are no objects for it, or there is neither
+            noise nor context.
     """
 
     def __init__(self, config: GANConfig, space: FeatureSpace) -> None:
         super().__init__()
         self.config, self.space = config, space
         self.noise_size = space.size if config.noise is None else config.noise
+        if not self.noise_size + space.context_size:
+            msg = "model.noise: without noise, features are a function of the context, and there is none"
+            raise RecipeError(msg)
         self.generator = build_network(
             config.generator,
             self.noise_size,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hepgan.config import Config
+from hepgan.config import Settings
 from hepgan.networks.base import ActivationName
 
 __all__ = [
@@ -17,10 +17,12 @@ __all__ = [
     "ResidualConfig",
 ]
 
-Width = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Blocks = Annotated[int, Field(ge=1, le=1000)]
+Slope = Annotated[float, Field(ge=0.0, le=10.0)]
 
 
-class MLPConfig(Config):
+class MLPConfig(Settings):
     """A plain dense network.
 
     Attributes:
@@ -33,15 +35,15 @@ class MLPConfig(Config):
     """
 
     kind: Literal["mlp"] = "mlp"
-    widths: tuple[Width, ...] = (256, 256, 256)
+    widths: tuple[Width, ...] = Field(default=(256, 256, 256), max_length=1000)
     activation: ActivationName = "leaky_relu"
-    slope: float = 0.2
+    slope: Slope = 0.2
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     layer_norm: bool = False
     spectral_norm: bool = False
 
 
-class ResidualConfig(Config):
+class ResidualConfig(Settings):
     """A residual dense network.
 
     Attributes:
@@ -55,14 +57,14 @@ class ResidualConfig(Config):
 
     kind: Literal["residual"] = "residual"
     width: Width = 256
-    blocks: int = Field(default=4, ge=0)
+    blocks: int = Field(default=4, ge=0, le=1000)
     activation: ActivationName = "silu"
-    slope: float = 0.2
+    slope: Slope = 0.2
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     layer_norm: bool = False
 
 
-class DeepSetsConfig(Config):
+class DeepSetsConfig(Settings):
     """A network that treats the objects of a collection alike, each knowing mean and sum of all.
 
     Attributes:
@@ -76,13 +78,13 @@ class DeepSetsConfig(Config):
 
     kind: Literal["deep_sets"] = "deep_sets"
     width: Width = 128
-    blocks: int = Field(default=4, ge=1)
+    blocks: Blocks = 4
     activation: ActivationName = "silu"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     positions: bool | None = None
 
 
-class AttentionConfig(Config):
+class AttentionConfig(Settings):
     """A transformer: a network that treats the objects of a collection alike, each attending to all.
 
     Attributes:
@@ -97,8 +99,8 @@ class AttentionConfig(Config):
 
     kind: Literal["attention"] = "attention"
     width: Width = 128
-    blocks: int = Field(default=4, ge=1)
-    heads: int = Field(default=4, ge=1)
+    blocks: Blocks = 4
+    heads: int = Field(default=4, ge=1, le=65_536)
     activation: ActivationName = "silu"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     positions: bool | None = None

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from hepgan.config import Config
+from hepgan.config import Settings
 from hepgan.errors import RecipeError
 from hepgan.objectives.pairs import (
     BreitWigner,
@@ -42,8 +42,10 @@ __all__ = ["MMD", "Energy", "Histogram", "Moments", "Paired", "Penalty", "Penalt
 _PAIRED_FOR_MEDIAN = 512
 """Values whose distances give the median; it need not be exact."""
 
+Width = Annotated[float, Field(ge=1e-12, le=1e12)]
 
-class Penalty(Config, ABC):
+
+class Penalty(Settings, ABC):
     """A distance between the real and the generated distribution of observables.
 
     Attributes:
@@ -57,7 +59,7 @@ class Penalty(Config, ABC):
     kind: str
     observables: tuple[str, ...] = ()
     features: bool = False
-    weight: float = 1.0
+    weight: float = Field(default=1.0, ge=0.0)
     schedule: TermSchedule | None = None
     name: str = ""
 
@@ -156,7 +158,7 @@ class Wasserstein(Penalty):
     kind: Literal["wasserstein"] = "wasserstein"
     order: Literal[1, 2] = 1
     standardised: bool = True
-    directions: int = Field(default=32, ge=1)
+    directions: int = Field(default=32, ge=1, le=65_536)
 
     def distance(self, real: Points, generated: Points, at: Circumstances) -> Tensor:
         """W1, or W2 squared."""
@@ -187,7 +189,7 @@ class Energy(Penalty):
 
     kind: Literal["energy"] = "energy"
     standardised: bool = True
-    max_events: int = Field(default=2048, ge=2)
+    max_events: int = Field(default=2048, ge=2, le=1_000_000)
 
     def distance(self, real: Points, generated: Points, at: Circumstances) -> Tensor:
         """The squared energy distance."""
@@ -226,13 +228,13 @@ class MMD(Penalty):
 
     kind: Literal["mmd"] = "mmd"
     kernel: Literal["gaussian", "breit_wigner", "rational_quadratic"] = "gaussian"
-    widths: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(default=(0.2, 0.5, 1.0, 2.0), min_length=1)
+    widths: tuple[Width, ...] = Field(default=(0.2, 0.5, 1.0, 2.0), min_length=1)
     standardised: bool = True
     estimate: Literal["real", "generated", "median"] | None = None
-    cooling: float = Field(default=1.0, gt=0.0)
-    alpha: float = Field(default=1.0, gt=0.0)
+    cooling: float = Field(default=1.0, ge=1e-6, le=1e6)
+    alpha: float = Field(default=1.0, gt=0.0, le=1000.0)
     estimator: Literal["all_pairs", "linear"] = "all_pairs"
-    max_events: int = Field(default=512, ge=2)
+    max_events: int = Field(default=512, ge=2, le=1_000_000)
 
     def distance(self, real: Points, generated: Points, at: Circumstances) -> Tensor:
         """MMD^2."""
@@ -287,7 +289,7 @@ class Histogram(Penalty):
     """
 
     kind: Literal["histogram"] = "histogram"
-    bins: int = Field(default=50, ge=2)
+    bins: int = Field(default=50, ge=2, le=100_000)
     range: tuple[float, float] | None = None
     edges: tuple[float, ...] | None = Field(default=None, min_length=3)
     smoothing: float = Field(default=1.0, gt=0.0, le=1.0)

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from hepgan.config import Config
+from hepgan.config import Settings
 
 __all__ = [
     "ROUNDING",
@@ -48,7 +48,7 @@ class Term:
     weight: float = 1.0
 
 
-class TermSchedule(Config):
+class TermSchedule(Settings):
     """The part of a training in which a term counts.
 
     Attributes:

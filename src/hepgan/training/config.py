@@ -6,13 +6,16 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from hepgan.config import Config
+from hepgan.config import Settings
 from hepgan.models import OptimiserConfig
 
 __all__ = ["ScheduleConfig", "SelectionConfig", "TrainingConfig"]
 
+MOST = 10**9
+"""No training has so many steps or events."""
 
-class ScheduleConfig(Config):
+
+class ScheduleConfig(Settings):
     """How the learning rate changes over the training.
 
     Attributes:
@@ -23,12 +26,12 @@ class ScheduleConfig(Config):
     """
 
     kind: Literal["constant", "cosine", "onecycle"] = "cosine"
-    warmup: int = Field(default=0, ge=0)
+    warmup: int = Field(default=0, ge=0, le=MOST)
     final: float = Field(default=0.0, ge=0.0, le=1.0)
     rise: float = Field(default=0.3, gt=0.0, lt=1.0)
 
 
-class SelectionConfig(Config):
+class SelectionConfig(Settings):
     """Which of the evaluated models is kept.
 
     Attributes:
@@ -41,7 +44,7 @@ class SelectionConfig(Config):
     rule: Literal["sum", "rank_sum"] = "sum"
 
 
-class TrainingConfig(Config):
+class TrainingConfig(Settings):
     """How a model is trained.
 
     Attributes:
@@ -67,20 +70,20 @@ class TrainingConfig(Config):
         checkpoint_every: Seconds between checkpoints.
     """
 
-    steps: int = Field(default=10_000, ge=1)
-    batch_size: int = Field(default=1024, ge=1)
+    steps: int = Field(default=10_000, ge=1, le=MOST)
+    batch_size: int = Field(default=1024, ge=1, le=MOST)
     members: int = Field(default=1, ge=1, le=1000)
     shared_start: float = Field(default=0.0, ge=0.0, lt=1.0)
     optimiser: OptimiserConfig | None = None
     schedule: ScheduleConfig = ScheduleConfig()
     ema: float | None = Field(default=None, ge=0.0, lt=1.0)
     gradient_clip: float | None = Field(default=None, gt=0.0)
-    evaluate_every: int | None = Field(default=None, ge=1)
-    diagnose_every: int | None = Field(default=None, ge=0)
+    evaluate_every: int | None = Field(default=None, ge=1, le=MOST)
+    diagnose_every: int | None = Field(default=None, ge=0, le=MOST)
     max_time: float | None = Field(default=None, gt=0.0)
     validation_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     selection: SelectionConfig | None = None
-    patience: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1, le=MOST)
     checkpoint_every: float = Field(default=30.0, ge=0.0)
 
     @model_validator(mode="after")
