@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hepgan.errors import InputError
+from hepgan.features import format1
 from hepgan.features.transforms import (
     PCA,
     Angle,
@@ -347,7 +348,7 @@ def test_a_foreign_config_is_refused(config):
         transform_from_config(config)
 
 
-def test_descriptions_of_version_0_1_are_read_and_options_that_are_gone_are_refused():
+def test_descriptions_of_version_0_1_are_converted_and_options_that_are_gone_are_refused():
     described = [
         {"kind": "pca", "size": 2, "whiten": True},
         {"kind": "log_edge", "size": 2, "edge": None, "side": "upper", "margin": 0.001},
@@ -355,9 +356,9 @@ def test_descriptions_of_version_0_1_are_read_and_options_that_are_gone_are_refu
         {"kind": "periodic_angle", "size": 2, "scaling": "variance"},
     ]
     for config in described:
-        assert transform_from_config(config).config().items() <= config.items()
+        assert transform_from_config(format1.transform(config)).config().items() <= config.items()
     for config, option, value in zip(
         described, ("whiten", "margin", "margin", "scaling"), (False, 1, 1, "unit"), strict=True
     ):
         with pytest.raises(ValueError, match=option):
-            transform_from_config({**config, option: value})
+            transform_from_config(format1.transform({**config, option: value}))

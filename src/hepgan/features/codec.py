@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from hepgan.features.plan import plan
 from hepgan.features.precise import PreciseModule
 from hepgan.features.reading import Reading, Refusal
 from hepgan.features.space import Grid
-from hepgan.features.standard import StandardColumns
+from hepgan.features.standard import LearnedColumns, StandardColumns
 from hepgan.features.survey import survey
 from hepgan.features.variables import DiscreteVariable
 
@@ -240,14 +240,14 @@ class LearnedCodec(Config):
         parts: The parts, in the order of their columns.
         variables: All discrete variables.
         ordinal: Mean and standard deviation of the values of each ordinal variable.
-        columns: What ``StandardColumns`` has learned.
+        columns: Of the columns together.
     """
 
     facts: Facts
     parts: tuple[AnyPart, ...]
     variables: tuple[DiscreteVariable, ...]
     ordinal: tuple[tuple[float, float], ...]
-    columns: dict[str, Any]
+    columns: LearnedColumns
 
 
 class Read(NamedTuple):
@@ -279,8 +279,7 @@ class Codec(PreciseModule):
         super().__init__()
         self.learned, self.facts = learned, learned.facts
         self.assembly = Assembly(learned.facts, learned.parts, learned.variables)
-        self.standard = StandardColumns()
-        self.standard.set_up(learned.columns)
+        self.standard = StandardColumns(learned.columns)
         self.encoder = ContextEncoder(learned.variables, learned.ordinal)
         gates = self.assembly.gates[self.standard.kept]
         self.register_buffer("gates", gates, persistent=False)
@@ -324,21 +323,21 @@ class Codec(PreciseModule):
         assembly = Assembly.of(facts, parts)
         raw, discrete = assembly.read(reading)
         exists = assembly.tell(discrete, assembly.gates.to(raw.device)).exists
-        standard = StandardColumns()
         every = [p for p in assembly.parts for _ in p.columns]
+        standard = StandardColumns.learn(
+            raw,
+            exists,
+            weight,
+            assembly.columns,
+            specs(assembly.parts, config.transform),
+            [assembly.parts.index(p) if p.pca else None for p in every],
+        )
         learned = LearnedCodec(
             facts=facts,
             parts=assembly.parts,
             variables=assembly.variables,
             ordinal=ContextEncoder.moments(assembly.variables, discrete, weight),
-            columns=standard.learn(
-                raw,
-                exists,
-                weight,
-                assembly.columns,
-                specs(assembly.parts, config.transform),
-                [assembly.parts.index(p) if p.pca else None for p in every],
-            ),
+            columns=standard.learned,
         )
         made = cls(learned).to(raw.device)
         made.standard = standard

@@ -23,9 +23,20 @@ from hepgan.features.parts.fields import Entry, described
 from hepgan.features.parts.rest import RestFound, single_masses
 from hepgan.features.plan import plan
 
-__all__ = ["learned", "rename"]
+__all__ = ["learned", "rename", "transform"]
 
 _MODULES = {"_standard.": "codec.standard.", "_given.inner._standard.": "_given.codec.standard."}
+
+
+FORGOTTEN = {"whiten": True, "margin": 1e-3, "scaling": "variance"}
+"""Options of transforms that are gone, with the only value that they still have."""
+
+
+def transform(config: Any) -> Any:
+    """A transform's description, also of transforms of transforms, without options that are gone."""
+    if not isinstance(config, Mapping):
+        return [transform(c) for c in config] if isinstance(config, list) else config
+    return {k: transform(v) for k, v in config.items() if k not in FORGOTTEN or v != FORGOTTEN[k]}
 
 
 def rename(tensors: dict[str, Any], prefix: str) -> None:
@@ -71,7 +82,7 @@ def _codec(
         parts=assembly.parts,
         variables=assembly.variables,
         ordinal=old["ordinal"],
-        columns=old["columns"],
+        columns=transform(old["columns"]),
     )
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ from hepgan.features.transforms import (
 from hepgan.features.transforms import transform_from_config as make_transform
 from hepgan.features.variables import SINGLE, Column
 
-__all__ = ["StandardColumns"]
+__all__ = ["LearnedColumns", "StandardColumns"]
 
 ROUNDING = 4.0
 """A spread below so many steps between neighbouring numbers of a type is none."""
@@ -60,14 +60,81 @@ BULK = 1000
 SHARP = 0.05
 
 
+FRAMED = {
+    "quantile": ("low", "high"),
+    "standardise": (),
+    "min_max": (),
+    "pca": (),
+    "log_edge": ("edge",),
+    "logit": ("low", "high"),
+    "signed_log": ("scale",),
+}
+"""Transforms that mean the same in any frame (``signed_log``: in any unit), and their options that change."""
+
+ALIKE = 1e-6
+"""Numbers that are spread over less of their size than this are counted from among them."""
+
+EXTREME = 1e100
+"""A spread above this, or below its inverse, is no unit to compute in."""
+
+MOST = 2.0**1000
+"""No number is larger in its frame."""
+
+
+class Frame(Config):
+    """The origin and the unit in which numbers have digits to tell them apart.
+
+    Attributes:
+        offset: The origin; 0 unless all numbers are nearly the same.
+        unit: A power of two, which loses no digits; 1 unless numbers are very large or very small.
+        largest: What generated numbers never exceed, if there are such as their type hardly holds.
+    """
+
+    offset: float = 0.0
+    unit: float = 1.0
+    largest: float | None = None
+
+    def of(self, value: float | None) -> float | None:
+        """A number in the frame."""
+        return None if value is None else (value - self.offset) / self.unit
+
+    def applied(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Transforms, the first of which says where numbers end, in the frame."""
+        first = dict(steps[0])
+        for name in FRAMED.get(first["kind"], ()):
+            value = first.get(name)
+            if value is not None:
+                values = [self.of(v) for v in value] if isinstance(value, list) else self.of(value)
+                first[name] = values
+        return [first, *steps[1:]]
+
+
+class LearnedColumns(Config):
+    """All that was learned of columns, but the tensors of their transforms.
+
+    Attributes:
+        constants: Of each column the value that it always has; None if it is a feature.
+        limits: Of each feature where it ends, in its frame; None for no end.
+        names: What messages call the features.
+        transform: What the features' transforms are (see ``Transform.config``); None if there are none.
+        frames: Of each feature its frame; empty if all numbers are as they are.
+    """
+
+    constants: tuple[float | None, ...]
+    limits: tuple[tuple[float | None, float | None], ...]
+    names: tuple[str, ...]
+    transform: dict[str, Any] | None
+    frames: tuple[Frame, ...] = ()
+
+
 class StandardColumns(PreciseModule):
     """Drops constant columns, and transforms the others, each kind of transform at once.
 
     Columns whose numbers are alike but for their last digits, very large or very small are moved and scaled
     first (see ``Frame``), and those over many orders of magnitude become logarithms.
 
-    ``learn`` returns what ``set_up`` needs, as JSON can hold it; the transforms' own constants are in the
-    ``state_dict``.
+    Args:
+        learned: What was learned; ``load_state_dict`` then restores the transforms.
     """
 
     places: Tensor
@@ -76,20 +143,32 @@ class StandardColumns(PreciseModule):
     frames: Tensor
     kept: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, learned: LearnedColumns) -> None:
         super().__init__()
-        self.transform: Transform | None = None
-        self.names: tuple[str, ...] = ()
+        self.learned, self.names = learned, learned.names
+        constants = learned.constants
+        kept = [i for i, c in enumerate(constants) if c is None]
+        dropped = [i for i, c in enumerate(constants) if c is not None]
+        places = torch.tensor([*kept, *dropped], dtype=torch.int64).argsort()
+        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("kept", torch.tensor(kept, dtype=torch.int64), persistent=False)
+        fixed = torch.tensor([constants[i] for i in dropped], dtype=torch.float64)
+        self.register_buffer("fixed", fixed, persistent=False)
+        self.register_buffer("limits", _infinite(learned.limits), persistent=False)
+        self.register_buffer("frames", _edges(learned.frames), persistent=False)
+        self.transform = None if learned.transform is None else make_transform(learned.transform)
+        self._straight = kept == list(range(len(constants)))
 
+    @classmethod
     def learn(
-        self,
+        cls,
         raw: Tensor,
         mask: Tensor | None,
         weight: Tensor,
         columns: Sequence[Column],
         specs: Sequence[TransformSpec],
         rotated: Sequence[int | None],
-    ) -> dict[str, Any]:
+    ) -> Self:
         """Fits to columns.
 
         Args:
@@ -122,7 +201,7 @@ class StandardColumns(PreciseModule):
         ]
         transform = None
         if kept:
-            x = self._limited(x, _infinite(limits).to(raw.device))
+            x = cls._limited(x, _infinite(limits).to(raw.device))
             # Beyond a sharp edge of the training events there is nothing to learn, so there are the limits.
             chosen = [replace(c, low=b[0], high=b[1]) for c, b in zip(chosen, limits, strict=True)]
             steps = [
@@ -131,16 +210,17 @@ class StandardColumns(PreciseModule):
             ]
             transform = _build(chosen, steps, [rotated[i] for i in kept], exists).to(raw.device)
             transform.fit(x, exists, weight)
-        learned: dict[str, Any] = {
-            "constants": constants,
-            "frames": [f.model_dump() for f in frames] if any(f != Frame() for f in frames) else [],
-            "limits": [list(b) for b in limits],
-            "names": [c.name for c in chosen],
-        }
-        learned["transform"] = None if transform is None else transform.config()
-        self.set_up(learned)
-        self.transform = transform
-        return learned
+        made = cls(
+            LearnedColumns(
+                constants=tuple(constants),
+                limits=tuple(limits),
+                names=tuple(c.name for c in chosen),
+                transform=None if transform is None else transform.config(),
+                frames=tuple(frames) if any(f != Frame() for f in frames) else (),
+            )
+        ).to(raw.device)
+        made.transform = transform
+        return made
 
     def refit(self, raw: Tensor, mask: Tensor | None, weight: Tensor) -> None:
         """Fits the transforms anew, without changes of what they are.
@@ -155,24 +235,6 @@ class StandardColumns(PreciseModule):
         x = self._limited(_framed(raw[:, self.kept], self.frames), self.limits)
         counts = (weight != 0).unsqueeze(1).expand_as(x)
         self.transform.fit(x, counts if mask is None else counts & mask, weight)
-
-    def set_up(self, learned: Mapping[str, Any]) -> None:
-        """Fixes the columns that are kept, and builds the transforms."""
-        constants = learned["constants"]
-        kept = [i for i, c in enumerate(constants) if c is None]
-        dropped = [i for i, c in enumerate(constants) if c is not None]
-        places = torch.tensor([*kept, *dropped], dtype=torch.int64).argsort()
-        self.register_buffer("places", places, persistent=False)
-        self.register_buffer("kept", torch.tensor(kept, dtype=torch.int64), persistent=False)
-        fixed = torch.tensor([constants[i] for i in dropped], dtype=torch.float64)
-        self.register_buffer("fixed", fixed, persistent=False)
-        self.register_buffer("limits", _infinite(learned["limits"]), persistent=False)
-        frames = [Frame.model_validate(f) for f in learned.get("frames", ())]
-        self.register_buffer("frames", _edges(frames), persistent=False)
-        self.names = tuple(learned["names"])
-        config = learned["transform"]
-        self.transform = None if config is None else make_transform(config)
-        self._straight = kept == list(range(len(constants)))
 
     @property
     def periodic(self) -> tuple[int, ...]:
@@ -252,55 +314,6 @@ class StandardColumns(PreciseModule):
             return parts[0]
         parts.append(self.fixed.expand(len(x), -1))
         return torch.cat(parts, 1)[:, self.places]
-
-
-class Frame(Config):
-    """The origin and the unit in which numbers have digits to tell them apart.
-
-    Attributes:
-        offset: The origin; 0 unless all numbers are nearly the same.
-        unit: A power of two, which loses no digits; 1 unless numbers are very large or very small.
-        largest: What generated numbers never exceed, if there are such as their type hardly holds.
-    """
-
-    offset: float = 0.0
-    unit: float = 1.0
-    largest: float | None = None
-
-    def of(self, value: float | None) -> float | None:
-        """A number in the frame."""
-        return None if value is None else (value - self.offset) / self.unit
-
-    def applied(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Transforms, the first of which says where numbers end, in the frame."""
-        first = dict(steps[0])
-        for name in FRAMED.get(first["kind"], ()):
-            value = first.get(name)
-            if value is not None:
-                values = [self.of(v) for v in value] if isinstance(value, list) else self.of(value)
-                first[name] = values
-        return [first, *steps[1:]]
-
-
-FRAMED = {
-    "quantile": ("low", "high"),
-    "standardise": (),
-    "min_max": (),
-    "pca": (),
-    "log_edge": ("edge",),
-    "logit": ("low", "high"),
-    "signed_log": ("scale",),
-}
-"""Transforms that mean the same in any frame (``signed_log``: in any unit), and their options that change."""
-
-ALIKE = 1e-6
-"""Numbers that are spread over less of their size than this are counted from among them."""
-
-EXTREME = 1e100
-"""A spread above this, or below its inverse, is no unit to compute in."""
-
-MOST = 2.0**1000
-"""No number is larger in its frame."""
 
 
 def _frame(column: Column, first: Mapping[str, Any], values: Tensor) -> Frame:

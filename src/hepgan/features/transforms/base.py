@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from hepgan.errors import InputError
+from hepgan.features.precise import PreciseModule
 
 __all__ = ["Chain", "Columns", "Transform", "transform_from_config"]
 
 _KINDS: dict[str, type[Transform]] = {}
 
-_FORGOTTEN = {"whiten": True, "margin": 1e-3, "scaling": "variance"}
-"""Options that model files of version 0.1 describe, with the only value that they still have."""
 
-
-class Transform(torch.nn.Module):
+class Transform(PreciseModule):
     """An invertible, differentiable map of D columns, fitted to weighted and masked data.
 
     Subclasses give ``_fit``, ``forward``, ``inverse``, ``log_abs_det`` and, where they have them,
@@ -152,15 +150,6 @@ class Transform(torch.nn.Module):
         name = f"column {column}" if self.names is None else f"column {column} ({self.names[column]})"
         msg = f"{name} is {float(x[entry, column])!r}, but must be {expected} ({count} such)"
         raise InputError(msg, branch=None if self.names is None else self.names[column], entry=entry)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # A model cast to float32 as a whole must not take the precision of its transforms with it.
-        def keep_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        super()._apply(keep_dtype, recurse)  # type: ignore[no-untyped-call]
-        return self
 
 
 class Chain(Transform, kind="chain"):
@@ -326,9 +315,7 @@ def transform_from_config(config: Mapping[str, Any]) -> Transform:
         msg = f"unknown transform {kind!r}; known are {', '.join(sorted(_KINDS))}"
         raise ValueError(msg)
     try:
-        return _KINDS[kind].from_options(
-            {k: v for k, v in config.items() if k != "kind" and (k not in _FORGOTTEN or v != _FORGOTTEN[k])}
-        )
+        return _KINDS[kind].from_options({k: v for k, v in config.items() if k != "kind"})
     except (TypeError, KeyError) as error:
         msg = f"transform {kind!r} cannot be built from {dict(config)}: {error}"
         raise ValueError(msg) from error
