@@ -288,7 +288,7 @@ class EventWriter:
         if wrong is not None:
             message = f"is {given[wrong]}, which is no {dtype}"
             if not np.isfinite(given[wrong]) and new.dtype.kind == "f":
-                message = f"is {given[wrong]}, which is not a finite number (check=False allows it)"
+                message = f"is {given[wrong]}, which is not a finite number"
             at = np.searchsorted(values.offsets, wrong, "right") - 1 if isinstance(values, Jagged) else wrong
             raise OutputError(message, file=self.path, branch=branch, entry=int(at))
         return Jagged(values.offsets, new) if isinstance(values, Jagged) else new
