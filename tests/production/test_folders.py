@@ -15,7 +15,7 @@ from toys import dimuons
 from hepgan.errors import OutputError
 from hepgan.events import read_events
 from hepgan.events.formats import ParquetSink, TTreeSink
-from hepgan.files import Reservation
+from hepgan.files import Reservation, temporary
 from hepgan.generator import EventGenerator
 from hepgan.models import BLOCK
 from hepgan.production import Plan, produce, unfinished, write_shard
@@ -219,6 +219,18 @@ def test_the_earlier_sample_is_whole_when_the_disk_is_full(generator, tmp_path, 
     with pytest.raises(OutputError, match=r"events-0002\..*: cannot be written: No space left on device"):
         produce(generator, 900, tmp_path, shard_size=100, seed=2, format=format, force=True)
     assert contents(tmp_path) == before
+
+
+def test_what_killed_processes_left_goes_and_nothing_else_that_is_hidden(generator, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        produce(generator, 300, tmp_path, shard_size=100, on_progress=stop(100))
+    left = [temporary(tmp_path / "events-0001.root"), temporary(tmp_path / "events-0123.parquet")]
+    left.append(tmp_path / ".events-0002.root.lock")
+    own = [tmp_path / ".events-0001.root.part", tmp_path / ".hidden.root"]
+    for path in (*left, *own):
+        path.touch()
+    produce(generator, 100, tmp_path, shard_size=100, seed=1, force=True)
+    assert listing(tmp_path) == sorted([*(p.name for p in own), "events-0000.root", "fileset.json"])
 
 
 def test_a_stopped_replacement_leaves_the_earlier_sample_and_goes_on(generator, tmp_path):

@@ -175,11 +175,12 @@ class ShardFolder:
             name = self._plan.shard(k).name
             if name not in self.whole:
                 (self.work / name).unlink(missing_ok=True)
-        # They are written with the folder reserved alone.
-        pattern = re.compile(r"\.events-\d+\.(root|parquet)\.[0-9a-f]{12}\.part(\.\w+)?")
-        for path in self.work.iterdir():
-            if pattern.fullmatch(path.name) and not path.is_symlink():
-                path.unlink()
+        pattern = re.compile(r"\.(events-\d+\.(?:root|parquet))\.(?:lock|[0-9a-f]{12}\.part.*)")
+        for folder in {self._path, self.work}:
+            left = {found[1] for p in folder.iterdir() if (found := pattern.fullmatch(p.name))}
+            for name in left:
+                with suppress(OutputError):
+                    Reservation(folder / name, force=True).release()  # which removes it
 
     def _settle(self) -> None:
         """Replaces the earlier files by those in the hidden folder, or goes on with that."""
