@@ -29,7 +29,7 @@ from hepgan.observables.evaluate import (
     weighted_awkward,
 )
 from hepgan.observables.language import parse
-from hepgan.observables.ranges import Span, find_span
+from hepgan.observables.ranges import MOST_BINS, Span, find_span, is_small
 from hepgan.observables.values import Flat, Values
 
 __all__ = ["Checked", "Observable", "ObservableConfig", "check_axis", "example", "text_used"]
@@ -57,7 +57,7 @@ class ObservableConfig(Config):
     standard: str | None = None
     objects: tuple[str, ...] = ()
     options: dict[str, bool | int | float | str] = Setting(default_factory=dict)
-    bins: int = Setting(default=50, ge=1, le=100_000)
+    bins: int = Setting(default=50, ge=1, le=MOST_BINS)
     range: tuple[float, float] | None = None
     edges: tuple[float, ...] | None = None
     log: bool = False
@@ -116,8 +116,14 @@ def check_axis(
     if log and not low > 0:
         msg = f"a logarithmic axis must begin above 0, not at {low}"
         raise ValueError(msg)
+    if not math.isfinite(high - low):
+        msg = f"the range {span} is too wide"
+        raise ValueError(msg)
     if integer and not (float(low).is_integer() and float(high).is_integer()):
         msg = f"the range of whole numbers must be whole, not {span}"
+        raise ValueError(msg)
+    if integer and not (high - low < MOST_BINS and is_small(low) and is_small(high)):
+        msg = f"whole numbers in {span} are too many, or too large, for a bin each"
         raise ValueError(msg)
 
 

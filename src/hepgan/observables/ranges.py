@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["MOST_INTEGERS", "Span", "find_span"]
+__all__ = ["MOST_BINS", "MOST_INTEGERS", "Span", "find_span", "is_small"]
 
 _TAIL = 0.001
 _REPEATED = 0.001
@@ -33,6 +33,11 @@ class Span(NamedTuple):
     integer: bool = False
 
 
+_LARGEST, _SMALLEST = 1e300, 1e-300
+"""Beyond these, differences and ratios of numbers are no numbers."""
+
+MOST_BINS = 100_000
+
 _ROUNDING = 1e-10
 """Numbers that differ by less, relatively, are the same number."""
 
@@ -41,7 +46,7 @@ def find_span(values: Any, weights: Any = None, unit: str = "") -> Span:
     """A range that holds 99.8% of the values, with ends at nice numbers.
 
     Args:
-        values: (n,) numbers; those that are not finite are left out.
+        values: (n,) numbers; those that are not finite, or beyond 1e300, are left out.
         weights: (n,) weights, whose absolute values count.
         unit: The unit; angles (``rad``) get their natural range.
 
@@ -53,6 +58,8 @@ def find_span(values: Any, weights: Any = None, unit: str = "") -> Span:
         msg = f"{np.size(weights)} weights for {values.size} values"
         raise ValueError(msg)
     finite = np.isfinite(values)
+    if values.dtype == np.float64:
+        finite &= (values <= _LARGEST) & (values >= -_LARGEST)
     values = values[finite]
     if not values.size:
         msg = "a range needs at least one finite value"
@@ -60,17 +67,17 @@ def find_span(values: Any, weights: Any = None, unit: str = "") -> Span:
     weight = np.ones(values.size) if weights is None else np.abs(np.asarray(weights)[finite])
     smallest, largest = float(values.min()), float(values.max())
     whole = values.dtype.kind in "biu" or (not unit and bool(np.all(values == np.floor(values))))
-    if whole and largest - smallest <= MOST_INTEGERS:
+    if whole and largest - smallest <= MOST_INTEGERS and is_small(smallest) and is_small(largest):
         return Span(smallest, largest, integer=True)
     if unit == "rad" and smallest >= -1.0001 * math.pi and largest <= 1.0001 * math.pi:
         return Span(-math.pi if smallest < 0 else 0.0, math.pi, 50)
     low, middle, high = _quantiles(values.astype(np.float64), weight, (_TAIL, 0.5, 1 - _TAIL))
     if not low < high:
         low, high = smallest, largest
-    if not high - low > _ROUNDING * max(abs(low), abs(high)):
-        half = abs(low) / 2 or 0.5
+    if not high - low > max(_ROUNDING * max(abs(low), abs(high)), _SMALLEST):
+        half = abs(low) / 2 if abs(low) > _SMALLEST else 0.5
         return Span(_clean(low - half), _clean(high + half), 50)
-    if low > 0 and high > 30 * middle and high > 100 * low:
+    if low > _SMALLEST and high > 30 * middle and high > 100 * low:
         return Span(_nice(low, up=False), _nice(high, up=True), 50, log=True)
     span = _linear(low, high)
     # Bins leave their upper end out; values that occur again and again there (a beam energy) get a bin.
@@ -79,6 +86,11 @@ def find_span(values: Any, weights: Any = None, unit: str = "") -> Span:
         return span
     width = (span.high - span.low) / span.bins
     return Span(span.low, _clean(span.high + width), span.bins + 1)
+
+
+def is_small(number: float) -> bool:
+    """Whether a whole number may have a bin of its own, which boost-histogram numbers in 32 bits."""
+    return abs(number) < 2**31 - 1
 
 
 def _linear(low: float, high: float) -> Span:

@@ -5,6 +5,7 @@ All are differentiable, and gradients are finite for empty (zero) momenta. Momen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property, reduce
 from itertools import product
@@ -143,9 +144,11 @@ def _shape(name: str, compute: Callable[[Tensor], Tensor]) -> Callable[..., Valu
 
 
 def _eigenvalues(momenta: Tensor, *, linear: bool = False) -> Tensor:
-    """(N, 3) in ascending order, which sum to 1."""
-    found: Tensor = torch.linalg.eigvalsh(momentum_tensor(momenta, linear=linear))
-    return found.clamp(min=0.0)
+    """(N, 3) in ascending order, which sum to 1; NaN where momenta are not finite."""
+    tensor = momentum_tensor(momenta, linear=linear)
+    good = torch.isfinite(tensor).all(2, keepdim=True).all(1, keepdim=True)
+    found: Tensor = torch.linalg.eigvalsh(torch.where(good, tensor, 0.0))
+    return torch.where(good[:, 0], found.clamp(min=0.0), math.nan)
 
 
 def _sphericity(momenta: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from hepgan.errors import RecipeError
 from hepgan.events.schema import QUOTED, Collection, EventSchema, Field, Kind, quoted, unquoted
 from hepgan.observables.language import MAX_LENGTH, suggestion
 from hepgan.observables.observable import Observable, ObservableConfig
-from hepgan.observables.ranges import MOST_INTEGERS
+from hepgan.observables.ranges import MOST_INTEGERS, is_small
 from hepgan.observables.shapes import GRAPHS
 
 __all__ = [
@@ -491,7 +491,8 @@ def _of_field(name: str, expression: str, field: Field, of: str) -> Iterator[Obs
     low = min(values) if values else field.low
     high = max(values) if values else field.high
     span: tuple[float, float] | None = None
-    if low is not None and high is not None and high - low <= MOST_INTEGERS:
+    ends = low is not None and high is not None and is_small(low) and is_small(high)
+    if low is not None and high is not None and ends and high - low <= MOST_INTEGERS:
         span = (float(math.floor(low)), float(math.ceil(high)))
     yield Observable(name, expression, range=span, integer=span is not None, label=label)
 

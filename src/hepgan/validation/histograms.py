@@ -84,9 +84,10 @@ def with_ranges(observables: Mapping[str, Any], events: ak.Array) -> dict[str, O
         observable = given if isinstance(given, Observable) else from_config(given, name)
         if observable.range is None and observable.edges is None:
             values, _, own = flat_values(observable, events)
-            if not np.isfinite(values).any():
+            try:
+                observable = observable.with_range_from(values, own)
+            except ValueError:  # no finite values, or none that an axis takes
                 continue
-            observable = observable.with_range_from(values, own)
         ready[name] = observable
     return ready
 

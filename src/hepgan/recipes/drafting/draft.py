@@ -504,7 +504,10 @@ def _ranged(observable: Observable, contents: Contents) -> Observable | None:
     values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not values.size or values.min() == values.max():
         return None
-    return observable if observable.range is not None else observable.with_range_from(values)
+    try:
+        return observable if observable.range is not None else observable.with_range_from(values)
+    except ValueError:
+        return None
 
 
 def _reach(observable: Observable) -> float:
