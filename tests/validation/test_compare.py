@@ -53,6 +53,19 @@ def _walk(node, path=()):
             yield from _walk(child, (*path, key))
 
 
+@pytest.mark.parametrize("number", [1000, 100])
+def test_copies_of_true_events_are_told_first(good, number):
+    true, train = dimuons(1000, 1), dimuons(1000, 3)
+    for of, name in ((true, "reference"), (train, "training")):
+        made = ak.concatenate([of[:number], dimuons(1000 - number, 2)]) if number < 1000 else of
+        found = compare(true, made, OBSERVABLES, train=train, classifier=False)
+        assert found.metrics["copied"] == {name: pytest.approx(number / 1000, abs=0.02)}
+        assert f"% of the generated events are copies of {name} events" in found.verdicts()[0]
+    assert "copied" not in good.metrics
+    counted = {"n": OBSERVABLES["n"]}
+    assert "copied" not in compare(true, dimuons(1000, 2), counted, train=train, classifier=False).metrics
+
+
 def test_true_events_lie_near_the_floor(good):
     for name, metrics in good.metrics["observables"].items():
         for m in ("ks", "wasserstein", "chi2"):

@@ -282,6 +282,10 @@ def _compare(
         classifier_events=classifier_events,
         n_jobs=n_jobs,
     )
+    sources = {"reference": true} | ({} if trained is None else {"training": trained})
+    for label, sample in made.items():
+        shares = {name: share for name, other in sources.items() if (share := sample.copied(other))}
+        results[label] = replace(results[label], copied=shares)
     bands = {label: r.bands for label, r in results.items() if r.bands}
     sections = {} if not bands else {"ensemble": members_section(observables, bands)}
     everything = {"reference": true} | made | ({} if trained is None else {"train": trained})

@@ -33,6 +33,7 @@ class Result:
         memorisation: None without a training sample.
         skipped: Why a part is missing.
         bands: Of the events of an ensemble, the uncertainties of each observable's bins.
+        copied: The share of events that are ``reference`` or ``training`` events, number by number.
     """
 
     histograms: Mapping[str, Any]
@@ -43,6 +44,7 @@ class Result:
     memorisation: Memorisation | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     bands: Mapping[str, Band] = field(default_factory=dict)
+    copied: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able metrics; each has ``value``, ``floor`` and ``ratio``."""
@@ -77,6 +79,8 @@ class Result:
                 "close_fraction": m.close_fraction.to_dict(),
                 "train_events": m.n_train,
             }
+        if self.copied:
+            result["copied"] = dict(self.copied)
         if self.skipped:
             result["skipped"] = dict(self.skipped)
         return result

@@ -32,6 +32,15 @@ TITLE = with_member_field(EventSchema()).scalar(MEMBER).title
 """By which the scalar is known that tells the member of an ensemble."""
 
 
+_COPIES = 0.02
+"""Fewer copies of true events may be chance."""
+
+
+def _share_within(rows: list[int], others: list[int]) -> float:
+    known = set(others)
+    return sum(row in known for row in rows) / len(rows)
+
+
 @dataclass(frozen=True)
 class Sample:
     """One sample of events, gathered.
@@ -77,6 +86,28 @@ class Sample:
         first = self.events[:1]
         there = [n for n, o in self.observables.items() if o.per_event(first)]
         return {n: self.values(n).column() for n in there}
+
+    def _rows(self, names: tuple[str, ...]) -> list[int]:
+        if not names:
+            return []
+        # Adding 0 makes one number of the two zeros.
+        table = np.column_stack([self.columns[n] for n in names]) + 0.0
+        return [hash(row.tobytes()) for row in table]
+
+    def copied(self, of: Sample) -> float:
+        """The share of events that are also in another sample, number by number.
+
+        Args:
+            of: True events. How many of them are alike by chance is told from its two halves: no share is
+                given that is not far above that.
+        """
+        names = tuple(n for n in of.columns if n in self.columns)
+        mine, true = self._rows(names), of._rows(names)
+        half = len(true) // 2
+        if not mine or not half:
+            return 0.0
+        share = _share_within(mine, true)
+        return share if share > _COPIES + 3 * _share_within(true[:half], true[half:]) else 0.0
 
     def summary(self) -> dict[str, float | int]:
         """Numbers for the report."""

@@ -75,7 +75,7 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
         names: What to call the observables; their own names by default.
     """
     called = names or {}
-    lines = []
+    lines = copies(result)
     if (test := result.classifier) is not None:
         floor = "" if test.auc.floor is None else f" (floor {test.auc.floor:.3f})"
         lines.append(f"a classifier tells generated from true events with AUC {_with_error(test.auc)}{floor}")
@@ -108,6 +108,15 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
         )
     lines += [f"{part} not judged: {why}" for part, why in result.skipped.items() if why != "not asked for"]
     return lines
+
+
+def copies(result: Result, whose: str = "the generated events") -> list[str]:
+    """Whether events were copied instead of generated."""
+    return [
+        f"{100 * share:.3g}% of {whose} are copies of {name} events, number by number, so that they are "
+        "not judged by others"
+        for name, share in result.copied.items()
+    ]
 
 
 def _bands(result: Result) -> list[str]:
@@ -252,7 +261,8 @@ def overview(results: Mapping[str, Result]) -> list[str]:
             )
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return ["  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    table = ["  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return [*table, *(line for label, r in results.items() for line in copies(r, f"the events of {label}"))]
 
 
 def _grades(metrics: Mapping[str, Metric | None], graded: Callable[[Metric], Grade]) -> dict[str, Grade]:
