@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
+import time
 from pathlib import Path
 
 import awkward as ak
@@ -139,6 +141,107 @@ def test_a_file_that_does_not_fit_itself_is_refused(fitted, tmp_path, change, ma
     with pytest.raises(ModelFileError, match=match) as caught:
         EventGenerator.load(path)
     assert caught.value.file == str(path)
+
+
+def million_blocks(document, tensors):
+    document["recipe"]["model"]["network"] = {"kind": "residual", "width": 1, "blocks": 10**6}
+
+
+def wide(document, tensors):
+    document["recipe"]["model"]["network"] = {"kind": "residual", "width": 60_000, "blocks": 1000}
+
+
+def narrow_and_deep(document, tensors):
+    document["recipe"]["model"]["network"] = {"kind": "mlp", "widths": [1] * 1000}
+
+
+def many_members(document, tensors):
+    document["recipe"]["training"]["members"] = 1000
+
+
+def many_steps(document, tensors):
+    document["recipe"]["model"]["steps"] = 10**9
+
+
+def many_hidden(document, tensors):
+    document["discrete"]["blocks"][0] |= {"hidden": 10**9}
+
+
+def many_prefixes(document, tensors):
+    document["discrete"]["blocks"][0] |= {"prefixes": 10**12}
+
+
+def list_of_versions(document, tensors):
+    document["versions"] = [1]
+
+
+def list_as_summary(document, tensors):
+    document["summary"] = [1]
+
+
+def half_a_summary(document, tensors):
+    document["summary"] = {"steps": 1}
+
+
+def steps_in_words(document, tensors):
+    document["summary"]["steps"] = "many"
+
+
+def infinite_format(document, tensors):
+    document["format"] = math.inf
+
+
+def not_a_number(document, tensors):
+    document["recipe"]["training"]["optimiser"] = {"lr": math.nan}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        million_blocks,
+        wide,
+        narrow_and_deep,
+        many_members,
+        many_steps,
+        many_hidden,
+        many_prefixes,
+        list_of_versions,
+        list_as_summary,
+        half_a_summary,
+        steps_in_words,
+        infinite_format,
+        not_a_number,
+    ],
+)
+def test_a_hostile_file_whose_digest_is_right_is_refused_soon(fitted, tmp_path, change):
+    path = tmp_path / "model.safetensors"
+    fitted.save(path)
+    rewritten(path, change)
+    started = time.process_time()
+    with pytest.raises(ModelFileError, match=r"does not fit|description cannot be read"):
+        EventGenerator.load(path, device="cpu")
+    assert time.process_time() - started < 5.0
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, '{"format": 1e400, "versions": {}}'])
+def test_documents_that_python_cannot_hold_are_damage(text, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({}, path, {"hepgan": text, "digest": json.dumps(digest_of(text, {}))})
+    with pytest.raises(ModelFileError, match="a damaged model file"):
+        EventGenerator.load(path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_changed_bit_and_no_lost_byte_of_a_model_goes_unnoticed(seed, fitted):
+    rng = np.random.default_rng(seed)
+    content = bytearray(fitted.to_bytes())
+    at = int(rng.integers(len(content)))
+    if seed % 5:
+        content[at] ^= 1 << int(rng.integers(8))
+    else:
+        content = content[:at]
+    with pytest.raises(ModelFileError):
+        EventGenerator.from_bytes(bytes(content))
 
 
 @pytest.mark.parametrize(

@@ -192,10 +192,7 @@ def _restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor], device
     recipe = load_recipe(document["recipe"])
     derived = Derived(EventSchema.model_validate(document["schema"]), recipe.events.derived)
     members = recipe.training.members
-    representation, *own = (
-        Representation.from_state(document["representation"])
-        for _ in range(1 if members == 1 else 1 + members)
-    )
+    representation = Representation.from_state(document["representation"])
     # An ensemble has a member more than its file while it is made.
     most = sum(t.numel() for t in tensors.values()) * (1 if members == 1 else 2) + _SPARE
     with no_more_than(most), drawing_from(torch.Generator()):
@@ -203,6 +200,9 @@ def _restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor], device
         model = build_model(recipe.model, representation.space, members=members)
         critics = build_critics(recipe.model, model)
         discrete = kind.from_state(document["discrete"])
+    own = [
+        Representation.from_state(document["representation"]) for _ in range(members if members > 1 else 0)
+    ]
     pool = Pool(**{n.removeprefix("pool."): t for n, t in tensors.items() if n.startswith("pool.")})
     parts = Parts(derived, representation, discrete, model, pool, device, tuple(own), critics)
     for name, module in parts.modules.items():

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from hepgan.events.schema import Address
 from hepgan.features.variables import DiscreteVariable
-from hepgan.networks.drawing import Linear
+from hepgan.networks.drawing import Linear, take
 
 __all__ = ["TABLE_STATES", "UNSEEN", "Conditional", "DiscreteModel", "DiscreteVariable", "Group", "conserved"]
 
@@ -131,6 +131,7 @@ class Conditional(nn.Module):
     ) -> None:
         super().__init__()
         size = mask.shape[1]
+        take((features.shape[1] + condition_size + 1) * (hidden + size) * bool(hidden) + prefixes * size)
         self.hidden = hidden
         self.register_buffer("features", features, persistent=False)
         self.register_buffer("mask", mask, persistent=False)

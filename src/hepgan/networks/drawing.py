@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional, init
 from torch.nn.utils import parametrize
 
-__all__ = ["Dropout", "Linear", "drawing_from", "no_more_than", "normal", "normalise_spectrum"]
+__all__ = ["Dropout", "Linear", "drawing_from", "no_more_than", "normal", "normalise_spectrum", "take"]
 
 _generator: ContextVar[torch.Generator | None] = ContextVar("hepgan_generator", default=None)
 _left: ContextVar[list[int] | None] = ContextVar("hepgan_left", default=None)
@@ -45,7 +45,12 @@ def no_more_than(numbers: int) -> Iterator[None]:
         _left.reset(token)
 
 
-def _take(numbers: int) -> None:
+def take(numbers: int) -> None:
+    """Counts weights that a module is about to have, as `no_more_than` allows.
+
+    Raises:
+        ValueError: If these are too many.
+    """
     left = _left.get()
     if left is not None:
         left[0] -= max(numbers, 1)
@@ -56,7 +61,6 @@ def _take(numbers: int) -> None:
 
 def normal(*shape: int) -> Tensor:
     """Standard normal numbers to start from."""
-    _take(math.prod(shape))
     return torch.randn(shape, generator=_generator.get())
 
 
@@ -64,7 +68,7 @@ class Linear(nn.Linear):
     """A linear layer."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
-        _take(inputs * outputs)
+        take(inputs * outputs)
         super().__init__(inputs, outputs, bias)
 
     def reset_parameters(self) -> None:
