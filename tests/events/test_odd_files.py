@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
-from hepgan.errors import InputError
+from hepgan.errors import InputError, OutputError
 from hepgan.events import read_events, schema_of, to_awkward, to_batch, write_events
 from hepgan.events.formats import overlap, reads
 from hepgan.observables import Observable
@@ -91,6 +91,14 @@ def test_branches_without_a_name_are_left_out(here: Path) -> None:
     ak.to_parquet(ak.zip({"x": [1.0], "": [2.0]}, depth_limit=1), "a.parquet")
     with pytest.warns(UserWarning, match="without a name"):
         assert read_events("a.parquet").fields == ["x"]
+
+
+def test_a_tree_is_not_written_with_names_that_would_be_lost(here: Path) -> None:
+    events = ak.zip({"x[2]": [1.0, 2.0], "y": [1.0, 2.0]}, depth_limit=1)
+    with pytest.raises(OutputError, match=r"branch x\[2\]: .*write an RNTuple or Parquet"):
+        write_events("odd.root", events)
+    write_events("odd.root", events, format="rntuple")
+    assert read_events("odd.root")["x[2]"].tolist() == [1.0, 2.0]
 
 
 def test_whole_numbers_keep_all_digits_or_are_refused(here: Path) -> None:

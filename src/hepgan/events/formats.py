@@ -18,7 +18,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from hepgan.errors import InputError
+from hepgan.errors import InputError, OutputError
 from hepgan.events.buffers import Buffer, Jagged, Numbers, buffer
 from hepgan.events.schema import Branch
 
@@ -501,6 +501,10 @@ class TTreeSink(Sink):
     """A TTree, with counters shared by the branches of a collection, as in NanoAOD."""
 
     def __init__(self, path: Path, branches: Sequence[Branch], tree: str, title: str, level: int) -> None:
+        bracketed = next((b.name for b in branches if set(b.name) & set("[]")), None)
+        if bracketed is not None:
+            message = "a TTree takes brackets in a name for the size of an array; write an RNTuple or Parquet"
+            raise OutputError(message, file=path, branch=bracketed)
         # One record for each counter, so that uproot counts once for all branches of a collection.
         self._groups: dict[str, list[str]] = {}
         for b in branches:
