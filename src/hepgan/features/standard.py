@@ -51,6 +51,9 @@ outside."""
 FEW_SMALL = 5e-3
 """Share of the numbers that need not be told from 0, or from each other."""
 
+SEVERAL = 10_000
+"""Numbers that tell how wide their distribution is."""
+
 MAX = torch.finfo(torch.float64).max
 
 FEW = 10
@@ -319,17 +322,19 @@ class StandardColumns(PreciseModule):
 def _frame(column: Column, first: Mapping[str, Any], values: Tensor) -> Frame:
     if first["kind"] not in FRAMED:
         return Frame()
-    ordered = torch.sort(values).values
+    ordered = _some(values)
     spread, middle = _spread(ordered), float(ordered[len(ordered) // 2])
+    smallest, greatest = float(values.min()), float(values.max())
     move = spread < ALIKE * abs(middle) and first["kind"] != SignedLog.kind
     offset = middle if move else 0.0
     # Halves, since the difference of two numbers may be no number.
-    size = max(abs(float(ordered[0]) / 2 - offset / 2), abs(float(ordered[-1]) / 2 - offset / 2))
+    size = max(abs(smallest / 2 - offset / 2), abs(greatest / 2 - offset / 2))
     exponent = 0 if 1 / EXTREME < spread < EXTREME else math.frexp(spread)[1]
-    sizes = ordered[ordered != 0].abs()
-    exponent = min(exponent, math.frexp(float(sizes.min()))[1] + 1000) if len(sizes) else exponent
+    if exponent > 0:
+        # Small numbers must stay numbers.
+        exponent = min(exponent, math.frexp(float(values[values != 0].abs().min()))[1] + 1000)
     exponent = min(max(exponent, math.frexp(size)[1] - 999), 1000)
-    largest = max(abs(float(ordered[0])), abs(float(ordered[-1])))
+    largest = max(abs(smallest), abs(greatest))
     return Frame(
         offset=offset,
         unit=math.ldexp(1.0, exponent),
@@ -345,6 +350,14 @@ def _where(transform: Transform, kinds: Any) -> list[int]:
     if isinstance(transform, Chain):
         return _where(next(iter(transform)), kinds)
     return list(range(transform.size)) if isinstance(transform, kinds) else []
+
+
+def _some(values: Tensor) -> Tensor:
+    """Some of the numbers, and always the least and the greatest, in ascending order."""
+    if len(values) <= SEVERAL:
+        return torch.sort(values).values
+    some = values[:: -(-len(values) // SEVERAL)]
+    return torch.sort(torch.cat([some, values.min().reshape(1), values.max().reshape(1)])).values
 
 
 TAILS = (0.25, 0.05, 0.01, 0.0)
@@ -388,10 +401,11 @@ def _over_decades(column: Column, steps: list[dict[str, Any]], values: Tensor) -
     """
     if column.dtype is None or steps[0]["kind"] != QuantileNormal.kind:
         return steps
-    sizes = values.abs()
-    small = (sizes > 0) & (sizes < RESOLVED * _spread(torch.sort(values).values))
-    if int(small.sum()) <= FEW_SMALL * len(values):
+    some = _some(values)
+    small = (some != 0) & (some.abs() < RESOLVED * _spread(some))
+    if int(small.sum()) <= FEW_SMALL * len(some):
         return steps
+    sizes = values.abs()
     scale = max(float(sizes[sizes > 0].min()), float(sizes.max()) / EXTREME**3)
 
     def image(end: float | None) -> float | None:
@@ -545,7 +559,8 @@ def _bounds(column: Column, options: Mapping[str, Any], values: Tensor) -> tuple
 
 def _size(values: Tensor) -> float:
     """Of how large numbers are that are not 0, but for one in a hundred."""
-    sizes = torch.sort(values[values != 0].abs()).values
+    some = _some(values)
+    sizes = torch.sort(some[some != 0].abs()).values
     return float(sizes[int(0.99 * (len(sizes) - 1))])
 
 

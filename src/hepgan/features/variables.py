@@ -24,6 +24,10 @@ class Gate(NamedTuple):
     high: int
 
 
+def _text(address: Address) -> str:
+    return ".".join(part for part in (address.owner, address.field) if part)
+
+
 NEVER = Gate("", 0, -1)
 
 
@@ -55,8 +59,8 @@ class Column:
 
     @property
     def name(self) -> str:
-        """The address as text."""
-        return str(self.address)
+        """The address as text, without the quotes that expressions ask for."""
+        return _text(self.address)
 
     @property
     def precision(self) -> float:
@@ -75,8 +79,9 @@ class Column:
     @property
     def keys(self) -> tuple[str, ...]:
         """What a recipe's ``transforms`` may call it, the nearest first."""
-        every = str(self.address._replace(slot=None))
-        return (self.name, every, *self.aliases, self.address.field)
+        every = self.address._replace(slot=None)
+        quoted = (str(self.address), str(every))
+        return (self.name, _text(every), *quoted, *self.aliases, self.address.field)
 
 
 @dataclass(frozen=True)
@@ -120,4 +125,4 @@ class DiscreteVariable:
         cls, address: Address, values: tuple[float, ...], slot: int | None = None, *, ordinal: bool = False
     ) -> DiscreteVariable:
         """One that is called by its address."""
-        return cls(str(address), len(values), values, slot=slot, ordinal=ordinal, address=address)
+        return cls(_text(address), len(values), values, slot=slot, ordinal=ordinal, address=address)
