@@ -27,6 +27,11 @@ CASES: dict[str, tuple[str, ...]] = {
         *("DATA", "--limit", "500", "--recipes", "drell-yan", "--events", "600", "--learned", "300"),
         *("--reweight", "--set", FLOW, *SHORT),
     ),
+    # What each of its processes does, in this one.
+    "busy_machine": (
+        *("DATA", "--child", "--limit", "400", "--steps", "2", "--generated", "200", "--set", MATCHING),
+        *("--set", "observables={m: '(Muon[0] + Muon[1]).mass'}"),
+    ),
     "coverage": (
         *("--kinds", "flow_matching", "--toys", "2", "--members", "2", "--events", "200"),
         *("--steps", "5", "--generated", "300"),
