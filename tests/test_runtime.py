@@ -7,17 +7,21 @@ import signal
 import threading
 from functools import partial
 
+import click
 import pytest
 import torch
 
+from hepgan.cli.options import WORKERS
 from hepgan.errors import InputError
 from hepgan.runtime import (
     Progress,
     choose_device,
     cores,
+    doing,
     idle_cores,
     progress,
     side_by_side,
+    telling,
     terminable,
     threads,
     use_at_most,
@@ -140,3 +144,24 @@ def test_threads_wait_passively_unless_the_user_says_how(monkeypatch, own):
     monkeypatch.setattr("os.environ", dict(own))
     wait_passively()
     assert os.environ == (own or {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"})
+
+
+def test_what_is_being_done_is_shown_on_a_terminal_alone(capfd):
+    with telling():
+        doing("reading")
+    assert capfd.readouterr() == ("", "")
+    with telling(shown=True):
+        doing("reading [bold]")
+    doing("nothing")
+    said = capfd.readouterr().err
+    assert "nothing" not in said
+
+
+def test_workers_rule_all_threads_of_one_command_alone(monkeypatch):
+    monkeypatch.setattr("hepgan.runtime._allowed", lambda: set(range(8)))
+    monkeypatch.setattr("hepgan.runtime._quota", lambda: 64.0)
+    seen = []
+    command = click.command()(WORKERS(lambda: seen.append(cores())))
+    for words in ([], ["--workers", "3"], []):
+        command.main(words, standalone_mode=False)
+    assert seen == [8, 3, 8]

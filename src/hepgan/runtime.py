@@ -30,10 +30,12 @@ __all__ = [
     "Progress",
     "choose_device",
     "cores",
+    "doing",
     "idle_cores",
     "interruptible",
     "progress",
     "side_by_side",
+    "telling",
     "terminable",
     "threads",
     "use_at_most",
@@ -49,6 +51,9 @@ _GROUP, _STAT = Path("/sys/fs/cgroup"), Path("/proc/stat")
 
 _limits: list[int] = []
 """The number of threads that the user allows, if he has said."""
+
+_told: list[Any] = []
+"""Where what is being done is shown, if anywhere."""
 
 _received: list[int] = []
 """Signals by which the user has asked the process to stop; filled inside `terminable` alone."""
@@ -323,6 +328,30 @@ class Progress:
             return
         self._last = now
         self._bar.update(self._task, completed=done, text=text())
+
+
+@contextmanager
+def telling(shown: bool | None = None) -> Iterator[None]:
+    """Shows on stderr what `doing` says; on a terminal alone, by default."""
+    if not (sys.stderr.isatty() if shown is None else shown):
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("", refresh_per_second=4) as status:
+        _told.append(status)
+        try:
+            yield
+        finally:
+            _told.remove(status)
+
+
+def doing(what: str) -> None:
+    """Says what begins now, where `telling` shows it."""
+    if _told:
+        from rich.markup import escape
+
+        _told[-1].update(escape(what))
 
 
 @contextmanager

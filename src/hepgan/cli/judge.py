@@ -7,8 +7,18 @@ from pathlib import Path
 import click
 
 from hepgan.cli.console import Command, Count, say
-from hepgan.cli.options import CONDITIONS, DEVICE, FILE, OVERWRITE, SEED, output, read_conditions
+from hepgan.cli.options import (
+    CONDITIONS,
+    DEVICE,
+    FILE,
+    OVERWRITE,
+    SEED,
+    WORKERS,
+    output,
+    read_conditions,
+)
 from hepgan.errors import InputError
+from hepgan.runtime import telling
 
 __all__ = ["explain", "info", "validate"]
 
@@ -51,6 +61,7 @@ __all__ = ["explain", "info", "validate"]
     "--keep-bad", is_flag=True, help="Judge GENERATED events with NaN, E < |p| and the like, too; count them."
 )
 @SEED
+@WORKERS
 @OVERWRITE
 def validate(
     reference: str,
@@ -83,16 +94,17 @@ def validate(
     if training is not None and overlap(training, reference):
         msg = "is both the reference and the training sample; judge by events that training has not seen"
         raise InputError(msg, file=reference)
-    comparison = compare_files(
-        reference,
-        samples,
-        observables,
-        train=training,
-        features=model,
-        on_bad="keep" if keep_bad else "raise",
-        seed=seed,
-    )
-    comparison.save(output, force=force, deviation=deviation)
+    with telling():
+        comparison = compare_files(
+            reference,
+            samples,
+            observables,
+            train=training,
+            features=model,
+            on_bad="keep" if keep_bad else "raise",
+            seed=seed,
+        )
+        comparison.save(output, force=force, deviation=deviation)
     for line in comparison.verdicts() if len(samples) == 1 else comparison.overview():
         say(line)
     say(f"report in {output / 'report.html'}")
@@ -152,6 +164,7 @@ def validate(
 )
 @SEED
 @DEVICE
+@WORKERS
 @OVERWRITE
 def explain(
     model: Path,

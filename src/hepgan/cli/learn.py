@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from hepgan.cli.console import Command, Count, Interrupted, say, say_next
-from hepgan.cli.options import DEVICE, FILE, MAX_TIME, MODEL_OUTPUT, OVERWRITE, RESUME, SEED, SETTINGS
+from hepgan.cli.options import (
+    DEVICE,
+    FILE,
+    MAX_TIME,
+    MODEL_OUTPUT,
+    OVERWRITE,
+    RESUME,
+    SEED,
+    SETTINGS,
+    WORKERS,
+)
 from hepgan.errors import InputError, ModelFileError, OutputError, RecipeError
 
 if TYPE_CHECKING:
@@ -211,7 +221,7 @@ def makes_a_model(*, resumable: bool = True) -> Callable[[Callable[..., None]], 
     Args:
         resumable: Whether it may be limited in time, and stopped and resumed.
     """
-    shared = (SETTINGS, SEED, DEVICE, *((MAX_TIME, RESUME) if resumable else ()), OVERWRITE)
+    shared = (SETTINGS, SEED, DEVICE, *((MAX_TIME, RESUME) if resumable else ()), WORKERS, OVERWRITE)
     names = {"output", "settings", "seed", "device", "force", "max_time", "resume"}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:

@@ -9,6 +9,7 @@ import click
 
 from hepgan.cli.console import Count, Duration, FilePath
 from hepgan.errors import InputError
+from hepgan.runtime import use_at_most
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
@@ -82,7 +83,19 @@ FORMAT = click.option(
     type=click.Choice(["ttree", "rntuple", "parquet"]),
     help="What to write.  [default: parquet for .parquet, else ttree]",
 )
-WORKERS = click.option("--workers", type=Count(), help="Threads.  [default: one for each core]")
+
+
+def _limit(context: click.Context, option: click.Parameter, value: int | None) -> None:
+    use_at_most(value)
+
+
+WORKERS = click.option(
+    "--workers",
+    type=Count(),
+    expose_value=False,
+    callback=_limit,
+    help="Threads, at most.  [default: one for each core]",
+)
 
 
 def read_conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:

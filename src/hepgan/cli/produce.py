@@ -52,6 +52,7 @@ __all__ = ["dataset", "fold", "generate", "init", "quickstart", "recipes", "rewe
     show_default=True,
     help="The same seed gives the same result.",
 )
+@WORKERS
 @OVERWRITE
 def quickstart(output: Path, events: int, max_time: float, seed: int, force: bool) -> None:
     """Simulate Z -> mu mu events, learn them, generate 100,000 more, and judge them.
@@ -185,7 +186,6 @@ def generate(
     member: str | None,
     file_format: Any,
     shard_size: int,
-    workers: int | None,
     device: str | None,
     force: bool,
 ) -> None:
@@ -212,7 +212,6 @@ def generate(
                 member=chosen,
                 format=file_format or named,
                 shard_size=shard_size,
-                workers=workers,
                 force=force,
                 on_progress=advance,
             )
@@ -254,7 +253,6 @@ def fold(
     seed: int,
     keep_vertex: bool,
     file_format: Any,
-    workers: int | None,
     device: str | None,
     force: bool,
 ) -> None:
@@ -279,7 +277,6 @@ def fold(
             seed=seed,
             keep_vertex=keep_vertex,
             format=file_format,
-            workers=workers,
             force=force,
             on_progress=advance,
         )
@@ -337,6 +334,7 @@ def fold(
     help="True events (FILE.root:Tree) that the classifiers have not seen.  [default: none]",
 )
 @SEED
+@WORKERS
 @OVERWRITE
 def reweight(
     reference: str,

@@ -19,6 +19,7 @@ from hepgan.files import claim
 from hepgan.generator import EventGenerator
 from hepgan.production import produce
 from hepgan.recipes import load_recipe
+from hepgan.runtime import cores, telling
 from hepgan.validation import claim_report, compare
 
 __all__ = ["run"]
@@ -59,7 +60,7 @@ def run(
     clock = _Clock(say)
 
     sizes = {train: events, test: max(events // 3, 1)}
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(2, cores()), mp_context=get_context("spawn")) as pool:
         jobs = [
             pool.submit(make_dataset, "zmumu", size, path, seed=2 * seed + 1 + k, force=force)
             for k, (path, size) in enumerate(sizes.items())
@@ -90,15 +91,16 @@ def run(
     by_coffea = run_comparison([test], [generated], observables)
     clock.lap("filled the histograms of both samples by a coffea processor")
 
-    comparison = compare(
-        read_events(test),
-        read_events(generated),
-        observables,
-        train=read_events(train),
-        seed=seed,
-        provenance={"reference": str(test), "generated": str(generated), "train": str(train)},
-    )
-    comparison.save(report, force=force)
+    with telling():
+        comparison = compare(
+            read_events(test),
+            read_events(generated),
+            observables,
+            train=read_events(train),
+            seed=seed,
+            provenance={"reference": str(test), "generated": str(generated), "train": str(train)},
+        )
+        comparison.save(report, force=force)
     clock.lap(f"judged them: {report / 'report.html'}")
     same = sum(_equal(by_coffea.histograms[n], pair) for n, pair in comparison.histograms.items())
     say(f"  coffea's histograms equal the report's for {same} of {len(comparison.histograms)} observables")

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from hepgan.features.transforms import QuantileNormal
 from hepgan.networks import MLP, drawing_from
-from hepgan.runtime import idle_cores
+from hepgan.runtime import cores, idle_cores, threads
 
 __all__ = [
     "CALIBRATIONS",
@@ -93,7 +93,8 @@ def learn_scores(kind: ClassifierName, x: Floats, label: Any, weight: Floats, se
     if kind == "trees":
         trees = HistGradientBoostingClassifier(random_state=seed, **TREES)
         return _trees(trees, x, label, weight, trees.decision_function)
-    return _network(x, np.where(label, weight, 0.0), np.where(label, 0.0, weight), seed)
+    with threads(min(torch.get_num_threads(), cores())):
+        return _network(x, np.where(label, weight, 0.0), np.where(label, 0.0, weight), seed)
 
 
 def learn_factors(kind: ClassifierName, x: Floats, factor: Floats, weight: Floats, seed: int) -> Score:
@@ -113,7 +114,8 @@ def learn_factors(kind: ClassifierName, x: Floats, factor: Floats, weight: Float
     if kind == "trees":
         trees = HistGradientBoostingRegressor(loss="poisson", random_state=seed, **TREES)
         return _trees(trees, x, factor, weight, lambda rows: np.log(trees.predict(rows)))
-    return _network(x, weight * factor, weight, seed)
+    with threads(min(torch.get_num_threads(), cores())):
+        return _network(x, weight * factor, weight, seed)
 
 
 def _trees(trees: Any, x: Floats, target: Any, weight: Floats, score: Score) -> Score:

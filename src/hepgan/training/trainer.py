@@ -46,7 +46,7 @@ _FREE_TO_CHANGE = (*_LIMITS, "training.max_time", "training.checkpoint_every", "
 _NOT_OF_ONE = {"selection": None, "evaluate_every": None, "patience": None}
 
 
-WORTH_SHARING = 1e8
+WORTH_SHARING = 5e7
 """Weights times events of a batch from which on a second thread makes a step of a training faster."""
 
 

@@ -20,6 +20,7 @@ from hepgan.events import schema_of, select
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, ObservableConfig, default_observables
 from hepgan.observables.table import Table
+from hepgan.runtime import doing
 from hepgan.validation.comparison import Comparison, FeatureComparison
 from hepgan.validation.features import FeatureSample, FeatureView
 from hepgan.validation.histograms import with_ranges
@@ -256,6 +257,7 @@ def _compare(
         limits: Any = {"seed": seed, "max_events": max_events, "groups": true}
         builder = SampleBuilder(held, observables, source=source, **limits)
         encoded = None
+        doing(f"reading {label} events")
         try:
             for events, weights in chunks:
                 builder.add(events, weights)

@@ -19,6 +19,7 @@ import uproot
 from hepgan.errors import InputError, OutputError
 from hepgan.files import Reservation, publish, temporary
 from hepgan.observables import Observable
+from hepgan.runtime import doing
 from hepgan.stats.metrics import Metric
 from hepgan.validation import verdicts as words
 from hepgan.validation.results import Result
@@ -201,6 +202,7 @@ def render(parts: Mapping[str, Any]) -> str:
 
 def picture(draw: Callable[[], Figure], dpi: int = 100, *, fits: bool = False) -> str:
     """A figure as a data URL; one whose margins are known to fit is drawn in half the time."""
+    doing("drawing the report's pictures")
     buffer, box = io.BytesIO(), None if fits else "tight"
     draw().savefig(buffer, format="png", dpi=dpi, bbox_inches=box, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

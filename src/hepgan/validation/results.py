@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hepgan.observables.table import Table, event_table, plan_table
+from hepgan.runtime import doing
 from hepgan.stats.correlations import Correlations, correlations
 from hepgan.stats.histograms import Band, band, binned, pulls
 from hepgan.stats.memorisation import Memorisation, memorisation
@@ -150,6 +151,7 @@ def _distances(
     reference: Sample, generated: Sample, train: Sample | None, seed: int, once: Once
 ) -> dict[str, dict[str, Metric]]:
     """The metrics of each observable."""
+    doing(f"distances of {len(reference.observables)} observables")
     groups = [s.groups for s in (reference, train) if s is not None]
     return {
         name: unbinned(
@@ -194,11 +196,13 @@ def _of_events(
     if len(names) < 2:
         skipped["correlations"] = "needs two observables that are one number an event"
     else:
+        doing(f"correlations of {len(names)} observables")
         found = correlations(*chosen(names), rng=random_for(seed, "correlations"), once=once)
     test = None
     if classifier is None:
         skipped["classifier"] = "not asked for"
     else:
+        doing(f"telling {len(made):,} generated from {len(true):,} true events")
         test = two_sample_test(true, made, trained, seed=seed, once=once, **classifier)
         if test is None:
             skipped["classifier"] = (
@@ -211,6 +215,7 @@ def _of_events(
         fields = [n for n in true.names if n not in true.observables]
         a, b, c = chosen(fields or names)
         if c is not None:
+            doing("looking for copies of training events")
             copies = memorisation(a, b, c, rng=random_for(seed, "memorisation"), once=once)
     return found, test, copies, skipped
 
