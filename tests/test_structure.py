@@ -13,7 +13,7 @@ import hepgan
 SOURCE = Path(hepgan.__file__).parent
 ROOMS = (
     ("errors",),
-    ("config", "files", "runtime", "sealed"),
+    ("arguments", "config", "files", "runtime", "sealed"),
     ("vectors",),
     ("events",),
     ("observables",),

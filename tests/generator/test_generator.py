@@ -42,9 +42,8 @@ def test_a_seed_gives_the_same_events_for_any_number_and_workers(toy_generator, 
 def test_generated_in_several_batches_is_generated_in_one(fitted, monkeypatch):
     whole = fitted.generate(9000, seed=2)
     monkeypatch.setattr("hepgan.generator.generator.STEP", 1000)
-    monkeypatch.setattr(
-        EventGenerator.iterate, "__kwdefaults__", EventGenerator.iterate.__kwdefaults__ | {"step": 1000}
-    )
+    iterate = EventGenerator.iterate.__wrapped__
+    monkeypatch.setattr(iterate, "__kwdefaults__", iterate.__kwdefaults__ | {"step": 1000})
     parts = fitted.generate(9000, seed=2)
     assert same(parts, whole)
     # Limits are those of the generated events, where these are beyond those of the training events.

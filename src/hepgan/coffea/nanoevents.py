@@ -9,6 +9,7 @@ import awkward as ak
 from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
 from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
+from hepgan.arguments import checked
 from hepgan.events import EventSchema, schema_of
 from hepgan.events.buffers import record_name
 
@@ -75,6 +76,7 @@ class HepganSchema(NanoAODSchema):  # type: ignore[misc]
         return record_name(tuple(fields)) or "NanoCollection"
 
 
+@checked
 def to_nanoevents(
     events: ak.Array,
     schema: EventSchema | None = None,

@@ -10,6 +10,7 @@ import awkward as ak
 import numpy as np
 from coffea import processor
 
+from hepgan.arguments import checked
 from hepgan.coffea.nanoevents import HepganSchema
 from hepgan.errors import InputError
 from hepgan.events import fileset, infer_schema, read_events
@@ -42,6 +43,7 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
         RecipeError: If an observable is a Python function, or has no range.
     """
 
+    @checked
     def __init__(
         self,
         observables: Mapping[str, Observable | ObservableConfig | str],
@@ -145,6 +147,7 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return checked_event_weights(events, EventSchema(), ak.to_numpy(values), place)
 
 
+@checked
 def run_comparison(
     reference: Paths,
     generated: Paths | Mapping[str, Paths],

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.errors import InputError
-from hepgan.events.buffers import Numbers, buffers, scalar_values
+from hepgan.events.buffers import Numbers, buffers, require_events, scalar_values
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 
 __all__ = ["ENERGY_TOLERANCE", "Fault", "check_events", "drop_faulty", "find_faults"]
@@ -76,6 +76,7 @@ def check_events(
     Raises:
         InputError: At the first fault, with branch and entry.
     """
+    require_events(events)
     if len(events) == 0:
         message = "there are no events"
         raise InputError(message, file=file)

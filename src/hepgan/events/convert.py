@@ -12,7 +12,16 @@ from torch import Tensor
 
 from hepgan.errors import InputError
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, Numbers, assemble, buffers, scalar_values
+from hepgan.events.buffers import (
+    ATTRIBUTE,
+    Buffer,
+    Jagged,
+    Numbers,
+    assemble,
+    buffers,
+    require_events,
+    scalar_values,
+)
 from hepgan.events.inference import schema_of
 from hepgan.events.schema import Collection, EventSchema, Field
 
@@ -41,6 +50,7 @@ def to_batch(
         InputError: If a field is missing, there are more objects than the schema's ``max_count``, fewer in a
             collection of fixed count, a string is not among the values, or a whole number is beyond 2^63.
     """
+    require_events(events)
     schema = schema_of(events) if schema is None else schema
     collections: dict[str, Objects] = {}
     for c in schema.collections:

@@ -35,7 +35,7 @@ __all__ = [
     "reads",
 ]
 
-PathLike: TypeAlias = "str | Path"
+PathLike: TypeAlias = str | Path
 
 UNFINISHED = ("unfinished.jsonl", ".unfinished/replaced")
 """What is in a folder of generated events as long as they are not all there."""

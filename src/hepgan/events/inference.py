@@ -45,7 +45,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgan.events.buffers import ATTRIBUTE, buffers, scalar_values
+from hepgan.events.buffers import ATTRIBUTE, buffers, require_events, scalar_values
 from hepgan.events.schema import Branch, Collection, EventSchema, Field, Kind, coordinates
 
 __all__ = ["attach", "complete", "draft", "event_weights", "kind_of", "schema_of"]
@@ -287,6 +287,7 @@ def schema_of(events: ak.Array) -> EventSchema:
         InputError: If the events hold something other than numbers, strings and lists of records, or a value
             is missing (None).
     """
+    require_events(events)
     known: EventSchema | None = events.attrs.get(ATTRIBUTE)
     fresh = _from_type(events)
     if known is None:

@@ -221,7 +221,7 @@ def _cast(schema: EventSchema, columns: dict[str, Buffer], label: str, start: in
 
 
 OnBad: TypeAlias = Literal["raise", "drop", "keep"]
-Paths: TypeAlias = "PathLike | Sequence[PathLike]"
+Paths: TypeAlias = PathLike | Sequence[PathLike]
 
 
 def read_events(

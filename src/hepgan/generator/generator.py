@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hepgan.arguments import SEEDS, checked, whole
 from hepgan.errors import RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, to_awkward, to_batch
 from hepgan.features import Representation
@@ -110,6 +111,7 @@ class EventGenerator:
 
     # ------------------------------------------------------------------ learning
 
+    @checked
     def fit(
         self,
         events: ak.Array,
@@ -147,6 +149,7 @@ class EventGenerator:
             OutputError: If another training has the checkpoint, or it cannot be written.
         """
         started = time.monotonic()
+        seed = whole("seed", seed, 0, SEEDS)
         device = choose_device(device)
         schema = schema_for(self.recipe, events)
         derived = Derived(schema, self.recipe.events.derived)
@@ -224,6 +227,7 @@ class EventGenerator:
         """The number of members of an ensemble; 1 if this is none."""
         return self.parts.members
 
+    @checked
     def member(self, number: int) -> EventGenerator:
         """One member of an ensemble as a generator of its own, to be saved, distilled or refined.
 
@@ -242,6 +246,7 @@ class EventGenerator:
         """Events as the features that the model learns, and back."""
         return self.parts.representation
 
+    @checked
     def generate(
         self,
         n: int,
@@ -271,11 +276,12 @@ class EventGenerator:
             InputError: If a condition is not one of the model's, or has not n values.
             ValueError: If a number is out of range.
         """
-        check_lengths(condition, n)
+        check_lengths(condition, whole("n", n))
         batches = self.iterate(n, seed=seed, condition=condition, member=member, workers=workers)
         pieces = [to_awkward(batch) for batch in batches]
         return pieces[0] if len(pieces) == 1 else ak.concatenate(pieces)
 
+    @checked
     def iterate(
         self,
         n: int,
@@ -305,6 +311,7 @@ class EventGenerator:
         sampler = self._checked(n, seed, first, condition, member, step=step, workers=workers)
         return sampler.iterate(n, first=first, step=step, workers=workers)
 
+    @checked
     def pieces(
         self,
         n: int,
@@ -351,14 +358,11 @@ class EventGenerator:
         **others: int | None,
     ) -> Sampler:
         """The sampler of events ``first`` ... ``first + n - 1``, if the numbers are in range."""
-        for name, value in {"n": n, "first": first, **others}.items():
-            least = 0 if name == "first" else 1
-            if value is not None and value < least:
-                msg = f"{name} must be at least {least}, not {value}"
-                raise ValueError(msg)
-        if not 0 <= seed < 2**64:
-            msg = f"seed must be from 0 to 2^64 - 1, not {seed}"
-            raise ValueError(msg)
+        whole("n", n)
+        for name, value in others.items():
+            if value is not None:
+                whole(name, value)
+        first, seed = whole("first", first, 0), whole("seed", seed, 0, SEEDS)
         parts = self._of(member)
         sampler = Sampler(parts, seed=seed, condition=condition, size=first + n - offset, first=offset)
         if not first:  # once for all shards
@@ -371,7 +375,9 @@ class EventGenerator:
         Raises:
             ValueError: If there is no such member.
         """
-        return self.parts if member in (None, "all") else self.parts.member(int(member))
+        if member is None or (isinstance(member, str) and member == "all"):
+            return self.parts
+        return self.parts.member(whole("member", member, 0))
 
     def schema_of(self, member: int | Literal["all"] | None = None) -> EventSchema:
         """What the events hold that ``generate`` makes with this ``member``.
@@ -386,6 +392,7 @@ class EventGenerator:
         """Whether ``log_prob`` and ``latents`` are known: those of a GAN are not."""
         return self.parts.model.has_likelihood
 
+    @checked
     def log_prob(
         self, events: ak.Array, *, measure: MeasureName = "events", steps: int | None = None
     ) -> NDArray[np.float64]:
@@ -409,6 +416,7 @@ class EventGenerator:
         """
         return log_prob(self.parts, events, measure=measure, steps=steps)
 
+    @checked
     def latents(self, events: ak.Array) -> Latents:
         """The noise that events would be made of, given their discrete part and conditions.
 
@@ -428,6 +436,7 @@ class EventGenerator:
 
     # ------------------------------------------------------------------ keeping
 
+    @checked
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Writes the generator to one safetensors file.
 
@@ -441,6 +450,7 @@ class EventGenerator:
         write(path, self.recipe, self.parts, self.summary, force=force)
 
     @classmethod
+    @checked
     def load(cls, path: str | Path, *, device: torch.device | str | None = None) -> EventGenerator:
         """Reads a generator from its file. Nothing in the file is executed.
 

@@ -11,6 +11,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError, OutputError
 from hepgan.events import (
     EventSchema,
@@ -32,6 +33,7 @@ from hepgan.stats.weights import TAIL, Unweighted, Weights, accepted, effective_
 __all__ = ["ReweightedFile", "check_name", "check_output", "reweight", "reweight_file", "weighted"]
 
 
+@checked
 def reweight(
     reference: ak.Array,
     generated: ak.Array,
@@ -140,6 +142,7 @@ class ReweightedFile:
         return said
 
 
+@checked
 def reweight_file(
     reference: PathLike,
     generated: PathLike,

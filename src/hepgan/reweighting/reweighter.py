@@ -10,6 +10,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events import EventSchema, event_weights, schema_of
 from hepgan.observables import Observable
@@ -66,6 +67,7 @@ class Reweighter:
     reliability: Reliability
     reliability_before: Reliability
 
+    @checked
     def __init__(
         self,
         observables: Mapping[str, Observable] | None = None,
@@ -93,6 +95,7 @@ class Reweighter:
         self._scores: list[Score] = []
         self._corrections: list[Callable[..., Floats]] = []
 
+    @checked
     def fit(self, reference: ak.Array, generated: ak.Array) -> Self:
         """Learns to tell the samples apart.
 
@@ -216,6 +219,7 @@ class Reweighter:
         self._require_fit()
         return tuple(self._names)
 
+    @checked
     def __call__(self, events: ak.Array) -> Weights:
         """Weights (N,) of other generated events, by all members together.
 
