@@ -12,7 +12,10 @@ import pytest
 from hepgan.stats.classifiers import TREES
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("common", "digests"))
+HELP = ("bad_input", "common", "digests", "forks")
+"""What is no benchmark that prints a table."""
+
+NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in HELP)
 
 FLOW = "model={kind: flow, blocks: 2, bins: 4, network: {kind: mlp, widths: [16]}}"
 MATCHING = "model={kind: flow_matching, network: {kind: residual, width: 16, blocks: 1}, steps: 2}"
@@ -32,7 +35,7 @@ CASES: dict[str, tuple[str, ...]] = {
         *("DATA", "--child", "--limit", "400", "--steps", "2", "--generated", "200", "--set", MATCHING),
         *("--set", "observables={m: '(Muon[0] + Muon[1]).mass'}"),
     ),
-    "coverage": (
+    "coverage_of_bands": (
         *("--kinds", "flow_matching", "--toys", "2", "--members", "2", "--events", "200"),
         *("--steps", "5", "--generated", "300"),
     ),
@@ -48,6 +51,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "events_io": ("--events", "500", "--repeats", "1"),
     "families": (
         *("DATA", "--limit", "500", "--budgets", "0.2", "--families", "flow, affine", "--events", "500"),
+    ),
+    "faults": (
+        *("--scale", "0.001", "--commands", "generate", "--workers", "1"),
+        *("--only", "damaged", "bad input", "kill", "two"),
     ),
     "fat_gan": ("DATA", "--limit", "600", "--recipes", "dis", "--set", MATCHING, *SHORT),
     "flows": ("--batch", "32", "--seconds", "0", "--rounds", "1"),
@@ -100,7 +107,7 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setattr("hepgan.learners.discrete.STEPS", 20)
     monkeypatch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
     monkeypatch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})
-    before = {name: sys.modules.pop(name, None) for name in (*NAMES, "common")}
+    before = {name: sys.modules.pop(name, None) for name in (*NAMES, *HELP)}
     yield tmp_path
     for name, module in before.items():
         sys.modules.pop(name, None)

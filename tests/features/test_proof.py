@@ -141,3 +141,12 @@ def test_simulated_scattering_with_its_beam_reversed_is_found(shared_data):
     reversed_ = ak.with_field(chosen, ak.with_field(chosen.Electron, -chosen.Electron.pz, "pz"), "Electron")
     with pytest.raises(RecipeError, match=r"the beam goes the other way.*say direction: "):
         Representation(config, schema, ("beam_energy",)).fit(to_batch(reversed_, schema))
+
+
+def test_what_has_no_transverse_momentum_has_no_azimuth_to_lose():
+    events = z_events(400)
+    met = events.collections["MET"]
+    pt = torch.where(torch.arange(400).unsqueeze(1) % 3 == 0, 0.0, met.fields["pt"])
+    collections = {**events.collections, "MET": Objects({**met.fields, "pt": pt}, met.mask)}
+    events = EventBatch(events.schema, collections, events.scalars)
+    represent(events, blocks=[{"kind": "objects", "collection": "MET", "coordinates": ["px", "py"]}])

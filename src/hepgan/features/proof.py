@@ -73,11 +73,14 @@ def _compared(name: str, objects: Objects, back: Objects) -> list[Difference]:
     energies = [v.abs() for n, v in objects.fields.items() if n in ENERGIES and v.is_floating_point()]
     scale = torch.stack(energies).amax(0) if energies else None
     there = objects.mask & back.mask
+    # What has no transverse momentum has no azimuth, whatever its file says.
+    pointed = there if "pt" not in objects.fields else there & (objects.fields["pt"] != 0)
     found = []
     for field, value in objects.fields.items():
         made = back.fields[field]
         off = _off(field, value, made, scale if field in ENERGIES else None)
-        found.append(Difference(Address(name, None, field), value, made, torch.where(there, off, 0.0)))
+        counts = pointed if field == "phi" else there
+        found.append(Difference(Address(name, None, field), value, made, torch.where(counts, off, 0.0)))
     return found
 
 

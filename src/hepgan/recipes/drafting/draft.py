@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import yaml
 
-from hepgan.errors import RecipeError
+from hepgan.errors import HepganError, InputError, RecipeError
 from hepgan.events import Address, Collection, EventBatch, Field, Kind, to_batch
 from hepgan.events.schema import quoted
 from hepgan.features import FeaturesConfig, Representation
@@ -81,7 +81,10 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
     conditions = _conditions(contents)
     different = contents.total * contents.different // len(contents.events)
     features = [*_features(contents, resonances, symmetry, bounds)]
-    representation = _representation(contents, features, conditions)
+    try:
+        representation = _representation(contents, features, conditions)
+    except HepganError as error:
+        raise InputError(error.message, file=file, branch=error.branch, entry=error.entry) from error
     lines = [
         *_head(contents, name),
         "",

@@ -1,6 +1,6 @@
 """Whether the bands of ensembles cover the truth, over repeated toys.
 
-    OMP_NUM_THREADS=1 python benchmarks/coverage.py
+    OMP_NUM_THREADS=1 python benchmarks/coverage_of_bands.py
 
 Each toy draws a fresh training sample of a known distribution (a falling spectrum x with a peak, and y whose
 mean depends on x), trains an ensemble on it, and compares the ensemble's histograms with the exact contents
