@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from functools import partial
 
 import click
@@ -165,3 +166,22 @@ def test_workers_rule_all_threads_of_one_command_alone(monkeypatch):
     for words in ([], ["--workers", "3"], []):
         command.main(words, standalone_mode=False)
     assert seen == [8, 3, 8]
+
+
+def test_a_request_to_stop_that_strikes_in_a_finaliser_is_not_lost():
+    class Closing:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):  # where Python raises it, and drops it
+                pass
+
+    def work():
+        Closing()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            pass
+
+    with terminable() as asked:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+        assert asked() == signal.SIGTERM

@@ -5,6 +5,7 @@ Nothing here imports torch or rich before it needs them, for the command line's 
 
 from __future__ import annotations
 
+import _thread
 import math
 import os
 import signal
@@ -54,6 +55,8 @@ _limits: list[int] = []
 
 _told: list[Any] = []
 """Where what is being done is shown, if anywhere."""
+
+_SECONDS_TO_STRIKE_AGAIN = 0.01
 
 _received: list[int] = []
 """Signals by which the user has asked the process to stop; filled inside `terminable` alone."""
@@ -255,6 +258,17 @@ def terminable() -> Iterator[Callable[[], int | None]]:
             raise KeyboardInterrupt
         handler(signal.SIGINT, frame)
 
+    hook = sys.unraisablehook
+
+    def dropped(what: sys.UnraisableHookArgs) -> None:
+        # Python drops what strikes in a finaliser: again, then, but not here, where it would be dropped, too.
+        if issubclass(what.exc_type, KeyboardInterrupt) and _received:
+            again = threading.Timer(_SECONDS_TO_STRIKE_AGAIN, _thread.interrupt_main, (_received[-1],))
+            again.daemon = True
+            again.start()
+        else:
+            hook(what)
+
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
@@ -262,9 +276,11 @@ def terminable() -> Iterator[Callable[[], int | None]]:
         number = getattr(signal, name, None)  # Windows has none of them
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             before[number] = signal.signal(number, interrupt)
+    sys.unraisablehook = dropped
     try:
         yield lambda: _received[0] if _received else None
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
         _received.clear()
