@@ -67,7 +67,7 @@ RECIPES = {
     "deep": "model: " + "[" * 20_000,
     "unclosed": "model: {kind: gan",
     "tag": "model: !!python/object/apply:os.system [ls]\n",
-    "date": "name: 2020-99-99\nmodel: {kind: gan}\n",
+    "date": "name: 2020-99-99\nmodel: gan\n",
     "binary": "\x00\x01\x02",
     "number": "1: 2\n",
     "key": "model: {kind: flow_matching}\ntrainig: {}\n",
@@ -187,7 +187,7 @@ def bad_files(where: Path) -> dict[str, bool]:
         made["bad_none.root"] = False
     pq.write_table(pa.Table.from_arrays([pa.array(x)] * 2, names=["x", "x"]), where / "bad_twice.parquet")
     made["bad_twice.parquet"] = False
-    pq.write_table(pa.table({"s": ["a"] * 300}), where / "bad_strings.parquet")
+    pq.write_table(pa.table({"s": ["a", "b", "c"] * 100}), where / "bad_strings.parquet")
     made["bad_strings.parquet"] = False
     made["bad_nosuch.root"] = made["bad_nosuch*.root"] = made["."] = False
     return made

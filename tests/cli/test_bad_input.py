@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import hepgan.events.formats
+from hepgan.errors import RecipeError
 from hepgan.sealed import digest_of
 
 
@@ -588,3 +589,12 @@ def test_samples_with_nothing_in_common_are_refused(files, here, refused):
     said = refused("validate @good.root x.root -o rep")
     assert "x.root" in said
     assert "have nothing of what the reference has (Muon.pt" in said
+
+
+def test_an_event_that_does_not_fit_the_recipe_is_named_with_its_file(refused, monkeypatch):
+    def fit(*arguments, **options):
+        raise RecipeError("MET.pt does not come back", entry=7)  # noqa: EM101
+
+    monkeypatch.setattr("hepgan.generator.EventGenerator.fit", fit)
+    said = refused(f"train @tiny.yaml @good.root {TRAIN}")
+    assert said.endswith("good.root, entry 7: MET.pt does not come back")

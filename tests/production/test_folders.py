@@ -19,6 +19,7 @@ from hepgan.files import Reservation, temporary
 from hepgan.generator import EventGenerator
 from hepgan.models import BLOCK
 from hepgan.production import Plan, produce, unfinished, write_shard
+from hepgan.production.manifest import HIDDEN, Journal
 
 
 class _Killed(BaseException):
@@ -219,6 +220,22 @@ def test_the_earlier_sample_is_whole_when_the_disk_is_full(generator, tmp_path, 
     with pytest.raises(OutputError, match=r"events-0002\..*: cannot be written: No space left on device"):
         produce(generator, 900, tmp_path, shard_size=100, seed=2, format=format, force=True)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_nothing_is_left_where_not_even_the_plan_can_be_written(generator, tmp_path, monkeypatch, force):
+    if force:
+        produce(generator, 300, tmp_path, shard_size=100)
+    before = contents(tmp_path)
+
+    def full(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Journal, "begin", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        produce(generator, 900, tmp_path, shard_size=100, seed=2, force=force)
+    assert contents(tmp_path) == before
+    assert not (tmp_path / HIDDEN).exists()
 
 
 def test_what_killed_processes_left_goes_and_nothing_else_that_is_hidden(generator, tmp_path):

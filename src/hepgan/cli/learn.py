@@ -278,11 +278,11 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
         say(f"{len(events):,} events; {'going on with' if begun else 'training'} {chosen.name} on {where}")
         try:
             return EventGenerator(chosen).fit(events, device=where, **job.training)
-        except InputError as error:
-            if error.file is not None:
+        except (InputError, RecipeError) as error:
+            if error.file is not None or (isinstance(error, RecipeError) and error.entry is None):
                 raise
             bad = ", ".join(files)
-            raise InputError(error.message, file=bad, branch=error.branch, entry=error.entry) from error
+            raise type(error)(error.message, file=bad, branch=error.branch, entry=error.entry) from error
 
     for line in outcome(job.write(make, recipe).summary):
         say(line)

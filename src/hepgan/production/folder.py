@@ -47,6 +47,7 @@ class ShardFolder:
     def __init__(self, path: Path, plan: Plan, *, force: bool) -> None:
         self._path, self._plan, self._force = path, plan, force
         self._hidden = path / HIDDEN
+        self._begun = False
         self.work = path
         self.whole: dict[str, Written] = {}
 
@@ -63,8 +64,8 @@ class ShardFolder:
         with Reservation(self._path / FILESET, force=True):
             if (self._hidden / REPLACED).exists():
                 self._settle()
-            self._begin()
             try:
+                self._begin()
                 yield self
             except BaseException as error:
                 self._leave(keep=isinstance(error, KeyboardInterrupt))
@@ -132,9 +133,11 @@ class ShardFolder:
         if earlier is not None:
             ours, self.work = earlier, self._hidden
             self._check_unchanged(earlier)
-            unfinished = self._replacing()
         self._check_names(ours)
+        if earlier is not None:
+            unfinished = self._replacing()
         self._journal = Journal(self.work / JOURNAL, self._plan)
+        self._begun = True
         if unfinished is not None:
             self.whole = unfinished.whole()
             self._journal.files.update(self.whole)
@@ -209,6 +212,8 @@ class ShardFolder:
 
     def _leave(self, *, keep: bool) -> None:
         """After an error; whole files stay where they can be seen, hidden ones if ``keep``."""
+        if not self._begun:
+            return  # nothing here is this production's
         if (self._hidden / REPLACED).exists():
             return  # some have their places: the next command goes on with that
         if self.work == self._hidden:
