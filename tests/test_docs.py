@@ -86,7 +86,7 @@ def _short_and_silent():
     patch = pytest.MonkeyPatch()
     patch.setattr(Figure, "savefig", rough)
     patch.setattr("hepgan.learners.discrete.STEPS", 20)
-    patch.setitem(Reweighter.__init__.__kwdefaults__, "members", 2)
+    patch.setitem(Reweighter.__init__.__wrapped__.__kwdefaults__, "members", 2)
     patch.setattr(hepgan.EventGenerator, "fit", short)
     patch.setattr(hepgan, "distill", quick, raising=False)
     patch.setattr(mpl, "use", lambda *_: None)

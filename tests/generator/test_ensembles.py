@@ -124,7 +124,7 @@ def test_what_is_of_one_member_alone_says_so(generator: EventGenerator) -> None:
         hepgan.refine(generator, lambda e: np.ones(len(e)))
     with pytest.raises(ValueError, match="no member 3"):
         generator.generate(5, member=3)
-    with pytest.raises(ValueError, match="no member -1"):
+    with pytest.raises(ValueError, match="not -1"):
         generator.member(-1)
     with pytest.raises(ValueError, match="no ensemble"):
         generator.member(0).generate(5, member=1)

@@ -46,7 +46,7 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
     @checked
     def __init__(
         self,
-        observables: Mapping[str, Observable | ObservableConfig | str],
+        observables: Mapping[str, Observable | ObservableConfig | Mapping[str, Any] | str],
         *,
         reference: str = "reference",
         weight: str | None = None,
@@ -151,7 +151,7 @@ class ComparisonProcessor(processor.ProcessorABC):  # type: ignore[misc]
 def run_comparison(
     reference: Paths,
     generated: Paths | Mapping[str, Paths],
-    observables: Mapping[str, Observable | ObservableConfig | str] | None = None,
+    observables: Mapping[str, Observable | ObservableConfig | Mapping[str, Any] | str] | None = None,
     *,
     executor: Any = None,
     step: int = 100_000,

@@ -289,7 +289,7 @@ class StandardColumns(PreciseModule):
         turning = _where(self.transform, (Angle, PeriodicAngle))
         for k, name in enumerate(self.names):
             values = raw[:, k][present[:, k]]
-            if not len(values) or k in turning:
+            if not len(values) or k in turning or bool((values == values[0]).all()):
                 continue
             ordered = torch.sort(values).values
             size = _spread(ordered, OUTER) + (values - ordered[len(ordered) // 2]).abs()

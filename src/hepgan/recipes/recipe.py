@@ -346,19 +346,14 @@ class Recipe(Config):
                 ``training.optimiser.lr=1e-3``. Elements of lists are their number or name
                 (``model.critics.0.weight=0.5``); ``+=`` appends to a list
                 (``training.selection.metrics+=ks:met``), ``-=`` takes an element out, by number or name
-                (``model.penalties-=0``, ``observables-=met``).
+                (``model.penalties-=0``, ``observables-=met``). They are done one after the other.
 
         Raises:
             RecipeError: If a setting is malformed, if there is nothing of its key, or if the changed recipe
                 is not valid.
         """
         document = self.model_dump(mode="json", exclude_unset=True)
-        changes = [_read(setting) for setting in settings]
-        keys = [c.key for c in changes]
-        if all(c.operation == "=" for c in changes) and (twice := [k for k in keys if keys.count(k) > 1]):
-            msg = f"--set gives {twice[0]} more than once"
-            raise RecipeError(msg)
-        change(document, Recipe, changes)
+        change(document, Recipe, [_read(setting) for setting in settings])
         return _validated(document, self.name)
 
     def to_yaml(self) -> str:

@@ -44,7 +44,7 @@ Chunks = Iterable[tuple[ak.Array, ArrayLike | None]]
 def compare(
     reference: ak.Array,
     generated: ak.Array | Mapping[str, ak.Array],
-    observables: Mapping[str, Observable | ObservableConfig | str] | None = None,
+    observables: Mapping[str, Observable | ObservableConfig | Mapping[str, Any] | str] | None = None,
     *,
     train: ak.Array | None = None,
     reference_weights: ArrayLike | None = None,
@@ -124,7 +124,7 @@ def compare(
 def compare_files(
     reference: Paths,
     generated: Paths | Mapping[str, Paths],
-    observables: Mapping[str, Observable | ObservableConfig | str] | None = None,
+    observables: Mapping[str, Observable | ObservableConfig | Mapping[str, Any] | str] | None = None,
     *,
     train: Paths | None = None,
     features: EventGenerator | str | Path | None = None,
