@@ -18,13 +18,14 @@ from hepgan.features.parts import (
     FieldsPart,
     ObjectsConfig,
     ObjectsPart,
+    PairsConfig,
+    PairsPart,
     Planned,
     ResponseConfig,
     ResponsePart,
     ScatteringConfig,
     ScatteringPart,
     TransformSpec,
-    TreeConfig,
     TreePart,
 )
 from hepgan.features.parts.decay import Chain
@@ -102,8 +103,12 @@ def check_addresses(config: FeaturesConfig, schema: EventSchema, given: Collecti
             if block.of not in given or block.collection in given:
                 msg = f"response: {block.of} has to be a condition, and {block.collection} none"
                 raise RecipeError(msg)
+    paired = {b.collection for b in config.blocks if isinstance(b, PairsConfig)}
     for address in config.azimuth_objects:
         _check_objects(address, schema, "azimuth")
+        if address.name in paired:
+            msg = f"azimuth: {address.name} is in a pairs block, whose objects change places; take others"
+            raise RecipeError(msg)
         described = schema.collection(address.name)
         always = address.collection in given or (address.slot or 0) < described.min_count
         if len(described.coordinates) < 2 or not always:
@@ -208,12 +213,14 @@ class _Planner:
             return self.fields(config)
         if isinstance(config, ResponseConfig):
             return self.response(config)
-        name = config.collection if isinstance(config, TreeConfig) else config.lepton
+        name = config.lepton if isinstance(config, ScatteringConfig) else config.collection
         _check_objects(Address(name, None, ""), self.facts.schema, "blocks")
         if isinstance(config, ScatteringConfig):
             self._take(name, (0,))
             return Planned(ScatteringPart, config, {})
         self._take(name, range(self.facts.collection(name).max_count))
+        if isinstance(config, PairsConfig):
+            return Planned(PairsPart, config, {"edges": self._edges(name)})
         return Planned(TreePart, config, {})
 
     def response(self, config: ResponseConfig) -> Planned:
@@ -233,18 +240,22 @@ class _Planner:
             msg = f"blocks: the momenta of {name} are all in other blocks"
             raise RecipeError(msg)
         self._take(name, slots)
-        edges = {
-            a.field: bound
-            for a, bound in ((Address.parse(k), v) for k, v in self._bounds.items())
-            if a.collection == name and a.slot is None and self.facts.deviation(name, a.field) is None
-        }
         if is_partial(self.facts, name):
             for coordinate in coordinates_of(config, self.facts):
                 if (name, coordinate) in self._fields:
                     msg = f"blocks: {name}.{coordinate} is in two blocks"
                     raise RecipeError(msg)
                 self._fields[name, coordinate] = set(slots)
-        return Planned(ObjectsPart, config, {"slots": slots, "edges": edges})
+        return Planned(ObjectsPart, config, {"slots": slots, "edges": self._edges(name)})
+
+    def _edges(self, name: str) -> dict[str, tuple[float | None, float | None]]:
+        """The recipe's bounds on coordinates of all objects of a collection."""
+        every = ((Address.parse(k), v) for k, v in self._bounds.items())
+        return {
+            a.field: bound
+            for a, bound in every
+            if a.collection == name and a.slot is None and self.facts.deviation(name, a.field) is None
+        }
 
     def fields(self, config: FieldsConfig) -> Planned:
         """The part of some fields and scalars.

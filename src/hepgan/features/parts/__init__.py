@@ -8,6 +8,7 @@ from hepgan.features.parts.base import Encoded, Part, Planned, TransformSpec
 from hepgan.features.parts.decay import DecayConfig, DecayPart
 from hepgan.features.parts.fields import FieldsConfig, FieldsPart
 from hepgan.features.parts.objects import ObjectsConfig, ObjectsPart
+from hepgan.features.parts.pairs import PairsConfig, PairsPart
 from hepgan.features.parts.response import ResponseConfig, ResponsePart
 from hepgan.features.parts.scattering import ScatteringConfig, ScatteringPart
 from hepgan.features.parts.tree import TreeConfig, TreePart
@@ -22,6 +23,8 @@ __all__ = [
     "FieldsPart",
     "ObjectsConfig",
     "ObjectsPart",
+    "PairsConfig",
+    "PairsPart",
     "Part",
     "Planned",
     "ResponseConfig",
@@ -34,13 +37,13 @@ __all__ = [
 ]
 
 AnyConfig = Annotated[
-    DecayConfig | TreeConfig | ObjectsConfig | ScatteringConfig | ResponseConfig | FieldsConfig,
+    DecayConfig | PairsConfig | TreeConfig | ObjectsConfig | ScatteringConfig | ResponseConfig | FieldsConfig,
     Setting(discriminator="kind"),
 ]
 """What a recipe may say of any part."""
 
 AnyPart = Annotated[
-    DecayPart | TreePart | ObjectsPart | ScatteringPart | ResponsePart | FieldsPart,
+    DecayPart | PairsPart | TreePart | ObjectsPart | ScatteringPart | ResponsePart | FieldsPart,
     Setting(discriminator="kind"),
 ]
 """Any part that was learned."""

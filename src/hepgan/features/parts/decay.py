@@ -261,7 +261,10 @@ class DecayPart(Part):
 
     def read(self, reading: Reading) -> Encoded:
         """Columns (N, D); no classes."""
-        leaves = _read(self._chain.leaves, reading)
+        return Encoded(self.columns_of(_read(self._chain.leaves, reading)), reading.no_classes())
+
+    def columns_of(self, leaves: list[Momentum]) -> Tensor:
+        """The columns (N, D) of objects with these momenta (N,)."""
         systems: list[Tensor] = []
         root = self._up(self._chain.systems[0], leaves, systems)
         columns = []
@@ -270,7 +273,7 @@ class DecayPart(Part):
             columns += [transverse(root.px, root.py).pt, wrap(phi - self.centres[0])]
         across = torch.zeros_like(root.mass) if self.at_rest else root.px**2 + root.py**2
         columns.append(torch.asinh(root.pz / safe_sqrt(root.mass**2 + across).clamp(min=_TINY)))
-        return Encoded(torch.cat([torch.stack(columns, 1), *systems], 1), reading.no_classes())
+        return torch.cat([torch.stack(columns, 1), *systems], 1)
 
     def _up(self, node: int | _System, leaves: list[Momentum], columns: list[Tensor]) -> Momentum:
         """The momentum of a system; its columns, and those of the systems in it, are appended in order."""
@@ -299,26 +302,35 @@ class DecayPart(Part):
 
     def write(self, encoded: Encoded, draft: Draft) -> None:
         """Puts in the momenta."""
-        c = encoded.columns.unbind(1)
+        self._put(self.momenta(encoded.columns, self._leaf_masses(draft), draft.azimuth), draft)
+
+    def momenta(self, columns: Tensor, masses: list[Tensor], turned: Tensor | None) -> dict[int, Momentum]:
+        """The momenta of objects, by number.
+
+        Args:
+            columns: (N, D).
+            masses: The mass (N,) of each object.
+            turned: The angle (N,) to turn all by, or None.
+        """
+        c = columns.unbind(1)
         systems = self._chain.systems
         n = len(c) - 3 * len(systems)
         parts = [c[n + 3 * i : n + 3 * i + 3] for i in range(len(systems))]
-        masses = self._leaf_masses(draft)
         sums = self._masses(parts, masses)
         mass = sums[0]
         if self.at_rest:
             pt = phi = torch.zeros_like(mass)
         else:
             pt, phi = c[0], c[1] + self.centres[0]
-        if draft.azimuth is not None:
-            phi = phi + draft.azimuth
+        if turned is not None:
+            phi = phi + turned
         cos, sin = torch.cos(phi), torch.sin(phi)
         mt = safe_sqrt(mass**2 + pt**2)
         sinh, cosh = (one_by_one(f, c[n - 1]) for f in (torch.sinh, torch.cosh))
         root = Momentum(pt * cos, pt * sin, mt * sinh, mass, mt * cosh)
         found: dict[int, Momentum] = {}
         self._down(systems[0], root, Transverse(pt, cos, sin), parts, sums, masses, found)
-        self._put(found, draft)
+        return found
 
     def _leaf_masses(self, draft: Draft) -> list[Tensor]:
         masses = []

@@ -426,9 +426,29 @@ class ObjectsPart(Part):
 
     def write(self, encoded: Encoded, draft: Draft) -> None:
         """Puts in the momenta, and sets the number of objects where it goes by a threshold."""
-        columns, number = encoded.columns, len(self.slots)
         mass = draft.mass(self.collection)
-        mass = None if mass is None else mass[:, list(self.slots)]
+        k = self.momenta(encoded.columns, None if mass is None else mass[:, list(self.slots)], draft)
+        turned = k if draft.azimuth is None else k.rotated(draft.azimuth.unsqueeze(1))
+        if self.partial:
+            for coordinate in self.coordinates:
+                draft.put_field(self.collection, coordinate, turned.bounded(coordinate), self.slots)
+        else:
+            draft.put_momenta(self.collection, self.slots, turned)
+        if self.settings.threshold:
+            present = torch.ones_like(encoded.columns[:, : len(self.slots)], dtype=torch.bool)
+            for name, least in self.settings.threshold.items():
+                present = present & (k.known[name] > least)
+            draft.mark(self.collection, present)
+
+    def momenta(self, columns: Tensor, mass: Tensor | None, draft: Draft) -> Kinematics:
+        """The momenta (N, M), before events are turned.
+
+        Args:
+            columns: (N, D).
+            mass: (N, M) the masses; None if there are none.
+            draft: The event, of whose numbers ranges and conserved sums are.
+        """
+        number = len(self.slots)
         known: dict[str, Tensor] = {}
         for i, coordinate in enumerate(self.coordinates):
             values = columns[:, i * number : (i + 1) * number]
@@ -450,19 +470,7 @@ class ObjectsPart(Part):
             known[coordinate] = values
         if mass is not None and self.massive:
             known["mass"] = mass
-        k = Kinematics(known)
-        if draft.azimuth is not None:
-            k = k.rotated(draft.azimuth.unsqueeze(1))
-        if self.partial:
-            for coordinate in self.coordinates:
-                draft.put_field(self.collection, coordinate, k.bounded(coordinate), self.slots)
-        else:
-            draft.put_momenta(self.collection, self.slots, k)
-        if self.settings.threshold:
-            present = torch.ones_like(columns[:, :number], dtype=torch.bool)
-            for name, least in self.settings.threshold.items():
-                present = present & (known[name] > least)
-            draft.mark(self.collection, present)
+        return Kinematics(known)
 
     def _total(self, values: Tensor, mass: Tensor) -> Tensor:
         """Energies from kinetic energies, or from ratios of what the object before it leaves."""

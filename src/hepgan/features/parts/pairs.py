@@ -1,0 +1,371 @@
+"""The momenta of a collection's objects, of which some are pairs that a resonance may decay into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, Self
+
+import torch
+from pydantic import Field as Setting
+from torch import Tensor
+
+from hepgan.config import Config
+from hepgan.errors import RecipeError
+from hepgan.events.batch import EventBatch, Objects
+from hepgan.events.schema import Address, Kind
+from hepgan.features.draft import Draft
+from hepgan.features.facts import Facts
+from hepgan.features.parts.base import Encoded, Part, Told, TransformSpec, circular_mean
+from hepgan.features.parts.decay import DecayConfig, DecayPart
+from hepgan.features.parts.objects import Bounds, ObjectsConfig, ObjectsPart
+from hepgan.features.precise import constant
+from hepgan.features.reading import Reading
+from hepgan.features.variables import Column, DiscreteVariable
+from hepgan.vectors.frames import Momentum, pair_mass
+from hepgan.vectors.kinematics import Kinematics
+
+__all__ = ["PairsConfig", "PairsPart", "pairs_first"]
+
+
+class PairsConfig(Config):
+    """The momenta of a collection whose objects are products of a resonance in some events.
+
+    In each event the two objects whose mass is nearest to the resonance's are a pair, then the nearest two of
+    the others, until no two are left that can be one. Objects of a pair have opposite charges, if they have
+    charges; of those without, any two can be one. So what is a pair follows from the discrete variables, and
+    no range of masses is cut out: two muons of opposite charge that come from no resonance are a pair, too,
+    whose mass is far away. A pair has the columns of a ``decay``: ``mass`` (above the objects' own), ``pt``,
+    ``y`` and ``phi`` of both together, ``cos_theta`` and ``phi_star`` of the first in their rest frame; it is
+    ``Muon.pair[0]``. Each other object has those of ``objects``, and is ``Muon.single[0]``. Other fields of
+    the objects are learned in this order: pairs first. Objects that descend in a coordinate are sorted
+    again, with all their fields, when events are decoded.
+
+    Attributes:
+        collection: The collection, of two or more objects with momentum.
+        mass: The mass of the resonance, in GeV: it decides between pairs where there are several.
+        opposite: The field that has opposite values in a pair (``charge``, ``pdgId``); False if none has to
+            be; None: ``charge``, where there is one.
+        most: The most pairs in an event; as many as there can be by default.
+        transforms: Transforms by column: ``mass`` for all pairs, ``Muon.pair[0].mass`` for one, ``eta`` for
+            all single objects.
+    """
+
+    kind: Literal["pairs"] = "pairs"
+    collection: str
+    mass: float = Setting(gt=0.0)
+    opposite: str | Literal[False] | None = None
+    most: int | None = Setting(default=None, ge=1)
+    transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+
+
+class PairsPart(Part):
+    """The momenta of a collection's objects as pairs and single objects; see ``PairsConfig`` for the columns.
+
+    Attributes:
+        settings: The recipe's settings.
+        opposite: The field that has opposite values in a pair; empty if none has to be.
+        pairs: The columns of each pair.
+        singles: Those of objects that are in none.
+        values: Of each object that can be in a pair the values of that field.
+        labels: For each of them the number of the variable with its value (-1 for none), and the value of
+            each class.
+    """
+
+    kind: Literal["pairs"] = "pairs"
+    settings: PairsConfig
+    opposite: str
+    pairs: tuple[DecayPart, ...]
+    singles: ObjectsPart
+    values: tuple[tuple[float, ...], ...]
+    labels: tuple[tuple[int, tuple[float, ...]], ...] = ()
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """Ratios, which there are in ordered collections."""
+        return self.singles.optional - {"mass"}
+
+    # ------------------------------------------------------------------ learning
+
+    @classmethod
+    def learn(cls, settings: PairsConfig, reading: Reading, edges: dict[str, Bounds]) -> Self:
+        """Finds the constants of pairs and single objects.
+
+        Args:
+            settings: The recipe's settings.
+            reading: The training events.
+            edges: Lowest and highest value of a coordinate, where the recipe bounds it.
+
+        Raises:
+            RecipeError: If the collection cannot have pairs, or another one counts its objects.
+        """
+        name, facts = settings.collection, reading.facts
+        opposite, most = _checked(settings, facts)
+        width = facts.collection(name).max_count
+        present, known = reading.there(name), _values(reading, name, opposite)
+        number = _number(known, reading.count(name), most)
+        pairs = tuple(_pair(reading, name, j, number > j) for j in range(most))
+        singles = ObjectsPart.learn(
+            ObjectsConfig(collection=name), _alone(reading, name, number), tuple(range(width)), edges
+        )
+        columns = [_called(name, "pair", j, facts, c) for j in range(most) for c in pairs[j].columns]
+        columns += [_called(name, "single", i % width, facts, c) for i, c in enumerate(singles.columns)]
+        values: list[tuple[float, ...]] = []
+        for slot in range(0 if known is None else 2 * most):
+            values.append(tuple(torch.unique(known[:, slot][present[:, slot]]).tolist()))  # type: ignore[index]
+        return cls(
+            collection=name,
+            columns=tuple(columns),
+            settings=settings,
+            opposite=opposite,
+            pairs=pairs,
+            singles=singles,
+            values=tuple(values),
+        )
+
+    def joined(self, variables: Sequence[DiscreteVariable], facts: Facts) -> Self:
+        """The part that knows which variables tell the values that are opposite in a pair.
+
+        Raises:
+            RecipeError: If there are none.
+        """
+        numbers = {v.address: i for i, v in enumerate(variables)}
+        labels: list[tuple[int, tuple[float, ...]]] = []
+        for slot, values in enumerate(self.values):
+            address = facts.address(self.collection, slot, self.opposite)
+            number = numbers.get(address)
+            if number is None and len(values) > 1:
+                msg = f"pairs: {address} is not learned as classes, so it cannot say what is a pair"
+                raise RecipeError(msg)
+            known = values or (0.0,)
+            labels.append((-1, known) if number is None else (number, variables[number].values))
+        return self.model_copy(update={"labels": tuple(labels)})
+
+    # ------------------------------------------------------------------ what is a pair
+
+    @classmethod
+    def arranged(cls, settings: PairsConfig, reading: Reading) -> Reading:
+        """The events with the objects of pairs first.
+
+        Raises:
+            RecipeError: If the collection cannot have pairs.
+        """
+        name = settings.collection
+        opposite, most = _checked(settings, reading.facts)
+        objects = reading.events.collections[name]
+        order = pairs_first(
+            _stacked(reading, name), objects.mask, _values(reading, name, opposite), settings.mass, most
+        )
+        return reading.with_objects(
+            name, objects.with_fields({n: v.gather(1, order) for n, v in objects.fields.items()})
+        )
+
+    def _pairs_in(self, values: Tensor | None, count: Tensor) -> Tensor:
+        return _number(values, count, len(self.pairs))
+
+    @property
+    def hint_count(self) -> int:
+        """Whether there is each pair."""
+        return len(self.pairs)
+
+    def tell(self, discrete: Tensor, own: Tensor, count: Tensor) -> Told:
+        """Which pairs and which single objects there are."""
+        values: list[Tensor] = []
+        for number, table in self.labels:
+            known = constant(table, discrete.device)
+            chosen = torch.zeros_like(count) if number < 0 else discrete[:, number].clamp(min=0)
+            values.append(known[chosen])
+        paired = self._pairs_in(torch.stack(values, 1) if self.labels else None, count).unsqueeze(1)
+        pairs = torch.arange(len(self.pairs), device=discrete.device) < paired
+        slots = torch.arange(len(self.singles.slots), device=discrete.device)
+        alone = slots < count.unsqueeze(1) - 2 * paired
+        each = len(self.pairs[0].columns)
+        exists = [pairs.repeat_interleave(each, 1), alone.repeat(1, len(self.singles.coordinates))]
+        return Told(torch.cat(exists, 1), pairs.to(torch.float64))
+
+    # ------------------------------------------------------------------ there and back
+
+    def read(self, reading: Reading) -> Encoded:
+        """Columns (N, D), of each pair and then of the single objects; no classes."""
+        name = self.collection
+        number = self._pairs_in(_values(reading, name, self.opposite), reading.count(name))
+        columns = [pair.columns_of(_both(reading, name, j, number > j)) for j, pair in enumerate(self.pairs)]
+        columns.append(self.singles.read(_alone(reading, name, number)).columns)
+        return Encoded(torch.cat(columns, 1), reading.no_classes())
+
+    def write(self, encoded: Encoded, draft: Draft) -> None:
+        """Puts in the momenta."""
+        name, facts = self.collection, draft.facts
+        count, width = draft.count(name), len(self.singles.slots)
+        number = self._pairs_in(draft.fields[name][self.opposite] if self.opposite else None, count)
+        slots = torch.arange(width, device=draft.device)
+        paired = slots < 2 * number.unsqueeze(1)
+        stored = draft.mass(name)
+        mass = encoded.columns.new_zeros((draft.size, width)) if stored is None else stored
+        wanted = [c for c in facts.collection(name).coordinates if c not in ("mass", "energy")]
+
+        each, found = len(self.pairs[0].columns), []
+        for j, pair in enumerate(self.pairs):
+            own = encoded.columns[:, j * each : (j + 1) * each]
+            masses = [torch.where(paired[:, s], mass[:, s], 0.0) for s in (2 * j, 2 * j + 1)]
+            made = pair.momenta(own, masses, draft.azimuth)
+            found += [made[0], made[1]]
+        both = Kinematics({n: torch.stack([getattr(v, n) for v in found], 1) for n in ("px", "py", "pz")})
+
+        first = 2 * number.unsqueeze(1)
+        of_singles = mass.gather(1, (slots + first).clamp(max=width - 1))
+        alone = self.singles.momenta(
+            encoded.columns[:, each * len(self.pairs) :], None if stored is None else of_singles, draft
+        )
+        if draft.azimuth is not None:
+            alone = alone.rotated(draft.azimuth.unsqueeze(1))
+        known = {"mass": mass}
+        for coordinate in wanted:
+            ahead = torch.nn.functional.pad(both.bounded(coordinate), (0, width - len(found)))
+            behind = alone.bounded(coordinate).gather(1, (slots - first).clamp(min=0))
+            known[coordinate] = torch.where(paired, ahead, behind)
+        draft.put_momenta(name, range(width), Kinematics(known))
+
+
+def pairs_first(momenta: Tensor, present: Tensor, values: Tensor | None, mass: float, most: int) -> Tensor:
+    """The order (N, M) of objects in which pairs come first, and the others as they were.
+
+    Args:
+        momenta: (N, M, 5) px, py, pz, mass and energy.
+        present: (N, M) which objects there are.
+        values: (N, M) what is opposite in a pair, and not 0; None if any two objects can be one.
+        mass: What the mass of a pair is to be near, in GeV.
+        most: The most pairs in an event.
+    """
+    width = present.shape[1]
+    i, j = torch.triu_indices(width, width, 1, device=present.device)
+    apart = (pair_mass(*(Momentum(*momenta[:, k].unbind(2)) for k in (i, j))) - mass).abs()
+    free = present[:, i] & present[:, j]
+    if values is not None:
+        free &= (values[:, i] == -values[:, j]) & (values[:, i] != 0)
+    place = (torch.arange(width, device=present.device) + 2 * most).repeat(len(present), 1)
+    for k in range(most):
+        nearest = torch.where(free, apart, torch.inf).argmin(1, keepdim=True)
+        some = free.any(1, keepdim=True)
+        for member, position in ((i[nearest], 2 * k), (j[nearest], 2 * k + 1)):
+            place.scatter_(1, member, torch.where(some, position, place.gather(1, member)))
+            free &= ~some | ((i != member) & (j != member))
+    return place.argsort(1)
+
+
+def _number(values: Tensor | None, count: Tensor, most: int) -> Tensor:
+    """The number of pairs (N,) among objects that are in the order of ``pairs_first``."""
+    there = count.unsqueeze(1) >= 2 * torch.arange(1, most + 1, device=count.device)
+    if values is None:
+        return there.sum(1)
+    first, second = values[:, 0 : 2 * most : 2], values[:, 1 : 2 * most : 2]
+    return (there & (first == -second) & (first != 0)).cumprod(1).sum(1)
+
+
+def _checked(settings: PairsConfig, facts: Facts) -> tuple[str, int]:
+    """The field that is opposite in pairs (empty if none), and the most pairs.
+
+    Raises:
+        RecipeError: If the collection cannot have pairs, or another one counts its objects in vain.
+    """
+    name, described = settings.collection, facts.collection(settings.collection)
+    if described.max_count < 2 or facts.dimensions(name) < 3 or name in facts.padded:
+        msg = f"pairs: {name} has no pairs of objects with a three-dimensional momentum"
+        raise RecipeError(msg)
+    names = described.field_names
+    opposite = settings.opposite
+    if opposite is None:
+        opposite = "charge" if "charge" in names else ""
+    if opposite and opposite not in facts.plain_fields(name):
+        msg = f"pairs: {name} has no field {opposite!r}, which is to be opposite; or say opposite: false"
+        raise RecipeError(msg)
+    if name not in facts.orders:
+        _check_references(name, facts)
+    most = described.max_count // 2
+    return opposite or "", most if settings.most is None else min(most, settings.most)
+
+
+def _check_references(name: str, facts: Facts) -> None:
+    """Checks that nothing counts the objects of a collection whose order is not restored.
+
+    Raises:
+        RecipeError: If something does.
+    """
+    fields = [(Address(c.name, None, f.name), f) for c in facts.schema.collections for f in c.fields]
+    fields += [(Address(None, None, f.name), f) for f in facts.schema.scalars]
+    for address, field in fields:
+        refers = f"{name}idx".lower() in f"{address.field}".lower()
+        if refers and field.kind in (Kind.INTEGER, Kind.CATEGORY):
+            msg = (
+                f"pairs: {address} counts the objects of {name}, which descend in no coordinate, so that "
+                f"generation does not know their order; leave {address} out (events.select)"
+            )
+            raise RecipeError(msg)
+
+
+def _called(collection: str, what: str, number: int, facts: Facts, column: Column) -> Column:
+    """A column of a pair or single object, which there can be if there are enough objects."""
+    last = column.address.field
+    address = Address(collection, None, f"{what}[{number}].{last}")
+    gate = facts.gate(collection, 2 * number + 2 if what == "pair" else number + 1)
+    return replace(column, address=address, gate=gate, aliases=(f"{what}.{last}", last))
+
+
+def _values(reading: Reading, name: str, opposite: str) -> Tensor | None:
+    """What is opposite in pairs (N, M); None if nothing is."""
+    return reading.values(name, opposite).to(torch.float64) if opposite else None
+
+
+def _stacked(reading: Reading, name: str) -> Tensor:
+    """Momenta (N, M, 5) as px, py, pz, mass and energy."""
+    k = reading.kinematics(name)
+    px, py, pz = (k[c] for c in ("px", "py", "pz"))
+    mass = k.bounded("mass") if reading.facts.massive(name) else torch.zeros_like(px)
+    return torch.stack(Momentum.of(px, py, pz, mass), 2)
+
+
+def _both(reading: Reading, name: str, number: int, there: Tensor) -> list[Momentum]:
+    """The momenta of a pair's objects; of one that is not there (N,), some that do no harm."""
+    found = []
+    stacked = _stacked(reading, name)
+    for slot, px in ((2 * number, 1.0), (2 * number + 1, -1.0)):
+        spare = stacked.new_tensor((px, 0.0, 0.0, 0.0, 1.0))
+        own = torch.where(there.unsqueeze(1), stacked[:, slot], spare)
+        found.append(Momentum(*own.unbind(1)))
+    return found
+
+
+def _alone(reading: Reading, name: str, number: Tensor) -> Reading:
+    """The events with none of a collection's objects but those that are in none of its first pairs (N,)."""
+    objects, facts = reading.events.collections[name], reading.facts
+    slots, first = torch.arange(objects.mask.shape[1], device=reading.device), 2 * number.unsqueeze(1)
+    index = (slots + first).clamp(max=len(slots) - 1)
+    fields = {n: v.gather(1, index) for n, v in objects.fields.items()}
+    left = Objects(fields, slots < reading.count(name).unsqueeze(1) - first)
+    collections = tuple(
+        c if c.name != name else c.model_copy(update={"layout": "jagged", "min_count": 0})
+        for c in facts.schema.collections
+    )
+    some = replace(facts, schema=facts.schema.model_copy(update={"collections": collections}))
+    events = EventBatch(some.schema, {**reading.events.collections, name: left}, reading.events.scalars)
+    return Reading(events, some, reading.angle, reading.refuse)
+
+
+def _pair(reading: Reading, name: str, number: int, there: Tensor) -> DecayPart:
+    """The columns of one pair, which there is in some events (N,)."""
+    facts = reading.facts
+    children = tuple(str(facts.address(name, s, "")) for s in (2 * number, 2 * number + 1))
+    settings = DecayConfig(name=f"pair{number}", children=children)
+    both = _both(reading, name, number, there)
+    masses = facts.masses.get(name)
+    # The first object is the one with the larger pt, since the order of the file is kept within a pair.
+    equal = facts.orders.get(name) == "pt" and (masses is None or masses.source in ("fixed", "none"))
+    least = (both[0].mass + both[1].mass)[there]
+    floor = float(least.max()) if len(least) else 0.0
+    floor = floor if len(least) and floor < float(pair_mass(*both)[there].min()) else 0.0
+    size = sum((torch.hypot(v.px, v.py)[there] for v in both), torch.zeros_like(least))
+    scale = float(size.max()) if len(least) else 0.0
+    flat = DecayPart.make(settings, False, (equal,), (floor,), (0.0, 0.0), scale)
+    angles = [i for i, c in enumerate(flat.columns) if c.address.field in ("phi", "phi_star")]
+    centres = circular_mean(flat.columns_of(both)[:, angles], there.unsqueeze(1).expand(-1, len(angles)))
+    return flat.model_copy(update={"centres": (centres[0], 0.0 if equal else centres[1])})
