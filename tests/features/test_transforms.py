@@ -25,7 +25,7 @@ from hepgan.features.transforms import (
     QuantileNormal,
     SignedLog,
     Standardise,
-    transform_from_config,
+    Transform,
 )
 
 D = 3
@@ -111,9 +111,9 @@ def test_every_transform_keeps_what_transforms_promise(name):
     (inverse,) = torch.autograd.grad(transform.inverse(ends).sum(), ends)
     assert bool(torch.isfinite(forward).all() & torch.isfinite(inverse).all())
 
-    restored = transform_from_config(json.loads(json.dumps(transform.config(), allow_nan=False)))
+    restored = Transform.from_state(json.loads(json.dumps(transform.state(), allow_nan=False)))
     restored.load_state_dict(transform.state_dict())
-    assert restored.config() == transform.config()
+    assert restored.state() == transform.state()
     assert torch.equal(restored(x), y)
     assert torch.equal(restored.inverse(y), transform.inverse(y))
 
@@ -345,7 +345,7 @@ def test_columns_need_each_column_once():
 )
 def test_a_foreign_config_is_refused(config):
     with pytest.raises(ValueError, match="transform"):
-        transform_from_config(config)
+        Transform.from_state(config)
 
 
 def test_descriptions_of_version_0_1_are_converted_and_options_that_are_gone_are_refused():
@@ -356,9 +356,9 @@ def test_descriptions_of_version_0_1_are_converted_and_options_that_are_gone_are
         {"kind": "periodic_angle", "size": 2, "scaling": "variance"},
     ]
     for config in described:
-        assert transform_from_config(format1.transform(config)).config().items() <= config.items()
+        assert Transform.from_state(format1.transform(config)).state().items() <= config.items()
     for config, option, value in zip(
         described, ("whiten", "margin", "margin", "scaling"), (False, 1, 1, "unit"), strict=True
     ):
         with pytest.raises(ValueError, match=option):
-            transform_from_config(format1.transform({**config, option: value}))
+            Transform.from_state(format1.transform({**config, option: value}))

@@ -27,7 +27,6 @@ from hepgan.features.transforms import (
     Standardise,
     Transform,
 )
-from hepgan.features.transforms import transform_from_config as make_transform
 from hepgan.features.variables import SINGLE, Column
 
 __all__ = ["LearnedColumns", "StandardColumns"]
@@ -119,7 +118,7 @@ class LearnedColumns(Config):
         constants: Of each column the value that it always has; None if it is a feature.
         limits: Of each feature where it ends, in its frame; None for no end.
         names: What messages call the features.
-        transform: What the features' transforms are (see ``Transform.config``); None if there are none.
+        transform: What the features' transforms are (see ``Transform.state``); None if there are none.
         frames: Of each feature its frame; empty if all numbers are as they are.
     """
 
@@ -159,7 +158,7 @@ class StandardColumns(PreciseModule):
         self.register_buffer("fixed", fixed, persistent=False)
         self.register_buffer("limits", _infinite(learned.limits), persistent=False)
         self.register_buffer("frames", _edges(learned.frames), persistent=False)
-        self.transform = None if learned.transform is None else make_transform(learned.transform)
+        self.transform = None if learned.transform is None else Transform.from_state(learned.transform)
         self._straight = kept == list(range(len(constants)))
 
     @classmethod
@@ -218,7 +217,7 @@ class StandardColumns(PreciseModule):
                 constants=tuple(constants),
                 limits=tuple(limits),
                 names=tuple(c.name for c in chosen),
-                transform=None if transform is None else transform.config(),
+                transform=None if transform is None else transform.state(),
                 frames=tuple(frames) if any(f != Frame() for f in frames) else (),
             )
         ).to(raw.device)
@@ -517,7 +516,7 @@ def _transform(
         if step["kind"] == QuantileNormal.kind and number == 0:
             options["low"], options["high"] = [c.low for c in columns], [c.high for c in columns]
         try:
-            made.append(make_transform(options))
+            made.append(Transform.from_state(options))
         except ValueError as error:
             msg = f"transform of {names[0]}: {error}"
             raise RecipeError(msg) from error

@@ -12,7 +12,7 @@ them as float64 buffers, so that they move with ``.to(device)`` and are stored i
 - A column without a single real entry keeps the state it had before ``fit``.
 """
 
-from hepgan.features.transforms.base import Chain, Columns, Transform, transform_from_config
+from hepgan.features.transforms.base import Chain, Columns, Transform
 from hepgan.features.transforms.elementary import (
     PCA,
     Angle,
@@ -40,5 +40,4 @@ __all__ = [
     "SignedLog",
     "Standardise",
     "Transform",
-    "transform_from_config",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from hepgan.errors import InputError
 from hepgan.features.precise import PreciseModule
 
-__all__ = ["Chain", "Columns", "Transform", "transform_from_config"]
+__all__ = ["Chain", "Columns", "Transform"]
 
 _KINDS: dict[str, type[Transform]] = {}
 
@@ -19,8 +19,7 @@ _KINDS: dict[str, type[Transform]] = {}
 class Transform(PreciseModule):
     """An invertible, differentiable map of D columns, fitted to weighted and masked data.
 
-    Subclasses give ``_fit``, ``forward``, ``inverse``, ``log_abs_det`` and, where they have them,
-    ``options`` and ``inside``.
+    Subclasses give ``_fit``, ``forward``, ``inverse``, ``log_abs_det`` and, where they need it, ``inside``.
 
     Args:
         size: Number of columns D.
@@ -28,6 +27,9 @@ class Transform(PreciseModule):
 
     Raises:
         ValueError: ``size`` is below 1, or does not match ``names``.
+
+    Attributes:
+        options: What else the constructor was told, as JSON can hold it.
     """
 
     kind: ClassVar[str]
@@ -49,6 +51,7 @@ class Transform(PreciseModule):
             raise ValueError(msg)
         self.size = size
         self.names = None if names is None else tuple(names)
+        self.options: dict[str, Any] = {}
 
     def fit(self, x: Tensor, mask: Tensor | None = None, weight: Tensor | None = None) -> Self:
         """Learn the constants from data; masked entries have no influence.
@@ -111,19 +114,27 @@ class Transform(PreciseModule):
         """True where an entry of x (N, D) lies in the domain."""
         return torch.isfinite(x)
 
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments, apart from size and names, that rebuild the transform (before ``fit``)."""
-        return {}
+    def state(self) -> dict[str, Any]:
+        """What its constructor was told, as JSON can hold it; what it has learned is in ``state_dict``."""
+        told = {"kind": self.kind, "size": self.size, **self.options}
+        return told if self.names is None else {**told, "names": list(self.names)}
 
-    def config(self) -> dict[str, Any]:
-        """A description that JSON can hold; with ``state_dict`` it restores the transform exactly."""
-        described = {"kind": self.kind, "size": self.size, **self.options()}
-        return described if self.names is None else {**described, "names": list(self.names)}
+    @staticmethod
+    def from_state(state: Mapping[str, Any]) -> Transform:
+        """The transform that ``state`` describes; ``load_state_dict`` then restores it exactly.
 
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Build from ``config()`` without its kind."""
-        return cls(**options)
+        Raises:
+            ValueError: The kind is unknown, or an option does not belong to it.
+        """
+        kind = state.get("kind")
+        if kind not in _KINDS:
+            msg = f"unknown transform {kind!r}; known are {', '.join(sorted(_KINDS))}"
+            raise ValueError(msg)
+        try:
+            return _KINDS[kind](**{k: v for k, v in state.items() if k != "kind"})
+        except TypeError as error:
+            msg = f"transform {kind!r} cannot be built from {dict(state)}: {error}"
+            raise ValueError(msg) from error
 
     def _promoted(self, x: Tensor) -> Tensor:
         if x.ndim != 2 or x.shape[1] != self.size:
@@ -156,32 +167,28 @@ class Chain(Transform, kind="chain"):
     """Transforms one after the other; each is fitted to the output of those before it.
 
     Args:
-        transforms: At least one, all of the same size.
+        transforms: At least one, all of the same size, or their states.
 
     Raises:
         ValueError: No transform, or different sizes.
     """
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
-        sizes = {t.size for t in transforms}
+    def __init__(self, transforms: Sequence[Transform | Mapping[str, Any]]) -> None:
+        made = [_made(t) for t in transforms]
+        sizes = {t.size for t in made}
         if len(sizes) != 1:
-            msg = f"a chain needs transforms of one size, got sizes {[t.size for t in transforms]}"
+            msg = f"a chain needs transforms of one size, got sizes {[t.size for t in made]}"
             raise ValueError(msg)
-        super().__init__(sizes.pop(), names=transforms[0].names)
-        self.transforms = torch.nn.ModuleList(transforms)
-        self.domain = transforms[0].domain
+        super().__init__(sizes.pop(), names=made[0].names)
+        self.transforms = torch.nn.ModuleList(made)
+        self.domain = made[0].domain
 
     def __iter__(self) -> Iterator[Transform]:
         return iter(self.transforms)  # type: ignore[arg-type]
 
-    def config(self) -> dict[str, Any]:
-        """Kind and the members' descriptions."""
-        return {"kind": self.kind, "transforms": [t.config() for t in self]}
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Build from ``config()`` without its kind."""
-        return cls([transform_from_config(c) for c in options["transforms"]])
+    def state(self) -> dict[str, Any]:
+        """Kind and the members' states."""
+        return {"kind": self.kind, "transforms": [t.state() for t in self]}
 
     def inside(self, x: Tensor) -> Tensor:
         """Inside every member's domain in turn."""
@@ -221,7 +228,7 @@ class Columns(Transform, kind="columns"):
     """Different transforms for different columns.
 
     Args:
-        transforms: Transforms by the name of their group of columns.
+        transforms: Transforms, or their states, by the name of their group of columns.
         indices: The columns of each group, together each column once. By default the groups follow one
             another in the order given.
 
@@ -233,19 +240,23 @@ class Columns(Transform, kind="columns"):
     places: Tensor
 
     def __init__(
-        self, transforms: Mapping[str, Transform], *, indices: Mapping[str, Sequence[int]] | None = None
+        self,
+        transforms: Mapping[str, Transform | Mapping[str, Any]],
+        *,
+        indices: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
-        super().__init__(sum(t.size for t in transforms.values()))
+        made = {name: _made(t) for name, t in transforms.items()}
+        super().__init__(sum(t.size for t in made.values()))
         if indices is None:
             columns = iter(range(self.size))
-            indices = {name: [next(columns) for _ in range(t.size)] for name, t in transforms.items()}
-        sizes = {name: t.size for name, t in transforms.items()}
-        order = [i for name in transforms for i in indices.get(name, ())]
+            indices = {name: [next(columns) for _ in range(t.size)] for name, t in made.items()}
+        sizes = {name: t.size for name, t in made.items()}
+        order = [i for name in made for i in indices.get(name, ())]
         if {name: len(i) for name, i in indices.items()} != sizes or sorted(order) != list(range(self.size)):
             msg = f"indices {dict(indices)} do not give each of the groups {sizes} its columns once"
             raise ValueError(msg)
-        self.indices = {name: list(indices[name]) for name in transforms}
-        self.transforms = torch.nn.ModuleList(transforms.values())
+        self.indices = {name: list(indices[name]) for name in made}
+        self.transforms = torch.nn.ModuleList(made.values())
         self.register_buffer("order", torch.tensor(order), persistent=False)
         self.register_buffer("places", torch.tensor(order).argsort(), persistent=False)
         self.domain = "in its transform's domain"
@@ -256,16 +267,10 @@ class Columns(Transform, kind="columns"):
     def _groups(self) -> dict[str, Transform]:
         return dict(zip(self.indices, self.transforms, strict=True))  # type: ignore[arg-type]
 
-    def config(self) -> dict[str, Any]:
-        """Kind, the members' descriptions, and their columns."""
-        described = {name: t.config() for name, t in self._groups().items()}
-        return {"kind": self.kind, "transforms": described, "indices": self.indices}
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Build from ``config()`` without its kind."""
-        transforms = {name: transform_from_config(c) for name, c in options["transforms"].items()}
-        return cls(transforms, indices=options["indices"])
+    def state(self) -> dict[str, Any]:
+        """Kind, the members' states, and their columns."""
+        told = {name: t.state() for name, t in self._groups().items()}
+        return {"kind": self.kind, "transforms": told, "indices": self.indices}
 
     def _split(self, x: Tensor) -> list[tuple[Transform, Tensor]]:
         sizes = [len(i) for i in self.indices.values()]
@@ -301,21 +306,5 @@ class Columns(Transform, kind="columns"):
         return torch.cat([t.log_abs_det(part) for t, part in parts], 1)[:, self.places]
 
 
-def transform_from_config(config: Mapping[str, Any]) -> Transform:
-    """Rebuild a transform from ``Transform.config()``; ``load_state_dict`` then restores what it learned.
-
-    Args:
-        config: A mapping with ``kind``, ``size`` and the options of that kind.
-
-    Raises:
-        ValueError: The kind is unknown, or an option does not belong to it.
-    """
-    kind = config.get("kind")
-    if kind not in _KINDS:
-        msg = f"unknown transform {kind!r}; known are {', '.join(sorted(_KINDS))}"
-        raise ValueError(msg)
-    try:
-        return _KINDS[kind].from_options({k: v for k, v in config.items() if k != "kind"})
-    except (TypeError, KeyError) as error:
-        msg = f"transform {kind!r} cannot be built from {dict(config)}: {error}"
-        raise ValueError(msg) from error
+def _made(transform: Transform | Mapping[str, Any]) -> Transform:
+    return transform if isinstance(transform, Transform) else Transform.from_state(transform)

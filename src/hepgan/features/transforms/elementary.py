@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -82,13 +82,9 @@ class MinMax(Transform, kind="min_max"):
         if not low < high:
             msg = f"low must be below high, got {low} and {high}"
             raise ValueError(msg)
-        self.low, self.high = float(low), float(high)
+        self.low, self.high, self.options = low, high, {"low": low, "high": high}
         self.register_buffer("center", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(size, dtype=torch.float64))
-
-    def options(self) -> dict[str, Any]:
-        """The target range."""
-        return {"low": self.low, "high": self.high}
 
     def _fit(self, x: Tensor, present: Tensor, weight: Tensor) -> None:
         low, high, filled = range_of_present(x, present)
@@ -192,21 +188,17 @@ class LogEdge(Transform, kind="log_edge"):
         if side not in ("lower", "upper"):
             msg = f"side must be 'lower' or 'upper', got {side!r}"
             raise ValueError(msg)
-        self.given, self.side = edge, side
+        self.side, self.options = side, {"edge": edge, "side": side}
         self._sign = 1.0 if side == "lower" else -1.0
         self.domain = f"{'above' if side == 'lower' else 'below'} its edge"
         self.register_buffer("edge", self._column(0.0 if edge is None else edge, "edge"))
-
-    def options(self) -> dict[str, Any]:
-        """The given edge and its side."""
-        return {"edge": self.given if self.given is None else self.edge.tolist(), "side": self.side}
 
     def inside(self, x: Tensor) -> Tensor:
         """Finite and beyond the edge."""
         return torch.isfinite(x) & (self._sign * (x - self.edge) > 0)
 
     def _fit(self, x: Tensor, present: Tensor, weight: Tensor) -> None:
-        if self.given is None:
+        if self.options["edge"] is None:
             low, high, filled = range_of_present(x, present)
             below, above = _margins(x, present)
             fitted = low - below if self.side == "lower" else high + above
@@ -252,7 +244,7 @@ class Logit(Transform, kind="logit"):
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(size, names=names)
-        self.given_low, self.given_high = low, high
+        self.options = {"low": low, "high": high}
         lower = None if low is None else self._column(low, "low")
         upper = None if high is None else self._column(high, "high")
         self.register_buffer(
@@ -263,12 +255,6 @@ class Logit(Transform, kind="logit"):
             msg = f"low must be below high, got {low} and {high}"
             raise ValueError(msg)
 
-    def options(self) -> dict[str, Any]:
-        """The given edges."""
-        low = self.given_low if self.given_low is None else self.low.tolist()
-        high = self.given_high if self.given_high is None else self.high.tolist()
-        return {"low": low, "high": high}
-
     def inside(self, x: Tensor) -> Tensor:
         """Strictly between the edges."""
         return (x > self.low) & (x < self.high)
@@ -276,9 +262,9 @@ class Logit(Transform, kind="logit"):
     def _fit(self, x: Tensor, present: Tensor, weight: Tensor) -> None:
         low, high, filled = range_of_present(x, present)
         below, above = _margins(x, present)
-        if self.given_low is None:
+        if self.options["low"] is None:
             self.low = torch.where(filled, low - below, self.low)
-        if self.given_high is None:
+        if self.options["high"] is None:
             self.high = torch.where(filled, high + above, self.high)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -316,18 +302,14 @@ class SignedLog(Transform, kind="signed_log"):
         self, size: int, *, scale: float | Sequence[float] | None = None, names: Sequence[str] | None = None
     ) -> None:
         super().__init__(size, names=names)
-        self.given = scale
+        self.options = {"scale": scale}
         self.register_buffer("scale", self._column(1.0 if scale is None else scale, "scale"))
         if not bool((self.scale > 0).all()):
             msg = f"scale must be positive, got {scale}"
             raise ValueError(msg)
 
-    def options(self) -> dict[str, Any]:
-        """The given scale."""
-        return {"scale": self.given if self.given is None else self.scale.tolist()}
-
     def _fit(self, x: Tensor, present: Tensor, weight: Tensor) -> None:
-        if self.given is None:
+        if self.options["scale"] is None:
             used = present & (x != 0)
             median = torch.where(used, x.abs(), torch.nan).nanmedian(0).values
             # Where most values are next to nothing, the rest must not overflow.
@@ -397,14 +379,13 @@ class Arctanh(Logit, kind="arctanh"):
         self, size: int, *, scale: float = math.pi * (1 + 1e-6), names: Sequence[str] | None = None
     ) -> None:
         super().__init__(size, low=-scale, high=scale, names=names)
-        self.scale = float(scale)
+        self.scale, self.options = scale, {"scale": scale}
         # The scale tells them.
         self.register_buffer("low", self.low, persistent=False)
         self.register_buffer("high", self.high, persistent=False)
 
-    def options(self) -> dict[str, Any]:
-        """The edge."""
-        return {"scale": self.scale}
+    def _fit(self, x: Tensor, present: Tensor, weight: Tensor) -> None:
+        pass
 
     def forward(self, x: Tensor) -> Tensor:
         """atanh(x / scale); NaN beyond the edges."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ class QuantileNormal(Transform, kind="quantile"):
         if knots < 8:
             msg = f"at least 8 knots are needed, got {knots}"
             raise ValueError(msg)
-        self.knots, self.low, self.high = knots, low, high
+        self.options = {"knots": knots, "low": _plain(low), "high": _plain(high)}
         edges = torch.stack([self._bound(low, -torch.inf), self._bound(high, torch.inf)])
         # Closer bounds would leave no room for a repeated value's width.
         if not bool((edges[1] - edges[0] > 1e-9 * edges.nan_to_num(posinf=0, neginf=0).abs().amax(0)).all()):
@@ -100,10 +100,6 @@ class QuantileNormal(Transform, kind="quantile"):
             raise ValueError(msg)
         return torch.tensor([none if v is None else float(v) for v in each], dtype=torch.float64)
 
-    def options(self) -> dict[str, Any]:
-        """The number of knots and the bounds."""
-        return {"knots": self.knots, "low": _plain(self.low), "high": _plain(self.high)}
-
     def inside(self, x: Tensor) -> Tensor:
         """Finite, and strictly within the bounds, or on one that data touch."""
         x = self._promoted(x)
@@ -123,7 +119,7 @@ class QuantileNormal(Transform, kind="quantile"):
                 continue
             low, high = self.bounds[:, column].tolist()
             fitted = _quantile_knots(
-                x[:, column].cpu()[real].numpy(), weights[real.numpy()], self.knots, low, high
+                x[:, column].cpu()[real].numpy(), weights[real.numpy()], self.options["knots"], low, high
             )
             count = len(fitted.x)
             for buffer, values in ((self.x_knots, fitted.x), (self.y_knots, fitted.y)):
