@@ -45,9 +45,9 @@ class Column:
         present = self._present(events)
         return Flat(self._all(events)[present], present.nonzero().squeeze(1))
 
-    def dense(self, batch, fill=0.0):
+    def dense(self, batch):
         present = self._present(batch)
-        values = torch.where(present, self._all(batch), fill)
+        values = torch.where(present, self._all(batch), 0.0)
         return values, None if self.missing is None else present
 
 

@@ -36,4 +36,3 @@ def test_profiles_are_means_and_widths_of_what_is_in_a_bin():
         assert made.width[i] == pytest.approx(values[inside].std())
     assert made.number[3] == 0
     assert np.isnan(made.mean[3])
-    assert made.mean_error[0] == pytest.approx(made.width[0] / np.sqrt(made.number[0]))

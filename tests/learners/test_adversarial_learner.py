@@ -129,7 +129,7 @@ def test_real_and_generated_events_take_the_same_way(feature_batch):
     seen = []
 
     class Seen:
-        def dense(self, batch, fill=0.0):
+        def dense(self, batch):
             seen.append(batch)
             return batch.x[:, 0].double(), None
 
@@ -408,9 +408,9 @@ def test_each_observable_is_evaluated_once_for_all_terms_and_events_are_decoded_
             calls.append("flat")
             return super().flat(events)
 
-        def dense(self, batch, fill=0.0):
+        def dense(self, batch):
             calls.append("dense")
-            return super().dense(batch, fill)
+            return super().dense(batch)
 
     torch.manual_seed(1)
     model = new_learner(

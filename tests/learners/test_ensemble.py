@@ -54,7 +54,7 @@ class Sum:
     def __call__(self, batch: FeatureBatch) -> tuple[Tensor, None]:
         return batch.x.sum(1), None
 
-    def dense(self, batch: FeatureBatch, fill: float = 0.0) -> tuple[Tensor, None]:
+    def dense(self, batch: FeatureBatch) -> tuple[Tensor, None]:
         return batch.x.sum(1), None
 
     def flat(self, batch: FeatureBatch) -> Flat:

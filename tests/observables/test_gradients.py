@@ -138,11 +138,11 @@ def test_the_gradient_at_a_root_of_zero_is_zero():
         assert gradient.tolist() == [0.0, 0.0]
 
 
-def test_dense_values_carry_gradients_and_fill_what_is_missing():
+def test_dense_values_carry_gradients_and_are_0_where_they_are_missing():
     batch, tensors = leaves(make(1, 12).batch)
-    values, mask = Observable("x", "log(Jet[0].pt)").dense(batch, fill=-7.0)
+    values, mask = Observable("x", "log(Jet[0].pt)").dense(batch)
     assert values.shape == mask.shape == (12,)
-    assert values[0].item() == -7.0
+    assert values[0].item() == 0.0
     assert not mask[0]
     values.sum().backward()
     assert all(t.grad is None or torch.isfinite(t.grad).all() for t in tensors)

@@ -11,7 +11,6 @@ from scipy import stats
 
 from hepgan.stats.distances import (
     chi2_binned,
-    energy_distance,
     kl,
     ks,
     pulls,
@@ -33,15 +32,12 @@ def test_unweighted_distances_agree_with_scipy(a, b):
     expected = stats.ks_2samp(np.tile(a, 2), np.tile(b, 2), method="asymp").statistic
     assert ks(a, b) == pytest.approx(expected, abs=1e-12)
     assert wasserstein(a, b) == pytest.approx(stats.wasserstein_distance(a, b), rel=1e-9, abs=1e-9)
-    # The square root magnifies rounding where the samples agree.
-    assert energy_distance(a, b) == pytest.approx(stats.energy_distance(a, b), rel=1e-6, abs=1e-5)
 
 
 def test_weighted_distances_agree_with_scipy():
     rng = np.random.default_rng(1)
     (a, wa), (b, wb) = _weighted(rng, 1000), _weighted(rng, 700, 0.3)
     assert wasserstein(a, b, wa, wb) == pytest.approx(stats.wasserstein_distance(a, b, wa, wb), rel=1e-12)
-    assert energy_distance(a, b, wa, wb) == pytest.approx(stats.energy_distance(a, b, wa, wb), rel=1e-10)
 
 
 def test_integer_weights_count_as_repeated_entries():
@@ -79,7 +75,7 @@ def test_distances_do_not_depend_on_the_scale_of_the_weights_or_the_order():
     rng = np.random.default_rng(5)
     (a, wa), (b, wb) = _weighted(rng, 500), _weighted(rng, 400, 0.5)
     shuffled = rng.permutation(500)
-    for distance in (ks, wasserstein, energy_distance):
+    for distance in (ks, wasserstein):
         value = distance(a, b, wa, wb)
         assert distance(a[shuffled], b, 7 * wa[shuffled], wb) == pytest.approx(value, rel=1e-9)
         assert distance(b, a, wb, wa) == pytest.approx(value, rel=1e-9)
@@ -134,7 +130,7 @@ def test_divergence_from_an_empty_bin_is_infinite_and_of_repeated_values_finite(
         kl(x, x, bins=1)
 
 
-@pytest.mark.parametrize("distance", [ks, wasserstein, energy_distance])
+@pytest.mark.parametrize("distance", [ks, wasserstein])
 def test_a_million_entries_take_about_a_second(distance):
     rng = np.random.default_rng(6)
     a, b, w = rng.normal(size=1_000_000), rng.normal(size=1_000_000), rng.uniform(size=1_000_000)

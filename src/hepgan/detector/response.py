@@ -101,16 +101,6 @@ class Profile(NamedTuple):
     width: Floats
     number: NDArray[np.int64]
 
-    @property
-    def mean_error(self) -> Floats:
-        """The statistical error of the mean."""
-        return self.width / np.sqrt(np.maximum(self.number, 1))
-
-    @property
-    def width_error(self) -> Floats:
-        """The statistical error of the width, of a normal quantity."""
-        return self.width / np.sqrt(2.0 * np.maximum(self.number, 1))
-
 
 def profile(values: ArrayLike, by: ArrayLike, edges: ArrayLike) -> Profile:
     """Mean and width of a quantity in bins of another one.

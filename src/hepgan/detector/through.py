@@ -283,7 +283,7 @@ class _Column:
         index = torch.arange(len(values), device=values.device)
         return Flat(values, index) if there is None else Flat(values[there], index[there])
 
-    def dense(self, events: FeatureBatch, fill: float = 0.0) -> tuple[Tensor, Tensor | None]:
+    def dense(self, events: FeatureBatch) -> tuple[Tensor, Tensor | None]:
         """One value for each event (N,), and where there is one."""
         values, there = self(events)
-        return values if there is None else torch.where(there, values, fill), there
+        return values if there is None else torch.where(there, values, 0.0), there

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from hepgan.features.config import DecayConfig, FeaturesConfig, FieldsConfig, ObjectsConfig
-from hepgan.features.continuation import mirrored
 from hepgan.features.measure import Measure, Volume
+from hepgan.features.reflections import mirrored, reflected
 from hepgan.features.representation import Representation
 from hepgan.features.space import FeatureBatch, FeatureSpace, Grid, Tokens
-from hepgan.features.symmetries import reflected
 from hepgan.features.variables import DiscreteVariable
 
 __all__ = [

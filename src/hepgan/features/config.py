@@ -22,9 +22,9 @@ from hepgan.features.parts import (
     TreeConfig,
 )
 from hepgan.features.parts.base import whole
-from hepgan.features.symmetries import Axis
 
 __all__ = [
+    "Axis",
     "DecayConfig",
     "FeaturesConfig",
     "FieldsConfig",
@@ -35,6 +35,9 @@ __all__ = [
     "TransformSpec",
     "TreeConfig",
 ]
+
+Axis = Literal["y", "z"]
+"""An axis of a mirror."""
 
 
 class FeaturesConfig(Config):

@@ -12,9 +12,8 @@ from hepgan.features.space import FeatureSpace
 from hepgan.learners.base import Learner, Phase
 from hepgan.learners.critic import Critic, Critics, Decode, Observed, TensorObservable
 from hepgan.learners.discrete import fit_discrete
-from hepgan.learners.distillation import StudentLearner
 from hepgan.learners.guides import AdversarialLearner, GuidedLearner, Scene, new_critics
-from hepgan.learners.likelihood import DensityLearner, FlowLearner, FlowMatchingLearner
+from hepgan.learners.likelihood import DensityLearner, FlowLearner, FlowMatchingLearner, StudentLearner
 from hepgan.models import (
     Ensemble,
     FlowConfig,

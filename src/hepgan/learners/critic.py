@@ -41,7 +41,7 @@ class TensorObservable(Protocol):
     def flat(self, events: Any) -> Flat:
         """All values (n,), with the number of the event and the own weight of each."""
 
-    def dense(self, batch: Any, fill: float = 0.0) -> tuple[Tensor, Tensor | None]:
+    def dense(self, batch: Any) -> tuple[Tensor, Tensor | None]:
         """One value for each event (N,), and where there is one (None: everywhere)."""
 
 

@@ -307,15 +307,14 @@ class Observable:
         values[index] = np.asarray(flat.values, dtype=np.float64)
         return values
 
-    def dense(self, batch: EventBatch, fill: float = 0.0) -> tuple[Tensor, Tensor]:
+    def dense(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
         """One floating-point number for each event, as critics and classifiers need it.
 
         Args:
             batch: N events.
-            fill: The number for events that lack the quantity.
 
         Returns:
-            The numbers (N,), differentiable, and a mask (N,), True where the quantity exists.
+            The numbers (N,), differentiable, 0 where the quantity does not exist; and where it does (N,).
 
         Raises:
             RecipeError: If the observable has one value for each object, or weighted ones.
@@ -330,7 +329,7 @@ class Observable:
         data = data if data.is_floating_point() else data.to(torch.float64)
         if mask is None:
             return data, torch.ones_like(data, dtype=torch.bool)
-        return torch.where(mask, data, torch.full_like(data, fill)), mask
+        return torch.where(mask, data, torch.zeros_like(data)), mask
 
     def check(self, schema: EventSchema) -> Checked:
         """Whether the observable fits events of a schema, before there are any.

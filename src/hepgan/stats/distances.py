@@ -20,7 +20,6 @@ __all__ = [
     "Chi2Result",
     "Pooled",
     "chi2_binned",
-    "energy_distance",
     "kl",
     "ks",
     "ks_floor",
@@ -85,9 +84,9 @@ class Pooled:
         """The largest absolute difference."""
         return float(np.max(np.abs(difference), where=self._ends, initial=0.0))
 
-    def wasserstein(self, difference: Array, order: int = 1) -> float:
-        """The integral of the absolute difference to the power of ``order``."""
-        return float(np.abs(difference[:-1]) ** order @ self._gaps)
+    def wasserstein(self, difference: Array) -> float:
+        """The integral of the absolute difference."""
+        return float(np.abs(difference[:-1]) @ self._gaps)
 
 
 def ks(a: ArrayLike, b: ArrayLike, wa: ArrayLike | None = None, wb: ArrayLike | None = None) -> float:
@@ -116,17 +115,6 @@ def wasserstein(
     """
     pooled, difference = _pooled(a, b, wa, wb)
     return pooled.wasserstein(difference)
-
-
-def energy_distance(
-    a: ArrayLike, b: ArrayLike, wa: ArrayLike | None = None, wb: ArrayLike | None = None
-) -> float:
-    """Energy distance sqrt(2 int (F_a - F_b)^2 dx), in the square root of the units of a and b.
-
-    Args and errors are those of ``ks``. Szekely and Rizzo, J. Stat. Plan. Inference 143 (2013) 1249.
-    """
-    pooled, difference = _pooled(a, b, wa, wb)
-    return math.sqrt(2 * pooled.wasserstein(difference, order=2))
 
 
 def wasserstein_scaled(

@@ -43,10 +43,10 @@ def _tensors(events: FeatureBatch | EventBatch) -> Iterator[tuple[str, Tensor]]:
     yield from events.scalars.items()
 
 
-def flat(settings: Any, place: str = "") -> dict[str, Any]:
+def flat(settings: Any) -> dict[str, Any]:
     """Settings by their place, ``model.network.widths.0``, as JSON gives them back."""
     found: dict[str, Any] = {}
-    _flatten(json.loads(json.dumps(settings)), place, found)
+    _flatten(json.loads(json.dumps(settings)), "", found)
     return found
 
 

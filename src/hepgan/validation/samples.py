@@ -17,7 +17,7 @@ from hepgan.errors import InputError
 from hepgan.events import event_weights, iterate_events, schema_of
 from hepgan.events.checks import find_faults
 from hepgan.events.schema import EventSchema
-from hepgan.generator.ensembles import MEMBER, with_member_field
+from hepgan.generator.ensembles import MEMBER, member_field
 from hepgan.observables import Flat, Observable
 from hepgan.stats.metrics import Values
 from hepgan.stats.moments import checked_weights, effective_size
@@ -27,10 +27,6 @@ __all__ = ["Paths", "Sample", "SampleBuilder", "Stream", "checked_event_weights"
 
 Floats = NDArray[np.float64]
 Paths = str | Path | Sequence[str | Path]
-
-TITLE = with_member_field(EventSchema()).scalar(MEMBER).title
-"""By which the scalar is known that tells the member of an ensemble."""
-
 
 _COPIES = 0.02
 """Fewer copies of true events may be chance."""
@@ -259,8 +255,7 @@ def members_of(events: ak.Array, schema: EventSchema, source: str = "events") ->
     Raises:
         InputError: If a number is negative.
     """
-    own = [f for f in schema.scalars if (f.name, f.title) == (MEMBER, TITLE)]
-    if not own or MEMBER not in ak.fields(events):
+    if member_field(schema) is None or MEMBER not in ak.fields(events):
         return None
     found = np.asarray(ak.to_numpy(events[MEMBER]), dtype=np.int64)
     if (found < 0).any():

@@ -1,17 +1,23 @@
-"""Smooth densities where a selection cuts across the features."""
+"""Training events seen in mirrors: in those of a symmetry, and beyond the edges of a selection."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from hepgan.events import EventBatch
+from hepgan.events.batch import Objects
+from hepgan.features.config import Axis
 from hepgan.features.representation import Representation
 from hepgan.features.space import FeatureBatch
 
-__all__ = ["mirrored"]
+__all__ = ["mirrored", "reflected"]
+
+_CHANGING_SIGN = {"y": ("py", "phi"), "z": ("pz", "eta", "rapidity", "costheta")}
 
 WIDTH = 0.5
 """How far from an edge events are mirrored, in units of a standardised feature."""
@@ -21,6 +27,38 @@ MAX_COLUMNS = 4
 LEAST_SHARE = 0.003
 BISECTIONS = 14
 CHUNK = 65_536
+
+
+def reflected(events: EventBatch, axes: Iterable[Axis]) -> EventBatch:
+    """The events, and each seen in a mirror across each of the axes: for k axes 2^k times as many.
+
+    Momenta are reflected, all other fields stay.
+
+    Args:
+        events: N events.
+        axes: ``y``: phi and py change their signs. ``z``: pz, eta, rapidity and cos(theta) do, and theta
+            becomes pi - theta.
+    """
+    for axis in axes:
+        images = EventBatch(
+            events.schema,
+            {name: _image(objects, axis) for name, objects in events.collections.items()},
+            events.scalars,
+            len(events),
+        )
+        events = EventBatch.concatenate([events, images])
+    return events
+
+
+def _image(objects: Objects, axis: Axis) -> Objects:
+    def value(name: str, values: Tensor) -> Tensor:
+        if name in _CHANGING_SIGN[axis]:
+            return -values
+        if name == "theta" and axis == "z":
+            return torch.where(objects.mask, math.pi - values, values)
+        return values
+
+    return objects.with_fields({n: value(n, v) for n, v in objects.fields.items()})
 
 
 @torch.no_grad()
