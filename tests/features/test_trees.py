@@ -311,7 +311,7 @@ def test_trees_and_rests_that_no_training_event_has_are_refused():
     known = represent(events[balanced], total_energy=Q)
     with pytest.raises(InputError, match=r"missing in the total \(.* GeV\) is of a kind that did not occur"):
         known.encode(lacking)
-    first = known.codec.reading(events, None).trees["Parton"][:, 0]
+    first = known.codec.reading(events, None).arrangements["Parton"][:, 0]
     known = represent(events[first != 2], total_energy=Q)
     with pytest.raises(InputError, match="2 objects in the first child of node 0") as raised:
         known.encode(events)

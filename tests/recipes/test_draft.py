@@ -21,9 +21,11 @@ from hepgan.generator import EventGenerator
 from hepgan.production import produce
 from hepgan.recipes import Derived, Recipe, draft_recipe, load_recipe
 from hepgan.recipes.drafting.findings import constant_mass, find_edge
+from hepgan.recipes.drafting.peaks import highest_peak
 
 ALL = [
     "zmumu_train.root",
+    "multilepton_train.root",
     "drell_yan_train.root",
     "wz_train.root",
     "ee_partons_train.root",
@@ -490,3 +492,96 @@ def test_main_objects_of_nanoaod_are_taken(shared_data: Path) -> None:
     assert "Muon.pt" in text
     assert "others: not among the main objects" in text
     assert "Electron: 0.000511" in text
+
+
+# ------------------------------------------------------------------------- resonances in some events
+
+
+def sometimes(n: int, seed: int = 0) -> ak.Array:
+    """Events of which some have a Z to two muons, some two muons of no resonance, and some fewer."""
+    events = dimuons(n, seed)
+    rng = np.random.default_rng(seed)
+    kind = rng.random(len(events))
+    muons = events.Muon
+    # The second muon is another event's.
+    mixed = ak.concatenate([muons[:, :1], muons[np.roll(np.arange(len(events)), 1)][:, 1:]], axis=1)
+    order = ak.argsort(mixed.pt, axis=1, ascending=False)
+    mixed = ak.with_field(mixed[order], muons.charge * np.where(kind < 0.5, 1, -1), "charge")
+    chosen = ak.where(kind < 0.4, muons, mixed)
+    kept = ak.local_index(chosen.pt) < np.where(kind < 0.7, 2, np.where(kind < 0.9, 1, 0))
+    return ak.with_field(events, ak.with_name(chosen[kept], "Momentum4D"), "Muon")
+
+
+def test_a_resonance_in_some_events_is_found_and_generated(tmp_path: Path) -> None:
+    path = tmp_path / "sometimes.root"
+    write_events(path, sometimes(3000))
+    text = draft_recipe(str(path), name="draft")
+    recipe = loaded(text, tmp_path)
+    (pairs,) = [b for b in recipe.features.blocks if b.kind == "pairs"]
+    assert pairs.collection == "Muon"
+    assert pairs.mass == pytest.approx(91.2, abs=0.5)
+    assert recipe.features.azimuth == "MET"
+    assert "standard deviations" in text
+    assert recipe.observables["m_Muon"].range[0] < 80 < 100 < recipe.observables["m_Muon"].range[1]  # type: ignore
+    generator = EventGenerator(recipe.with_settings(FAST)).fit(read_events(path), seed=1, device="cpu")
+    made = generator.generate(2000, seed=2)
+    muons = made.Muon[ak.num(made.Muon) == 2]
+    mass = (muons[:, 0] + muons[:, 1]).mass[ak.sum(muons.charge, axis=1) == 0]
+    # However little was learned, the peak is that of one column.
+    assert float(np.mean(np.abs(ak.to_numpy(mass) - 91.2) < 5)) > 0.4
+
+
+@pytest.mark.parametrize("beside", [0, 300, 3000])
+def test_a_peak_is_found_where_it_is(beside: int) -> None:
+    rng = np.random.default_rng(1)
+    peak = 91.2 + 1.25 * np.tan(np.pi * (rng.random(1000) - 0.5) * 0.95)
+    found = highest_peak(np.concatenate([peak, rng.exponential(80.0, beside)]))
+    assert found is not None
+    assert found.mass == pytest.approx(91.2, abs=0.4)
+
+
+@pytest.mark.parametrize(
+    "masses",
+    [
+        lambda r: r.exponential(60.0, 20_000),
+        lambda r: 20 + r.exponential(60.0, 20_000),
+        lambda r: np.abs(r.normal(100.0, 40.0, 20_000)),
+        lambda r: r.uniform(20, 200, 20_000),
+        lambda r: 10 * r.pareto(3, 20_000) + 10,
+        lambda r: r.gamma(4, 30, 20_000),
+        lambda r: np.full(20, 91.2),
+    ],
+    ids=["falling", "threshold", "normal", "edges", "power", "gamma", "few"],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_smooth_has_no_peak(masses: Any, seed: int) -> None:
+    assert highest_peak(masses(np.random.default_rng(seed))) is None
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if "Run2012" not in n and "multilepton" not in n])
+def test_no_resonance_is_found_where_objects_are_in_every_event_or_have_none(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    recipe = loaded(field_text(shared_data / name), tmp_path)
+    assert not [b for b in recipe.features.blocks if b.kind == "pairs"]
+
+
+def test_resonances_of_each_flavour_are_found(shared_data: Path, tmp_path: Path) -> None:
+    recipe = loaded(field_text(shared_data / "multilepton_train.root"), tmp_path)
+    found = {b.collection: b.mass for b in recipe.features.blocks if b.kind == "pairs"}
+    assert found == {"Muon": pytest.approx(91.2, abs=0.2), "Electron": pytest.approx(91.2, abs=0.2)}
+
+
+def test_vectors_of_no_length_neither_set_directions_nor_spoil_their_symmetry(tmp_path: Path) -> None:
+    events = dimuons(3000)
+    there = np.random.default_rng(2).random(len(events)) < 0.2
+    px, py, pz = (np.where(there, np.asarray(v), 0.0) for v in momentum(events.Muon[:, 0]))
+    truth = ak.zip({"px": px, "py": py, "pz": pz}, with_name="Momentum3D")
+    path = tmp_path / "zeros.root"
+    write_events(path, ak.with_field(events[["MET", "npv"]], truth, "Truth"))
+    recipe = drafted(path, tmp_path)
+    assert recipe.features.azimuth == "MET"
+
+
+def momentum(vectors: ak.Array) -> tuple[ak.Array, ak.Array, ak.Array]:
+    return vectors.px, vectors.py, vectors.pz

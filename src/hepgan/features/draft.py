@@ -51,6 +51,7 @@ class Draft:
         self._momenta: dict[str, list[tuple[tuple[int, ...], Kinematics]]] = {}
         self._masses: dict[str, Tensor] = {}
         self._present: dict[str, Tensor] = {}
+        self._places: dict[str, Tensor] = {}
 
     # ------------------------------------------------------------------ what parts read
 
@@ -121,6 +122,10 @@ class Draft:
         """Says which objects (N, M) of a collection are there, where its count does not."""
         self._present[collection] = present
 
+    def place(self, collection: str, places: Tensor) -> None:
+        """Says which place (N, M) each object of a collection has in the end, where no coordinate does."""
+        self._places[collection] = places
+
     # ------------------------------------------------------------------ the result
 
     def arrange(self, orders: Mapping[str, str]) -> None:
@@ -134,6 +139,8 @@ class Draft:
             order = torch.sort(present.to(torch.int8), dim=1, descending=True, stable=True).indices
             self._reorder(collection, order)
             self.counts[collection] = present.sum(1)
+        for collection, places in self._places.items():
+            self._reorder(collection, places.argsort(1))
         for collection, key in orders.items():
             self._sort(collection, key)
 

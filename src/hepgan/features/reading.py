@@ -107,7 +107,8 @@ class Reading:
         facts: What is known of them.
         angle: The reference azimuth (N,), or None.
         refuse: What becomes of events that cannot be; an error by default.
-        trees: Of collections whose objects are the leaves of a tree, the sizes of the nodes' first children.
+        arrangements: Of collections whose objects a part has arranged, what it found: the sizes of nodes'
+            first children in trees, or the order in which they are now.
         original: The events as they came, before their objects were put in another order.
     """
 
@@ -117,12 +118,12 @@ class Reading:
         facts: Facts,
         angle: Tensor | None = None,
         refuse: Refusal | None = None,
-        trees: Mapping[str, Tensor] | None = None,
+        arrangements: Mapping[str, Tensor] | None = None,
         original: EventBatch | None = None,
     ) -> None:
         self.events, self.facts, self.angle = events, facts, angle
         self.refuse = Refusal() if refuse is None else refuse
-        self.trees = dict(trees or {})
+        self.arrangements = dict(arrangements or {})
         self._original = events if original is None else original
         self._kinematics: dict[str, Kinematics] = {}
         self._fingerprint: Tensor | None = None
@@ -139,12 +140,12 @@ class Reading:
         """The classes (N, 0) of a part without discrete variables."""
         return torch.zeros(len(self), 0, dtype=torch.int64, device=self.device)
 
-    def with_objects(self, name: str, objects: Objects, tree: Tensor | None = None) -> Reading:
-        """The same events with a collection's objects in another order, that of trees' leaves."""
+    def with_objects(self, name: str, objects: Objects, arrangement: Tensor | None = None) -> Reading:
+        """The same events with a collection's objects in another order."""
         events = self.events
         changed = EventBatch(events.schema, {**events.collections, name: objects}, events.scalars)
-        trees = self.trees if tree is None else {**self.trees, name: tree}
-        return Reading(changed, self.facts, self.angle, self.refuse, trees, self._original)
+        found = self.arrangements if arrangement is None else {**self.arrangements, name: arrangement}
+        return Reading(changed, self.facts, self.angle, self.refuse, found, self._original)
 
     def there(self, collection: str) -> Tensor:
         """Where (N, M) there is an object."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, Self
 
 import torch
@@ -11,9 +12,9 @@ from pydantic import Field as Setting
 from torch import Tensor
 
 from hepgan.config import Config
-from hepgan.errors import RecipeError
+from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.schema import Address, Kind
+from hepgan.events.schema import Address
 from hepgan.features.draft import Draft
 from hepgan.features.facts import Facts
 from hepgan.features.parts.base import Encoded, Part, Told, TransformSpec, circular_mean
@@ -38,8 +39,8 @@ class PairsConfig(Config):
     whose mass is far away. A pair has the columns of a ``decay``: ``mass`` (above the objects' own), ``pt``,
     ``y`` and ``phi`` of both together, ``cos_theta`` and ``phi_star`` of the first in their rest frame; it is
     ``Muon.pair[0]``. Each other object has those of ``objects``, and is ``Muon.single[0]``. Other fields of
-    the objects are learned in this order: pairs first. Objects that descend in a coordinate are sorted
-    again, with all their fields, when events are decoded.
+    the objects are learned in this order: pairs first. When events are decoded, objects that descend in a
+    coordinate are sorted again, with all their fields; of others the places of pairs are discrete variables.
 
     Attributes:
         collection: The collection, of two or more objects with momentum.
@@ -68,8 +69,10 @@ class PairsPart(Part):
         pairs: The columns of each pair.
         singles: Those of objects that are in none.
         values: Of each object that can be in a pair the values of that field.
-        labels: For each of them the number of the variable with its value (-1 for none), and the value of
-            each class.
+        places: Of each pair the places, first and second, that its objects have in the events, as one number;
+            none if objects descend in a coordinate, which tells it.
+        labels: For each object that can be in a pair the number of the variable with its value (-1 for none),
+            and the value of each class.
     """
 
     kind: Literal["pairs"] = "pairs"
@@ -78,6 +81,7 @@ class PairsPart(Part):
     pairs: tuple[DecayPart, ...]
     singles: ObjectsPart
     values: tuple[tuple[float, ...], ...]
+    places: tuple[tuple[int, ...], ...]
     labels: tuple[tuple[int, tuple[float, ...]], ...] = ()
 
     @property
@@ -97,7 +101,7 @@ class PairsPart(Part):
             edges: Lowest and highest value of a coordinate, where the recipe bounds it.
 
         Raises:
-            RecipeError: If the collection cannot have pairs, or another one counts its objects.
+            RecipeError: If the collection cannot have pairs.
         """
         name, facts = settings.collection, reading.facts
         opposite, most = _checked(settings, facts)
@@ -113,14 +117,25 @@ class PairsPart(Part):
         values: list[tuple[float, ...]] = []
         for slot in range(0 if known is None else 2 * most):
             values.append(tuple(torch.unique(known[:, slot][present[:, slot]]).tolist()))  # type: ignore[index]
+        places: list[tuple[int, ...]] = []
+        for j in range(0 if name in facts.orders else most):
+            # Places that no event has are a variable all the same, of one class.
+            own = torch.unique(_places(reading, name, j)[number > j])
+            places.append(tuple(own.tolist()) or (2 * j * width + 2 * j + 1,))
+        variables = [
+            DiscreteVariable.of(Address(name, None, f"pair[{j}].places"), tuple(map(float, own)))
+            for j, own in enumerate(places)
+        ]
         return cls(
             collection=name,
             columns=tuple(columns),
+            variables=tuple(variables),
             settings=settings,
             opposite=opposite,
             pairs=pairs,
             singles=singles,
             values=tuple(values),
+            places=tuple(places),
         )
 
     def joined(self, variables: Sequence[DiscreteVariable], facts: Facts) -> Self:
@@ -156,9 +171,8 @@ class PairsPart(Part):
         order = pairs_first(
             _stacked(reading, name), objects.mask, _values(reading, name, opposite), settings.mass, most
         )
-        return reading.with_objects(
-            name, objects.with_fields({n: v.gather(1, order) for n, v in objects.fields.items()})
-        )
+        fields = {n: v.gather(1, order) for n, v in objects.fields.items()}
+        return reading.with_objects(name, objects.with_fields(fields), order)
 
     def _pairs_in(self, values: Tensor | None, count: Tensor) -> Tensor:
         return _number(values, count, len(self.pairs))
@@ -186,12 +200,31 @@ class PairsPart(Part):
     # ------------------------------------------------------------------ there and back
 
     def read(self, reading: Reading) -> Encoded:
-        """Columns (N, D), of each pair and then of the single objects; no classes."""
+        """Columns (N, D), of each pair and then of the single objects; and classes (N, K).
+
+        Raises:
+            InputError: If the objects of a pair have places that they have in no training event.
+        """
         name = self.collection
         number = self._pairs_in(_values(reading, name, self.opposite), reading.count(name))
         columns = [pair.columns_of(_both(reading, name, j, number > j)) for j, pair in enumerate(self.pairs)]
         columns.append(self.singles.read(_alone(reading, name, number)).columns)
-        return Encoded(torch.cat(columns, 1), reading.no_classes())
+        classes = [reading.no_classes()]
+        for j, own in enumerate(self.places):
+            found, there = _places(reading, name, j).contiguous(), number > j
+            known = constant(own, reading.device, torch.int64)
+            index = torch.searchsorted(known, found).clamp(max=len(own) - 1)
+            reading.refuse(there & (known[index] != found), partial(self._misplaced, j, found))
+            classes.append(torch.where(there, index, -1).unsqueeze(1))
+        return Encoded(torch.cat(columns, 1), torch.cat(classes, 1))
+
+    def _misplaced(self, number: int, places: Tensor, event: int) -> InputError:
+        first, second = divmod(int(places[event]), len(self.singles.slots))
+        msg = (
+            f"{self.collection}[{first}] and [{second}] were never the {'nearest' if not number else 'next'} "
+            "pair in the events that were learned from"
+        )
+        return InputError(msg, entry=event)
 
     def write(self, encoded: Encoded, draft: Draft) -> None:
         """Puts in the momenta."""
@@ -225,6 +258,27 @@ class PairsPart(Part):
             behind = alone.bounded(coordinate).gather(1, (slots - first).clamp(min=0))
             known[coordinate] = torch.where(paired, ahead, behind)
         draft.put_momenta(name, range(width), Kinematics(known))
+        if self.places:
+            draft.place(name, self._placed(encoded.classes, number, count))
+
+    def _placed(self, classes: Tensor, number: Tensor, count: Tensor) -> Tensor:
+        """The places (N, M) of objects that come as pairs and others; as they come, if places cannot be."""
+        width = len(self.singles.slots)
+        slots = torch.arange(width, device=classes.device)
+        found = slots.repeat(len(classes), 1)
+        free, possible = torch.ones_like(found, dtype=torch.bool), torch.ones_like(number, dtype=torch.bool)
+        for j, own in enumerate(self.places):
+            there = number > j
+            places = constant(own, classes.device, torch.int64)[classes[:, j].clamp(min=0)]
+            for slot, place in ((2 * j, places // width), (2 * j + 1, places % width)):
+                index = place.unsqueeze(1)
+                possible &= ~there | ((place < count) & free.gather(1, index)[:, 0])
+                found[:, slot] = torch.where(there, place, slot)
+                free.scatter_(1, index, free.gather(1, index) & ~there.unsqueeze(1))
+        others = free.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+        first = 2 * number.unsqueeze(1)
+        found = torch.where(slots < first, found, others.gather(1, (slots - first).clamp(min=0)))
+        return torch.where(possible.unsqueeze(1), found, slots)
 
 
 def pairs_first(momenta: Tensor, present: Tensor, values: Tensor | None, mass: float, most: int) -> Tensor:
@@ -266,7 +320,7 @@ def _checked(settings: PairsConfig, facts: Facts) -> tuple[str, int]:
     """The field that is opposite in pairs (empty if none), and the most pairs.
 
     Raises:
-        RecipeError: If the collection cannot have pairs, or another one counts its objects in vain.
+        RecipeError: If the collection cannot have pairs.
     """
     name, described = settings.collection, facts.collection(settings.collection)
     if described.max_count < 2 or facts.dimensions(name) < 3 or name in facts.padded:
@@ -279,28 +333,8 @@ def _checked(settings: PairsConfig, facts: Facts) -> tuple[str, int]:
     if opposite and opposite not in facts.plain_fields(name):
         msg = f"pairs: {name} has no field {opposite!r}, which is to be opposite; or say opposite: false"
         raise RecipeError(msg)
-    if name not in facts.orders:
-        _check_references(name, facts)
     most = described.max_count // 2
     return opposite or "", most if settings.most is None else min(most, settings.most)
-
-
-def _check_references(name: str, facts: Facts) -> None:
-    """Checks that nothing counts the objects of a collection whose order is not restored.
-
-    Raises:
-        RecipeError: If something does.
-    """
-    fields = [(Address(c.name, None, f.name), f) for c in facts.schema.collections for f in c.fields]
-    fields += [(Address(None, None, f.name), f) for f in facts.schema.scalars]
-    for address, field in fields:
-        refers = f"{name}idx".lower() in f"{address.field}".lower()
-        if refers and field.kind in (Kind.INTEGER, Kind.CATEGORY):
-            msg = (
-                f"pairs: {address} counts the objects of {name}, which descend in no coordinate, so that "
-                f"generation does not know their order; leave {address} out (events.select)"
-            )
-            raise RecipeError(msg)
 
 
 def _called(collection: str, what: str, number: int, facts: Facts, column: Column) -> Column:
@@ -309,6 +343,12 @@ def _called(collection: str, what: str, number: int, facts: Facts, column: Colum
     address = Address(collection, None, f"{what}[{number}].{last}")
     gate = facts.gate(collection, 2 * number + 2 if what == "pair" else number + 1)
     return replace(column, address=address, gate=gate, aliases=(f"{what}.{last}", last))
+
+
+def _places(reading: Reading, name: str, number: int) -> Tensor:
+    """Where (N,) the objects of a pair were before they were arranged, as one number."""
+    order = reading.arrangements[name]
+    return order[:, 2 * number] * order.shape[1] + order[:, 2 * number + 1]
 
 
 def _values(reading: Reading, name: str, opposite: str) -> Tensor | None:

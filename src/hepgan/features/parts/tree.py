@@ -332,7 +332,7 @@ class TreePart(Part):
                 f"{facts.always(name)} to {width}"
             )
             raise RecipeError(msg)
-        tree = grow(reading.count(name), reading.trees[name])
+        tree = grow(reading.count(name), reading.arrangements[name])
         # A node that no event has is a variable all the same, of one class.
         firsts = tuple(tuple(torch.unique(f[f > 0]).tolist()) or (1,) for f in tree.first.unbind(1))
         rest = None
@@ -440,7 +440,7 @@ class TreePart(Part):
             InputError: If a tree has a node or a rest such as no training event has.
         """
         name = self.collection
-        tree, momenta = grow(reading.count(name), reading.trees[name]), _momenta(name, reading)
+        tree, momenta = grow(reading.count(name), reading.arrangements[name]), _momenta(name, reading)
         total = momenta.sum(1)
         leaves = _in_rest_frame(momenta, self.settings.total_energy)
         mass = reading.kinematics(name).bounded("mass")

@@ -6,6 +6,7 @@ import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import yaml
@@ -30,6 +31,7 @@ from hepgan.recipes.drafting.findings import (
     is_at_rest,
     within,
 )
+from hepgan.recipes.drafting.peaks import Peak, find_peaks
 from hepgan.recipes.recipe import load_recipe
 
 __all__ = ["draft_recipe"]
@@ -45,15 +47,19 @@ _LISTED = 12
 _EXAMPLES = 4
 _OWN = "at odds with the momentum; the deviation from it is learned"
 _FEW_SETTINGS = 32
+_MOST_PAIRS = 2
+_BINS = 50
+_AROUND = 0.4
+"""How far from a peak its observable shows masses, in units of its own."""
 
 
 def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events: int = 200_000) -> str:
     """Drafts a recipe for the events of a file, as YAML with comments that explain each choice.
 
-    It trains as it stands. Kinds of numbers, atoms, hard edges, pairs with a peaked mass and the azimuthal
-    symmetry are found in the data; numbers of the event that follow from its objects are derived. Identifiers
-    and numbers that are not finite are left out. Of files of many branches, such as NanoAOD, the main objects
-    are taken.
+    It trains as it stands. Kinds of numbers, atoms, hard edges, pairs with a peaked mass (in all events, or
+    in some) and the azimuthal symmetry are found in the data; numbers of the event that follow from its
+    objects are derived. Identifiers and numbers that are not finite are left out. Of files of many branches,
+    such as NanoAOD, the main objects are taken.
 
     Args:
         file: ``FILE.root:Tree``; globs and Parquet files work too.
@@ -78,9 +84,13 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
     if contents.total > max_events:
         bounds = within(file, bounds)
     symmetry = find_symmetry(contents.once, contents.schema, resonances)
+    peaks = _peaks(contents, resonances, symmetry)
+    moving = [p.collection for p in peaks]
+    if any(Address.parse(o).name in moving for o in symmetry.objects):
+        symmetry = find_symmetry(contents.once, contents.schema, resonances, moving)
     conditions = _conditions(contents)
     different = contents.total * contents.different // len(contents.events)
-    features = [*_features(contents, resonances, symmetry, bounds)]
+    features = [*_features(contents, resonances, peaks, symmetry, bounds)]
     try:
         representation = _representation(contents, features, conditions)
     except HepganError as error:
@@ -95,7 +105,7 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
         "",
         *_model(representation.size, different),
         "",
-        *_observables(contents, resonances),
+        *_observables(contents, resonances, peaks),
         "",
         *_training(contents.total, different),
         "",
@@ -323,12 +333,16 @@ def _given(contents: Contents, conditions: dict[str, list[float]]) -> Iterator[s
 
 
 def _features(
-    contents: Contents, resonances: list[Resonance], symmetry: Symmetry, bounds: list[Bound]
+    contents: Contents,
+    resonances: list[Resonance],
+    peaks: list[Peak],
+    symmetry: Symmetry,
+    bounds: list[Bound],
 ) -> Iterator[str]:
     yield "features:"
     before = [*_azimuth(contents, symmetry)]
     yield from before
-    blocks = [*_decays(contents, resonances, symmetry), *_planes(contents, bounds)]
+    blocks = [*_decays(contents, resonances, symmetry), *_pairs(peaks), *_planes(contents, bounds)]
     if blocks:
         yield "  blocks:"
         yield from blocks
@@ -400,6 +414,29 @@ def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry)
         yield "      children:"
         for r in resonances:
             yield f"        - {{name: {r.name}, children: {_row(r.objects)}}}"
+
+
+def _peaks(contents: Contents, resonances: list[Resonance], symmetry: Symmetry) -> list[Peak]:
+    """Peaks of pairs that are in some events only."""
+    systems = [o for r in resonances for o in r.objects]
+    systems += symmetry.objects if symmetry.at_rest else ()
+    return find_peaks(contents.once, contents.learned, {Address.parse(o).name for o in systems})
+
+
+def _pairs(peaks: list[Peak]) -> Iterator[str]:
+    for p in peaks:
+        e, charges = p.excess, f" of opposite {p.opposite}" if p.opposite else ""
+        alike = f"; {p.alike:,} of other pairs are there" if p.opposite else ""
+        yield from _comment(
+            f"Of {p.pairs:,} pairs of {p.collection}{charges}, {e.number:,} have a mass within "
+            f"{_share(e.width)} of {e.mass:.4g} GeV, where beside it {e.beside:,.0f} have "
+            f"({e.significance:.0f} standard deviations){alike}: a resonance in some events. The mass of "
+            "the pair nearest to it is one number.",
+            "    ",
+        )
+        more = f", opposite: {_plain(p.opposite)}" if p.opposite not in ("", "charge") else ""
+        more += f", most: {_MOST_PAIRS}" if p.most > _MOST_PAIRS else ""
+        yield f"    - {{kind: pairs, collection: {_plain(p.collection)}, mass: {e.mass:.4g}{more}}}"
 
 
 def _massive(contents: Contents, objects: Iterable[str]) -> bool:
@@ -478,9 +515,13 @@ def _training(events: int, different: int) -> Iterator[str]:
     yield "  validation_fraction: 0.0"
 
 
-def _observables(contents: Contents, resonances: list[Resonance]) -> Iterator[str]:
+def _observables(contents: Contents, resonances: list[Resonance], peaks: list[Peak]) -> Iterator[str]:
     """The observables, with ranges from the events."""
     found = {f"m_{r.name}": standard("mass", *r.objects, name=f"m_{r.name}") for r in resonances}
+    for p in peaks:
+        made = standard("mass", *(f"{quoted(p.collection)}[{i}]" for i in (0, 1)), name=f"m_{p.collection}")
+        low, high = (float(f"{p.excess.mass * (1 + s * _AROUND):.2g}") for s in (-1, 1))
+        found[made.name] = replace(made, range=(low, high), bins=_BINS)
     known = {o.expression for o in found.values()}
     found |= {n: o for n, o in default_observables(contents.learned).items() if o.expression not in known}
     ranged = [o for o in (_ranged(o, contents) for o in found.values()) if o is not None]

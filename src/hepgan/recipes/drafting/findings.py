@@ -307,12 +307,24 @@ class Symmetry(NamedTuple):
         return bool(self.reference) and self.probability > _LEAST_PROBABILITY
 
 
-def find_symmetry(events: ak.Array, schema: EventSchema, resonances: list[Resonance]) -> Symmetry:
-    """Looks for a reference direction, and tests that it and the other objects point everywhere alike."""
+def find_symmetry(
+    events: ak.Array, schema: EventSchema, resonances: list[Resonance], moving: Container[str] = ()
+) -> Symmetry:
+    """Looks for a reference direction, and tests that it and the other objects point everywhere alike.
+
+    Vectors of no length point nowhere: they are not tested, and are no reference.
+
+    Args:
+        events: The events.
+        schema: What they hold.
+        resonances: Pairs of objects that are in every event.
+        moving: Collections whose objects change places, so that they are no reference.
+    """
     spatial = [c for c in schema.collections if c.coordinates and _azimuthal(c)]
-    fixed = [c for c in spatial if len(c.coordinates) > 2 and _always(c) and c.max_count <= _MOST_OBJECTS]
-    flat = [c for c in spatial if len(c.coordinates) == 2 and c.layout == "single"]
-    some = [c for c in spatial if len(c.coordinates) > 2 and c.min_count > 0 and len(events) > _LEAST]
+    usable = [c for c in spatial if c.name not in moving and not (_pt(_leading(c), events) == 0).any()]
+    fixed = [c for c in usable if len(c.coordinates) > 2 and _always(c) and c.max_count <= _MOST_OBJECTS]
+    flat = [c for c in usable if len(c.coordinates) == 2 and c.layout == "single"]
+    some = [c for c in usable if len(c.coordinates) > 2 and c.min_count > 0 and len(events) > _LEAST]
     objects: list[str] = []
     if resonances:
         objects = [o for r in resonances for o in r.objects]
@@ -325,7 +337,7 @@ def find_symmetry(events: ak.Array, schema: EventSchema, resonances: list[Resona
     at_rest = len(objects) > 1 and is_at_rest(events, objects)
     reference = objects[0] if at_rest else " + ".join(objects)
     tested = [reference, *(_leading(c) for c in spatial if _leading(c) not in objects)]
-    probabilities = {t: _uniform(_values(f"({t}).phi", events)) for t in tested}
+    probabilities = {t: _uniform(_phi(t, events)) for t in tested}
     worst = min(probabilities, key=lambda t: probabilities[t])
     return Symmetry(reference, probabilities[worst], worst, at_rest, tuple(objects))
 
@@ -343,6 +355,16 @@ def _azimuthal(c: Collection) -> bool:
 
 def _leading(c: Collection) -> str:
     return quoted(c.name) if c.layout == "single" else f"{quoted(c.name)}[0]"
+
+
+def _pt(objects: str, events: ak.Array) -> NDArray[np.float64]:
+    return _values(f"({objects}).pt", events)
+
+
+def _phi(objects: str, events: ak.Array) -> NDArray[np.float64]:
+    """The azimuths of what has a transverse momentum."""
+    phi, pt = _values(f"({objects}).phi", events), _pt(objects, events)
+    return phi[pt > 0] if len(phi) == len(pt) else phi
 
 
 def _uniform(phi: Numbers) -> float:
