@@ -22,7 +22,6 @@ from hepgan.features.config import FeaturesConfig
 from hepgan.features.parts.response import distances, match
 from hepgan.features.representation import Representation
 from hepgan.learners.discrete import fit_discrete
-from hepgan.models.discrete import DiscreteModel
 from hepgan.vectors.kinematics import Kinematics
 
 RESPONSE = {"kind": "response", "collection": "Jet", "of": "GenJet"}
@@ -258,8 +257,8 @@ def test_known_classes_are_kept_and_others_follow_the_conditional_distribution()
     first = torch.randint(0, 2, (n,), generator=g)
     second = torch.where(torch.rand(n, generator=g) < 0.2, 1 - first, first)
     variables = [DiscreteVariable.of(Address(None, None, f"v{i}"), (0.0, 1.0)) for i in range(2)]
-    model = DiscreteModel(variables)
-    fit_discrete(model, torch.stack([first, second], 1), torch.zeros(n, 0), torch.ones(n), generator=g)
+    classes = torch.stack([first, second], 1)
+    model = fit_discrete(variables, classes, torch.zeros(n, 0), torch.ones(n), generator=g)
     known = torch.full((n, 2), -2)
     known[: n // 2, 1] = 1
     uniform = torch.rand(n, 2, generator=g, dtype=torch.float64)

@@ -12,7 +12,6 @@ from hepgan.features.config import FeaturesConfig
 from hepgan.features.parts.tree import cluster, depth_first, grow
 from hepgan.features.representation import Representation
 from hepgan.learners.discrete import fit_discrete
-from hepgan.models.discrete import DiscreteModel
 from hepgan.vectors.frames import axes, boosted, invariant_mass
 
 N = 400
@@ -294,8 +293,9 @@ def test_a_number_of_objects_that_no_training_event_has_is_no_obstacle():
     made = representation.decode(representation.encode(few))
     torch.testing.assert_close(four(made), four(few), atol=1e-6, rtol=0)
     features = representation.encode(few)
-    model = DiscreteModel(representation.variables, representation.condition_size)
-    fit_discrete(model, features.discrete, features.condition, features.weight, generator=rng(1))
+    model = fit_discrete(
+        representation.variables, features.discrete, features.condition, features.weight, generator=rng(1)
+    )
     drawn = model.sample(torch.rand(50, len(representation.variables), generator=rng(2)), torch.zeros(50, 0))
     assert (drawn[:, 0] <= 1).all()
 

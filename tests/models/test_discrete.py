@@ -38,8 +38,7 @@ def fitted(
     n = len(discrete)
     condition = torch.zeros(n, 0, dtype=torch.float64) if condition is None else condition
     weight = torch.ones(n, dtype=torch.float64) if weight is None else weight
-    model = DiscreteModel(variables, condition.shape[1])
-    return fit_discrete(model, discrete, condition, weight, generator=rng(seed))
+    return fit_discrete(variables, discrete, condition, weight, generator=rng(seed))
 
 
 def generated(model: DiscreteModel, n: int, condition: Tensor | None = None, seed: int = 2) -> Tensor:
@@ -386,14 +385,16 @@ def test_absence_that_disagrees_with_the_count_is_refused():
         fitted(toy_variables(), discrete)
 
 
-def test_a_model_that_was_not_fitted_says_so():
-    with pytest.raises(RuntimeError, match="not been fitted"):
-        generated(DiscreteModel(toy_variables()), 1)
+def test_groups_without_all_of_the_variables_are_refused(toy_model):
+    state = toy_model.state()
+    for blocks in ([], state["blocks"][1:], [*state["blocks"], state["blocks"][0]]):
+        with pytest.raises(ValueError, match="the groups have the variables"):
+            DiscreteModel.from_state({**state, "blocks": blocks})
 
 
 def test_a_count_that_is_no_variable_is_refused():
     with pytest.raises(ValueError, match="count 3"):
-        DiscreteModel([variable("a", (0, 1), count=3, slot=0)])
+        fitted([variable("a", (0, 1), count=3, slot=0)], torch.zeros(5, 1, dtype=torch.int64))
 
 
 # ---------------------------------------------------------------- real samples

@@ -126,13 +126,7 @@ def unfold(
     given = conditions_of(prior, data)
     pool = pool_of(prior, given, event_weights(data), seed)
     parts = prior.parts.alone("unfold")
-    parts = replace(
-        parts,
-        model=deepcopy(parts.model),
-        critics=deepcopy(parts.critics),
-        discrete=deepcopy(parts.discrete),
-        pool=pool,
-    )
+    parts = replace(parts, model=deepcopy(parts.model), critics=deepcopy(parts.critics), pool=pool)
     shares: list[float] = []
     history = History()
     for k in range(iterations):
@@ -150,7 +144,7 @@ def unfold(
         )
         weight, share = _weights(batch, fold, measured, detector, random, reweighter)
         shares.append(share)
-        history = _learn(parts, recipe, batch, weight, numbers[2], progress=progress)
+        parts, history = _learn(parts, recipe, batch, weight, numbers[2], progress=progress)
         if history.status == "interrupted":
             break
     notes: dict[str, Any] = {"events": events, "data": len(data), "iterations": iterations, "shares": shares}
@@ -238,14 +232,16 @@ def _folded(batch: EventBatch, fold: Fold, random: torch.Generator) -> ak.Array:
 
 def _learn(
     parts: Parts, recipe: Recipe, batch: EventBatch, weight: Floats, seed: int, *, progress: bool
-) -> History:
-    """Train the model, and the discrete part, on events with weights; returns the history."""
-    representation, discrete = parts.representation.cpu(), parts.discrete_model.cpu()
+) -> tuple[Parts, History]:
+    """Train the model on events with weights, and learn the discrete part anew."""
+    representation = parts.representation.cpu()
     features, possible = representation.encode_possible(batch.to("cpu"))
     full = torch.from_numpy(weight / weight.mean()).to(features.weight)
     features = replace(features, weight=full)[possible]
     random = torch.Generator().manual_seed(seed)
-    fit_discrete(discrete, features.discrete, features.condition, features.weight, generator=random)
+    discrete = fit_discrete(
+        representation.variables, features.discrete, features.condition, features.weight, generator=random
+    )
     smooth = mirrored(representation, features, generator=random)
     for module in (representation, discrete):
         module.to(parts.device)
@@ -259,4 +255,4 @@ def _learn(
     )
     history = trainer.run()
     parts.model.eval()
-    return history
+    return replace(parts, discrete=discrete), history

@@ -1,4 +1,4 @@
-"""Representations of model files of format 1, as those of today."""
+"""What representations and discrete parts kept in model files of format 1, as it is kept today."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from hepgan.events.schema import EventSchema
+from hepgan.events.schema import Address, EventSchema
 from hepgan.features.codec import Assembly, LearnedCodec
 from hepgan.features.config import FeaturesConfig
 from hepgan.features.facts import Facts, Places
@@ -23,7 +23,7 @@ from hepgan.features.parts.fields import Entry, described
 from hepgan.features.parts.rest import RestFound, single_masses
 from hepgan.features.plan import plan
 
-__all__ = ["learned", "rename", "transform"]
+__all__ = ["discrete", "learned", "rename", "transform"]
 
 _MODULES = {"_standard.": "codec.standard.", "_given.inner._standard.": "_given.codec.standard."}
 
@@ -44,6 +44,21 @@ def rename(tensors: dict[str, Any], prefix: str) -> None:
     for old, new in _MODULES.items():
         for key in [k for k in tensors if k.startswith(prefix + old)]:
             tensors[prefix + new + key[len(prefix + old) :]] = tensors.pop(key)
+
+
+def discrete(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a discrete part, or of those of an ensemble, of what was kept of it."""
+    if "members" in old:
+        return {"members": [discrete(m) for m in old["members"]]}
+    variables = [{**v, "address": _address(v["name"])} for v in old["variables"]]
+    return {k: v for k, v in old.items() if k != "fitted"} | {"variables": variables}
+
+
+def _address(name: str) -> Address:
+    """Whose number a variable is, which its name alone told."""
+    owner, dot, field = name.partition(".")
+    found = Address.parse(owner)
+    return Address(found.name, found.slot, field) if dot else found
 
 
 def learned(

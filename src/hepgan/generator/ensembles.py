@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hepgan.errors import RecipeError
 from hepgan.events import EventBatch, EventSchema
 from hepgan.events.schema import Field, Kind
-from hepgan.features import FeatureBatch, Representation
+from hepgan.features import DiscreteVariable, FeatureBatch, Representation
 from hepgan.learners.discrete import fit_discrete
 from hepgan.models import by_member
 from hepgan.models.discrete import DiscreteModel
@@ -51,20 +51,17 @@ class DiscreteMembers(nn.Module):
     @classmethod
     def fitted(
         cls,
-        template: DiscreteModel,
+        variables: Sequence[DiscreteVariable],
         features: FeatureBatch,
         rows: Sequence[Tensor],
         *,
         generator: torch.Generator,
     ) -> DiscreteMembers:
-        """Models of the template's variables, each fitted to its rows of the events."""
-        members = []
-        for chosen in rows:
-            part = features[chosen]
-            model = DiscreteModel(template.variables, template.condition_size)
-            fit_discrete(model, part.discrete, part.condition, part.weight, generator=generator)
-            members.append(model)
-        return cls(members)
+        """Models of variables, each fitted to its rows of the events."""
+        parts = (features[chosen] for chosen in rows)
+        return cls(
+            [fit_discrete(variables, p.discrete, p.condition, p.weight, generator=generator) for p in parts]
+        )
 
     def member(self, number: int) -> DiscreteModel:
         """The model of one member."""

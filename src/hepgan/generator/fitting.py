@@ -143,18 +143,21 @@ def prepare(
         msg = f"nothing to learn: no continuous number varies in the training events ({len(batch)})"
         raise InputError(msg)
     features = representation.encode(batch)
-    discrete: Any = DiscreteModel(representation.variables, representation.condition_size)
+    variables = representation.variables
+    discrete: DiscreteModel | DiscreteMembers
     members = recipe.training.members
     own: list[Representation] = []
     rows = None
     if members == 1:
-        fit_discrete(discrete, features.discrete, features.condition, features.weight, generator=_rng(seed))
+        discrete = fit_discrete(
+            variables, features.discrete, features.condition, features.weight, generator=_rng(seed)
+        )
         smooth = to_train_on(representation, features, batch, _rng(seed))
     else:
         check_name(derived.schema, recipe.name)
         rows = bootstrap(len(features), members, _rng(seed))
         own = representation.resampled(batch, [torch.bincount(r, minlength=len(batch)) for r in rows])
-        discrete = DiscreteMembers.fitted(discrete, features, rows, generator=_rng(seed))
+        discrete = DiscreteMembers.fitted(variables, features, rows, generator=_rng(seed))
         smooth, rows = of_each_member(own, batch, rows, _rng(seed))
     pool = Pool.of(features.condition, features.weight, features.given, _rng(seed))
     decode = derived.after(decoded_in_turn(own) if own else representation.decode)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hepgan.errors import ModelFileError
 from hepgan.events import EventSchema
-from hepgan.features import Representation
+from hepgan.features import Representation, format1
 from hepgan.files import replacing
 from hepgan.generator.conditions import Pool
 from hepgan.generator.describe import describe
@@ -185,7 +185,10 @@ def _of_format_1(
         owner, found, rest = name.partition("critics.")
         if found and owner in places:
             names[name] = places[owner] + rest
-    return {**described[_NAME], **described}, {names.get(n, n): t for n, t in tensors.items()}
+    discrete = format1.discrete(described["discrete"])
+    return {**described[_NAME], **described, "discrete": discrete}, {
+        names.get(n, n): t for n, t in tensors.items()
+    }
 
 
 def _restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device) -> Contents:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -172,11 +171,6 @@ class Parts:
             msg = f"this is an ensemble of {self.members}: {what} one of its members, generator.member(k)"
             raise RecipeError(msg)
         return self
-
-    @property
-    def discrete_model(self) -> DiscreteModel:
-        """The model of the discrete part, of parts that are :meth:`alone`."""
-        return cast("DiscreteModel", self.alone().discrete)
 
     @property
     def condition_ranges(self) -> dict[str, tuple[float, float]]:

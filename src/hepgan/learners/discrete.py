@@ -13,7 +13,13 @@ from torch.nn import functional
 
 from hepgan.errors import TrainingError
 from hepgan.features.variables import DiscreteVariable
-from hepgan.models.discrete import TABLE_STATES, Conditional, DiscreteModel, Group
+from hepgan.models.discrete import (
+    TABLE_STATES,
+    Conditional,
+    DiscreteModel,
+    Group,
+    LearnedDiscrete,
+)
 from hepgan.runtime import threads
 
 __all__ = ["find_groups", "fit_discrete"]
@@ -46,9 +52,14 @@ CHUNK = 16384
 
 
 def fit_discrete(
-    model: DiscreteModel, discrete: Tensor, condition: Tensor, weight: Tensor, *, generator: torch.Generator
+    variables: Sequence[DiscreteVariable],
+    discrete: Tensor,
+    condition: Tensor,
+    weight: Tensor,
+    *,
+    generator: torch.Generator,
 ) -> DiscreteModel:
-    """Teaches a model the distribution of classes; what it learned before is forgotten.
+    """A model that has learned the distribution of classes.
 
     The first group is a table of weighted frequencies, unless there are conditions. The others are small
     networks trained by weighted cross-entropy with early stopping, whose logits are then shifted so that each
@@ -59,40 +70,48 @@ def fit_discrete(
     average; states whose weights sum to nothing positive are not generated.
 
     Args:
-        model: The model, which is returned.
+        variables: The K variables.
         discrete: (N, K) int64 classes; -1 where the object is absent.
         condition: (N, Q) encoded conditions.
         weight: (N,) event weights, of either sign.
         generator: Source of initial values and batches (on the CPU).
 
     Raises:
-        ValueError: If shapes do not fit, a class is out of range, or absence disagrees with a count.
+        ValueError: If shapes do not fit, a class is out of range, absence disagrees with a count, or a count
+            is none of the variables.
         TrainingError: If there are no events, or their weights do not sum to a positive number.
     """
     device = discrete.device
     discrete, condition = discrete.detach().cpu(), condition.detach().cpu().float()
     weight = weight.detach().cpu().double()
-    _check(model, discrete, condition)
-    if not model.variables:
-        return model
+    learned = LearnedDiscrete(variables=tuple(variables), condition_size=condition.shape[1])
+    _check(variables, discrete, condition)
+    if not variables:
+        return DiscreteModel(learned)
     if len(discrete) == 0 or not float(weight.sum()) > 0:
         msg = f"{len(discrete)} events, whose weights sum to {float(weight.sum()):g}, have no distribution"
         raise TrainingError(msg)
-    groups = find_groups(discrete, model.variables)
+    groups = find_groups(discrete, variables)
     index = torch.stack([group.index(discrete) for group in groups], 1)
     networks = len(groups) <= MAX_GROUPS and len(discrete) >= FEWEST_EVENTS
     hidden = [
-        HIDDEN if networks and len(group) <= TABLE_STATES and (b or model.condition_size) else 0
+        HIDDEN if networks and len(group) <= TABLE_STATES and (b or learned.condition_size) else 0
         for b, group in enumerate(groups)
     ]
-    before = [_parents(groups, model.variables, b, bool(size)) for b, size in enumerate(hidden)]
-    pairs: dict[tuple[int, int], list[list[int]]] = {}
+    before = [_parents(groups, variables, b, bool(size)) for b, size in enumerate(hidden)]
+    forbidden = []
     for b, parents in enumerate(before):
         for a in parents if hidden[b] and len(groups) <= ALL_PAIRS else ():
             never = _forbidden(groups[a], groups[b], (index[:, a], index[:, b]))
             if bool(never.any()):
-                pairs[a, b] = never.nonzero().tolist()
-    model.set_up(groups, before, hidden, pairs)
+                forbidden.append((a, b, never.nonzero().tolist()))
+    blocks = [
+        {"members": group.members, "states": group.states.tolist(), "before": parents, "hidden": size}
+        for group, parents, size in zip(groups, before, hidden, strict=True)
+    ]
+    model = DiscreteModel(
+        LearnedDiscrete.model_validate({**dict(learned), "blocks": blocks, "forbidden": forbidden})
+    )
     trained = max(sum(map(bool, hidden)), 1)
     steps = min(max(ALL_STEPS // trained, 100), STEPS, EPOCHS * math.ceil(len(discrete) / BATCH) + 100)
     for b in range(len(groups)):
@@ -104,19 +123,19 @@ def fit_discrete(
     return model.to(device)
 
 
-def _check(model: DiscreteModel, discrete: Tensor, condition: Tensor) -> None:
-    n, k = len(discrete), len(model.variables)
-    if discrete.shape != (n, k) or condition.shape != (n, model.condition_size):
+def _check(variables: Sequence[DiscreteVariable], discrete: Tensor, condition: Tensor) -> None:
+    n, k = len(discrete), len(variables)
+    if discrete.shape != (n, k) or len(condition) != n:
         msg = (
             f"discrete {tuple(discrete.shape)} and condition {tuple(condition.shape)}, "
-            f"expected (N, {k}) and (N, {model.condition_size})"
+            f"expected (N, {k}) and (N, Q)"
         )
         raise ValueError(msg)
-    for i, variable in enumerate(model.variables):
+    for i, variable in enumerate(variables):
         column = discrete[:, i]
         bad = (column < -1) | (column >= variable.size)
         if variable.count is not None and variable.slot is not None:
-            values = torch.tensor(model.variables[variable.count].values, dtype=torch.float64)
+            values = torch.tensor(variables[variable.count].values, dtype=torch.float64)
             number = values[discrete[:, variable.count].clamp(0, len(values) - 1)]
             bad |= (number > variable.slot) != (column >= 0)
         if bool(bad.any()):

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hepgan.config import Config
 from hepgan.events.schema import Address
 from hepgan.features.variables import DiscreteVariable
 from hepgan.networks.drawing import Linear, take
 
-__all__ = ["TABLE_STATES", "UNSEEN", "Conditional", "DiscreteModel", "DiscreteVariable", "Group", "conserved"]
+__all__ = [
+    "TABLE_STATES",
+    "UNSEEN",
+    "Conditional",
+    "DiscreteModel",
+    "DiscreteVariable",
+    "Group",
+    "LearnedDiscrete",
+    "LearnedGroup",
+    "conserved",
+]
 
 
 TABLE_STATES = 512
@@ -235,14 +247,64 @@ IMPOSSIBLE = -1e9
 UNKNOWN = -2
 
 
+class LearnedGroup(Config):
+    """What is kept of a group, but the tensors of its distribution.
+
+    Attributes:
+        members: Indices of its variables, ascending.
+        states: The joint states that were observed, in lexical order; -1 is absent.
+        before: The groups that it depends on.
+        hidden: The width of its network; 0 for none.
+        prefixes: How many combinations of the states before have states of their own that never follow.
+    """
+
+    members: tuple[int, ...]
+    states: tuple[tuple[int, ...], ...]
+    before: tuple[int, ...]
+    hidden: int
+    prefixes: int = 0
+
+
+class LearnedDiscrete(Config):
+    """All that was learned of the discrete part, but tensors.
+
+    Attributes:
+        variables: The K variables, in the order of the columns.
+        condition_size: Number of conditions, Q.
+        blocks: The groups, in the order of generation.
+        forbidden: The pairs of states that never meet, after the numbers of their two groups.
+
+    Raises:
+        ValueError: If a count is not one of the variables, or hangs on a count itself.
+    """
+
+    variables: tuple[DiscreteVariable, ...]
+    condition_size: int = 0
+    blocks: tuple[LearnedGroup, ...] = ()
+    forbidden: tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...] = ()
+
+    @model_validator(mode="after")
+    def _counts_are_variables(self) -> Self:
+        for variable in self.variables:
+            if variable.count is None:
+                continue
+            if not 0 <= variable.count < len(self.variables):
+                msg = f"{variable.name}: count {variable.count} is none of {len(self.variables)} variables"
+                raise ValueError(msg)
+            if self.variables[variable.count].count is not None:
+                msg = f"{variable.name}: its count {self.variables[variable.count].name} has a count itself"
+                raise ValueError(msg)
+        return self
+
+
 class DiscreteModel(nn.Module):
     """The distribution of the discrete part of an event, from which generation starts.
 
     The variables are in groups, each with the joint states that were observed in training, and
-    P(event) = P(group 1 | condition) P(group 2 | group 1, condition) ..., counts first. How it learns says
+    P(event) = P(group 1 | condition) P(group 2 | group 1, condition) ..., counts first. It is made by
     :func:`~hepgan.learners.discrete.fit_discrete`.
 
-    Guarantees, once it has learned:
+    Guarantees:
         - A variable is -1 if and only if its object is absent.
         - A joint state of one group that was not observed is never generated; nor is a pair of states of two
           groups that was not, though independence would have had it more than 20 times in training
@@ -256,30 +318,24 @@ class DiscreteModel(nn.Module):
     let exist.
 
     Args:
-        variables: The K variables, in the order of the columns.
-        condition_size: Number of conditions, Q.
+        learned: What was learned; ``load_state_dict`` then restores the distributions.
 
     Raises:
-        ValueError: If a count is not one of the variables, or hangs on a count itself.
+        ValueError: If the groups do not have each of the variables once.
     """
 
-    def __init__(self, variables: Sequence[DiscreteVariable], condition_size: int = 0) -> None:
+    def __init__(self, learned: LearnedDiscrete) -> None:
         super().__init__()
-        self.variables, self.condition_size = tuple(variables), condition_size
-        for variable in self.variables:
-            if variable.count is None:
-                continue
-            if not 0 <= variable.count < len(self.variables):
-                msg = f"{variable.name}: count {variable.count} is none of {len(self.variables)} variables"
-                raise ValueError(msg)
-            if self.variables[variable.count].count is not None:
-                msg = f"{variable.name}: its count {self.variables[variable.count].name} has a count itself"
-                raise ValueError(msg)
-        self._groups: tuple[Group, ...] = ()
-        self._before: list[list[int]] = []
-        self._pairs: dict[tuple[int, int], list[list[int]]] = {}
+        members = sorted(i for block in learned.blocks for i in block.members)
+        if members != list(range(len(learned.variables))):
+            msg = f"the groups have the variables {members}, and there are {len(learned.variables)}"
+            raise ValueError(msg)
+        self.learned, self.variables = learned, learned.variables
+        self.condition_size = learned.condition_size
+        self._groups = [Group(b.members, torch.tensor(b.states, dtype=torch.int64)) for b in learned.blocks]
+        self._before = [list(b.before) for b in learned.blocks]
         self._tables: list[_Table] | None = None
-        self.conditionals = nn.ModuleList()
+        self.conditionals = self._build()
         self.register_load_state_dict_post_hook(_forget_tables)  # type: ignore[no-untyped-call]
 
     @property
@@ -287,52 +343,35 @@ class DiscreteModel(nn.Module):
         """The names of the variables of each group, in the order of generation."""
         return tuple(tuple(self.variables[i].name for i in group.members) for group in self._groups)
 
-    def set_up(
-        self,
-        groups: Sequence[Group],
-        before: Sequence[Sequence[int]],
-        hidden: Sequence[int],
-        pairs: Mapping[tuple[int, int], list[list[int]]],
-        prefixes: Sequence[int] | None = None,
-    ) -> None:
-        """Makes what the distributions of groups need, whose tensors are then learned or loaded.
-
-        Args:
-            groups: The groups, in the order of generation.
-            before: The groups that each depends on.
-            hidden: The width of each group's network; 0 for none.
-            pairs: The pairs of states that never meet, by the numbers of their groups.
-            prefixes: How many combinations of the states before have states of their own that never follow.
-        """
-        self._groups, self._before, self._pairs = tuple(groups), [list(b) for b in before], dict(pairs)
-        self._build(hidden, prefixes or [0] * len(hidden))
-        self._tables = None
-
     def offsets(self, b: int) -> Tensor:
         """Where the states of each group before group b begin in its table."""
         sizes = torch.tensor([0] + [len(self._groups[a]) + 1 for a in self._before[b]])
         return sizes.cumsum(0)[:-1]
 
-    def _build(self, hidden: Sequence[int], prefixes: Sequence[int]) -> None:
+    def _build(self) -> nn.ModuleList:
+        """The groups' distributions, whose tensors are then learned or loaded."""
         # One more row for each group: a state that was never observed says nothing.
         features = [nn.functional.pad(group.features(self.variables), (0, 0, 0, 1)) for group in self._groups]
         nets = [nn.functional.pad(conserved(group, self.variables), (0, 1)) for group in self._groups]
-        self.conditionals = nn.ModuleList()
-        for b, size in enumerate(hidden):
-            parents = self._before[b]
-            inputs = _block_diagonal([features[a] for a in parents if size])
-            masks = [torch.zeros(0, len(self._groups[b])), *(self._mask(a, b) for a in parents)]
+        never = {(a, b): pairs for a, b, pairs in self.learned.forbidden}
+        made = nn.ModuleList()
+        for b, block in enumerate(self.learned.blocks):
+            parents = block.before
+            inputs = _block_diagonal([features[a] for a in parents if block.hidden])
+            masks = [torch.zeros(0, len(self._groups[b]))]
+            masks += [self._mask(a, b, never.get((a, b), ())) for a in parents]
             net = torch.cat([torch.zeros(0, dtype=torch.int64), *(nets[a] for a in parents)])
-            self.conditionals.append(
-                Conditional(inputs, torch.cat(masks), self.condition_size, size, prefixes[b], net)
+            made.append(
+                Conditional(inputs, torch.cat(masks), self.condition_size, block.hidden, block.prefixes, net)
             )
+        return made
 
-    def _mask(self, a: int, b: int) -> Tensor:
+    def _mask(self, a: int, b: int, never: Sequence[tuple[int, int]]) -> Tensor:
         """(S_a + 1, S_b) what each state of group a adds to the logits of group b."""
         first, second = self._groups[a], self._groups[b]
         mask = torch.zeros(len(first) + 1, len(second))
-        if (a, b) in self._pairs:
-            i, j = torch.tensor(self._pairs[a, b]).T
+        if never:
+            i, j = torch.tensor(never).T
             mask[i, j] = UNSEEN
         for column, k in enumerate(second.members):
             variable = self.variables[k]
@@ -361,7 +400,6 @@ class DiscreteModel(nn.Module):
         Returns:
             (N, K) int64 classes; -1 where the object is absent.
         """
-        self._require_fit()
         n = uniform.shape[0]
         if uniform.shape != (n, len(self.variables)) or condition.shape != (n, self.condition_size):
             msg = (
@@ -388,7 +426,6 @@ class DiscreteModel(nn.Module):
             discrete: (N, K) int64 classes.
             condition: (N, Q) encoded conditions.
         """
-        self._require_fit()
         total = torch.zeros(len(discrete), dtype=torch.float64, device=discrete.device)
         if not self._groups:
             return total
@@ -400,11 +437,6 @@ class DiscreteModel(nn.Module):
             impossible = (index[:, b] == size) | (log_p < UNSEEN / 2)
             total = total + log_p.masked_fill(impossible, -math.inf)
         return total
-
-    def _require_fit(self) -> None:
-        if self.variables and not self._groups:
-            msg = "the discrete model has not been fitted"
-            raise RuntimeError(msg)
 
     def _table(self, b: int) -> _Table:
         conditional = self.conditional(b)
@@ -425,48 +457,17 @@ class DiscreteModel(nn.Module):
     # ------------------------------------------------------------------ keeping
 
     def state(self) -> dict[str, Any]:
-        """What ``from_state`` needs besides the tensors of ``state_dict``, fit for JSON."""
-        return {
-            "variables": [asdict(v) | {"values": list(v.values)} for v in self.variables],
-            "condition_size": self.condition_size,
-            "blocks": [
-                {
-                    "members": list(group.members),
-                    "states": group.states.tolist(),
-                    "before": before,
-                    "hidden": conditional.hidden,
-                    "prefixes": conditional.prefixes,
-                }
-                for group, before, conditional in zip(
-                    self._groups, self._before, self.conditionals, strict=True
-                )
-            ],
-            "forbidden": [[a, b, pairs] for (a, b), pairs in self._pairs.items()],
-        }
+        """All but the tensors of ``state_dict``, as JSON can hold it."""
+        blocks = tuple(
+            block.model_copy(update={"prefixes": self.conditional(b).prefixes})
+            for b, block in enumerate(self.learned.blocks)
+        )
+        return self.learned.model_copy(update={"blocks": blocks}).model_dump(mode="json")
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> DiscreteModel:
         """The model that ``state`` describes; ``load_state_dict`` then restores it exactly."""
-        model = cls([_variable(v) for v in state["variables"]], state["condition_size"])
-        groups = state["blocks"]
-        model.set_up(
-            [Group(tuple(g["members"]), torch.tensor(g["states"], dtype=torch.int64)) for g in groups],
-            [g["before"] for g in groups],
-            [g["hidden"] for g in groups],
-            {(a, b): pairs for a, b, pairs in state["forbidden"]},
-            [g["prefixes"] for g in groups],
-        )
-        return model.requires_grad_(False)
-
-
-def _variable(state: Mapping[str, Any]) -> DiscreteVariable:
-    """A variable that was kept; in models of format 1 its name alone tells whose number it is."""
-    address = state.get("address")
-    if address is None:
-        owner, dot, field = state["name"].partition(".")
-        found = Address.parse(owner)
-        address = (found.name, found.slot, field) if dot else found
-    return DiscreteVariable(**{**state, "address": Address(*address)})
+        return cls(LearnedDiscrete.model_validate(state)).requires_grad_(False)
 
 
 def _block_diagonal(parts: Sequence[Tensor]) -> Tensor:
