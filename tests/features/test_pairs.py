@@ -137,6 +137,21 @@ def test_pairs_are_exact_there_and_back(name):
     assert torch.equal(again.encode(events).x, features.x)
 
 
+def test_charges_are_found_however_they_are_written():
+    events = leptons(50)
+    described = events.schema.collection("Lepton")
+    names = {f.name: f.name.replace("charge", "Charge") for f in described.fields}
+    renamed = tuple(f.model_copy(update={"name": names[f.name]}) for f in described.fields)
+    schema = events.schema.model_copy(
+        update={"collections": (described.model_copy(update={"fields": renamed}),)}
+    )
+    values = {names[n]: v for n, v in events.Lepton.fields.items()}
+    capital = EventBatch(schema, {"Lepton": Objects(values, events.Lepton.mask)})
+    (part, *_) = represent(capital).codec.parts
+    assert part.opposite == "Charge"
+    assert torch.equal(represent(capital).encode(capital).mask, represent(events).encode(events).mask)
+
+
 @pytest.mark.parametrize("block", [{}, {"opposite": "pdgId"}, {"most": 1}], ids=str)
 def test_columns_are_there_for_the_pairs_and_the_others_that_an_event_has(block):
     events = leptons(200)

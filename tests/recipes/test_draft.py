@@ -572,6 +572,18 @@ def test_resonances_of_each_flavour_are_found(shared_data: Path, tmp_path: Path)
     assert found == {"Muon": pytest.approx(91.2, abs=0.2), "Electron": pytest.approx(91.2, abs=0.2)}
 
 
+def test_cartesian_momenta_selected_by_pt_are_learned_by_pt(tmp_path: Path) -> None:
+    events = dimuons(3000)
+    jets = events.Jet
+    cartesian = ak.zip({n: getattr(jets, n) for n in ("px", "py", "pz", "energy")}, with_name="Momentum4D")
+    path = tmp_path / "cartesian.root"
+    write_events(path, ak.with_field(events[["MET"]], cartesian, "Jet"))
+    recipe = drafted(path, tmp_path)
+    assert recipe.features.bounds["Jet.pt"] == (20.0, None)
+    (block,) = [b for b in recipe.features.blocks if getattr(b, "collection", "") == "Jet"]
+    assert block.coordinates == ("pt", "eta", "phi")  # type: ignore[union-attr]
+
+
 def test_vectors_of_no_length_neither_set_directions_nor_spoil_their_symmetry(tmp_path: Path) -> None:
     events = dimuons(3000)
     there = np.random.default_rng(2).random(len(events)) < 0.2

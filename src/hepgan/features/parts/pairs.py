@@ -38,9 +38,11 @@ class PairsConfig(Config):
     no range of masses is cut out: two muons of opposite charge that come from no resonance are a pair, too,
     whose mass is far away. A pair has the columns of a ``decay``: ``mass`` (above the objects' own), ``pt``,
     ``y`` and ``phi`` of both together, ``cos_theta`` and ``phi_star`` of the first in their rest frame; it is
-    ``Muon.pair[0]``. Each other object has those of ``objects``, and is ``Muon.single[0]``. Other fields of
-    the objects are learned in this order: pairs first. When events are decoded, objects that descend in a
-    coordinate are sorted again, with all their fields; of others the places of pairs are discrete variables.
+    ``Muon.pair[0]``. Each other object has ``pt``, ``eta`` and ``phi``, and is ``Muon.single[0]``.
+
+    Other fields of the objects are learned in this order, pairs first. When events are decoded, objects that
+    descend in a coordinate are sorted again, with all their fields; of others the places of pairs are
+    discrete variables.
 
     Attributes:
         collection: The collection, of two or more objects with momentum.
@@ -110,7 +112,10 @@ class PairsPart(Part):
         number = _number(known, reading.count(name), most)
         pairs = tuple(_pair(reading, name, j, number > j) for j in range(most))
         singles = ObjectsPart.learn(
-            ObjectsConfig(collection=name), _alone(reading, name, number), tuple(range(width)), edges
+            ObjectsConfig(collection=name, coordinates=("pt", "eta", "phi")),
+            _alone(reading, name, number),
+            tuple(range(width)),
+            edges,
         )
         columns = [_called(name, "pair", j, facts, c) for j in range(most) for c in pairs[j].columns]
         columns += [_called(name, "single", i % width, facts, c) for i, c in enumerate(singles.columns)]
@@ -329,7 +334,7 @@ def _checked(settings: PairsConfig, facts: Facts) -> tuple[str, int]:
     names = described.field_names
     opposite = settings.opposite
     if opposite is None:
-        opposite = "charge" if "charge" in names else ""
+        opposite = next((n for n in names if n.lower() == "charge"), "")
     if opposite and opposite not in facts.plain_fields(name):
         msg = f"pairs: {name} has no field {opposite!r}, which is to be opposite; or say opposite: false"
         raise RecipeError(msg)

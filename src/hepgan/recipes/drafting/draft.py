@@ -342,7 +342,13 @@ def _features(
     yield "features:"
     before = [*_azimuth(contents, symmetry)]
     yield from before
-    blocks = [*_decays(contents, resonances, symmetry), *_pairs(peaks), *_planes(contents, bounds)]
+    systems = _in_systems(resonances, symmetry)
+    blocks = [
+        *_decays(contents, resonances, symmetry),
+        *_pairs(peaks),
+        *_planes(contents, bounds),
+        *_edged(contents, {*systems, *(p.collection for p in peaks)}, bounds),
+    ]
     if blocks:
         yield "  blocks:"
         yield from blocks
@@ -418,9 +424,14 @@ def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry)
 
 def _peaks(contents: Contents, resonances: list[Resonance], symmetry: Symmetry) -> list[Peak]:
     """Peaks of pairs that are in some events only."""
-    systems = [o for r in resonances for o in r.objects]
-    systems += symmetry.objects if symmetry.at_rest else ()
-    return find_peaks(contents.once, contents.learned, {Address.parse(o).name for o in systems})
+    return find_peaks(contents.once, contents.learned, _in_systems(resonances, symmetry))
+
+
+def _in_systems(resonances: list[Resonance], symmetry: Symmetry) -> set[str]:
+    """Collections of which some objects are in a system."""
+    objects = [o for r in resonances for o in r.objects]
+    objects += symmetry.objects if symmetry.at_rest else ()
+    return {Address.parse(o).name for o in objects}
 
 
 def _pairs(peaks: list[Peak]) -> Iterator[str]:
@@ -434,7 +445,7 @@ def _pairs(peaks: list[Peak]) -> Iterator[str]:
             "the pair nearest to it is one number.",
             "    ",
         )
-        more = f", opposite: {_plain(p.opposite)}" if p.opposite not in ("", "charge") else ""
+        more = f", opposite: {_plain(p.opposite)}" if p.opposite.lower() not in ("", "charge") else ""
         more += f", most: {_MOST_PAIRS}" if p.most > _MOST_PAIRS else ""
         yield f"    - {{kind: pairs, collection: {_plain(p.collection)}, mass: {e.mass:.4g}{more}}}"
 
@@ -456,6 +467,16 @@ def _planes(contents: Contents, bounds: list[Bound]) -> Iterator[str]:
                 "A transverse vector is smooth in px, py, where phi would have a cut.", "    "
             )
             yield f"    - {{kind: objects, collection: {_plain(c.name)}, coordinates: [px, py]}}"
+
+
+def _edged(contents: Contents, taken: set[str], bounds: list[Bound]) -> Iterator[str]:
+    """Collections with px, py, pz that are selected by pt."""
+    names = {b.name for b in bounds}
+    for c in contents.schema.collections:
+        selected = f"{quoted(c.name)}.pt" in names and "pt" not in c.field_names
+        if selected and len(c.coordinates) > 2 and c.name not in taken:
+            yield from _comment("Selected by pt, whose edges are kept in pt, eta, phi.", "    ")
+            yield f"    - {{kind: objects, collection: {_plain(c.name)}, coordinates: [pt, eta, phi]}}"
 
 
 def _representation(contents: Contents, text: Iterable[str], conditions: Iterable[str]) -> Representation:

@@ -22,7 +22,8 @@ _WIDTHS = (0.02, 0.04, 0.07)
 _STEP = 0.01
 """Of the logarithm of the mass, from one place to look at to the next."""
 
-_SIGNED = ("charge", "pdgId")
+_SIGNED = ("charge", "q", "pdgid")
+"""Fields of opposite values in a particle and its antiparticle."""
 
 _MOST_OBJECTS = 16
 _LOOK = 50_000
@@ -104,12 +105,12 @@ def _masses(events: ak.Array, c: Collection) -> tuple[Numbers, NDArray[np.bool_]
     momenta = ak.zip(known, with_name="Momentum4D")
     first, second = ak.unzip(ak.combinations(momenta, 2))
     masses = ak.to_numpy(ak.flatten((first + second).mass)).astype(np.float64)
-    for name in _SIGNED:
-        f = next((f for f in c.fields if f.name == name), None)
-        if f is not None and f.kind in (Kind.CATEGORY, Kind.INTEGER) and f.low is not None and f.low < 0:
-            a, b = ak.unzip(ak.combinations(objects[name], 2))
+    for f in sorted(c.fields, key=lambda f: f.name.lower() != "charge"):
+        signed = f.name.lower() in _SIGNED and f.kind in (Kind.CATEGORY, Kind.INTEGER)
+        if signed and ak.any(objects[f.name] < 0):
+            a, b = ak.unzip(ak.combinations(objects[f.name], 2))
             opposite = (a == -b) & (a != 0)
-            return masses, ak.to_numpy(ak.flatten(opposite)), name
+            return masses, ak.to_numpy(ak.flatten(opposite)), f.name
     return masses, np.ones(len(masses), dtype=bool), ""
 
 
