@@ -301,6 +301,7 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[Path]:
         OutputError: If ``path`` exists (without force), is being written by another process or cannot be
             written, or if the disk is full.
     """
+    claim(path, force=force)  # no folder, which could be reserved, too
     with Reservation(path, force=force):
         made = temporary(path)
         try:

@@ -61,6 +61,13 @@ def test_a_full_stdout_is_told_after_the_work(tmp_path):
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", ["--help", "work --help"])
+def test_help_that_a_full_stdout_does_not_take_is_told(arguments, tmp_path):
+    status, said, _ = work("3>&1 >/dev/full", tmp_path, arguments)
+    assert (status, said.count("\n")) == (2, 1)
+    assert said.startswith("hepgan: stdout: No space left on device; ")
+
+
 def test_a_pipe_that_is_closed_stops_no_work(tmp_path):
     (tmp_path / "work.py").write_text(WORK.replace("os.write", "# "))
     reader = "{ sleep 0.1; PYTHON work.py work; echo $? >status; } | true".replace("PYTHON", sys.executable)

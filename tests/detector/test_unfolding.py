@@ -192,7 +192,7 @@ def test_data_without_what_is_to_be_seen_are_refused(prior, data):
 
 
 def test_a_folding_is_a_function_or_has_one(prior, data):
-    with pytest.raises(TypeError, match="fold_batch"):
+    with pytest.raises(InputError, match="fold_batch"):
         unfold(prior, 3, data, DETECTOR)
 
 

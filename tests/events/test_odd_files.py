@@ -51,8 +51,8 @@ def test_a_parquet_file_may_have_a_name_that_is_no_unicode(here: Path) -> None:
     [
         ("~nosuchuser/x.root", "no such file"),
         ("x" * 5000, "no such file"),
-        ("a\0b.root", "no such file"),
-        ("", "no such file"),
+        ("a\0b.root", "must be a path"),
+        ("", "must be a path"),
         ("loop.root", "no such file"),
         ("folder.parquet", "is a folder"),
         ("folder.root", "is a folder"),
@@ -61,10 +61,10 @@ def test_a_parquet_file_may_have_a_name_that_is_no_unicode(here: Path) -> None:
         ("empty.root", "0 bytes"),
         ("empty.parquet", "0 bytes"),
         ("twice.parquet", "branch x: several columns have this name"),
-        (None, "a path or a list of paths"),
-        (3, "a path or a list of paths"),
-        ([None], "a path or a list of paths"),
-        ({"a.root": "Events"}, "a path or a list of paths"),
+        (None, "must be a path"),
+        (3, "must be a path"),
+        ([None], "must be a path"),
+        ({"a.root": "Events"}, "must be a path"),
     ],
 )
 def test_what_is_no_file_of_events_is_told_in_one_line(here: Path, paths: object, reason: str) -> None:

@@ -451,7 +451,7 @@ def test_no_events_make_a_readable_empty_tree(events, tmp_path):
 
 
 def test_unknown_formats_and_empty_schemas_are_refused(events, tmp_path):
-    with pytest.raises(ValueError, match="format must be one of ttree, rntuple, parquet, not 'csv'"):
+    with pytest.raises(ValueError, match="format must be 'ttree' or 'rntuple' or 'parquet'"):
         write_events(tmp_path / "out.csv", events, format="csv")
     with pytest.raises(ValueError, match="batch must be positive"):
         write_events(tmp_path / "out.root", events, batch=0)

@@ -125,7 +125,7 @@ def test_shards_have_the_conditions_of_one_file(generators, tmp_path):
         ("energy", "uniform:20:many", "expected uniform:LOW:HIGH"),
         ("energy", "uniform:40:20", "its ends must be finite and in order"),
         ("energy", "uniform:20:inf", "its ends must be finite and in order"),
-        ("level", "uniform:0:1.5", "level is a whole number, and so must be the ends"),
+        ("level", "uniform:0:1.5", "level is 1.5, which is not whole"),
         ("channel", "uniform:0:1", "channel is a category, which has no range"),
         ("channel", "ee,tt", "channel cannot be 'tt'; it is ee, mm"),
         ("energy", "10,,20", "energy must be a number, an array of numbers, several as in 10,20,30"),
@@ -135,6 +135,33 @@ def test_shards_have_the_conditions_of_one_file(generators, tmp_path):
 def test_what_is_no_condition_is_told(generators, name, text, match):
     with pytest.raises(InputError, match=match):
         generators["flow"].generate(10, condition={name: text})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        *(("energy", value, "must be a number, or an array") for value in (1j, None, {}, b"1", 10**400)),
+        ("energy", ["20"] * 3, "must be a number, or an array"),
+        ("energy", [None] * 3, "must be a number, or an array"),
+        ("energy", [[1], [2, 3]], "must be a number, or an array"),
+        ("energy", ak.Array([20, None, 30]), "must be a number, or an array"),
+        ("energy", ak.Array([{"x": 20.0}] * 3), "must be a number, or an array"),
+        ("energy", np.array(["2020"] * 3, "M8[D]"), "must be a number, or an array"),
+        ("energy", np.ma.array([20.0, 30.0, 20.0], mask=[0, 1, 0]), "masked"),
+        ("energy", [20.0, np.nan, 20.0], "not a finite number"),
+        ("energy", 1e308, r"1e\+308, which is too large"),
+        ("energy", "1e308", r"1e\+308, which is too large"),
+        ("energy", [20.0] * 2, "has the shape"),
+        ("energy", [20.0] * 4, "has the shape"),
+        ("level", 1e308, "no int32"),
+        ("level", 1.5, "not whole"),
+        ("channel", "tt", "cannot be 'tt'"),
+        ("channel", 1j, "must be a number, or an array"),
+    ],
+)
+def test_values_that_cannot_be_are_told_with_their_condition(generators, name, value, match):
+    with pytest.raises(InputError, match=f"the condition {name} .*{match}"):
+        generators["flow"].generate(3, condition={name: value})
 
 
 def test_names_of_files_are_no_laws():

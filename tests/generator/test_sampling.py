@@ -10,6 +10,7 @@ import torch
 
 from hepgan.errors import InputError, TrainingError
 from hepgan.events import EventBatch
+from hepgan.events.schema import Field
 from hepgan.generator import sampling
 from hepgan.generator.conditions import Conditions, Pool
 from hepgan.generator.sampling import Sampler
@@ -175,7 +176,8 @@ def test_categories_are_given_by_name_and_wrong_ones_by_their_event():
         class schema:
             @staticmethod
             def scalar(name):
-                return type("Field", (), {"values": ("ee", "mm")})
+                kind = {"kind": "category", "values": ("ee", "mm")}
+                return Field(name=name, branches=(name,), dtype="string", **kind)
 
         def decode_condition(self, drawn):
             return {"channel": drawn[:, 0]}

@@ -301,8 +301,8 @@ def test_a_column_that_is_no_number_is_an_input_error():
         Observable("x", "name + 1")(array)
 
 
-def test_things_that_are_no_events_are_a_type_error():
-    with pytest.raises(TypeError, match="list"):
+def test_things_that_are_no_events_are_told():
+    with pytest.raises(InputError, match="list"):
         Observable("x", "Jet.pt")([1])
 
 

@@ -270,7 +270,6 @@ def test_a_standard_observable_can_be_named_and_changed():
         ({"expression": "nJet", "objects": ["Jet"]}, "objects and options belong"),
         ({"standard": "mas"}, "did you mean 'mass'"),
         ({"standard": "mass"}, "takes 1 to 8 objects, not 0"),
-        (3, "dictionary"),
     ],
 )
 def test_a_wrong_configuration_is_a_recipe_error(config, reason):

@@ -94,6 +94,12 @@ class Command(click.Command):
         super().__init__(*arguments, **keywords)
         self.example = example
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the arguments; help that stdout does not take ends the command as other lines do."""
+        with _forgiven():
+            return super().parse_args(ctx, args)
+        ctx.exit()
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes units and example, which stays on its line so that it can be copied."""
         with formatter.section("Units"):
@@ -110,6 +116,12 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names in the order of definition."""
         return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the arguments; help that stdout does not take ends the command as other lines do."""
+        with _forgiven():
+            return super().parse_args(ctx, args)
+        ctx.exit()
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; Ctrl-C gets past click, which would say something of its own."""
@@ -184,6 +196,8 @@ def _forgiven() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.filename is not None:
+            raise
         _unsaid.append(error)
         with suppress(OSError, ValueError):
             sink = os.open(os.devnull, os.O_WRONLY)

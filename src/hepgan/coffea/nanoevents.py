@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import awkward as ak
-from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
+from coffea.nanoevents import BaseSchema, NanoAODSchema, NanoEventsFactory
 from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
 from hepgan.arguments import checked
@@ -81,7 +81,7 @@ def to_nanoevents(
     events: ak.Array,
     schema: EventSchema | None = None,
     *,
-    schemaclass: Any = HepganSchema,
+    schemaclass: type[BaseSchema] = HepganSchema,
     metadata: dict[str, Any] | None = None,
 ) -> Any:
     """Events in memory as the NanoEvents that a processor gets from a file of them.

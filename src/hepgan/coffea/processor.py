@@ -9,6 +9,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 from coffea import processor
+from coffea.processor.executor import ExecutorBase
 
 from hepgan.arguments import checked
 from hepgan.coffea.nanoevents import HepganSchema
@@ -153,7 +154,7 @@ def run_comparison(
     generated: Paths | Mapping[str, Paths],
     observables: Mapping[str, Observable | ObservableConfig | Mapping[str, Any] | str] | None = None,
     *,
-    executor: Any = None,
+    executor: ExecutorBase | None = None,
     step: int = 100_000,
     seed: int = 0,
 ) -> Comparison:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import awkward as ak
 
+from hepgan.arguments import checked
 from hepgan.errors import HepganError, InputError
 from hepgan.events import EventWriter, schema_of
 from hepgan.files import claim
@@ -71,6 +72,7 @@ DATASETS: dict[str, Dataset] = {
 WRITE = 50_000
 
 
+@checked
 def require_pythia() -> None:
     """Sees to it that the simulation can run.
 
@@ -88,6 +90,7 @@ def require_pythia() -> None:
             raise HepganError(msg) from error
 
 
+@checked
 def make_dataset(
     name: str,
     events: int,

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError, OutputError, RecipeError
 from hepgan.events import (
     EventBatch,
@@ -41,6 +42,7 @@ CHUNK = 24 * BLOCK
 """Events of a file that are read at once."""
 
 
+@checked
 def folding_recipe(
     schema: EventSchema,
     *,
@@ -158,6 +160,7 @@ class Folding:
         ValueError: If there is no such kind.
     """
 
+    @checked
     def __init__(
         self,
         recipe: str | Path | Mapping[str, Any] | Recipe | None = None,
@@ -208,6 +211,7 @@ class Folding:
 
     # ------------------------------------------------------------------ learning
 
+    @checked
     def fit(self, events: ak.Array, *, seed: int = 0, **options: Any) -> Folding:
         """Learns from events that have both levels.
 
@@ -235,6 +239,7 @@ class Folding:
 
     # ------------------------------------------------------------------ folding
 
+    @checked
     def fold(
         self,
         events: ak.Array,
@@ -264,6 +269,7 @@ class Folding:
         folded.attrs[ATTRIBUTE] = batches[0].schema
         return folded
 
+    @checked
     def pieces(
         self,
         events: ak.Array,
@@ -363,6 +369,7 @@ class Folding:
 
     # ------------------------------------------------------------------ keeping
 
+    @checked
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Writes the folding to one safetensors file, which ``EventGenerator.load`` reads, too.
 
@@ -376,6 +383,7 @@ class Folding:
         self.generator.save(path, force=force)
 
     @classmethod
+    @checked
     def load(cls, path: str | Path, *, device: torch.device | str | None = None) -> Folding:
         """Reads a folding from its file. Nothing in the file is executed.
 
@@ -396,6 +404,7 @@ class Folding:
         return made
 
 
+@checked
 def fold_file(
     folding: Folding,
     vertex: str,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events import EventBatch, event_weights, schema_of
 from hepgan.events.buffers import ATTRIBUTE
@@ -24,6 +25,7 @@ Fold = Callable[[EventBatch, torch.Generator], EventBatch]
 """Detector-level events (N) of vertex-level ones, given a source of random numbers."""
 
 
+@checked
 @dataclass(frozen=True)
 class Level:
     """What classifiers see of events at one level: fields, observables, or both.
@@ -92,6 +94,7 @@ def with_weights(events: ak.Array, weight: Floats) -> ak.Array:
     )
 
 
+@checked
 def bootstrap(events: ak.Array, seed: int) -> ak.Array:
     """A bootstrap sample of events: their weights times Poisson numbers of mean 1.
 
@@ -106,11 +109,12 @@ def folding_of(folding: Any) -> Fold:
     """The function that folds batches of events: the method ``fold_batch``, or a function as it is.
 
     Raises:
-        TypeError: If it is neither.
+        InputError: If it is neither.
     """
     fold = getattr(folding, "fold_batch", folding)
     if not callable(fold):
-        msg = f"a folding has fold_batch(events, generator), or is such a function, unlike {folding!r}"
-        raise TypeError(msg)
+        kind = type(folding).__name__
+        msg = f"a folding has fold_batch(events, generator), or is such a function, unlike {kind}"
+        raise InputError(msg)
     found: Fold = fold
     return found

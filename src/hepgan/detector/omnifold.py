@@ -9,6 +9,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from hepgan.arguments import checked
 from hepgan.detector.levels import Level, bootstrap, event_weights, recorded, seen, with_weights
 from hepgan.errors import InputError
 from hepgan.reweighting import Reweighter, Weights, effective_sample_size
@@ -44,6 +45,7 @@ class OmniFolded:
         return Weights(self.replicas.mean(axis=0), error)
 
 
+@checked
 def omnifold(
     simulation: ak.Array,
     data: ak.Array,

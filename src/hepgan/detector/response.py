@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events import event_weights, schema_of, select, to_batch
 from hepgan.features.parts.response import Distance, match
@@ -47,6 +48,7 @@ class Pairs(NamedTuple):
     fakes: NDArray[np.int64]
 
 
+@checked
 def pairs(
     events: ak.Array,
     vertex: str = "Electron",
@@ -102,6 +104,7 @@ class Profile(NamedTuple):
     number: NDArray[np.int64]
 
 
+@checked
 def profile(values: ArrayLike, by: ArrayLike, edges: ArrayLike) -> Profile:
     """Mean and width of a quantity in bins of another one.
 
@@ -111,10 +114,19 @@ def profile(values: ArrayLike, by: ArrayLike, edges: ArrayLike) -> Profile:
     Args:
         values: The quantity (P,).
         by: The other one (P,).
-        edges: The edges (B + 1,) of the bins.
+        edges: The ascending edges (B + 1,) of the bins.
+
+    Raises:
+        InputError: If the quantities have not one value each, or the edges are no edges.
     """
-    v, edges = np.asarray(values, dtype=np.float64), np.asarray(edges, dtype=np.float64)
-    place = np.digitize(np.asarray(by, dtype=np.float64), edges) - 1
+    v, other, edges = (np.asarray(x, dtype=np.float64) for x in (values, by, edges))
+    if v.ndim != 1 or v.shape != other.shape:
+        msg = f"values and by must have one shape (P,), not {v.shape} and {other.shape}"
+        raise InputError(msg)
+    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+        msg = "edges must be at least two ascending numbers"
+        raise InputError(msg)
+    place = np.digitize(other, edges) - 1
     bins = len(edges) - 1
     good = np.isfinite(v) & (place >= 0) & (place < bins)
     v, place = v[good], place[good]
@@ -202,6 +214,7 @@ class Response:
         ]
 
 
+@checked
 def response(
     events: ak.Array,
     vertex: Observable,

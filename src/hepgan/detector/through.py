@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from hepgan.arguments import checked
 from hepgan.detector.levels import Fold, event_weights, folding_of
 from hepgan.detector.unfolding import conditions_of, joined, pool_of
 from hepgan.errors import InputError
@@ -165,6 +166,7 @@ class Unfolder(GuidedLearner):
         return [Term("pull", scene.real.batch.x.new_zeros(()))] if self.config.pull else []
 
 
+@checked
 def unfold_through(
     prior: EventGenerator,
     folding: Any,

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan.arguments import checked
 from hepgan.detector.levels import Fold, Level, event_weights, folding_of, recorded, seen
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, to_awkward, to_batch
@@ -52,6 +53,7 @@ ATTEMPTS = 20
 """How often an event that the detector loses is folded again, to know what it would have looked like."""
 
 
+@checked
 def unfold(
     prior: EventGenerator,
     folding: Any,

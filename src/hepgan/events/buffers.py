@@ -31,7 +31,6 @@ __all__ = [
     "buffers",
     "content",
     "record_name",
-    "require_events",
     "scalar_values",
 ]
 
@@ -312,22 +311,3 @@ def concatenated(values: Sequence[Buffer]) -> Buffer:
     steps = np.cumsum([0, *(v.offsets[-1] for v in lists[:-1])])
     offsets = [np.zeros(1, np.int64), *(v.offsets[1:] + s for v, s in zip(lists, steps, strict=True))]
     return Jagged(np.concatenate(offsets), np.concatenate([v.content for v in lists]))
-
-
-def require_events(events: Any) -> None:
-    """Sees to it that events are an array of records.
-
-    Raises:
-        InputError: If they are something else, with the way to make events of it.
-    """
-    if isinstance(events, ak.Array) and events.fields:
-        return
-    table = isinstance(events, Mapping) or hasattr(events, "columns")
-    way = (
-        "of a table, hepgan.events.as_events(ak.Array({name: numbers, ...})) makes events"
-        if table
-        else "hepgan.read_events reads events, hepgan.events.to_awkward makes them of an EventBatch"
-    )
-    what = "an ak.Array without fields" if isinstance(events, ak.Array) else type(events).__name__
-    msg = f"events must be an ak.Array with a field for each collection and scalar, not {what}; {way}"
-    raise InputError(msg)

@@ -10,8 +10,9 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
-from hepgan.events.buffers import Numbers, buffers, require_events, scalar_values
+from hepgan.events.buffers import Numbers, buffers, scalar_values
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 
 __all__ = ["ENERGY_TOLERANCE", "Fault", "check_events", "drop_faulty", "find_faults"]
@@ -52,6 +53,7 @@ class Fault:
         return InputError(text, file=file, branch=self.branch, entry=self.entry + first_entry)
 
 
+@checked
 def check_events(
     events: ak.Array,
     schema: EventSchema,
@@ -76,7 +78,6 @@ def check_events(
     Raises:
         InputError: At the first fault, with branch and entry.
     """
-    require_events(events)
     if len(events) == 0:
         message = "there are no events"
         raise InputError(message, file=file)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.buffers import (
@@ -19,15 +20,16 @@ from hepgan.events.buffers import (
     Numbers,
     assemble,
     buffers,
-    require_events,
     scalar_values,
 )
 from hepgan.events.inference import schema_of
 from hepgan.events.schema import Collection, EventSchema, Field
+from hepgan.runtime import choose_device
 
 __all__ = ["to_awkward", "to_batch", "to_columns"]
 
 
+@checked
 def to_batch(
     events: ak.Array,
     schema: EventSchema | None = None,
@@ -50,7 +52,7 @@ def to_batch(
         InputError: If a field is missing, there are more objects than the schema's ``max_count``, fewer in a
             collection of fixed count, a string is not among the values, or a whole number is beyond 2^63.
     """
-    require_events(events)
+    device = choose_device(device)
     schema = schema_of(events) if schema is None else schema
     collections: dict[str, Objects] = {}
     for c in schema.collections:
@@ -133,6 +135,7 @@ def to_columns(batch: EventBatch) -> dict[str, Buffer]:
     return columns
 
 
+@checked
 def to_awkward(batch: EventBatch) -> ak.Array:
     """A batch as events of the type that `read_events` gives: jagged, and in the schema's types.
 

@@ -18,6 +18,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError, OutputError
 from hepgan.events.buffers import Buffer, Jagged, Numbers, buffer
 from hepgan.events.schema import Branch
@@ -122,6 +123,7 @@ def _warn_unfinished(matches: Sequence[str]) -> None:
             warnings.warn(message, UserWarning, stacklevel=3)
 
 
+@checked
 def overlap(first: PathLike | Sequence[PathLike], second: PathLike | Sequence[PathLike]) -> bool:
     """Whether two samples have a tree in common, whatever its file is called, and whether it is named or not.
 
@@ -138,6 +140,7 @@ def overlap(first: PathLike | Sequence[PathLike], second: PathLike | Sequence[Pa
     return bool(trees[0] & trees[1])
 
 
+@checked
 def reads(paths: PathLike | Sequence[PathLike], file: PathLike) -> bool:
     """Whether a file is among those of a sample, whatever it is called.
 

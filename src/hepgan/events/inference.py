@@ -45,7 +45,8 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgan.events.buffers import ATTRIBUTE, buffers, require_events, scalar_values
+from hepgan.arguments import checked
+from hepgan.events.buffers import ATTRIBUTE, buffers, scalar_values
 from hepgan.events.schema import Branch, Collection, EventSchema, Field, Kind, coordinates
 
 __all__ = ["attach", "complete", "draft", "event_weights", "kind_of", "schema_of"]
@@ -271,6 +272,7 @@ _ATOMS, _FRACTION, _OUTSTANDING = 4, 0.005, 10
 _SAMPLE = 200_000
 
 
+@checked
 def schema_of(events: ak.Array) -> EventSchema:
     """The schema of events: the one they were read with, or else inferred from their type and values.
 
@@ -287,7 +289,6 @@ def schema_of(events: ak.Array) -> EventSchema:
         InputError: If the events hold something other than numbers, strings and lists of records, or a value
             is missing (None).
     """
-    require_events(events)
     known: EventSchema | None = events.attrs.get(ATTRIBUTE)
     fresh = _from_type(events)
     if known is None:
@@ -599,6 +600,7 @@ def _find_atoms(values: NDArray[Any]) -> tuple[float, ...]:
     return tuple(sorted(float(v) for v in distinct[chosen]))
 
 
+@checked
 def event_weights(events: ak.Array, schema: EventSchema | None = None) -> NDArray[np.float64]:
     """The weights (N,) of N events, 1 where they have none.
 

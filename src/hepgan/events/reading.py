@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import awkward as ak
 import numpy as np
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, assemble
 from hepgan.events.checks import check_events, check_weights, drop_faulty, warn_dropped
@@ -224,6 +225,7 @@ OnBad: TypeAlias = Literal["raise", "drop", "keep"]
 Paths: TypeAlias = PathLike | Sequence[PathLike]
 
 
+@checked
 def read_events(
     paths: Paths,
     *,
@@ -275,6 +277,7 @@ def read_events(
     return events
 
 
+@checked
 def iterate_events(
     paths: Paths,
     *,
@@ -313,6 +316,7 @@ def iterate_events(
     return _chunks(paths, step, schema, branches, entry_start, entry_stop, on_bad, limits=limits)
 
 
+@checked
 def infer_schema(
     paths: Paths,
     *,
@@ -360,6 +364,7 @@ def infer_schema(
     return schema.model_copy(update={"collections": collections})
 
 
+@checked
 def count_events(paths: Paths) -> int:
     """The number of events in files, which are not read for it.
 
@@ -376,6 +381,7 @@ def count_events(paths: Paths) -> int:
     return total
 
 
+@checked
 def as_events(array: ak.Array, *, schema: EventSchema | None = None, check: bool = True) -> ak.Array:
     """Events from an array with one field for each branch (``Muon_pt``), as uproot gives it.
 

@@ -12,7 +12,9 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field as Setting
 from pydantic import model_validator
 
+from hepgan.arguments import checked
 from hepgan.config import Config
+from hepgan.errors import InputError
 
 __all__ = [
     "COORDINATES",
@@ -322,10 +324,19 @@ class EventSchema(Config):
 
 
 def coordinates(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that make a momentum, azimuthal ones first: ``("pt", "phi", "eta", "mass")``; or ()."""
+    """The names that make a momentum, azimuthal ones first: ``("pt", "phi", "eta", "mass")``; or ().
+
+    Raises:
+        InputError: If the names are none.
+    """
+    try:  # each step of a training asks, so this is all that is looked at
+        there = frozenset(names)
+    except TypeError as error:
+        msg = f"names must be a tuple of text, not {type(names).__name__}"
+        raise InputError(msg) from error
     chosen: list[str] = []
     for tier in COORDINATES:
-        found = next((option for option in tier if all(n in names for n in option)), None)
+        found = next((option for option in tier if there.issuperset(option)), None)
         if found is None:
             break
         chosen.extend(found)
@@ -356,6 +367,7 @@ class Branch:
         return self.dtype.startswith(("int", "uint"))
 
 
+@checked
 def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
     """The schema of a part of what the events hold.
 
@@ -368,7 +380,7 @@ def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
         The part, in the whole's order.
 
     Raises:
-        KeyError: If there is no such thing.
+        InputError: If there is no such thing.
     """
     identifiers = [f.name for f in schema.identifiers]
     whole: set[str] = set()
@@ -376,13 +388,13 @@ def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
     for name in names:
         owner, field = _split(name, schema)
         if owner is not None and field:
-            some.setdefault(owner, set()).add(schema.collection(owner).field(field).name)
+            some.setdefault(owner, set()).add(_found(schema, owner, field).name)
         elif owner in schema.collection_names or field in (*schema.scalar_names, *identifiers):
             whole.add(owner or field)
         else:
             known = ", ".join((*schema.collection_names, *schema.scalar_names)) or "nothing"
             msg = f"nothing is called {name!r}; there are {known}"
-            raise KeyError(msg)
+            raise InputError(msg)
     collections: list[Collection] = []
     for c in schema.collections:
         if c.name in whole:
@@ -394,6 +406,7 @@ def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
     return schema.model_copy(update={"collections": tuple(collections), "scalars": scalars})
 
 
+@checked
 def with_kinds(
     schema: EventSchema, kinds: Mapping[str, str | Kind | Mapping[str, Any] | Field]
 ) -> EventSchema:
@@ -407,7 +420,7 @@ def with_kinds(
             is to be made of an integer without values takes all integers from its low to its high.
 
     Raises:
-        KeyError: If there is no such field.
+        InputError: If there is no such field.
         ValueError: If the kind does not exist, or a category's values are not known.
 
     Example:
@@ -421,15 +434,15 @@ def with_kinds(
     for name, wanted in kinds.items():
         owner, field = _split(name, schema)
         if owner is not None:
+            new = _changed(_found(schema, owner, field), wanted)
             c = schema.collection(owner)
-            new = _changed(c.field(field), wanted)
             fields = tuple(new if f.name == field else f for f in c.fields)
             changed = c.model_copy(update={"fields": fields})
             update: dict[str, Any] = {
                 "collections": tuple(changed if x.name == owner else x for x in schema.collections)
             }
         else:
-            new = _changed(schema.scalar(field), wanted)
+            new = _changed(_found(schema, None, field), wanted)
             update = {"scalars": tuple(new if f.name == field else f for f in schema.scalars)}
         schema = schema.model_copy(update=update)
     return schema
@@ -439,7 +452,7 @@ def _split(name: str, schema: EventSchema) -> tuple[str | None, str]:
     """The collection and the field that a name stands for; no collection for a number of the event.
 
     Raises:
-        KeyError: If it stands for one object.
+        InputError: If it stands for one object.
     """
     if name in schema.scalar_names:
         return None, name
@@ -448,11 +461,23 @@ def _split(name: str, schema: EventSchema) -> tuple[str | None, str]:
     try:
         address = Address.parse(name, schema.collection_names)
     except ValueError as error:
-        raise KeyError(*error.args) from None
+        raise InputError(*error.args) from None
     if address.slot is not None:
         msg = f"{name}: what a schema holds is the same for all {address.collection}"
-        raise KeyError(msg)
+        raise InputError(msg)
     return address.collection, address.field
+
+
+def _found(schema: EventSchema, owner: str | None, field: str) -> Field:
+    """A field of a collection, or a scalar.
+
+    Raises:
+        InputError: If there is none.
+    """
+    try:
+        return schema.scalar(field) if owner is None else schema.collection(owner).field(field)
+    except KeyError as error:
+        raise InputError(*error.args) from None
 
 
 def _changed(field: Field, wanted: str | Kind | Mapping[str, Any] | Field) -> Field:

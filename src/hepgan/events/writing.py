@@ -16,6 +16,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError, OutputError
 from hepgan.events.batch import EventBatch
 from hepgan.events.buffers import Buffer, Jagged, Numbers, buffers, concatenated, scalar_values, sliced
@@ -24,7 +25,7 @@ from hepgan.events.formats import FORMATS, Sink, locate, open_source
 from hepgan.events.inference import schema_of
 from hepgan.events.reading import Paths
 from hepgan.events.schema import Branch, EventSchema, Field
-from hepgan.files import Reservation, publish, replacing, temporary
+from hepgan.files import Reservation, claim, publish, replacing, temporary
 
 __all__ = ["EventWriter", "branches_of", "fileset", "undotted", "write_events", "write_fileset", "written"]
 
@@ -84,6 +85,7 @@ class EventWriter:
         ...         writer.extend(events)
     """
 
+    @checked
     def __init__(
         self,
         path: str | Path,
@@ -121,7 +123,12 @@ class EventWriter:
         if not branches:
             msg = "the schema has no branches to write"
             raise OutputError(msg, file=self.path)
+        texts = next((b.name for b in branches if b.jagged and b.dtype == "string"), None)
+        if texts is not None:
+            msg = "lists of texts cannot be written; numbers can stand for them"
+            raise OutputError(msg, file=self.path, branch=texts)
         self._force = force
+        claim(self.path, force=force)  # no folder, which could be reserved, too
         self._reservation = Reservation(self.path, force=force)
         self._temporary = temporary(self.path)
         self._cleanup = weakref.finalize(self, _remove, self._temporary)
@@ -140,6 +147,7 @@ class EventWriter:
         """
         return Prepared(self._columns(events), len(events))
 
+    @checked
     def extend(self, events: ak.Array | EventBatch | Prepared) -> None:
         """Adds events.
 
@@ -348,6 +356,7 @@ class EventWriter:
             self._pending = []
 
 
+@checked
 def write_events(
     path: str | Path,
     events: ak.Array | EventBatch,
@@ -528,6 +537,7 @@ def branches_of(schema: EventSchema) -> list[Branch]:
     return result
 
 
+@checked
 def fileset(
     paths: Paths | Mapping[str, Paths],
     tree: str | None = None,
@@ -588,6 +598,7 @@ def described(tree: str | None, entries: int, uuid: str, step: int = 100_000) ->
     return {"object_path": tree, "steps": steps, "num_entries": entries, **unique}
 
 
+@checked
 def write_fileset(path: str | Path, content: Mapping[str, Any], *, force: bool = False) -> Path:
     """Writes a fileset as JSON.
 
@@ -597,9 +608,15 @@ def write_fileset(path: str | Path, content: Mapping[str, Any], *, force: bool =
         force: Whether an existing file may be replaced.
 
     Raises:
+        InputError: If JSON does not hold the content.
         OutputError: If the file exists already (without ``force``), or cannot be written.
     """
     target = Path(path)
+    try:
+        text = json.dumps(content, indent=2) + "\n"
+    except (TypeError, ValueError) as error:
+        msg = f"content must be what JSON holds: {error}"
+        raise InputError(msg) from error
     with replacing(target, force=force) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(text)
     return target

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events import to_awkward, to_batch
 from hepgan.features import FeatureBatch
@@ -61,6 +62,7 @@ class Activations:
         return tuple(self.generated)
 
 
+@checked
 def hidden_layers(generator: EventGenerator) -> tuple[str, ...]:
     """The hidden layers of all networks, ``network.k`` with k from 1: ``generator.8``, ``critic.1``.
 
@@ -70,6 +72,7 @@ def hidden_layers(generator: EventGenerator) -> tuple[str, ...]:
     return activations(generator, n=2).layers
 
 
+@checked
 def activations(
     generator: EventGenerator,
     events: ak.Array | None = None,

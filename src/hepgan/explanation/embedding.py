@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
+from hepgan.events import EventBatch
 from hepgan.observables import Observable
 from hepgan.stats.moments import quantile
 
@@ -28,6 +31,7 @@ SHUFFLES = 50
 """How often labels are shuffled for the floor of a purity."""
 
 
+@checked
 def tsne(values: Floats, *, perplexity: float = 100.0, seed: int = 0) -> Floats:
     """A map (n, 2) in which neighbours are those of the values (n, width).
 
@@ -39,10 +43,14 @@ def tsne(values: Floats, *, perplexity: float = 100.0, seed: int = 0) -> Floats:
         seed: The same seed gives the same map.
 
     Raises:
-        InputError: If there are too few events for the perplexity.
+        InputError: If there are too few events for the perplexity, or it is not positive.
     """
     from sklearn.manifold import TSNE
 
+    values = _rows("values", values)
+    if not 0 < perplexity < np.inf:
+        msg = f"perplexity must be above 0 and finite, not {perplexity}"
+        raise InputError(msg)
     if len(values) <= 3 * perplexity:
         msg = f"{len(values)} events are too few for a perplexity of {perplexity:g}: three times that are"
         raise InputError(msg)
@@ -52,6 +60,7 @@ def tsne(values: Floats, *, perplexity: float = 100.0, seed: int = 0) -> Floats:
     return np.asarray(made, dtype=np.float64)
 
 
+@checked
 def clusters(points: Floats, *, eps: float | None = None, min_samples: int = 25) -> Integers:
     """Numbers (n,) of the clusters that points (n, 2) are in; -1 for those that are in none.
 
@@ -66,12 +75,29 @@ def clusters(points: Floats, *, eps: float | None = None, min_samples: int = 25)
     from sklearn.cluster import DBSCAN
     from sklearn.neighbors import NearestNeighbors
 
+    points = _rows("points", points)
+    if not min_samples or (eps is not None and not 0 < eps < np.inf):
+        msg = f"min_samples must be at least 1 and eps above 0 and finite, not {min_samples} and {eps}"
+        raise InputError(msg)
     if eps is None:
         number = min(min_samples, len(points))
         distances = NearestNeighbors(n_neighbors=number).fit(points).kneighbors(points)[0]
         eps = float(np.median(distances[:, -1]))
     found = DBSCAN(eps=eps, min_samples=min_samples).fit_predict(points)
     return np.asarray(found, dtype=np.int64)
+
+
+def _rows(name: str, values: Any) -> Floats:
+    """Numbers (n, width), of which there are some, all finite.
+
+    Raises:
+        InputError: If they are something else.
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
+        msg = f"{name} must be finite numbers of the shape (n, width), not of {rows.shape}"
+        raise InputError(msg)
+    return rows
 
 
 class Labels(NamedTuple):
@@ -86,7 +112,8 @@ class Labels(NamedTuple):
     names: tuple[str, ...]
 
 
-def labels_of(observable: Observable, events: Any) -> Labels:
+@checked
+def labels_of(observable: Observable, events: ak.Array | EventBatch) -> Labels:
     """The classes of events by an observable: its values if there are few, else bins of equal numbers.
 
     Args:
@@ -143,11 +170,19 @@ class Purity:
         }
 
 
+@checked
 def purity(cluster: Integers, labels: Labels, *, seed: int = 0) -> Purity:
     """How pure clusters (n,) are in labels, of events that have both, beside the purity by chance.
 
     More clusters are purer by chance, so it is the floor that a purity has to be compared with.
+
+    Raises:
+        InputError: If there is not one whole number for each label.
     """
+    cluster = np.asarray(cluster)
+    if cluster.dtype.kind not in "iu" or cluster.shape != np.shape(labels.number):
+        msg = f"cluster must be whole numbers, one for each of the {np.size(labels.number)} labels"
+        raise InputError(msg)
     both = (cluster >= 0) & (labels.number >= 0)
     a, b = cluster[both], labels.number[both]
     shape = int(cluster.max(initial=-1)) + 1, len(labels.names)
@@ -165,12 +200,20 @@ def purity(cluster: Integers, labels: Labels, *, seed: int = 0) -> Purity:
     return Purity(value, float(np.mean(chance)), float(np.std(chance)), shape[0], share, found)
 
 
+@checked
 def principal_components(true: Floats, *others: Floats) -> tuple[list[Floats], Floats]:
     """Projections (n, 2) of true values (n, width) and of others on the first components of the true ones.
 
     Returns:
         The projections, and the shares of the variance that the two components have.
+
+    Raises:
+        InputError: If values are not finite, or have not the same width.
     """
+    true, others = _rows("true", true), tuple(_rows("others", other) for other in others)
+    if any(other.shape[1] != true.shape[1] for other in others):
+        msg = f"others must have {true.shape[1]} columns, as the true values have"
+        raise InputError(msg)
     mean = true.mean(axis=0)
     scores, axes, shares = _components(true - mean, 2)
     return [scores, *((other - mean) @ axes for other in others)], shares

@@ -13,6 +13,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.explanation.activations import Activations, activations
 from hepgan.explanation.embedding import (
@@ -159,6 +160,7 @@ class Explanation:
         return [*written, folder / "explanation.json"]
 
 
+@checked
 def explain(
     generator: EventGenerator,
     events: ak.Array | None = None,

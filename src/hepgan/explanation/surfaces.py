@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.explanation.activations import encoded
 from hepgan.learners import Learner, Phase
@@ -60,6 +61,7 @@ class LossSurface:
         return float(np.square(z - design @ fit).sum() / np.square(z - z.mean()).sum())
 
 
+@checked
 def loss_terms(generator: EventGenerator, events: ak.Array) -> dict[str, str]:
     """The terms of a model's loss and the phase that minimises each: ``{"critic": "critic", ...}``.
 
@@ -74,6 +76,7 @@ def loss_terms(generator: EventGenerator, events: ak.Array) -> dict[str, str]:
     return {t.name: phase.name for phase in learner.phases for t in _terms(learner, phase, batch, 0)}
 
 
+@checked
 def loss_surface(
     generator: EventGenerator,
     events: ak.Array,

@@ -192,7 +192,7 @@ class Conditions:
 
     def _numbers(self, name: str, value: Any, size: int) -> NDArray[np.float64]:
         field = self._representation.schema.scalar(name)
-        values = np.asarray(value)
+        values = _array(name, value)
         if values.dtype.kind in "US" and field.values is not None:
             known = [str(v) for v in field.values]
             wrong = ~np.isin(values, known)
@@ -202,19 +202,13 @@ class Conditions:
                 )
                 raise InputError(msg)
             values = (values[..., None] == np.array(known)).argmax(-1)
-        try:
-            numbers = values.astype(float)
-        except (TypeError, ValueError) as error:
-            msg = f"the condition {name} must be a number, or an array of numbers"
-            raise InputError(msg) from error
+        if values.dtype.kind not in "biuf":
+            raise InputError(_NO_NUMBERS.format(name))
+        numbers = values.astype(float)
         if numbers.ndim > 1 or (numbers.ndim == 1 and len(numbers) < size):
             msg = f"the condition {name} has the shape {numbers.shape}; expected one number, or {size}"
             raise InputError(msg)
-        bad = ~np.isfinite(numbers)
-        if bad.any():
-            entry = int(bad.argmax()) if numbers.ndim else None
-            msg = f"the condition {name} is not a finite number"
-            raise InputError(msg, entry=entry)
+        _check_values(name, numbers, field)
         return numbers
 
     @property
@@ -252,6 +246,57 @@ class Conditions:
         except InputError as error:
             entry = None if error.entry is None else error.entry + first
             raise InputError(error.message, branch=error.branch, entry=entry) from error
+
+
+_NO_NUMBERS = "the condition {} must be a number, or an array of numbers"
+
+
+def _array(name: str, value: Any) -> NDArray[Any]:
+    """What is given of a condition as an array.
+
+    Raises:
+        InputError: If it is none, or lacks some values.
+    """
+    try:
+        values = np.asarray(value)
+    except Exception as error:  # whatever an object says that is no array
+        raise InputError(_NO_NUMBERS.format(name)) from error
+    if np.ma.is_masked(value):
+        missing = np.ma.getmaskarray(value)
+        msg = f"the condition {name} is masked"
+        raise InputError(msg, entry=int(missing.argmax()) if missing.ndim else None)
+    return values
+
+
+LARGEST = 1e30
+"""Single precision, in which networks calculate, holds not much more."""
+
+
+def _check_values(name: str, numbers: NDArray[np.float64], field: Field) -> None:
+    """Sees to it that the values of a condition are such as its place in the events can hold.
+
+    Raises:
+        InputError: If one is not finite, too large, or not whole where only whole numbers can be.
+    """
+    low, high, what = -LARGEST, LARGEST, "too large"
+    whole = field.kind is Kind.INTEGER or "int" in field.dtype
+    if whole and field.kind is not Kind.CATEGORY:
+        kind = field.dtype if "int" in field.dtype else "int64"
+        low, high, what = float(np.iinfo(kind).min), float(np.iinfo(kind).max), f"no {kind}"
+    finite = np.isfinite(numbers)
+    for bad, why in (
+        (~finite, "not a finite number"),
+        (finite & ((numbers < low) | (numbers > high)), what),
+        (
+            finite & (numbers != np.floor(numbers)) & (what != "too large"),
+            "not whole, as it is in the events",
+        ),
+    ):
+        if bad.any():
+            entry = int(bad.argmax()) if numbers.ndim else None
+            shown = "" if why.startswith("not a") else f" {numbers[bad].flat[0]:g}, which is"
+            msg = f"the condition {name} is{shown} {why}"
+            raise InputError(msg, entry=entry)
 
 
 def _by_name(given: Mapping[str, Any] | ak.Array | None, names: Sequence[str]) -> Mapping[str, Any]:
@@ -293,7 +338,7 @@ def check_lengths(given: Mapping[str, Any] | ak.Array | None, n: int) -> None:
     """
     named: Mapping[str, Any] = {"events": given} if isinstance(given, ak.Array) else given or {}
     for name, value in named.items():
-        shape = (len(value),) if isinstance(value, ak.Array) else np.shape(value)
+        shape = (len(value),) if isinstance(value, ak.Array) else _array(name, value).shape
         if shape not in ((), (n,)):
             msg = f"the condition {name} has the shape {shape}; expected one number, or {n}"
             raise InputError(msg)
@@ -443,9 +488,8 @@ def read_law(name: str, text: str, field: Field) -> Law:
         )
         raise InputError(msg)
     given = np.array(numbers, dtype=np.float64)
-    if not np.isfinite(given).all():
-        msg = f"the condition {name} is not a finite number"
-        raise InputError(msg)
+    for value in given:
+        _check_values(name, np.array(value), field)
     return Constant(float(given[0])) if len(given) == 1 else Alternating(given)
 
 
@@ -462,9 +506,8 @@ def _uniform(name: str, text: str, field: Field) -> Uniform:
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         msg = f"the condition {name} cannot be {text!r}: its ends must be finite and in order"
         raise InputError(msg)
-    if whole and not (low.is_integer() and high.is_integer()):
-        msg = f"the condition {name} is a whole number, and so must be the ends of {text!r}"
-        raise InputError(msg)
+    for end in (low, high):
+        _check_values(name, np.array(end), field)
     return Uniform(low, high, whole)
 
 

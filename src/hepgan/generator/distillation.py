@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hepgan.arguments import checked
 from hepgan.errors import RecipeError
 from hepgan.features import FeatureBatch
 from hepgan.generator.ensembles import check_single
@@ -40,6 +41,7 @@ TRAINING = TrainingConfig(
 )
 
 
+@checked
 def distill(
     generator: EventGenerator,
     *,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import to_awkward
 from hepgan.features import FeatureBatch
@@ -44,6 +45,7 @@ TRAINING = TrainingConfig(
 Weigh = Callable[[ak.Array], NDArray[np.float64]]
 
 
+@checked
 def refine(
     generator: EventGenerator,
     weigh: Weigh,

@@ -12,13 +12,14 @@ import awkward as ak
 import hist
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field as Setting
 from pydantic import field_validator, model_validator
 from torch import Tensor
 
+from hepgan.arguments import checked
 from hepgan.config import Config
-from hepgan.errors import RecipeError
+from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.observables.evaluate import (
@@ -172,6 +173,7 @@ def text_used(schema: EventSchema, expression: str) -> str:
     return next((f.name for f in schema.scalars if f.dtype == "string" and f.name in parsed.names), "")
 
 
+@checked
 @dataclass(frozen=True)
 class Observable:
     """A named quantity of events.
@@ -247,7 +249,7 @@ class Observable:
 
         Raises:
             RecipeError: If the observable does not fit the events.
-            TypeError: If the events are neither.
+            InputError: If the events are neither.
         """
         if isinstance(events, EventBatch):
             if self.expression is not None:
@@ -258,7 +260,7 @@ class Observable:
                 return evaluate_awkward(parse(self.expression), events)
             return self._array_of_function(events)
         msg = f"events are an EventBatch or an ak.Array, not {type(events).__name__}"
-        raise TypeError(msg)
+        raise InputError(msg)
 
     def flat(self, events: Any) -> Flat:
         """All values that exist, in a row, with the number of the event and the weight of each.
@@ -272,7 +274,7 @@ class Observable:
 
         Raises:
             RecipeError: If the observable does not fit the events.
-            TypeError: If the events are neither.
+            InputError: If the events are neither.
         """
         if self.weight is None:
             return _flat_batch(*self(events)) if isinstance(events, EventBatch) else _flat_array(self(events))
@@ -285,12 +287,14 @@ class Observable:
         values, factors = weighted_awkward(*parsed, events)
         return _flat_array(values)._replace(weight=_flat_array(factors).values)
 
+    @checked
     def per_event(self, events: ak.Array) -> bool:
         """Whether it is one number (or none) of each event, without a weight of its own."""
         return self.weight is None and (
             not len(events) or self(events[:1] if len(events) > 1 else events).ndim == 1
         )
 
+    @checked
     def column(self, events: ak.Array) -> NDArray[np.float64]:
         """Its values (N,) in N events, NaN where an event has none.
 
@@ -331,6 +335,7 @@ class Observable:
             return data, torch.ones_like(data, dtype=torch.bool)
         return torch.where(mask, data, torch.zeros_like(data)), mask
 
+    @checked
     def check(self, schema: EventSchema) -> Checked:
         """Whether the observable fits events of a schema, before there are any.
 
@@ -425,7 +430,10 @@ class Observable:
         transform = hist.axis.transform.log if self.log else None
         return hist.axis.Regular(self.bins, low, high, transform=transform, **names)
 
-    def with_range_from(self, values: Any, weights: Any = None) -> Observable:
+    @checked
+    def with_range_from(
+        self, values: ArrayLike | Tensor, weights: ArrayLike | Tensor | None = None
+    ) -> Observable:
         """The same observable with bins and a range that suit values.
 
         It covers 0.1% to 99.9% of them, rounded to nice numbers; whole numbers get one bin each, and

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import ValidationError
 
+from hepgan.arguments import checked
 from hepgan.errors import RecipeError
 from hepgan.events.schema import QUOTED, Collection, EventSchema, Field, Kind, quoted, unquoted
 from hepgan.observables.language import MAX_LENGTH, suggestion
@@ -355,6 +356,7 @@ _QUANTITIES: dict[str, tuple[str, str]] = {
 }
 
 
+@checked
 def standard(quantity: str, *objects: str, name: str | None = None, **options: Any) -> Observable:
     """A standard quantity of objects, such as ``standard("mass", "Muon[0]", "Muon[1]")``.
 
@@ -408,6 +410,7 @@ def symbol(objects: str) -> str:
     return base if found[2] is None else f"{base}_{{{int(found[2]) + 1}}}"
 
 
+@checked
 def default_observables(schema: EventSchema) -> dict[str, Observable]:
     """The quantities to look at first in events of a schema.
 
@@ -542,6 +545,7 @@ def _text(name: str) -> str:
     return "".join(_MATH.get(c, c if c.isprintable() else "?") for c in name)
 
 
+@checked
 def from_config(config: ObservableConfig | Mapping[str, Any] | str, name: str | None = None) -> Observable:
     """The observable that a recipe describes.
 
@@ -569,6 +573,7 @@ def from_config(config: ObservableConfig | Mapping[str, Any] | str, name: str | 
     return Observable(name or expression, expression, **given)
 
 
+@checked
 def from_python_file(path: str | Path, name: str, function: str | None = None) -> Observable:
     """An observable from a function in a Python file, which is executed.
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from hepgan.arguments import checked
 from hepgan.errors import OutputError
 from hepgan.files import Reservation, claim
 from hepgan.production.manifest import (
@@ -229,6 +230,7 @@ class ShardFolder:
         shutil.rmtree(self._hidden, ignore_errors=True)
 
 
+@checked
 def unfinished(folder: Path) -> tuple[int, int] | None:
     """How many files of a production that has not ended a folder holds, and of how many; None if of none."""
     for place in (folder / HIDDEN, folder):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import awkward as ak
 
+from hepgan.arguments import SEEDS, checked, whole
 from hepgan.errors import OutputError
 from hepgan.files import Reservation
 from hepgan.generator import EventGenerator
@@ -54,6 +55,7 @@ class Production:
         return self.made / self.seconds
 
 
+@checked
 def produce(
     generator: EventGenerator,
     n: int,
@@ -100,9 +102,9 @@ def produce(
         InputError: If a condition is not one of the model's, or has not n values.
         ValueError: If a number or the format is out of range.
     """
-    if n <= 0 or shard_size <= 0:
-        msg = f"the number of events and the shard size must be positive, not {n} and {shard_size}"
-        raise ValueError(msg)
+    n, shard_size, seed = whole("n", n), whole("shard_size", shard_size), whole("seed", seed, 0, SEEDS)
+    if workers is not None:
+        workers = whole("workers", workers)
     if format not in SUFFIXES:
         msg = f"format must be one of {', '.join(SUFFIXES)}, not {format!r}"
         raise ValueError(msg)

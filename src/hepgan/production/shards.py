@@ -10,6 +10,7 @@ from typing import Any
 import awkward as ak
 import uproot
 
+from hepgan.arguments import checked
 from hepgan.errors import OutputError
 from hepgan.events import EventWriter
 from hepgan.events.writing import Prepared
@@ -23,6 +24,7 @@ MAX_FILE = 1_800_000_000
 """Bytes in one file; readers and writers of TTrees are safe below 2 GiB."""
 
 
+@checked
 def write_shard(
     generator: EventGenerator,
     plan: Plan,
@@ -39,6 +41,7 @@ def write_shard(
         return next(made)
 
 
+@checked
 def write_shards(
     generator: EventGenerator,
     plan: Plan,
@@ -71,6 +74,8 @@ def write_shards(
         OutputError: If a file exists (without force), cannot be written, would be too large, or if the
             generator makes numbers that are not finite or do not fit their type.
     """
+    if not numbers:
+        return
     shards = [plan.shard(number) for number in numbers]
     schema = generator.schema_of(plan.member)
 

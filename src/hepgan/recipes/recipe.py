@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, field_validator, m
 from pydantic import Field as Setting
 from pydantic.fields import FieldInfo
 
+from hepgan.arguments import checked
 from hepgan.config import Config
 from hepgan.errors import RecipeError
 from hepgan.events.schema import EventSchema, Kind
@@ -381,6 +382,7 @@ def recipe_text(name: str) -> str:
     return found[name]
 
 
+@checked
 def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
     """A recipe by its name, from a YAML file, or from a mapping.
 

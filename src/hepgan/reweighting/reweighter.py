@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import awkward as ak
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError
@@ -143,7 +143,8 @@ class Reweighter:
         self._finish(score[~label], made, part[~label])
         return self
 
-    def fit_factors(self, events: ak.Array, factors: Any) -> Self:
+    @checked
+    def fit_factors(self, events: ak.Array, factors: ArrayLike) -> Self:
         """Learns factors to events' weights, on average over events that look the same.
 
         It is the ratio of the events with these factors to the events without: as :meth:`fit` with the same
@@ -165,6 +166,9 @@ class Reweighter:
         table = self._table(events, schema)
         self._names = list(table.names)
         factor = np.asarray(factors, dtype=np.float64)
+        if factor.shape != (len(events),):
+            msg = f"factors must be one for each of the {len(events)} events, not of the shape {factor.shape}"
+            raise InputError(msg)
         self._check(table, "weighted")
         self._check(replace(table, weights=table.weights * factor), "weighted")
         x, weight = table.values, table.weights / table.weights.mean()

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.special import ndtr
 
+from hepgan.arguments import checked
 from hepgan.stats.moments import checked_sample, effective_entries, quantile, standard_deviation
 
 __all__ = [
@@ -89,6 +90,7 @@ class Pooled:
         return float(np.abs(difference[:-1]) @ self._gaps)
 
 
+@checked
 def ks(a: ArrayLike, b: ArrayLike, wa: ArrayLike | None = None, wb: ArrayLike | None = None) -> float:
     """Kolmogorov-Smirnov statistic: the largest distance between the two cumulative distributions.
 
@@ -106,6 +108,7 @@ def ks(a: ArrayLike, b: ArrayLike, wa: ArrayLike | None = None, wb: ArrayLike | 
     return pooled.ks(difference)
 
 
+@checked
 def wasserstein(
     a: ArrayLike, b: ArrayLike, wa: ArrayLike | None = None, wb: ArrayLike | None = None
 ) -> float:
@@ -117,6 +120,7 @@ def wasserstein(
     return pooled.wasserstein(difference)
 
 
+@checked
 def wasserstein_scaled(
     reference: ArrayLike,
     sample: ArrayLike,
@@ -135,17 +139,33 @@ def wasserstein_scaled(
     return distance / spread
 
 
+@checked
 def ks_floor(*effective_sizes: float) -> float:
     """The mean of ``ks`` between samples of one distribution, or of one sample and its distribution.
 
     Args:
         effective_sizes: Effective numbers of entries of the two samples, or of the one.
+
+    Raises:
+        ValueError: If one is not positive.
     """
+    if not all(n > 0 for n in effective_sizes):
+        msg = f"effective_sizes must be positive, not {effective_sizes}"
+        raise ValueError(msg)
     return KOLMOGOROV * math.sqrt(sum(1 / n for n in effective_sizes))
 
 
+@checked
 def ks_from_normal(z: Array, w: Array) -> tuple[float, float]:
-    """KS distance of values (n,) with weights (n,) from the standard normal distribution, and its floor."""
+    """KS distance of values (n,) with weights (n,) from the standard normal distribution, and its floor.
+
+    Raises:
+        ValueError: If there is not one weight for each value.
+    """
+    z, w = np.asarray(z, dtype=np.float64), np.asarray(w, dtype=np.float64)
+    if z.ndim != 1 or z.shape != w.shape or not len(z):
+        msg = f"z and w need one shape (n,) with n > 0, got {z.shape} and {w.shape}"
+        raise ValueError(msg)
     order = np.argsort(z)
     below = np.concatenate([[0.0], np.cumsum(w[order])]) / w.sum()
     expected = ndtr(z[order])
@@ -153,6 +173,7 @@ def ks_from_normal(z: Array, w: Array) -> tuple[float, float]:
     return float(distance), float(KOLMOGOROV * math.sqrt(np.square(w).sum()) / abs(w.sum()))
 
 
+@checked
 def kl(
     reference: ArrayLike,
     sample: ArrayLike,
@@ -193,6 +214,7 @@ def kl(
     return float(p[filled] @ np.log(p[filled] / q[filled]))
 
 
+@checked
 def chi2_binned(
     counts_a: ArrayLike,
     var_a: ArrayLike,
@@ -235,6 +257,7 @@ def chi2_binned(
     return Chi2Result(chi2, ndf, float(stats.chi2.sf(chi2, ndf)) if ndf else 1.0)
 
 
+@checked
 def pulls(counts_a: ArrayLike, var_a: ArrayLike, counts_b: ArrayLike, var_b: ArrayLike) -> Array:
     """Differences b - a of the shapes in each bin, in units of their expected standard deviation.
 

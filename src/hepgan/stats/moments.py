@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hepgan.arguments import checked
+
 __all__ = [
     "checked_sample",
     "checked_weights",
@@ -97,6 +99,7 @@ def mean_and_spread(rows: Sequence[Array]) -> tuple[Array, Array]:
     return table.mean(axis=0), spread
 
 
+@checked
 def quantile(x: ArrayLike, q: ArrayLike, weight: ArrayLike | None = None) -> Array:
     """The smallest entries at which the cumulative weight reaches the fractions q.
 

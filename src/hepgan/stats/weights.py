@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hepgan.arguments import checked
 from hepgan.stats.moments import checked_sample, effective_size, quantile
 
 __all__ = [
@@ -53,19 +54,21 @@ class Unweighted(NamedTuple):
     overweight: float
 
 
-def effective_sample_size(weights: Any) -> float:
+@checked
+def effective_sample_size(weights: ArrayLike) -> float:
     """How many events without weights know a mean as well: (sum w)^2 / sum w^2 (Kish).
 
     Raises:
         ValueError: If there are no weights but zeros.
     """
-    if not np.any(weights):
+    if not np.any(np.asarray(weights)):
         msg = "weights that are all 0 are worth nothing"
         raise ValueError(msg)
     return effective_size(weights)
 
 
-def unweight(weights: Any, *, seed: int = 0, quantile: float = 0.999) -> Unweighted:
+@checked
+def unweight(weights: ArrayLike, *, seed: int = 0, quantile: float = 0.999) -> Unweighted:
     """Keeps each event with a probability in proportion to its weight.
 
     Args:
@@ -78,6 +81,9 @@ def unweight(weights: Any, *, seed: int = 0, quantile: float = 0.999) -> Unweigh
         ValueError: If weights are negative, not finite or all 0, or the quantile is out of range.
     """
     w = np.asarray(weights, dtype=np.float64)
+    if w.ndim != 1:
+        msg = f"weights must have the shape (N,), not {w.shape}"
+        raise ValueError(msg)
     if not 0 < quantile <= 1:
         msg = f"quantile must be above 0 and at most 1, not {quantile}"
         raise ValueError(msg)
@@ -90,8 +96,17 @@ def unweight(weights: Any, *, seed: int = 0, quantile: float = 0.999) -> Unweigh
     return Unweighted(kept, len(kept) / len(w), lost)
 
 
+@checked
 def accepted(weights: Floats, top: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Numbers of the events that are kept, each with the probability weight / top, 1 at most."""
+    """Numbers of the events that are kept, each with the probability weight / top, 1 at most.
+
+    Raises:
+        ValueError: If the weights have not the shape (N,).
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.ndim != 1:
+        msg = f"weights must have the shape (N,), not {weights.shape}"
+        raise ValueError(msg)
     return np.flatnonzero(rng.random(len(weights)) * top < weights).astype(np.int64)
 
 
@@ -112,6 +127,7 @@ class EquivalentSize(NamedTuple):
     limit: float
 
 
+@checked
 def equivalent_size(
     reference: ArrayLike,
     generated: ArrayLike,
@@ -171,5 +187,6 @@ def equivalent_size(
 def _finite(values: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats]:
     """The finite values of a sample, with weights that sum to 1."""
     x = np.asarray(values, dtype=np.float64)
+    w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=np.float64)
     good = np.isfinite(x)
-    return checked_sample(x[good], None if weights is None else np.asarray(weights, dtype=np.float64)[good])
+    return checked_sample(x[good], w[good] if w.shape == x.shape else w)

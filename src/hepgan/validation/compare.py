@@ -15,6 +15,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import schema_of, select
 from hepgan.events.schema import EventSchema
@@ -41,6 +42,7 @@ PLANE_EVENTS = 200_000
 Chunks = Iterable[tuple[ak.Array, ArrayLike | None]]
 
 
+@checked
 def compare(
     reference: ak.Array,
     generated: ak.Array | Mapping[str, ak.Array],
@@ -121,6 +123,7 @@ def compare(
     )
 
 
+@checked
 def compare_files(
     reference: Paths,
     generated: Paths | Mapping[str, Paths],
@@ -199,6 +202,7 @@ def compare_files(
     return replace(found, provenance={**found.provenance, **faults}) if faults else found
 
 
+@checked
 def compare_reweighted(
     test: Paths,
     generated: Paths,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import awkward as ak
 import hist
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events import event_weights, schema_of
 from hepgan.validation.samples import members_of
@@ -92,6 +93,7 @@ class ReducedCrossSection:
         return plot_reduced(self, generated or {})
 
 
+@checked
 def reduced_cross_section(
     events: ak.Array,
     *,
@@ -100,7 +102,7 @@ def reduced_cross_section(
     Q2_edges: ArrayLike,
     beams: tuple[float | str, float | str] = ("beam_energy", "beam_energy"),
     lepton: str = "Electron",
-    direction: int = 1,
+    direction: Literal[-1, 1] = 1,
     y_range: tuple[float, float] = (0.0, 1.0),
     alpha: float = ALPHA,
 ) -> ReducedCrossSection:
@@ -200,6 +202,9 @@ def _kinematics(
     events: ak.Array, lepton: str, direction: int, energies: Sequence[float]
 ) -> tuple[Floats, Floats, Floats]:
     """x, Q2 and y (N,), in float64, in forms that lose no digits at small angles."""
+    if lepton not in events.fields:
+        msg = f"the events have no {lepton}; lepton names the scattered one, of {', '.join(events.fields)}"
+        raise InputError(msg)
     objects = events[lepton]
     if objects.ndim > 1:
         wrong = ak.num(objects) != 1

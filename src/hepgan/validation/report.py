@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import uproot
 
+from hepgan.arguments import checked
 from hepgan.errors import InputError, OutputError
 from hepgan.files import Reservation, publish, temporary
 from hepgan.observables import Observable
@@ -78,6 +79,7 @@ def check_labels(labels: Iterable[str], sections: Iterable[str] = ()) -> None:
             raise InputError(msg)
 
 
+@checked
 def sample_labels(files: Sequence[str], given: Sequence[str]) -> list[str]:
     """What to call generated samples: as the user says, or after their files, each differently.
 
@@ -115,6 +117,7 @@ def sample_labels(files: Sequence[str], given: Sequence[str]) -> list[str]:
     return found
 
 
+@checked
 def claim_report(folder: str | Path, *, force: bool = False) -> ExitStack:
     """Sees to it, before any work, that a report can be written, and that no other process writes one there.
 

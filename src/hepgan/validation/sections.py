@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from hepgan.arguments import checked
 from hepgan.stats.correlations import largest_correlation
 from hepgan.stats.distances import ks_from_normal
 from hepgan.stats.histograms import Band
@@ -68,7 +70,8 @@ def _number(value: Any) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
-def latent_metrics(latents: Latents, weights: Any = None) -> dict[str, Any]:
+@checked
+def latent_metrics(latents: Latents, weights: ArrayLike | None = None) -> dict[str, Any]:
     """How far latents are from independent standard normal numbers.
 
     Args:

@@ -212,8 +212,8 @@ def _names(schema: EventSchema) -> list[str]:
 def _asked(schema: EventSchema, wanted: Sequence[str], file: str) -> EventSchema:
     try:
         return select(schema, wanted)
-    except KeyError as error:
-        msg = f"--select: {error.args[0]}"
+    except InputError as error:
+        msg = f"--select: {error.message}"
         raise InputError(msg, file=file) from None
 
 
