@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -124,3 +125,10 @@ def test_files_are_one_subject_and_the_root_holds_few():
     assert len(list(SOURCE.glob("*.py"))) <= 8
     long = {m: n for m, p in modules().items() if (n := len(p.read_text().splitlines())) > 800}
     assert long == {}
+
+
+def test_modules_of_tests_have_names_of_their_own():
+    # Python would take one for the other; folders with an __init__ are packages.
+    folder = Path(__file__).parent
+    names = Counter(p.name for p in folder.rglob("test_*.py") if not (p.parent / "__init__.py").exists())
+    assert [name for name, number in names.items() if number > 1] == []
