@@ -48,6 +48,12 @@ _EXAMPLES = 4
 _OWN = "at odds with the momentum; the deviation from it is learned"
 _FEW_SETTINGS = 32
 _MOST_PAIRS = 2
+_FEWEST_STEPS = 300
+_MOST_PASSES = 100
+"""How often each of few events is seen at most."""
+
+_FEW = 5_000
+
 _BINS = 50
 _AROUND = 0.4
 """How far from a peak its observable shows masses, in units of its own."""
@@ -491,7 +497,7 @@ def _representation(contents: Contents, text: Iterable[str], conditions: Iterabl
 
 def _model(size: int, events: int) -> Iterator[str]:
     """The model for so many continuous numbers in an event, and different events."""
-    if events < 5_000:
+    if events < _FEW:
         width, blocks = 64, 2
     elif events < 20_000 or size <= 6:
         width, blocks = 128, 3
@@ -499,7 +505,7 @@ def _model(size: int, events: int) -> Iterator[str]:
         width, blocks = (256, 4) if size <= 60 else (384, 4)
     few = "Few events: a small network, which learns less by heart."
     many = "A larger network learns more, and generates more slowly."
-    yield from _comment(f"Continuous numbers in an event: {size}. {few if events < 5_000 else many}")
+    yield from _comment(f"Continuous numbers in an event: {size}. {few if events < _FEW else many}")
     yield "model:"
     yield "  kind: flow_matching"
     yield f"  network: {{kind: residual, width: {width}, blocks: {blocks}, layer_norm: true}}"
@@ -515,12 +521,15 @@ def _training(events: int, different: int) -> Iterator[str]:
         for least, b, s, r in (
             (100_000, 2048, 8000, 2e-3),
             (20_000, 1024, 6000, 2e-3),
-            (5_000, 512, 4000, 1e-3),
+            (_FEW, 512, 4000, 1e-3),
             (1_000, 256, 2000, 1e-3),
             (0, 128, 1000, 1e-3),
         )
         if different >= least
     )
+    # What a network learns by heart of few events makes it leap where it has seen none.
+    if different < _FEW:
+        steps = min(steps, max(_FEWEST_STEPS, math.ceil(_MOST_PASSES * different / batch)))
     yield from _comment(
         "All events are learned from: judge with others, by `hepgan validate`. "
         "`hepgan train --max-time 10m` ends earlier, with the learning rate annealed."
