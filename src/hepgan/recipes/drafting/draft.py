@@ -101,6 +101,9 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
         representation = _representation(contents, features, conditions)
     except HepganError as error:
         raise InputError(error.message, file=file, branch=error.branch, entry=error.entry) from error
+    if not representation.size:
+        msg = "no continuous number in it varies, so there is nothing to learn"
+        raise InputError(msg, file=file)
     lines = [
         *_head(contents, name),
         "",
