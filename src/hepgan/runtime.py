@@ -61,6 +61,9 @@ _SECONDS_TO_STRIKE_AGAIN = 0.01
 _received: list[int] = []
 """Signals by which the user has asked the process to stop; filled inside `terminable` alone."""
 
+_again, _heard = threading.Event(), threading.Event()
+"""Whether the next signal is one that Python has dropped, and whether something is being done about one."""
+
 
 # ------------------------------------------------------------------ cores and devices
 
@@ -235,6 +238,11 @@ def interruptible() -> Iterator[Interrupt]:
         signal.signal(signal.SIGINT, before)
 
 
+def _strike_again(number: int) -> None:
+    _again.set()
+    _thread.interrupt_main(signal.Signals(number))
+
+
 @contextmanager
 def terminable() -> Iterator[Callable[[], int | None]]:
     """Lets the signals by which batch systems and terminals end a process do so as Ctrl-C does.
@@ -246,11 +254,17 @@ def terminable() -> Iterator[Callable[[], int | None]]:
         What tells the first signal by which the process was asked to stop, if there was one.
     """
     _received.clear()
+    _heard.clear()
+    _again.clear()
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        again = _again.is_set()
+        _again.clear()
+        if again and _heard.is_set():
+            return  # what is being done about it is not to be disturbed
         _received.append(number)
         handler = signal.getsignal(signal.SIGINT)
         # SIGINT is ignored in the background of a shell, but others must be heard there, too.
@@ -258,14 +272,15 @@ def terminable() -> Iterator[Callable[[], int | None]]:
             raise KeyboardInterrupt
         handler(signal.SIGINT, frame)
 
-    hook = sys.unraisablehook
+    hook, timers = sys.unraisablehook, list[threading.Timer]()
 
     def dropped(what: sys.UnraisableHookArgs) -> None:
         # Python drops what strikes in a finaliser: again, then, but not here, where it would be dropped, too.
         if issubclass(what.exc_type, KeyboardInterrupt) and _received:
-            again = threading.Timer(_SECONDS_TO_STRIKE_AGAIN, _thread.interrupt_main, (_received[-1],))
-            again.daemon = True
-            again.start()
+            timer = threading.Timer(_SECONDS_TO_STRIKE_AGAIN, _strike_again, (_received[-1],))
+            timer.daemon = True
+            timer.start()
+            timers.append(timer)
         else:
             hook(what)
 
@@ -280,7 +295,11 @@ def terminable() -> Iterator[Callable[[], int | None]]:
     try:
         yield lambda: _received[0] if _received else None
     finally:
+        _heard.set()
         sys.unraisablehook = hook
+        for timer in timers:
+            timer.cancel()
+            timer.join()
         for number, handler in before.items():
             signal.signal(number, handler)
         _received.clear()
@@ -387,6 +406,7 @@ def progress(what: str, total: int, *, shown: bool | None = None) -> Iterator[Ca
 
     def advance(done: int) -> None:
         if _received:
+            _heard.set()
             raise KeyboardInterrupt
         rate = done / max(time.monotonic() - started, 1e-9)
         bar.update(done, lambda: f"{done:,}/{total:,}, {rate:,.0f} events/s")
