@@ -125,7 +125,8 @@ def _deferred(module: types.ModuleType) -> dict[str, Any]:
 def _taken(name: str, value: Any, members: list[Any]) -> Any:
     """The value of an argument, if it is one of what its annotation says."""
     nowhere = Path in members and isinstance(value, str | Path) and ("\0" in str(value) or value == "")
-    for member in members if not nowhere else ():
+    # A list becomes a tuple where nothing else takes it.
+    for member in sorted(members, key=_is_tuple) if not nowhere else ():
         found = _as(name, value, member)
         if found is not _NOTHING:
             return found
@@ -176,7 +177,7 @@ def _as(name: str, value: Any, wanted: Any) -> Any:
         return value if isinstance(value, int | float) else value.item()
     if origin is Iterable and get_args(wanted) == (str,) and isinstance(value, Iterator):
         value = tuple(value)
-    if origin is tuple and isinstance(value, list) and Ellipsis not in get_args(wanted):
+    if origin is tuple and isinstance(value, list):
         value = tuple(value)
     if origin is Literal:
         fits = isinstance(value, str | int) and value in get_args(wanted)
@@ -193,6 +194,11 @@ def _as(name: str, value: Any, wanted: Any) -> Any:
     else:
         return value
     return value if fits else _NOTHING
+
+
+def _is_tuple(wanted: Any) -> bool:
+    origin: Any = get_origin(wanted)
+    return origin is tuple
 
 
 def _elements(name: str, value: Any, wanted: Any) -> bool:

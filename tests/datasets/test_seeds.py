@@ -40,6 +40,9 @@ def test_seeds_at_both_ends_are_pythia_s(name):
 @pytest.mark.parametrize("beyond", [0, -1, 1])
 def test_a_seed_beyond_the_range_is_refused_before_anything_is_simulated(name, beyond, tmp_path):
     seed = beyond if beyond < 1 else DATASETS[name].max_seed + beyond
-    with pytest.raises(InputError, match=rf"{name} takes seeds from 1 to {DATASETS[name].max_seed:,}, not "):
+    said = (
+        rf"{name} takes seeds from 1 to {DATASETS[name].max_seed:,}, not |seed must be a whole number from 0"
+    )
+    with pytest.raises(InputError, match=said):
         make_dataset(name, 10, tmp_path / "out.root", seed=seed)
     assert not list(tmp_path.iterdir())
