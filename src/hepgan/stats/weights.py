@@ -14,11 +14,13 @@ from hepgan.stats.moments import checked_sample, effective_size, quantile
 __all__ = [
     "TAIL",
     "EquivalentSize",
+    "NegativeDensity",
     "Unweighted",
     "Weights",
     "accepted",
     "effective_sample_size",
     "equivalent_size",
+    "negative_density",
     "unweight",
 ]
 
@@ -108,6 +110,81 @@ def accepted(weights: Floats, top: float, rng: np.random.Generator) -> NDArray[n
         msg = f"weights must have the shape (N,), not {weights.shape}"
         raise ValueError(msg)
     return np.flatnonzero(rng.random(len(weights)) * top < weights).astype(np.int64)
+
+
+SIGNIFICANT = 6.0
+"""Standard deviations below 0 from which a density is negative: many intervals are looked at."""
+
+LEAST = 20
+"""Values in a bin, at least."""
+
+
+class NegativeDensity(NamedTuple):
+    """Values between which weights of either sign sum to less than nothing.
+
+    Attributes:
+        low: The lower end of the interval.
+        high: The upper end.
+        share: The sum of weights in it as a share of that of all; negative.
+        significance: How many standard deviations it is below 0.
+    """
+
+    low: float
+    high: float
+    share: float
+    significance: float
+
+
+@checked
+def negative_density(
+    values: ArrayLike, weights: ArrayLike, *, bins: int = 100, significant: float = SIGNIFICANT
+) -> NegativeDensity | None:
+    """Where the weighted density of a quantity is negative, beyond what chance does; None where it is not.
+
+    There is no distribution with such a density, so nothing can learn it. The weights of an sPlot have one in
+    the very quantity that they were made from.
+
+    Args:
+        values: Values (n,), of which those that are not finite are left out.
+        weights: Weights (n,).
+        bins: Values are looked at in so many bins of equal numbers, in all intervals that these make.
+        significant: How many standard deviations below 0 the sum of weights in an interval has to be.
+
+    Returns:
+        The interval that is farthest below 0.
+
+    Raises:
+        ValueError: If there is not one weight for each value, or no bin.
+    """
+    x, w = np.asarray(values, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    if x.ndim != 1 or x.shape != w.shape:
+        msg = f"values and weights need one shape (n,), not {x.shape} and {w.shape}"
+        raise ValueError(msg)
+    if bins < 1:
+        msg = f"bins must be positive, not {bins}"
+        raise ValueError(msg)
+    good = np.isfinite(x) & np.isfinite(w)
+    x, w = x[good], w[good]
+    if not (w < 0).any():
+        return None
+    order = np.argsort(x, kind="stable")
+    x, w = x[order], w[order]
+    starts = np.linspace(0, len(x), max(min(bins, len(x) // LEAST), 1), endpoint=False).astype(np.int64)
+    # Equal values are in one bin.
+    first = np.unique(np.searchsorted(x, x[starts]))
+    last = np.append(first[1:], len(x)) - 1
+    sums, squares = (np.append(0.0, np.cumsum(np.add.reduceat(v, first))) for v in (w, np.square(w)))
+    below = sums[:-1, None] - sums[None, 1:]
+    error = np.sqrt(np.maximum(squares[None, 1:] - squares[:-1, None], 0.0))
+    score = np.divide(below, error, out=np.zeros_like(below), where=error > 0)
+    # From a later bin to an earlier one is no interval.
+    score[np.tril_indices(len(first), -1)] = 0.0
+    i, j = np.unravel_index(int(score.argmax()), score.shape)
+    if score[i, j] < significant:
+        return None
+    total = float(sums[-1])
+    share = float(-below[i, j]) / total if total > 0 else -math.inf
+    return NegativeDensity(float(x[first[i]]), float(x[last[j]]), share, float(score[i, j]))
 
 
 class EquivalentSize(NamedTuple):
