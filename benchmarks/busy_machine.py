@@ -94,9 +94,9 @@ def run(chosen: argparse.Namespace) -> Mapping[str, float]:
 
 def parts(chosen: argparse.Namespace) -> dict[str, float]:
     """Seconds of each part, in this process."""
-    from hepgan.runtime import wait_passively
+    from hepgan.runtime import wait_briefly
 
-    wait_passively()  # as the command line does
+    wait_briefly()  # as the command line does
     import hepgan
     from hepgan.production import produce
     from hepgan.validation import compare

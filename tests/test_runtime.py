@@ -26,7 +26,7 @@ from hepgan.runtime import (
     terminable,
     threads,
     use_at_most,
-    wait_passively,
+    wait_briefly,
 )
 
 
@@ -140,11 +140,18 @@ def test_jobs_run_side_by_side_with_a_thread_each_and_their_results_keep_their_o
     assert side_by_side([threading.get_ident] * 3, 1) == [threading.get_ident()] * 3
 
 
-@pytest.mark.parametrize("own", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "5"}])
-def test_threads_wait_passively_unless_the_user_says_how(monkeypatch, own):
+@pytest.mark.parametrize(
+    ("own", "then"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+        ({"GOMP_SPINCOUNT": "5"}, {"GOMP_SPINCOUNT": "5", "KMP_BLOCKTIME": "0"}),
+    ],
+)
+def test_threads_wait_briefly_unless_the_user_says_how(monkeypatch, own, then):
     monkeypatch.setattr("os.environ", dict(own))
-    wait_passively()
-    assert os.environ == (own or {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"})
+    wait_briefly()
+    assert os.environ == then
 
 
 def test_what_is_being_done_is_shown_on_a_terminal_alone(capfd):

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-__all__ = ["Config", "Settings"]
+__all__ = ["LARGEST", "Config", "Settings"]
 
 
 class Config(BaseModel):
@@ -17,8 +17,9 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
-_LARGEST = 1e30
-"""Single precision, in which networks learn, holds not much more."""
+LARGEST = 1e30
+"""The largest number of settings and conditions; single precision, in which networks calculate, holds not
+much more."""
 
 
 class Settings(Config):
@@ -37,7 +38,7 @@ class Settings(Config):
                 if isinstance(part, bool) and bool not in kinds:
                     msg = f"{name}: {str(part).lower()} is no number"
                     raise ValueError(msg)
-                if isinstance(part, int | float) and _LARGEST < abs(part) < math.inf:
+                if isinstance(part, int | float) and LARGEST < abs(part) < math.inf:
                     msg = f"{name}: {str(part)[:20]} is too large"
                     raise ValueError(msg)
         return data

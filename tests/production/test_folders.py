@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import dimuons
+from production_toys import quick
 
 from hepgan.errors import OutputError
 from hepgan.events import read_events
@@ -28,18 +28,7 @@ class _Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def generator():
-    """A generator of few numbers, which is quick."""
-    recipe = {
-        "name": "quick",
-        "events": {"select": ["MET", "Jet.pt"]},
-        "model": {
-            "kind": "gan",
-            "generator": {"kind": "mlp", "widths": [8]},
-            "critics": [{"network": {"kind": "mlp", "widths": [8]}}],
-        },
-        "training": {"steps": 3, "batch_size": 64},
-    }
-    return EventGenerator(recipe).fit(dimuons(400, seed=5), device="cpu")
+    return quick()
 
 
 def listing(folder: Path) -> list[str]:

@@ -16,7 +16,7 @@ import torch
 import uproot
 from coffea import processor
 from coffea.dataset_tools.filespec import DataGroupSpec
-from toys import dimuons
+from production_toys import quick
 
 from hepgan.coffea import HepganSchema
 from hepgan.errors import InputError, OutputError
@@ -31,18 +31,7 @@ SUFFIX = {"ttree": ".root", "rntuple": ".root", "parquet": ".parquet"}
 
 @pytest.fixture(scope="module")
 def generator():
-    """A generator of few numbers, which is quick."""
-    recipe = {
-        "name": "quick",
-        "events": {"select": ["MET", "Jet.pt"]},
-        "model": {
-            "kind": "gan",
-            "generator": {"kind": "mlp", "widths": [8]},
-            "critics": [{"network": {"kind": "mlp", "widths": [8]}}],
-        },
-        "training": {"steps": 3, "batch_size": 64},
-    }
-    return EventGenerator(recipe).fit(dimuons(400, seed=5), device="cpu")
+    return quick()
 
 
 def same(a, b):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hepgan.runtime import wait_passively
+from hepgan.runtime import wait_briefly
 
 if TYPE_CHECKING:
     from hepgan.cli.app import cli
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: Always, with the exit status.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    wait_passively()
+    wait_briefly()
     try:
         # Ctrl-C may strike while this imports.
         from hepgan.cli.app import cli

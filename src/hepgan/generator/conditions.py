@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from hepgan.config import LARGEST
 from hepgan.errors import InputError
 from hepgan.events import check_events, to_batch
 from hepgan.events.schema import Field, Kind
@@ -266,10 +267,6 @@ def _array(name: str, value: Any) -> NDArray[Any]:
         msg = f"the condition {name} is masked"
         raise InputError(msg, entry=int(missing.argmax()) if missing.ndim else None)
     return values
-
-
-LARGEST = 1e30
-"""Single precision, in which networks calculate, holds not much more."""
 
 
 def _check_values(name: str, numbers: NDArray[np.float64], field: Field) -> None:

@@ -26,10 +26,10 @@ __all__ = [
 ]
 
 
-Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+Kept = Annotated[float, Field(ge=0.0, lt=1.0)]
 """How much of a running mean each step keeps."""
 
-Solver = Annotated[int, Field(ge=1, le=10_000)]
+SolverSteps = Annotated[int, Field(ge=1, le=10_000)]
 """Steps from noise to events."""
 
 Frequencies = Annotated[int, Field(ge=0, le=1000)]
@@ -45,15 +45,15 @@ class OptimiserConfig(Settings):
         kind: The algorithm.
         lr: The learning rate, before any schedule.
         betas: Decay of Adam's running means of gradient and square.
-        rho: Decay of the running mean of squares of ``adadelta`` (its rho) and ``rmsprop`` (its alpha).
+        rho: Kept of the running mean of squares of ``adadelta`` (its rho) and ``rmsprop`` (its alpha).
         eps: Added to denominators; the algorithm's own default if None.
         weight_decay: Pull of the parameters to 0.
     """
 
     kind: Literal["adam", "adamw", "adadelta", "rmsprop"] = "adam"
     lr: float = Field(default=1e-3, gt=0.0, le=1e6)
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
-    rho: Decay = 0.95
+    betas: tuple[Kept, Kept] = (0.9, 0.999)
+    rho: Kept = 0.95
     eps: float | None = Field(default=None, gt=0.0, le=1.0)
     weight_decay: float = Field(default=0.0, ge=0.0, le=1e6)
 
@@ -314,7 +314,7 @@ class FlowMatchingConfig(DensityConfig):
     time_frequencies: Frequencies = 8
     time: Literal["uniform", "logit_normal"] = "uniform"
     solver: Literal["euler", "midpoint", "heun"] = "midpoint"
-    steps: Solver = 8
+    steps: SolverSteps = 8
     grid: float = Field(default=1.0, ge=1e-2, le=100.0)
     optimiser: OptimiserConfig | None = None
 
@@ -335,7 +335,7 @@ class StudentConfig(GuidedConfig):
 
     kind: Literal["student"] = "student"
     network: NetworkConfig = ResidualConfig(width=192, blocks=3)
-    steps: Solver = 1
+    steps: SolverSteps = 1
     time_frequencies: Frequencies = 4
 
     @model_validator(mode="after")

@@ -34,7 +34,8 @@ class Result:
         memorisation: None without a training sample.
         skipped: Why a part is missing.
         bands: Of the events of an ensemble, the uncertainties of each observable's bins.
-        copied: The share of events that are ``reference`` or ``training`` events, number by number.
+        copied: The share of events that are ``reference`` or ``training`` events, number by number, where
+            that is no chance.
     """
 
     histograms: Mapping[str, Any]
@@ -45,7 +46,7 @@ class Result:
     memorisation: Memorisation | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     bands: Mapping[str, Band] = field(default_factory=dict)
-    copied: Mapping[str, float] = field(default_factory=dict)
+    copied: Mapping[str, Metric] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able metrics; each has ``value``, ``floor`` and ``ratio``."""
@@ -81,7 +82,7 @@ class Result:
                 "train_events": m.n_train,
             }
         if self.copied:
-            result["copied"] = dict(self.copied)
+            result["copied"] = {name: share.to_dict() for name, share in self.copied.items()}
         if self.skipped:
             result["skipped"] = dict(self.skipped)
         return result

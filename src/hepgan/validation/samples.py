@@ -19,22 +19,40 @@ from hepgan.events.checks import find_faults
 from hepgan.events.schema import EventSchema
 from hepgan.generator.ensembles import MEMBER, member_field
 from hepgan.observables import Flat, Observable
-from hepgan.stats.metrics import Values
+from hepgan.stats.metrics import Metric, Values
 from hepgan.stats.moments import checked_weights, effective_size
 from hepgan.validation.histograms import GROUPS, Histograms, flat_values, per_event
 
 __all__ = ["Paths", "Sample", "SampleBuilder", "Stream", "checked_event_weights", "members_of", "names_of"]
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.uint64]
 Paths = str | Path | Sequence[str | Path]
 
 _COPIES = 0.02
 """Fewer copies of true events may be chance."""
 
 
-def _share_within(rows: list[int], others: list[int]) -> float:
-    known = set(others)
-    return sum(row in known for row in rows) / len(rows)
+_ODD = 0x9E3779B97F4A7C15
+"""An odd number by which a multiplication spreads bits over 64 of them."""
+
+
+def _marks(table: Floats) -> Integers:
+    """A number (N,) for each row of a table (N, M), which rows share that are equal bit by bit, zeros apart.
+
+    Others share it by chance only, once in 2**64 pairs.
+    """
+    found = np.zeros(len(table), dtype=np.uint64)
+    for column in table.T:
+        # Adding 0 makes one number of the two zeros.
+        found ^= np.ascontiguousarray(column + 0.0).view(np.uint64)
+        found *= np.uint64(_ODD)
+        found ^= found >> np.uint64(32)
+    return found
+
+
+def _share_within(marks: Integers, others: Integers) -> float:
+    return float(np.isin(marks, others).mean())
 
 
 @dataclass(frozen=True)
@@ -83,27 +101,22 @@ class Sample:
         there = [n for n, o in self.observables.items() if o.per_event(first)]
         return {n: self.values(n).column() for n in there}
 
-    def _rows(self, names: tuple[str, ...]) -> list[int]:
-        if not names:
-            return []
-        # Adding 0 makes one number of the two zeros.
-        table = np.column_stack([self.columns[n] for n in names]) + 0.0
-        return [hash(row.tobytes()) for row in table]
-
-    def copied(self, of: Sample) -> float:
-        """The share of events that are also in another sample, number by number.
+    def copied(self, of: Sample) -> Metric | None:
+        """The share of events that are also in another sample, number by number, if that is no chance.
 
         Args:
-            of: True events. How many of them are alike by chance is told from its two halves: no share is
-                given that is not far above that.
+            of: True events. The floor is the share of one half of them that is in the other half, too.
+
+        Returns:
+            The share beside its floor; None where it is not far above that.
         """
-        names = tuple(n for n in of.columns if n in self.columns)
-        mine, true = self._rows(names), of._rows(names)
-        half = len(true) // 2
-        if not mine or not half:
-            return 0.0
-        share = _share_within(mine, true)
-        return share if share > _COPIES + 3 * _share_within(true[:half], true[half:]) else 0.0
+        names = [n for n in of.columns if n in self.columns]
+        half = len(of.events) // 2
+        if not names or not half or not len(self.events):
+            return None
+        mine, true = (_marks(np.column_stack([s.columns[n] for n in names])) for s in (self, of))
+        share, floor = _share_within(mine, true), _share_within(true[:half], true[half:])
+        return Metric(share, floor) if share > _COPIES + 3 * floor else None
 
     def summary(self) -> dict[str, float | int]:
         """Numbers for the report."""

@@ -113,8 +113,8 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
 def copies(result: Result, whose: str = "the generated events") -> list[str]:
     """Whether events were copied instead of generated."""
     return [
-        f"{100 * share:.3g}% of {whose} are copies of {name} events, number by number, so that they are "
-        "not judged by others"
+        f"{100 * share.value:.3g}% of {whose} are copies of {name} events, number by number, so that they "
+        "are not judged by others"
         for name, share in result.copied.items()
     ]
 
