@@ -4,7 +4,8 @@ It runs on CMS NanoAOD and, unchanged, on generated events in the same layout::
 
     python examples/nanoaod_processor.py real=nano_dy.root generated=generated.root
 
-The events need run, luminosityBlock and event, which ``hepgan.write_events(..., identifiers=True)`` adds.
+The events need run, luminosityBlock and event, which ``hepgan generate``, ``hepgan.coffea.to_nanoevents``
+and ``hepgan.write_events(..., identifiers=True)`` add.
 """
 
 import sys

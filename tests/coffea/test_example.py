@@ -10,7 +10,7 @@ from coffea import processor
 from coffea.nanoevents import NanoAODSchema
 from toys import dimuons
 
-from hepgan.coffea import to_nanoevents
+from hepgan.coffea import HepganSchema, to_nanoevents
 from hepgan.events import read_events, write_events
 
 
@@ -23,10 +23,12 @@ def example():
     return module
 
 
-class Quiet(NanoAODSchema):
-    """NanoAOD's own schema, without its warnings on a cut-down file."""
+def _quiet(schema):
+    """A schema without its warnings on a cut-down file."""
+    return type("Quiet", (schema,), {"warn_missing_crossrefs": False})
 
-    warn_missing_crossrefs = False
+
+Quiet = _quiet(NanoAODSchema)
 
 
 def _expected(events):
@@ -54,6 +56,15 @@ def test_a_users_processor_runs_unchanged_on_events_in_memory(example, tmp_path)
     memory = to_nanoevents(events, metadata={"dataset": "generated"})
     found = example.DimuonProcessor().process(memory)["generated"]
     assert found["pairs"] == len(_expected(events))
+
+
+@pytest.mark.parametrize("schema", [NanoAODSchema, HepganSchema])
+def test_events_in_memory_need_no_identifiers_of_their_own(example, schema):
+    events = dimuons(1500, 2)
+    memory = to_nanoevents(events, schemaclass=_quiet(schema), metadata={"dataset": "generated"})
+    assert example.DimuonProcessor().process(memory)["generated"]["pairs"] == len(_expected(events))
+    assert memory.luminosityBlock.to_list() == [1] * 1000 + [2] * 500
+    assert memory.event.to_list() == list(range(1, 1501))
 
 
 @pytest.mark.filterwarnings("ignore:Branch Photon_:RuntimeWarning")

@@ -185,9 +185,33 @@ def test_generated_events_get_new_identifiers_and_shards_go_on_counting(events, 
     write_events(tmp_path / "a.root", batch, run=7, first=500)
     again = read_events(tmp_path / "a.root")
     assert set(again.run) == {7}
-    assert set(again.luminosityBlock) == {1}
+    assert ak.to_list(again.luminosityBlock) == [1] * 500 + [2] * 500
     assert ak.to_list(again.event) == list(range(501, 1501))
     assert again.event.layout.dtype == np.uint64
+
+
+def test_a_file_has_clusters_that_roots_threads_can_share(events, tmp_path):
+    many = ak.concatenate([events] * 45)
+    with uproot.open(write_events(tmp_path / "a.root", many))["Events"] as tree:
+        ends = np.diff(tree["Muon_pt"].entry_offsets)
+    assert ends.tolist() == [20_000, 20_000, 5_000]
+    with uproot.open(write_events(tmp_path / "b.root", many, format="rntuple"))["Events"] as ntuple:
+        assert [c.num_entries for c in ntuple.cluster_summaries] == [20_000, 20_000, 5_000]
+
+
+def test_a_vertex_of_which_nothing_tells_the_place_is_written_at_0_where_tools_need_one(
+    make, columns, tmp_path
+):
+    events = read_events(make({"PV_npvs": np.arange(1000, dtype=np.int32)}))
+    assert read_events(write_events(tmp_path / "a.root", events)).PV.fields == ["npvs"]
+    path = write_events(tmp_path / "b.root", events, identifiers=True)
+    with uproot.open(f"{path}:Events") as tree:
+        assert tree["PV_x"].title.startswith("0, for tools")
+        assert [tree[f"PV_{c}"].array(library="np").any() for c in "xyz"] == [False] * 3
+        assert tree["PV_npvs"].array(library="np").tolist() == list(range(1000))
+    placed = ak.with_field(events.PV, np.ones(1000, np.float32), "z")
+    kept = write_events(tmp_path / "c.root", ak.with_field(events, placed, "PV"), identifiers=True)
+    assert ak.all(read_events(kept).PV.z == 1)
 
 
 def test_identifiers_and_weights_are_added_on_demand(make, columns, tmp_path):

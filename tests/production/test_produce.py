@@ -76,7 +76,9 @@ def test_events_are_numbered_over_all_shards(generator, tmp_path, format):
     assert len(made.files) == 3
     assert np.array_equal(np.asarray(events.event), np.arange(1, 5001))
     assert ak.all(events.run == 1)
-    assert ak.all(events.luminosityBlock == 1)
+    assert np.array_equal(np.asarray(events.luminosityBlock), 1 + np.arange(5000) // 1000)
+    shards = [set(read_events(file).luminosityBlock) for file in made.files]
+    assert shards == [{1, 2}, {3, 4}, {5}]  # a mask of luminosity blocks tells shards apart
     assert [str(events[f].type.content) for f in ("run", "luminosityBlock", "event")] == [
         "uint32",
         "uint32",

@@ -6,12 +6,14 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import awkward as ak
+import numpy as np
 from coffea.nanoevents import BaseSchema, NanoAODSchema, NanoEventsFactory
 from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
 from hepgan.arguments import checked
 from hepgan.events import EventSchema, schema_of
 from hepgan.events.buffers import record_name
+from hepgan.events.writing import branches_of, numbered, written
 
 __all__ = ["HepganSchema", "to_nanoevents"]
 
@@ -86,6 +88,9 @@ def to_nanoevents(
 ) -> Any:
     """Events in memory as the NanoEvents that a processor gets from a file of them.
 
+    What a file of them has for NanoAOD's tools (see `hepgan.events.EventWriter`, ``identifiers``), they have,
+    too: run, luminosityBlock and event, and the place of a primary vertex.
+
     Args:
         events: N events.
         schema: What they hold; by default that which they were read or generated with.
@@ -95,21 +100,29 @@ def to_nanoevents(
     Returns:
         N NanoEvents.
     """
-    known = schema or schema_of(events)
+    given = schema or schema_of(events)
+    known = written(given, counters=True, identifiers=True, weight=False)
+    there = {_plain(b.name) for b in branches_of(given)}
     columns: dict[str, ak.Array] = {}
     for c in known.collections:
         objects = events[c.name]
         if c.layout == "jagged":
             columns[f"n{c.name}"] = ak.Array(ak.to_numpy(ak.num(objects)).astype("int32"))
         for f in c.fields:
+            if _plain(f.branch) not in there:
+                columns[f.branch] = ak.Array(np.zeros(len(events), f.dtype))
+                continue
             values = objects[f.name]
             if c.layout == "indexed":
                 columns |= {_plain(b): values[:, i] for i, b in enumerate(f.branches)}
             else:
                 columns[_plain(f.branch)] = values
-    for f in (*known.scalars, *known.identifiers):
+    for f in known.scalars:
         if f.name in ak.fields(events):
             columns[_plain(f.branch)] = events[f.name]
+    for f in known.identifiers:
+        numbers = events[f.name] if f.name in ak.fields(events) else numbered(f.name, 0, len(events))
+        columns[_plain(f.branch)] = ak.values_astype(ak.Array(numbers), f.dtype)
     packed = {name: ak.to_packed(ak.without_parameters(values)) for name, values in columns.items()}
     source = SimplePreloadedColumnSource(packed, uuid4(), len(events), f"/{known.tree}")
     factory = NanoEventsFactory.from_preloaded(

@@ -100,7 +100,7 @@ def make_dataset(
     force: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Simulates events into a ROOT file (TTree ``Events``).
+    """Simulates events into a ROOT file (TTree ``Events``), with run, luminosityBlock and event.
 
     Args:
         name: One of ``DATASETS``.
@@ -129,7 +129,7 @@ def make_dataset(
     chunks: Iterator[ak.Array] = getattr(module, name)(seed, dataset.seeds(seed))
     held = [next(chunks)]
     size, written = len(held[0]), 0
-    with EventWriter(Path(output), schema_of(held[0]), force=force) as writer:
+    with EventWriter(Path(output), schema_of(held[0]), force=force, identifiers=True) as writer:
         for chunk in chain([None], chunks):
             if chunk is not None:
                 held.append(chunk)

@@ -24,13 +24,28 @@ from hepgan.events.convert import to_columns
 from hepgan.events.formats import FORMATS, Sink, locate, open_source
 from hepgan.events.inference import schema_of
 from hepgan.events.reading import Paths
-from hepgan.events.schema import Branch, EventSchema, Field
+from hepgan.events.schema import Branch, Collection, EventSchema, Field
 from hepgan.files import Reservation, claim, publish, replacing, temporary
 
-__all__ = ["EventWriter", "branches_of", "fileset", "undotted", "write_events", "write_fileset", "written"]
+__all__ = [
+    "EventWriter",
+    "branches_of",
+    "fileset",
+    "numbered",
+    "undotted",
+    "write_events",
+    "write_fileset",
+    "written",
+]
 
 
 Format: TypeAlias = Literal["ttree", "rntuple", "parquet"]
+
+BATCH = 20_000
+"""Events in a basket or cluster: enough to be read fast, few enough for ROOT's threads to share a file."""
+
+LUMINOSITY_BLOCK = 1_000
+"""Events in a luminosity block."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +77,10 @@ class EventWriter:
         format: ``ttree``, ``rntuple`` or ``parquet``; if None, by the file's ending (``.parquet``), or else
             ``ttree``.
         force: Whether an existing file may be replaced.
-        identifiers: Whether to write ``run``, ``luminosityBlock`` and ``event``, as NanoAOD tools need them,
-            where the schema has none. Identifiers that the schema has are always written; where the events
-            have no values for them, they get ``run``, 1, and the number of the event.
+        identifiers: Whether to write what NanoAOD tools need, where the schema has none: ``run``,
+            ``luminosityBlock`` and ``event``, and ``x, y, z`` = 0 of a primary vertex (``PV``). Identifiers
+            that the schema has are always written; where the events have no values for them, they get
+            ``run``, a number that rises by 1 each 1,000 events, and the number of the event.
         weight: Whether to write ``genWeight`` = 1 where the schema has no weight.
         run: The run number.
         first: How many events there are before these (in other files): ``event`` starts from ``first + 1``.
@@ -99,7 +115,7 @@ class EventWriter:
         first: int = 0,
         tree: str | None = None,
         title: str = "",
-        batch: int = 100_000,
+        batch: int = BATCH,
         level: int = 1,
         check: bool = True,
     ) -> None:
@@ -114,7 +130,8 @@ class EventWriter:
         self.schema = written(schema, counters=chosen != "parquet", identifiers=identifiers, weight=weight)
         self.written = 0
         self._given = undotted(schema)
-        self._batch, self._run, self._next, self._check = batch, run, first + 1, check
+        self._known = {b.name for b in branches_of(self._given)}
+        self._batch, self._run, self._done, self._check = batch, run, first, check
         self._pending: list[dict[str, Buffer]] = []
         self._waiting = 0
         self._sink: Sink | None = None
@@ -262,7 +279,8 @@ class EventWriter:
         for c in self.schema.collections:
             for f in c.fields:
                 for b in f.branches:
-                    result[b] = self._cast(columns[b], f.dtype, b)
+                    added = c.name == _VERTEX and b not in self._known
+                    result[b] = self._cast(np.zeros(size) if added else columns[b], f.dtype, b)
             if c.layout == "jagged":
                 counts = _counts([result[b] for f in c.fields for b in f.branches])
                 if counts is None or len(counts) != size:
@@ -307,11 +325,9 @@ class EventWriter:
         size = len(prepared)
         for f in self.schema.identifiers:
             if f.branch not in prepared.columns:
-                values: Numbers = np.full(size, self._run if f.name == "run" else 1, np.uint64)
-                if f.name == "event":
-                    values = np.arange(self._next, self._next + size, dtype=np.uint64)
+                values = numbered(f.name, self._done, size, self._run)
                 result[f.branch] = self._cast(values, f.dtype, f.branch)
-        self._next += size
+        self._done += size
         return result
 
     def _buffers(self, events: ak.Array) -> dict[str, Buffer]:
@@ -370,7 +386,7 @@ def write_events(
     first: int = 0,
     tree: str | None = None,
     title: str = "",
-    batch: int = 100_000,
+    batch: int = BATCH,
     level: int = 1,
     check: bool = True,
 ) -> Path:
@@ -476,6 +492,32 @@ def _counts(columns: Sequence[Buffer]) -> NDArray[np.int64] | None:
     return np.diff(offsets) if same and whole else None
 
 
+def numbered(name: str, first: int, size: int, run: int = 1) -> NDArray[np.uint64]:
+    """An identifier of events that have none, as (size,) whole numbers that the events' numbers determine.
+
+    Args:
+        name: ``run``, ``luminosityBlock`` or ``event``.
+        first: How many events there are before.
+        size: How many there are.
+        run: The run number.
+    """
+    if name == "run":
+        return np.full(size, run, np.uint64)
+    numbers = np.arange(first, first + size, dtype=np.uint64)
+    return (numbers if name == "event" else numbers // np.uint64(LUMINOSITY_BLOCK)) + np.uint64(1)
+
+
+_VERTEX = "PV"
+_PLACE = tuple(
+    Field(
+        name=name,
+        branches=(f"{_VERTEX}_{name}",),
+        dtype="float32",
+        title="0, for tools of NanoAOD; the events that were learned have none",
+    )
+    for name in ("x", "y", "z")
+)
+
 _NANOAOD = (
     Field(name="run", branches=("run",), dtype="uint32"),
     Field(name="luminosityBlock", branches=("luminosityBlock",), dtype="uint32"),
@@ -505,10 +547,12 @@ def written(schema: EventSchema, *, counters: bool, identifiers: bool, weight: b
     Args:
         schema: The events' schema.
         counters: Whether jagged collections need a counter.
-        identifiers: Whether to add run, luminosityBlock and event.
+        identifiers: Whether to add run, luminosityBlock and event, and the place of a primary vertex.
         weight: Whether to add genWeight, where there is no weight.
     """
     schema = undotted(schema)
+    if identifiers:
+        schema = schema.model_copy(update={"collections": tuple(map(_placed, schema.collections))})
     collections = tuple(
         c.model_copy(update={"counter": f"n{c.name}"})
         if counters and c.layout == "jagged" and not c.counter
@@ -522,6 +566,15 @@ def written(schema: EventSchema, *, counters: bool, identifiers: bool, weight: b
         one = Field(name="genWeight", branches=("genWeight",), dtype="float32")
         update |= {"scalars": (*schema.scalars, one), "weight": "genWeight"}
     return schema.model_copy(update=update)
+
+
+def _placed(c: Collection) -> Collection:
+    """The collection, with a place if it is a primary vertex, which NanoAODSchema refuses without one."""
+    if c.name != _VERTEX or c.layout != "single":
+        return c
+    named = {b for f in c.fields for b in f.branches}
+    added = (f for f in _PLACE if f.name not in c.field_names and f.branch not in named)
+    return c.model_copy(update={"fields": (*c.fields, *added)})
 
 
 def branches_of(schema: EventSchema) -> list[Branch]:
@@ -553,7 +606,7 @@ def fileset(
         tree: The tree; where a path names one, that one.
         metadata: What processors are to find in ``events.metadata``.
         dataset: The dataset's name, where the paths have none.
-        step: Events in a step; by default the size of the batches that `write_events` makes.
+        step: Events in a step; by default five of the batches that `write_events` makes.
 
     Returns:
         ``{dataset: {"files": {path: {"object_path", "steps", "num_entries", "uuid"}}, "metadata": {...},
