@@ -29,6 +29,7 @@ __all__ = [
     "output",
     "read_conditions",
     "read_member",
+    "weight_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,6 +41,15 @@ def output(what: str, default: str | None = None) -> Callable[[F], F]:
     """The option ``-o``, of a command that writes ``what``."""
     words: dict[str, Any] = {"required": True} if default is None else {"default": default}
     return click.option("-o", "--output", type=FILE, show_default=True, help=f"{what}.", **words)
+
+
+def weight_option(default: str) -> Callable[[F], F]:
+    """The option ``--weight``, without which the weight is the ``default``."""
+    return click.option(
+        "--weight",
+        metavar="NAME",
+        help=f"Number of the event that is its weight, or none.  [default: {default}]",
+    )
 
 
 MODEL_OUTPUT = output("Model file to write (.safetensors)")

@@ -22,6 +22,7 @@ from hepgan.cli.options import (
     output,
     read_conditions,
     read_member,
+    weight_option,
 )
 from hepgan.errors import InputError, OutputError
 from hepgan.runtime import progress
@@ -134,8 +135,9 @@ def recipes(name: str | None) -> None:
     metavar="NAME",
     help="Collections (Muon), fields (Muon.pt) and scalars to learn; repeat it.  [default: all that can be]",
 )
+@weight_option("found by its name; asked where several could be it")
 @OVERWRITE
-def init(file: str, output: Path, select: tuple[str, ...], force: bool) -> None:
+def init(file: str, output: Path, select: tuple[str, ...], weight: str | None, force: bool) -> None:
     """Draft a recipe for FILE.root:Tree, with comments that explain each choice.
 
     It trains as it stands. Kinds of numbers, hard edges, resonances and symmetries are found in the data.
@@ -147,7 +149,7 @@ def init(file: str, output: Path, select: tuple[str, ...], force: bool) -> None:
         msg = "a recipe is called *.yaml"
         raise OutputError(msg, file=output)
     click.get_current_context().with_resource(Reservation(output, force=force))
-    text = draft_recipe(file, name=output.stem, select=select)
+    text = draft_recipe(file, name=output.stem, select=select, weight=weight)
     with replacing(output, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
     say(f"recipe in {output}; read its comments")

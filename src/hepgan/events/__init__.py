@@ -19,6 +19,7 @@ from hepgan.events.schema import (
     select,
     with_kinds,
 )
+from hepgan.events.weights import weighted_by
 from hepgan.events.writing import EventWriter, fileset, write_events, write_fileset
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "select",
     "to_awkward",
     "to_batch",
+    "weighted_by",
     "with_kinds",
     "write_events",
     "write_fileset",

@@ -16,7 +16,8 @@ The rules by which names and types of branches make objects, in their order:
    the name that it has in the file.
 5. Momentum coordinates get hepgan's names: ``Px`` is ``px``, ``PT`` is ``pt``, ``E`` is ``energy``, ``M`` is
    ``mass``.
-6. The first scalar among ``genWeight, weight, eventWeight, mcWeight, ...`` is the weight.
+6. The weight is the scalar whose name says so most clearly: ``genWeight, weight, mcEventWeight, weight_mc,
+   ...``, or ``nSig_sw`` of an sPlot (see `hepgan.events.weights`).
 
 The rules by which values tell how a number is to be learned:
 
@@ -48,6 +49,7 @@ from numpy.typing import NDArray
 from hepgan.arguments import checked
 from hepgan.events.buffers import ATTRIBUTE, buffers, scalar_values
 from hepgan.events.schema import Branch, Collection, EventSchema, Field, Kind, coordinates
+from hepgan.events.weights import names_itself, weight_names
 
 __all__ = ["attach", "complete", "draft", "event_weights", "kind_of", "schema_of"]
 
@@ -72,16 +74,6 @@ _IDENTIFIERS = {
     "event": "event",
     "eventnumber": "event",
 }
-_WEIGHTS = (
-    "genweight",
-    "weight",
-    "eventweight",
-    "event_weight",
-    "mcweight",
-    "mceventweight",
-    "wgt",
-    "evtweight",
-)
 _OBJECTS = {"lep": "Lepton", "mu": "Muon", "el": "Electron", "ele": "Electron", "part": "Particle"}
 _NUMBERED_INSIDE = re.compile(r"(?P<prefix>[A-Za-z]+)(?P<index>\d+)_(?P<field>.+)")
 _NUMBERED_AT_END = re.compile(r"(?:(?P<prefix>\w+?)_)?(?P<field>[A-Za-z]+)_?(?P<index>\d+)")
@@ -124,13 +116,11 @@ def draft(branches: Sequence[Branch], tree: str = "Events") -> EventSchema:
             name += "Objects"
         names.add(name)
         collections.append(c if name == c.name else c.model_copy(update={"name": name}))
-    by_lower = {s.name.lower(): s.name for s in reversed(scalars) if s.dtype not in ("string", "bool")}
-    weight = next((by_lower[w] for w in _WEIGHTS if w in by_lower), None)
     return EventSchema(
         collections=tuple(collections),
         scalars=scalars,
         identifiers=tuple(identifiers.values()),
-        weight=weight,
+        weight=next(iter(weight_names(scalars)), None),
         tree=tree,
     )
 
@@ -250,7 +240,7 @@ def _single(flat: dict[str, Branch], taken: set[str]) -> list[Collection]:
     for b in flat.values():
         prefix = next((p for p in long_prefixes if b.name.startswith(p + "_")), "")
         prefix, field = (prefix, b.name[len(prefix) + 1 :]) if prefix else _split(b.name)
-        if prefix:
+        if prefix and not names_itself(b.name):
             groups.setdefault(prefix, []).append((field, b))
     collections = []
     for prefix, members in groups.items():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgan.errors import InputError, RecipeError
-from hepgan.events import EventBatch, EventSchema, schema_of, select, with_kinds
+from hepgan.events import EventBatch, EventSchema, schema_of, select, weighted_by, with_kinds
 from hepgan.features import FeatureBatch, Representation, mirrored, reflected
 from hepgan.generator.conditions import Pool
 from hepgan.generator.ensembles import DiscreteMembers, bootstrap, check_name, decoded_in_turn
@@ -100,14 +100,10 @@ def schema_for(recipe: Recipe, events: ak.Array) -> EventSchema:
     try:
         if wanted.kinds:
             schema = with_kinds(schema, wanted.kinds)
-        if wanted.weight:
-            schema = schema.model_copy(update={"weight": wanted.weight})
+        named = [*wanted.select, *wanted.derived, *recipe.conditions]
+        schema = weighted_by(schema, wanted.weight, keep=named)
         if wanted.select:
-            kept = [*wanted.select, *wanted.derived, *recipe.conditions]
-            kept += [] if schema.weight is None else [schema.weight]
-            schema = select(schema, kept)
-        if schema.weight is not None:
-            schema.scalar(schema.weight)
+            schema = select(schema, named if schema.weight is None else [*named, schema.weight])
     except (KeyError, ValueError) as error:
         reason = str(error.args[0]) if error.args else str(error)
         msg = f"the recipe is for other events: {reason}"

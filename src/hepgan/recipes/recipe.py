@@ -18,6 +18,7 @@ from hepgan.arguments import checked
 from hepgan.config import Config
 from hepgan.errors import RecipeError
 from hepgan.events.schema import EventSchema, Kind
+from hepgan.events.weights import NO_WEIGHT
 from hepgan.features.config import FeaturesConfig
 from hepgan.models.config import ModelConfig
 from hepgan.observables import Observable, ObservableConfig
@@ -269,7 +270,8 @@ class EventsConfig(Config):
     Attributes:
         select: Collections (``Muon``), fields (``Muon.pt``) and scalars to learn; everything if empty.
         kinds: Kinds that the data alone would not tell: ``{"PV.npvs": "integer"}``.
-        weight: The scalar that holds the event weight; ``genWeight`` and ``weight`` are found without.
+        weight: The scalar that holds the event weight, or ``none``; without it, ``genWeight``, ``weight``,
+            ``nSig_sw`` and the like are found.
         derived: Scalars that are computed from the rest of each generated event instead of being learned:
             ``{M: "(Muon[0] + Muon[1]).mass"}``. They have to agree with the data. Where an event has nothing
             to compute one from, it is 0.
@@ -332,7 +334,7 @@ class Recipe(Config):
         """What ``read_events`` needs to read for this recipe; None for everything."""
         if not self.events.select:
             return None
-        weight = filter(None, [self.events.weight])
+        weight = [] if self.events.weight in (None, NO_WEIGHT) else [self.events.weight]
         return [*self.events.select, *self.events.derived, *self.conditions, *weight]
 
     def make_observables(self) -> dict[str, Observable]:

@@ -21,6 +21,7 @@ from hepgan.events import (
     read_events,
     schema_of,
     select,
+    weighted_by,
 )
 from hepgan.events.buffers import buffers as parts
 from hepgan.events.buffers import record_name, scalar_values
@@ -31,6 +32,7 @@ from hepgan.events.schema import quoted
 from hepgan.features.parts.fields import WHOLE
 from hepgan.recipes.derived import Derived
 from hepgan.recipes.drafting.findings import constant_mass
+from hepgan.recipes.drafting.weights import FoundWeight, factor_reason, find_weight, negative_fields
 
 __all__ = ["Contents", "look_at", "values_of"]
 
@@ -77,6 +79,8 @@ class Contents:
         bad: How many events were not looked at, for each reason.
         masses: Masses that are constants but for rounding, by collection, with the reason.
         derived: Scalars that follow from the rest of the event, with the expression and how closely.
+        weight: The event weight.
+        negative: What cannot be learned well, since its weighted density is negative somewhere, and where.
     """
 
     file: str
@@ -88,6 +92,8 @@ class Contents:
     bad: dict[str, int] = field(default_factory=dict)
     masses: dict[str, tuple[float, str]] = field(default_factory=dict)
     derived: dict[str, tuple[str, float]] = field(default_factory=dict)
+    weight: FoundWeight = field(default_factory=FoundWeight)
+    negative: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -132,18 +138,21 @@ class Contents:
         return [*names, *(str(Address(None, None, n)) for n in scalars)]
 
 
-def look_at(file: str, wanted: Sequence[str], max_events: int) -> Contents:
+def look_at(file: str, wanted: Sequence[str], max_events: int, weight: str | None = None) -> Contents:
     """Reads a part of a file, and decides what of it is to be learned.
 
     Args:
         file: ``FILE.root:Tree``.
         wanted: Collections, fields and scalars that the user asked for; all that can be learned if empty.
         max_events: How many events to look at.
+        weight: The scalar that is the event weight, or ``none``; found if None.
 
     Raises:
         InputError: If the file cannot be read, has nothing to learn, or lacks what was asked for.
     """
     total, structure, others = _structure(file)
+    found = find_weight(file, structure, weight, max_events)
+    structure = weighted_by(structure, found.written)
     branches = sum(len(f.branches) for c in structure.collections for f in c.fields)
     branches += len(structure.scalars)
     left_out = dict.fromkeys(others, "neither numbers nor lists of numbers")
@@ -152,6 +161,7 @@ def look_at(file: str, wanted: Sequence[str], max_events: int) -> Contents:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         chosen = infer_schema(file, branches=names, max_events=min(_LOOK, max_events), on_bad="keep")
+        chosen = weighted_by(chosen, found.written)
     limits = {c.name: (c.min_count, c.max_count) for c in chosen.collections}
     if not wanted:
         chosen = _without_crowds(chosen, left_out)
@@ -161,7 +171,7 @@ def look_at(file: str, wanted: Sequence[str], max_events: int) -> Contents:
         msg = "nothing in it can be learned"
         raise InputError(msg, file=file)
     events = read_events(file, branches=names, entry_stop=max_events, on_bad="keep")
-    seen = schema_of(events)
+    seen = weighted_by(schema_of(events), found.written)
     # The first look counted the objects of all events, where the file has counters.
     collections = tuple(
         c.model_copy(
@@ -173,12 +183,13 @@ def look_at(file: str, wanted: Sequence[str], max_events: int) -> Contents:
         for c in seen.collections
     )
     schema = seen.model_copy(update={"collections": collections})
-    contents = Contents(file, events, schema, structure, total, left_out)
+    contents = Contents(file, events, schema, structure, total, left_out, weight=found)
     _drop_unusable(contents, explicit=set(wanted))
     contents.events, contents.bad = drop_faulty(contents.events, contents.schema, file)
     if not len(contents.events):
         msg = f"all events are bad: {'; '.join(contents.bad)}"
         raise InputError(msg, file=file)
+    _drop_negative(contents, explicit=set(wanted))
     _find_masses(contents)
     return contents
 
@@ -239,15 +250,12 @@ def _default(schema: EventSchema, branches: int, left_out: dict[str, str]) -> Ev
                 rest = [f"{c.name}.{f.name}" for f in c.fields if f.name not in kept]
                 left_out.update(dict.fromkeys(rest, "not among the main objects' usual fields"))
         return select(schema, names)
-    kept_scalars = []
-    for f in schema.scalars:
-        if "weight" in f.name.lower() and f.name != schema.weight:
-            left_out[f.name] = (
-                f"looks like another weight; the events' weight is {schema.weight or 'not set'}"
-            )
-        else:
-            kept_scalars.append(f)
-    return schema.model_copy(update={"scalars": tuple(kept_scalars)})
+    named = (*schema.collection_names, *schema.scalar_names)
+    factors = {name: reason for name in named if (reason := factor_reason(name, schema))}
+    left_out.update(factors)
+    collections = tuple(c for c in schema.collections if c.name not in factors)
+    scalars = tuple(f for f in schema.scalars if f.name not in factors)
+    return schema.model_copy(update={"collections": collections, "scalars": scalars})
 
 
 def _without_crowds(schema: EventSchema, left_out: dict[str, str]) -> EventSchema:
@@ -298,6 +306,37 @@ def _drop_unusable(contents: Contents, explicit: set[str]) -> None:
         else:
             scalars.append(f)
     contents.schema = schema.model_copy(update={"collections": tuple(collections), "scalars": tuple(scalars)})
+    _restrict(contents)
+
+
+def _drop_negative(contents: Contents, explicit: set[str]) -> None:
+    """Takes away what has a negative density with these weights, but for momenta and what was asked for."""
+    schema = contents.schema
+    gone: set[Address] = set()
+    for address, found in negative_fields(contents.events, schema).items():
+        where = f"from {found.low:.6g} to {found.high:.6g}"
+        much = f"{found.significance:.0f} standard deviations below 0"
+        name = str(address)
+        of_momentum = address.collection is not None and (
+            address.field in schema.collection(address.collection).coordinates
+        )
+        if of_momentum or explicit & {name, address.name}:
+            contents.negative[name] = f"{where} ({much})"
+        else:
+            gone.add(address)
+            contents.left_out[name] = (
+                f"its density, weighted by {schema.weight}, is negative {where} ({much}), so there is no "
+                "distribution to learn, as of a quantity that the weights were made from"
+            )
+    if not gone:
+        return
+    collections = tuple(
+        c.model_copy(update={"fields": kept})
+        for c in schema.collections
+        if (kept := tuple(f for f in c.fields if Address(c.name, None, f.name) not in gone))
+    )
+    scalars = tuple(f for f in schema.scalars if Address(None, None, f.name) not in gone)
+    contents.schema = schema.model_copy(update={"collections": collections, "scalars": scalars})
     _restrict(contents)
 
 

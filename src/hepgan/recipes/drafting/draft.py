@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -59,7 +60,14 @@ _AROUND = 0.4
 """How far from a peak its observable shows masses, in units of its own."""
 
 
-def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events: int = 200_000) -> str:
+def draft_recipe(
+    file: str,
+    *,
+    name: str,
+    select: Sequence[str] = (),
+    weight: str | None = None,
+    max_events: int = 200_000,
+) -> str:
     """Drafts a recipe for the events of a file, as YAML with comments that explain each choice.
 
     It trains as it stands. Kinds of numbers, atoms, hard edges, pairs with a peaked mass (in all events, or
@@ -71,19 +79,22 @@ def draft_recipe(file: str, *, name: str, select: Sequence[str] = (), max_events
         file: ``FILE.root:Tree``; globs and Parquet files work too.
         name: The recipe's name.
         select: Collections (``Muon``), fields (``Muon.pt``) and scalars to learn, instead of all that can be.
+        weight: The scalar that is the event weight, or ``none``; if None, it is found, and a warning tells
+            if others could be it, too.
         max_events: How many events to look at.
 
     Returns:
         The YAML text.
 
     Raises:
-        InputError: If the file cannot be read, or has nothing that can be learned.
+        InputError: If the file cannot be read, has nothing that can be learned, or lacks the weight.
         ValueError: If ``max_events`` is not positive.
     """
     if max_events < 1:
         msg = f"max_events must be positive, not {max_events}"
         raise ValueError(msg)
-    contents = look_at(file, select, max_events)
+    contents = look_at(file, select, max_events, weight)
+    _warn_of_weights(contents)
     resonances = find_resonances(contents.events, contents.schema)
     contents.derived.update(_derived(contents, resonances))
     bounds = find_bounds(contents.events, contents.learned, contents.masses)
@@ -284,14 +295,36 @@ def _kind(contents: Contents, c: Collection | None, f: Field) -> str:
 
 
 def _weight(contents: Contents) -> Iterator[str]:
+    name, found = contents.schema.weight, contents.weight
+    values = None if name is None else values_of(contents.events, contents.schema, None, name)
+    negative = 0.0 if values is None else float((values.astype(np.float64) < 0).mean())
+    if told := " ".join(found.lines(negative)):
+        yield from _comment(told, "  ")
+    for field, where in contents.negative.items():
+        yield from _comment(
+            f"With it, the density of {field} is negative {where}: there is no distribution to learn.", "  "
+        )
+    if found.written is not None:
+        yield f"  weight: {_plain(found.written)}"
+
+
+def _warn_of_weights(contents: Contents) -> None:
+    """Asks for what is not clear of the weights, and tells what they do harm to."""
     weight = contents.schema.weight
-    if weight is None:
-        return
-    values = values_of(contents.events, contents.schema, None, weight)
-    negative = float((values.astype(np.float64) < 0).mean())
-    signs = f" {_share(negative)} are negative, and count as such." if negative else ""
-    yield from _comment(f"The event weight, by its name.{signs} Generated events weigh 1.", "  ")
-    yield f"  weight: {_plain(weight)}"
+    if question := contents.weight.question():
+        warnings.warn(f"the draft weights events by {weight}, but {question}", UserWarning, stacklevel=3)
+    left = [n for n, reason in contents.left_out.items() if "is negative" in reason]
+    if left:
+        message = (
+            f"left out, since its density, weighted by {weight}, is negative somewhere: {', '.join(left)}"
+        )
+        warnings.warn(message, UserWarning, stacklevel=3)
+    for field, where in contents.negative.items():
+        message = (
+            f"weighted by {weight}, the density of {field} is negative {where}: there is no distribution to "
+            "learn"
+        )
+        warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def _left_out(contents: Contents) -> Iterator[str]:
