@@ -17,14 +17,15 @@ from hepgan.generator.sampling import Sampler
 from hepgan.models import BLOCK
 
 
-def sampler(generator, bounds=None, given=None, seed=5):
+def sampler(generator, bounds=None, given=None, seed=5, rules=()):
     parts = generator.parts
     representation = parts.representation
     if bounds is not None:
-        # The same weights and constants with other bounds.
+        # The same weights and constants with other bounds and rules.
         representation = type(representation).from_state(representation.state())
         representation.load_state_dict(parts.representation.state_dict())
-        representation.config = representation.config.model_copy(update={"bounds": bounds})
+        changed = {"bounds": bounds, "rules": tuple(rules)}
+        representation.config = representation.config.model_copy(update=changed)
     return Sampler(replace(parts, representation=representation), seed=seed, condition=given)
 
 
@@ -131,6 +132,46 @@ def test_what_a_poor_network_cannot_but_make_is_left_as_it_is(toy_generator, mon
     )
     assert torch.equal(own.block(0).Muon.pt, free.Muon.pt)
     assert judged == [BLOCK] * 3
+
+
+def test_events_that_break_a_rule_alone_are_drawn_anew_with_their_discrete_part(toy_generator):
+    (free,) = sampler(toy_generator, {}).blocks(0, 1)
+    high = float(free.Muon.pt.max(1).values.median())
+    made = sampler(toy_generator, {}, rules=[f"nJet == 0 or any(Muon.pt > {high})"])
+    (ruled,) = made.blocks(0, 1)
+    kept = ~free.Jet.mask.any(1) | (free.Muon.pt > high).any(1)
+    assert 0.6 < kept.double().mean() < 0.95
+    assert (~ruled.Jet.mask.any(1) | (ruled.Muon.pt > high).any(1)).all()
+    assert_same(ruled[kept], free[kept])
+    for name in ("Muon.charge", "Jet.mask", "npv"):
+        assert torch.equal(tensors(ruled)[name], tensors(free)[name])
+    shares = made.redrawn()
+    assert shares["all"] == pytest.approx(1 - float(kept[: sampling.TOLD].double().mean()), abs=1e-9)
+
+
+def test_a_discrete_part_with_which_a_rule_cannot_be_kept_is_drawn_anew(toy_generator, monkeypatch):
+    monkeypatch.setattr(sampling, "LENIENT", 2)
+    (free,) = sampler(toy_generator, {}).blocks(0, 1)
+    made = sampler(toy_generator, {}, rules=["nJet > 0"])
+    events, noise, given = made.traced(0)
+    kept = free.Jet.mask.any(1)
+    assert 0.1 < kept.double().mean() < 0.9
+    assert events.Jet.mask.any(1).all()
+    assert_same(events[kept], free[kept])
+    assert torch.equal(events.npv, free.npv)
+    again = made.parts.draw(given, noise)
+    torch.testing.assert_close(again.Muon.pt, events.Muon.pt)
+    assert torch.equal(again.Jet.mask, events.Jet.mask)
+    pieces = made.iterate(300, first=50, workers=2)
+    assert_same(EventBatch.concatenate(list(pieces)), events[50:350])
+
+
+def test_rules_that_cannot_be_kept_end_with_an_error_that_names_one(toy_generator, monkeypatch):
+    monkeypatch.setattr(sampling, "MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(sampling, "LENIENT", 1)
+    hopeless = sampler(toy_generator, {}, rules=["npv >= 0", "npv < 0"])
+    with pytest.raises(TrainingError, match=r"stay against the recipe's rules, most against npv < 0 after 3"):
+        hopeless.block(0)
 
 
 def test_a_number_as_condition_holds_for_all_events(toy_generator):

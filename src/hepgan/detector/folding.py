@@ -360,7 +360,7 @@ class Folding:
             return torch.randn(number, parts.model.noise_size, **where).to(condition.device)
 
         with torch.no_grad():
-            _, noise = draw_within(parts, given, draw, strict=False)
+            _, noise, _ = draw_within(parts, given, draw, strict=False)
         folded = parts.draw(given, noise)
         field = None if batch.schema.weight is None else batch.schema.scalar(batch.schema.weight)
         weights = None if field is None or batch.weight is None else _Weights(field, batch.weight)

@@ -9,6 +9,7 @@ from pydantic import Field as Setting
 from pydantic import field_validator
 
 from hepgan.config import Config
+from hepgan.errors import RecipeError
 from hepgan.events.schema import Address, terms
 from hepgan.features.parts import (
     AnyConfig,
@@ -22,6 +23,7 @@ from hepgan.features.parts import (
     TreeConfig,
 )
 from hepgan.features.parts.base import whole
+from hepgan.observables import Condition
 
 __all__ = [
     "Axis",
@@ -55,6 +57,8 @@ class FeaturesConfig(Config):
         masses: Where masses come from, by collection: a number, ``field``, ``from_energy``, ``massless`` or
             ``auto``.
         bounds: Range of a field, null for an open end; events outside are drawn anew.
+        rules: Conditions that every event fulfils (``not HLT.IsoMu24 or any(Muon.pt > 24)``); events that
+            break one are drawn anew.
         transform: The transform of columns that have none of their own.
     """
 
@@ -68,6 +72,7 @@ class FeaturesConfig(Config):
         default_factory=dict
     )
     bounds: dict[str, tuple[float | None, float | None]] = Setting(default_factory=dict)
+    rules: tuple[str, ...] = ()
     transform: TransformSpec = "quantile"
 
     @field_validator("azimuth")
@@ -95,6 +100,16 @@ class FeaturesConfig(Config):
             if low is not None and high is not None and not low < high:
                 msg = f"the bounds of {name} must be (low, high) with low < high, not {low}, {high}"
                 raise ValueError(msg)
+        return value
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_are_expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                Condition(text)
+            except RecipeError as error:
+                raise ValueError(error.message) from None
         return value
 
     @field_validator("discrete", "bounds")

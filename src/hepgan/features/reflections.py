@@ -65,7 +65,7 @@ def _image(objects: Objects, axis: Axis) -> Objects:
 def mirrored(
     representation: Representation, features: FeatureBatch, *, generator: torch.Generator
 ) -> FeatureBatch:
-    """The events, and mirror images of those near an edge of the recipe's bounds.
+    """The events, and mirror images of those near an edge of the recipe's bounds or rules.
 
     A cut such as pT > 10 GeV on the products of a decay is no edge of any one feature. A smooth model
     leaks through it, and since generation draws events outside anew, too few are left inside. With the
@@ -75,14 +75,14 @@ def mirrored(
     edges most.)
 
     Args:
-        representation: The fitted representation, whose ``bounds`` these are.
+        representation: The fitted representation, whose ``bounds`` and ``rules`` these are.
         features: N encoded training events.
         generator: Decides which images fade.
 
     Returns:
         The events, followed by their images; the weights of all sum to their number.
     """
-    if not representation.config.bounds or len(features) == 0:
+    if not representation.restrictions or len(features) == 0:
         return features
     taken = torch.zeros(len(features), dtype=torch.bool)
     parts = [features]
@@ -139,7 +139,7 @@ def _images(
 def _crosses(
     representation: Representation, features: FeatureBatch, column: int, shift: float | Tensor
 ) -> Tensor:
-    """Whether events leave the bounds when a feature, which they have, is moved."""
+    """Whether events leave the bounds or break a rule when a feature, which they have, is moved."""
     moved = _moved(features, column, shift)
     parts = range(0, len(moved), CHUNK)
     valid = [representation.valid(representation.decode(moved[k : k + CHUNK])) for k in parts]

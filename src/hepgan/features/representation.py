@@ -26,6 +26,7 @@ from hepgan.features.parts.response import without_holes
 from hepgan.features.plan import check_addresses
 from hepgan.features.proof import prove
 from hepgan.features.reading import Refusal, azimuth_of, within
+from hepgan.features.rules import Restrictions
 from hepgan.features.space import Feature, FeatureBatch, FeatureSpace, Tokens, find_tokens
 from hepgan.features.variables import DiscreteVariable
 
@@ -88,6 +89,7 @@ class Representation(nn.Module):
         self.scalar_conditions = tuple(n for n in self.conditions if n in schema.scalar_names)
         self.given = tuple(n for n in self.conditions if n in schema.collection_names)
         check_addresses(config, schema, self.given)
+        self.restrictions.check_schema(schema)
         self._learned: LearnedRepresentation | None = None
 
     # ------------------------------------------------------------------ learning
@@ -96,18 +98,14 @@ class Representation(nn.Module):
         """Learns the representation's constants from the training events, and proves that they come back.
 
         Raises:
-            InputError: If there are no events, some are outside the recipe's bounds, or the weights have no
-                positive sum.
+            InputError: If there are no events, some are outside the recipe's bounds or break a rule, or the
+                weights have no positive sum.
             RecipeError: If the recipe does not fit the events: it names the number that does not come back.
         """
         if len(events) == 0:
             msg = "no events to learn from"
             raise InputError(msg)
-        outside = ~within(events, self.config.bounds)
-        if bool(outside.any()):
-            number, entry = int(outside.sum()), int(outside.nonzero()[0])
-            msg = f"{number} of {len(events)} events are outside the recipe's features.bounds"
-            raise InputError(msg, entry=entry)
+        self.restrictions.check(events)
         mean = 1.0 if events.weight is None else float(events.weight.to(torch.float64).mean())
         if not 0 < mean < math.inf:
             msg = f"the event weights have the mean {mean:g}, which must be positive and finite"
@@ -283,9 +281,14 @@ class Representation(nn.Module):
         return given_schema(self.schema, self.given)
 
     @property
+    def restrictions(self) -> Restrictions:
+        """The recipe's bounds and rules."""
+        return Restrictions(self.config)
+
+    @property
     def restricted(self) -> bool:
         """Whether ``valid`` can find events invalid."""
-        return bool(self.config.bounds) or any(p.judges for p in self.codec.parts)
+        return bool(self.restrictions) or any(p.judges for p in self.codec.parts)
 
     # ------------------------------------------------------------------ encoding
 
@@ -319,8 +322,8 @@ class Representation(nn.Module):
     def encode_possible(self, events: EventBatch) -> tuple[FeatureBatch, Tensor]:
         """Events as features, all of weight 1, and which (N,) of them ``decode`` could make.
 
-        Those that are outside the bounds or the domain of a transform, or in which a class occurs that did
-        not occur in the training events, have features without meaning.
+        Those that are outside the bounds, break a rule, are outside the domain of a transform, or in which a
+        class occurs that did not occur in the training events, have features without meaning.
 
         Raises:
             InputError: If a condition is not usable.
@@ -340,8 +343,8 @@ class Representation(nn.Module):
         return FeatureBatch(x, mask, discrete, condition, context, weight, given)
 
     def valid(self, events: EventBatch) -> Tensor:
-        """Which events (N,) are within the recipe's bounds with all their objects."""
-        valid = within(events, self.config.bounds)
+        """Which events (N,) are within the recipe's bounds with all their objects, and keep its rules."""
+        valid = self.restrictions.kept(events)
         for part in () if self._learned is None else self.codec.parts:
             possible = part.possible(events, self.facts)
             valid = valid if possible is None else valid & possible

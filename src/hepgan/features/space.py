@@ -251,6 +251,14 @@ class FeatureBatch:
         mapped: dict[str, Any] = {n: None if t is None else function(t) for n, t in tensors.items()}
         return FeatureBatch(**mapped)
 
+    def replaced(self, rows: Tensor, others: FeatureBatch) -> FeatureBatch:
+        """The same with other events (n) in some rows (n,)."""
+        tensors = {f.name: (getattr(self, f.name), getattr(others, f.name)) for f in fields(self)}
+        made: dict[str, Any] = {
+            n: None if a is None else a.index_copy(0, rows, b) for n, (a, b) in tensors.items()
+        }
+        return FeatureBatch(**made)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> FeatureBatch:
         """The same events on another device, their floating-point numbers in another precision."""
         return self.map(lambda t: t.to(device, dtype if t.is_floating_point() else t.dtype))

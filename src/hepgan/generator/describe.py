@@ -9,7 +9,7 @@ from hepgan.events import EventSchema
 from hepgan.generator.parts import Parts
 from hepgan.recipes import Recipe
 
-__all__ = ["describe", "distillation", "outcome", "refinement", "unfolding"]
+__all__ = ["describe", "distillation", "outcome", "redrawn", "refinement", "unfolding"]
 
 
 def describe(
@@ -45,6 +45,8 @@ def describe(
             f"{summary['status']}"
         )
         lines += [f"term        {line}" for line in _terms(summary.get("diagnostics", {}), recipe.model.own)]
+        if "redrawn" in summary:
+            lines.append(f"restricted  {redrawn(summary['redrawn'])}")
         lines.append(f"data hash   {summary['data_hash']}")
         if "distillation" in summary:
             lines.append(f"distilled   {distillation(summary['distillation'])}")
@@ -66,7 +68,26 @@ def outcome(summary: Mapping[str, Any]) -> list[str]:
         best = summary["best_step"]
         kept = "at the end" if best is None else f"at step {best:,}, which is kept"
         lines.append(f"{kept}: " + ", ".join(f"{k} {v:.3g}" for k, v in metrics.items()))
+    if "redrawn" in summary:
+        lines.append(redrawn(summary["redrawn"]))
     return lines
+
+
+def redrawn(shares: Mapping[str, float]) -> str:
+    """How many generated events are drawn anew, and why.
+
+    Args:
+        shares: That of ``all`` events, and of those that break each bound or rule.
+    """
+    causes = {name: share for name, share in shares.items() if name != "all" and share > 0}
+    line = f"{100 * shares['all']:.3g}% of generated events are drawn anew"
+    if not causes:
+        return f"{line}, for bounds or rules"
+    told = (
+        f"{100 * share:.3g}% {'outside' if name == 'features.bounds' else 'against the rule'} {name}"
+        for name, share in causes.items()
+    )
+    return f"{line}: {'; '.join(told)}"
 
 
 def distillation(summary: Mapping[str, Any]) -> str:

@@ -41,6 +41,7 @@ __all__ = [
     "metric_names",
     "negative_log_likelihood",
     "prepare",
+    "redrawn",
     "schema_for",
     "split",
     "summarise",
@@ -317,6 +318,12 @@ def negative_log_likelihood(parts: Parts, reference: EventBatch) -> float:
         each.append(found if len(members) == 1 else found + member.representation.log_abs_det(there))
     log_prob = torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
     return float(-(weight * log_prob).sum() / weight.sum())
+
+
+def redrawn(parts: Parts, seed: int) -> dict[str, dict[str, float]]:
+    """The shares of generated events that are drawn anew, as the summary of a training has them."""
+    shares = Sampler(parts, seed=Purpose.EVALUATION.seed(seed)).redrawn()
+    return {"redrawn": shares} if shares else {}
 
 
 def _sample(observable: Observable, events: EventBatch) -> Sample:

@@ -25,6 +25,7 @@ from hepgan.generator.fitting import (
     identity,
     metric_names,
     prepare,
+    redrawn,
     schema_for,
     split,
     summarise,
@@ -107,7 +108,8 @@ class EventGenerator:
         """
         seconds = round(time.monotonic() - started, 1)
         noted = {**notes, "seconds": seconds, "device": str(parts.device), **summarise(history)}
-        return EventGenerator.from_parts(recipe, parts, {**self.summary, what: noted}, history=history)
+        told = {**self.summary, what: noted, **redrawn(parts, self.summary.get("seed", 0))}
+        return EventGenerator.from_parts(recipe, parts, told, history=history)
 
     # ------------------------------------------------------------------ learning
 
@@ -200,6 +202,7 @@ class EventGenerator:
             "seconds": round(time.monotonic() - started, 1),
             "device": str(device),
             **summarise(self.history),
+            **redrawn(parts, seed),
         }
         return self
 

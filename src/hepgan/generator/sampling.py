@@ -16,7 +16,6 @@ from torch import Tensor
 from hepgan.errors import TrainingError
 from hepgan.events import EventBatch
 from hepgan.features import FeatureBatch
-from hepgan.features.reading import within
 from hepgan.generator.conditions import Conditions
 from hepgan.generator.parts import Parts
 from hepgan.models import BLOCK, gaussian, uniform
@@ -25,10 +24,14 @@ from hepgan.runtime import cores
 __all__ = ["Purpose", "Sampler", "Traced", "draw_within"]
 
 MAX_ATTEMPTS = 100
-"""How often an event outside the recipe's bounds is drawn anew before generation gives up."""
+"""How often an event outside the recipe's bounds or against a rule is drawn anew before an error says so."""
 
 LENIENT = 16
-"""How often an event is drawn anew that is within the bounds, but which the training events rule out."""
+"""How often an event is drawn anew that keeps bounds and rules, but which the training events rule out; and
+one with the same discrete part, which may be one that a rule cannot be kept with."""
+
+TOLD = 2000
+"""Events by which the share of those that are drawn anew is told."""
 
 AHEAD = 8
 """Blocks for each worker that may wait to be taken, so that workers go on while a batch is written."""
@@ -99,7 +102,8 @@ class Sampler:
         """The events of one block.
 
         Raises:
-            TrainingError: If some events stay outside the recipe's bounds, however often they are drawn.
+            TrainingError: If some events stay outside the recipe's bounds or against its rules, however often
+                they are drawn.
         """
         return self.traced(number).events
 
@@ -108,7 +112,8 @@ class Sampler:
         """The events of one block, and what each of them was made of.
 
         Raises:
-            TrainingError: If some events stay outside the recipe's bounds, however often they are drawn.
+            TrainingError: If some events stay outside the recipe's bounds or against its rules, however often
+                they are drawn.
         """
         parts, noise = self.parts, self._noise(number)
         member = self._member(number)
@@ -120,8 +125,12 @@ class Sampler:
         def draw(attempt: int, rows: Tensor | None) -> Tensor:
             return noise.gaussian(parts.model.noise_size, attempt, rows)
 
-        events, z = draw_within(parts, given, draw, azimuth, member)
-        return Traced(events, z, given)
+        def again(attempt: int, rows: Tensor) -> FeatureBatch:
+            drawn = noise.uniform(len(parts.representation.variables), "discrete", attempt)[rows]
+            kept = given[rows]
+            return parts.given(kept.condition, drawn, kept.given, None if member is None else member[rows])
+
+        return Traced(*draw_within(parts, given, draw, azimuth, member, again=again))
 
     @torch.no_grad()
     def noise(self, number: int) -> tuple[Tensor, FeatureBatch]:
@@ -129,6 +138,25 @@ class Sampler:
         noise = self._noise(number)
         z = noise.gaussian(self.parts.model.noise_size, 0)
         return z, self._given(number, noise, self._member(number))
+
+    @torch.no_grad()
+    def redrawn(self) -> dict[str, float]:
+        """The shares of events that are drawn anew: of all, and of those that break each bound or rule.
+
+        Bounds are ``features.bounds`` together. The first events of the seed are looked at; nothing is told
+        where there are neither bounds nor rules.
+        """
+        parts, restrictions = self.parts, self.parts.representation.restrictions
+        if not restrictions:
+            return {}
+        noise, member = self._noise(0), self._member(0)
+        given = self._given(0, noise, member)[:TOLD]
+        azimuth = parts.azimuth(noise.uniform(1, "azimuth")[:TOLD, 0])
+        z = noise.gaussian(parts.model.noise_size, 0)[:TOLD]
+        turned = azimuth if parts.representation.has_azimuth else None
+        broken = restrictions.broken(parts.draw(given, z, turned, None if member is None else member[:TOLD]))
+        every = {"all": torch.stack(list(broken.values())).any(0), **broken}
+        return {name: float(one.to(torch.float64).mean()) for name, one in every.items()}
 
     def _noise(self, number: int) -> _Noise:
         return _Noise(self.seed, number, self.parts.device)
@@ -236,12 +264,14 @@ def draw_within(
     azimuth: Tensor | None = None,
     member: Tensor | None = None,
     *,
+    again: Callable[[int, Tensor], FeatureBatch] | None = None,
     strict: bool = True,
-) -> tuple[EventBatch, Tensor]:
-    """Events with those outside the recipe's bounds drawn anew, and the noise of each.
+) -> tuple[EventBatch, Tensor, FeatureBatch]:
+    """Events with those outside the recipe's bounds or against its rules drawn anew.
 
-    What is given stays, and the azimuth. What a poorly trained network cannot but make against the training
-    events' rules is left as it is.
+    What is given stays, and the azimuth; but where there are rules, an event that has been drawn anew for
+    long gets another discrete part. What a poorly trained network cannot but make, though the training
+    events rule it out, is left as it is.
 
     Args:
         parts: What the generator has learned.
@@ -249,40 +279,54 @@ def draw_within(
         noise: Noise by the number of the attempt and the numbers (n,) of the events, all N if None.
         azimuth: As of :meth:`Parts.draw`.
         member: As of :meth:`Parts.draw`.
-        strict: Whether events that stay outside the bounds are an error; else they are left as they are,
-            after fewer attempts.
+        again: What events are conditional on, with another discrete part, by the number of the attempt and
+            the numbers (n,) of the events; it stays if None.
+        strict: Whether events that stay outside the bounds or against the rules are an error; else they are
+            left as they are, after fewer attempts.
+
+    Returns:
+        The N events, the noise of each, and what each is conditional on.
 
     Raises:
-        TrainingError: If events stay outside the bounds, and that is an error.
+        TrainingError: If events stay outside the bounds or against the rules, and that is an error.
     """
-    representation = parts.representation
+    representation, restrictions = parts.representation, parts.representation.restrictions
     z = noise(0, None)
     events = parts.draw(given, z, azimuth, member)
     if not representation.restricted:
-        return events, z
-    bounds = representation.config.bounds
+        return events, z, given
     missing = (~representation.valid(events)).nonzero()[:, 0]
     attempt = 0
     while len(missing):
         attempt += 1
         if attempt == LENIENT + 1:
-            missing = missing[~within(events[missing], bounds)] if strict else missing[:0]
+            missing = missing[~restrictions.kept(events[missing])] if strict else missing[:0]
             continue
         if attempt > MAX_ATTEMPTS:
-            msg = (
-                f"{len(missing)} of {len(given)} events stay outside the recipe's bounds after "
-                f"{MAX_ATTEMPTS} attempts: train longer, or widen features.bounds"
-            )
-            raise TrainingError(msg)
+            raise TrainingError(_given_up(restrictions.broken(events[missing]), len(given)))
         turned, by = (None if t is None else t[missing] for t in (azimuth, member))
         drawn = noise(attempt, missing)
-        again = parts.draw(given[missing], drawn, turned, by)
-        valid = representation.valid(again) if attempt <= LENIENT else within(again, bounds)
+        anew = again is not None and attempt > LENIENT and restrictions.has_rules
+        of = again(attempt, missing) if again is not None and anew else given[missing]
+        others = parts.draw(of, drawn, turned, by)
+        valid = representation.valid(others) if attempt <= LENIENT else restrictions.kept(others)
         rows = missing[valid]
-        events = _replace(events, rows, again[valid])
+        events = _replace(events, rows, others[valid])
         z = z.index_copy(0, rows, drawn[valid])
+        given = given.replaced(rows, of[valid]) if anew else given
         missing = missing[~valid]
-    return events, z
+    return events, z, given
+
+
+def _given_up(broken: Mapping[str, Tensor], size: int) -> str:
+    """What to say of events that break a bound or a rule after all attempts, of ``size`` events."""
+    if set(broken) == {"features.bounds"}:
+        stay, change = "outside the recipe's bounds", "widen features.bounds"
+    else:
+        worst = max(broken, key=lambda name: int(broken[name].sum()))
+        stay, change = f"against the recipe's rules, most against {worst}", "change features.rules"
+    number = int(torch.stack(list(broken.values())).any(0).sum())
+    return f"{number} of {size} events stay {stay} after {MAX_ATTEMPTS} attempts: train longer, or {change}"
 
 
 class _Noise:
@@ -293,8 +337,9 @@ class _Noise:
     def __init__(self, seed: int, block: int, device: torch.device) -> None:
         self._seed, self._block, self._device = seed, block, device
 
-    def uniform(self, size: int, use: str) -> Tensor:
-        return uniform(self._seed, self._block, size, stream=self.STREAMS.index(use)).to(self._device)
+    def uniform(self, size: int, use: str, attempt: int = 0) -> Tensor:
+        stream = self.STREAMS.index(use) + attempt * len(self.STREAMS)
+        return uniform(self._seed, self._block, size, stream=stream).to(self._device)
 
     def gaussian(self, size: int, attempt: int, rows: Tensor | None = None) -> Tensor:
         stream = len(self.STREAMS) + attempt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hepgan.observables.condition import Condition
 from hepgan.observables.language import Expression, parse
 from hepgan.observables.observable import Checked, Observable, ObservableConfig
 from hepgan.observables.standard import STANDARD, default_observables, from_config, from_python_file, standard
@@ -10,6 +11,7 @@ from hepgan.observables.values import Flat, Values
 __all__ = [
     "STANDARD",
     "Checked",
+    "Condition",
     "Expression",
     "Flat",
     "Observable",

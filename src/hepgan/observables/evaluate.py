@@ -26,7 +26,7 @@ from hepgan.observables.language import (
     integer,
     suggestion,
 )
-from hepgan.observables.values import Mismatch, Value, Values, align, at, cut, map_data, select
+from hepgan.observables.values import Mismatch, Value, Values, align, at, cut, map_data, select, truth
 
 __all__ = [
     "AwkwardSource",
@@ -34,6 +34,7 @@ __all__ = [
     "Source",
     "evaluate",
     "evaluate_awkward",
+    "evaluate_condition",
     "evaluate_weighted",
     "weighted_awkward",
 ]
@@ -134,6 +135,32 @@ def evaluate_weighted(
     return Values(_zeroed(a.data, mask), mask), _zeroed(weights, mask)
 
 
+def evaluate_condition(expression: Expression, source: Source, *, strict: bool = False) -> Tensor:
+    """Whether a condition holds in each event (N,).
+
+    What an event lacks fulfils no condition: of one jet, ``Jet[1].pt > 30`` is false, and ``not`` of it true.
+
+    Args:
+        expression: A parsed expression.
+        source: The events.
+        strict: Whether objects that no event can have are an error (else they are missing).
+
+    Raises:
+        RecipeError: If the expression does not fit the events, or is no condition of whole events.
+    """
+    evaluator = _Evaluator(expression, source, strict)
+    evaluator.decides = True
+    result = _number(evaluator)
+    if result.domain is not None:
+        reason = f"a condition for each of {result.domain}; any(...) or all(...) make one of the event"
+        raise expression.error(expression.tree, reason)
+    try:
+        held = truth(result.data)
+    except Mismatch as error:
+        raise expression.error(expression.tree, str(error)) from None
+    return held if result.mask is None else held & result.mask
+
+
 def _number(evaluator: _Evaluator) -> Value:
     """The result of the whole expression.
 
@@ -160,6 +187,8 @@ class _Evaluator:
         # an expression and its weight share what they both need, which then has the fields of both
         self.attributes = expression.attributes | (other.attributes if other else frozenset())
         self.memo: dict[str, Value] = {}
+        # whether a condition on what an event lacks is false, instead of missing
+        self.decides = False
 
     def visit(self, node: ast.AST) -> Value:
         try:
@@ -295,7 +324,8 @@ class _Evaluator:
         return Value(_zeroed(result, mask), mask, domain, compact)
 
     def _binary(self, node: ast.BinOp) -> Value:
-        left, right = self.visit(node.left), self.visit(node.right)
+        visit = self._condition if isinstance(node.op, (ast.BitAnd, ast.BitOr)) else self.visit
+        left, right = visit(node.left), visit(node.right)
         try:
             return functions.binary(type(node.op), left, right)
         except (TypeError, AttributeError) as error:
@@ -303,10 +333,19 @@ class _Evaluator:
             raise Mismatch(msg) from None
 
     def _unary(self, node: ast.UnaryOp) -> Value:
-        return functions.unary(type(node.op), self.visit(node.operand))
+        logical = isinstance(node.op, (ast.Not, ast.Invert))
+        operand = self._condition(node.operand) if logical else self.visit(node.operand)
+        return functions.unary(type(node.op), operand)
+
+    def _condition(self, node: ast.expr) -> Value:
+        """A part that is combined with others, or turned into its opposite."""
+        value = self.visit(node)
+        if not self.decides or value.mask is None or value.domain is not None:
+            return value
+        return Value(truth(value.data) & value.mask)
 
     def _boolean(self, node: ast.BoolOp) -> Value:
-        first, *others = (self.visit(v) for v in node.values)
+        first, *others = (self._condition(v) for v in node.values)
         for other in others:
             first = functions.boolean(isinstance(node.op, ast.And), first, other)
         return first

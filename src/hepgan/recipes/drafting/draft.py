@@ -33,6 +33,7 @@ from hepgan.recipes.drafting.findings import (
     within,
 )
 from hepgan.recipes.drafting.peaks import Peak, find_peaks
+from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
 from hepgan.recipes.recipe import load_recipe
 
 __all__ = ["draft_recipe"]
@@ -98,8 +99,10 @@ def draft_recipe(
     resonances = find_resonances(contents.events, contents.schema)
     contents.derived.update(_derived(contents, resonances))
     bounds = find_bounds(contents.events, contents.learned, contents.masses)
+    rules = find_rules(contents.events, contents.learned)
     if contents.total > max_events:
         bounds = within(file, bounds)
+        rules = kept_by(file, rules, contents.structure)
     symmetry = find_symmetry(contents.once, contents.schema, resonances)
     peaks = _peaks(contents, resonances, symmetry)
     moving = [p.collection for p in peaks]
@@ -107,7 +110,7 @@ def draft_recipe(
         symmetry = find_symmetry(contents.once, contents.schema, resonances, moving)
     conditions = _conditions(contents)
     different = contents.total * contents.different // len(contents.events)
-    features = [*_features(contents, resonances, peaks, symmetry, bounds)]
+    features = [*_features(contents, resonances, peaks, symmetry, bounds, rules)]
     try:
         representation = _representation(contents, features, conditions)
     except HepganError as error:
@@ -380,6 +383,7 @@ def _features(
     peaks: list[Peak],
     symmetry: Symmetry,
     bounds: list[Bound],
+    rules: list[Rule],
 ) -> Iterator[str]:
     yield "features:"
     before = [*_azimuth(contents, symmetry)]
@@ -406,7 +410,12 @@ def _features(
         )
         yield "  bounds:"
         yield from (line for b in bounds for line in b.lines(_number, _plain))
-    if not (any(not line.lstrip().startswith("#") for line in before) or blocks or contents.masses or bounds):
+    if rules:
+        yield from _comment("What every event keeps. Generated events that do not are drawn anew.", "  ")
+        yield "  rules:"
+        yield from (line for r in rules for line in r.lines(_comment, _quoted))
+    told = any(not line.lstrip().startswith("#") for line in before)
+    if not (told or blocks or contents.masses or bounds or rules):
         yield "  azimuth: null"
 
 
