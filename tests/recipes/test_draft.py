@@ -488,11 +488,23 @@ def test_settings_of_the_simulation_are_conditions(shared_data: Path, tmp_path: 
     assert recipe.conditions == ()
 
 
-def test_main_objects_of_nanoaod_are_taken(shared_data: Path) -> None:
+def test_what_analyses_of_nanoaod_usually_read_is_taken(shared_data: Path) -> None:
     text = field_text(shared_data / "real/nano_dy.root")
-    assert len(text.splitlines()) < 250
-    assert "Muon.pt" in text
-    assert "others: not among the main objects" in text
+    assert len(text.splitlines()) < 350
+    taken = text.partition("select:")[2].partition("weight:")[0]
+    for name in (
+        "Muon.tightId",
+        "Electron.cutBased",
+        "Jet.btagDeepFlavB",
+        "Jet.jetId",
+        "PV.z",
+        "Pileup.nTrueInt",
+    ):
+        assert f"{name}," in taken
+    assert " Flag," in taken
+    assert "HLT.IsoMu24," in taken
+    assert "HLT_* (625 of 651), L1_* (321 of 321): triggers beyond the usual ones" in text
+    assert "GenPart, GenVisTau: family trees" in text
     assert "Electron: 0.000511" in text
 
 

@@ -133,11 +133,32 @@ def recipes(name: str | None) -> None:
     "--select",
     multiple=True,
     metavar="NAME",
-    help="Collections (Muon), fields (Muon.pt) and scalars to learn; repeat it.  [default: all that can be]",
+    help="Collections (Muon), fields (Muon.pt), scalars, or patterns of these (HLT_*) to learn; repeat it.  "
+    "[default: all that can be; of NanoAOD what analyses usually read]",
+)
+@click.option(
+    "--processor",
+    metavar="FILE.py:NAME",
+    help="A coffea processor, which runs once: what it reads is learned, where it can be.  [default: none]",
+)
+@click.option(
+    "--schema",
+    metavar="NAME",
+    default="NanoAODSchema",
+    show_default=True,
+    help="coffea's schema for the processor, or HepganSchema.",
 )
 @weight_option("found by its name; asked where several could be it")
 @OVERWRITE
-def init(file: str, output: Path, select: tuple[str, ...], weight: str | None, force: bool) -> None:
+def init(
+    file: str,
+    output: Path,
+    select: tuple[str, ...],
+    processor: str | None,
+    schema: str,
+    weight: str | None,
+    force: bool,
+) -> None:
     """Draft a recipe for FILE.root:Tree, with comments that explain each choice.
 
     It trains as it stands. Kinds of numbers, hard edges, resonances and symmetries are found in the data.
@@ -149,10 +170,17 @@ def init(file: str, output: Path, select: tuple[str, ...], weight: str | None, f
         msg = "a recipe is called *.yaml"
         raise OutputError(msg, file=output)
     click.get_current_context().with_resource(Reservation(output, force=force))
-    text = draft_recipe(file, name=output.stem, select=select, weight=weight)
+    read: tuple[str, ...] = ()
+    if processor is not None:
+        from hepgan.coffea import branches_read, load_processor
+
+        read = branches_read(file, load_processor(processor), schema=schema)
+        say(f"{processor} reads {len(read)} branches: {', '.join(read)}")
+    text = draft_recipe(file, name=output.stem, select=select, weight=weight, read=read)
     with replacing(output, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    say(f"recipe in {output}; read its comments")
+    told = ", which tell what is left out" if "# Left out:" in text else ""
+    say(f"recipe in {output}; read its comments{told}")
     say_next("train", output, file, "-o", output.with_suffix(".safetensors"))
 
 

@@ -32,6 +32,7 @@ from hepgan.events.schema import quoted
 from hepgan.features.parts.fields import WHOLE
 from hepgan.recipes.derived import Derived
 from hepgan.recipes.drafting.findings import constant_mass
+from hepgan.recipes.drafting.selection import named, of_analysis, unlearnable, usual
 from hepgan.recipes.drafting.weights import FoundWeight, factor_reason, find_weight, negative_fields
 
 __all__ = ["Contents", "look_at", "values_of"]
@@ -50,20 +51,6 @@ _TEXTS = 256
 _MOST_BAD = 0.1
 """A field with a larger share of values that are not finite is left out, rather than the events."""
 
-_FIELDS = ("pt", "eta", "phi", "mass", "charge")
-_NANO: dict[str, tuple[str, ...]] = {
-    "Muon": (*_FIELDS, "pfRelIso04_all"),
-    "Electron": (*_FIELDS, "pfRelIso03_all"),
-    "Tau": _FIELDS,
-    "Photon": ("pt", "eta", "phi"),
-    "Jet": ("pt", "eta", "phi", "mass"),
-    "FatJet": ("pt", "eta", "phi", "mass", "msoftdrop"),
-    "MET": ("pt", "phi"),
-    "PuppiMET": ("pt", "phi"),
-    "PV": ("npvs",),
-}
-_INSTEAD = {"PuppiMET": "MET"}
-
 
 @dataclass
 class Contents:
@@ -81,6 +68,7 @@ class Contents:
         derived: Scalars that follow from the rest of the event, with the expression and how closely.
         weight: The event weight.
         negative: What cannot be learned well, since its weighted density is negative somewhere, and where.
+        besides: What is learned that was not asked for, and why.
     """
 
     file: str
@@ -94,6 +82,7 @@ class Contents:
     derived: dict[str, tuple[str, float]] = field(default_factory=dict)
     weight: FoundWeight = field(default_factory=FoundWeight)
     negative: dict[str, str] = field(default_factory=dict)
+    besides: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -138,14 +127,22 @@ class Contents:
         return [*names, *(str(Address(None, None, n)) for n in scalars)]
 
 
-def look_at(file: str, wanted: Sequence[str], max_events: int, weight: str | None = None) -> Contents:
+def look_at(
+    file: str,
+    wanted: Sequence[str],
+    max_events: int,
+    weight: str | None = None,
+    read: Sequence[str] = (),
+) -> Contents:
     """Reads a part of a file, and decides what of it is to be learned.
 
     Args:
         file: ``FILE.root:Tree``.
-        wanted: Collections, fields and scalars that the user asked for; all that can be learned if empty.
+        wanted: Collections, fields and scalars that the user asked for, and patterns of these; all that can
+            be learned if empty.
         max_events: How many events to look at.
         weight: The scalar that is the event weight, or ``none``; found if None.
+        read: Branches that an analysis reads, to be learned where they can be, besides those asked for.
 
     Raises:
         InputError: If the file cannot be read, has nothing to learn, or lacks what was asked for.
@@ -155,16 +152,23 @@ def look_at(file: str, wanted: Sequence[str], max_events: int, weight: str | Non
     structure = weighted_by(structure, found.written)
     branches = sum(len(f.branches) for c in structure.collections for f in c.fields)
     branches += len(structure.scalars)
-    left_out = dict.fromkeys(others, "neither numbers nor lists of numbers")
-    chosen = _asked(structure, wanted, file) if wanted else _default(structure, branches, left_out)
+    left_out = {} if read else dict.fromkeys(others, "neither numbers nor lists of numbers")
+    besides: dict[str, str] = {}
+    asked = _asked(structure, wanted, file, besides)
+    if read:
+        analysed = _without_variations(of_analysis(structure, read, left_out, besides), left_out)
+        chosen = select(structure, [*_names(asked), *_names(analysed)])
+    elif wanted:
+        chosen = asked
+    else:
+        chosen = _default(structure, branches, left_out)
     names = _names(chosen)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         chosen = infer_schema(file, branches=names, max_events=min(_LOOK, max_events), on_bad="keep")
         chosen = weighted_by(chosen, found.written)
     limits = {c.name: (c.min_count, c.max_count) for c in chosen.collections}
-    if not wanted:
-        chosen = _without_crowds(chosen, left_out)
+    chosen = _without_crowds(chosen, left_out, set(asked.collection_names))
     chosen = _without_empty(chosen, left_out)
     names = _names(chosen)
     if not [n for n in names if n != chosen.weight]:
@@ -190,6 +194,7 @@ def look_at(file: str, wanted: Sequence[str], max_events: int, weight: str | Non
         msg = f"all events are bad: {'; '.join(contents.bad)}"
         raise InputError(msg, file=file)
     _drop_negative(contents, explicit=set(wanted))
+    contents.besides = {n: besides[n] for n in _names(contents.schema) if n in besides}
     _find_masses(contents)
     return contents
 
@@ -220,50 +225,40 @@ def _names(schema: EventSchema) -> list[str]:
     return [str(a) for a in (*fields, *(Address(None, None, n) for n in schema.scalar_names))]
 
 
-def _asked(schema: EventSchema, wanted: Sequence[str], file: str) -> EventSchema:
+def _asked(schema: EventSchema, wanted: Sequence[str], file: str, besides: dict[str, str]) -> EventSchema:
     try:
-        return select(schema, wanted)
+        return named(schema, wanted, besides)
     except InputError as error:
         msg = f"--select: {error.message}"
         raise InputError(msg, file=file) from None
 
 
 def _default(schema: EventSchema, branches: int, left_out: dict[str, str]) -> EventSchema:
-    """Everything, or the main objects of a file of many branches."""
-    here = schema.collection_names
-    if branches > _MANY_BRANCHES and set(_NANO) & set(here):
-        names = [
-            f"{c}.{f}"
-            for c, fields in _NANO.items()
-            if c in here and _INSTEAD.get(c) not in here
-            for f in fields
-            if f in schema.collection(c).field_names
-        ]
-        for f in schema.scalars:
-            if f.name != schema.weight:
-                left_out[f.name] = "not among the main objects"
-        for c in schema.collections:
-            kept = {n.partition(".")[2] for n in names if n.startswith(f"{c.name}.")}
-            if not kept:
-                left_out[c.name] = "not among the main objects"
-            else:
-                rest = [f"{c.name}.{f.name}" for f in c.fields if f.name not in kept]
-                left_out.update(dict.fromkeys(rest, "not among the main objects' usual fields"))
-        return select(schema, names)
-    named = (*schema.collection_names, *schema.scalar_names)
-    factors = {name: reason for name in named if (reason := factor_reason(name, schema))}
+    """Everything, or of a file of many branches what analyses usually read."""
+    if branches > _MANY_BRANCHES and (chosen := usual(schema, left_out)) is not None:
+        return chosen
+    names = (*schema.collection_names, *schema.scalar_names)
+    factors = {name: reason for name in names if (reason := factor_reason(name, schema))}
     left_out.update(factors)
     collections = tuple(c for c in schema.collections if c.name not in factors)
     scalars = tuple(f for f in schema.scalars if f.name not in factors)
     return schema.model_copy(update={"collections": collections, "scalars": scalars})
 
 
-def _without_crowds(schema: EventSchema, left_out: dict[str, str]) -> EventSchema:
+def _without_variations(schema: EventSchema, left_out: dict[str, str]) -> EventSchema:
+    reasons = {c.name: reason for c in schema.collections if (reason := unlearnable(c))}
+    left_out.update(reasons)
+    return schema.model_copy(
+        update={"collections": tuple(c for c in schema.collections if c.name not in reasons)}
+    )
+
+
+def _without_crowds(schema: EventSchema, left_out: dict[str, str], asked: set[str]) -> EventSchema:
     kept: list[Collection] = []
     reasons: dict[str, str] = {}
     for c in schema.collections:
         crowded = c.max_count > 2 * _CROWD or (c.max_count > _CROWD and c.min_count > _CROWD // 2)
-        if crowded:
+        if crowded and c.name not in asked:
             reasons[c.name] = (
                 f"up to {c.max_count} objects in an event look like constituents; "
                 f"`hepgan init --select {c.name}` takes them"
@@ -291,7 +286,11 @@ def _drop_unusable(contents: Contents, explicit: set[str]) -> None:
     for c in schema.collections:
         _, columns = parts(contents.events, c)
         asked = bool(explicit & {c.name, *(str(Address(c.name, None, f.name)) for f in c.fields)})
-        bad = {f.name: reason for f in c.fields if (reason := _unusable(f, columns[f.name], asked))}
+        bad = {
+            f.name: reason
+            for f in c.fields
+            if (reason := unlearnable(c, f) or _unusable(f, columns[f.name], asked))
+        }
         left_out.update({str(Address(c.name, None, n)): reason for n, reason in bad.items()})
         kept = tuple(f for f in c.fields if f.name not in bad)
         if kept:

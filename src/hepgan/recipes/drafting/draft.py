@@ -6,7 +6,7 @@ import math
 import re
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +34,7 @@ from hepgan.recipes.drafting.findings import (
 )
 from hepgan.recipes.drafting.peaks import Peak, find_peaks
 from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
+from hepgan.recipes.drafting.selection import HOW
 from hepgan.recipes.recipe import load_recipe
 
 __all__ = ["draft_recipe"]
@@ -67,6 +68,7 @@ def draft_recipe(
     name: str,
     select: Sequence[str] = (),
     weight: str | None = None,
+    read: Sequence[str] = (),
     max_events: int = 200_000,
 ) -> str:
     """Drafts a recipe for the events of a file, as YAML with comments that explain each choice.
@@ -74,14 +76,17 @@ def draft_recipe(
     It trains as it stands. Kinds of numbers, atoms, hard edges, pairs with a peaked mass (in all events, or
     in some) and the azimuthal symmetry are found in the data; numbers of the event that follow from its
     objects are derived. Identifiers and numbers that are not finite are left out. Of files of many branches,
-    such as NanoAOD, the main objects are taken.
+    such as NanoAOD, what analyses usually read is taken.
 
     Args:
         file: ``FILE.root:Tree``; globs and Parquet files work too.
         name: The recipe's name.
-        select: Collections (``Muon``), fields (``Muon.pt``) and scalars to learn, instead of all that can be.
+        select: Collections (``Muon``), fields (``Muon.pt``), scalars, branches, and patterns of these
+            (``HLT_*``) to learn, instead of all that can be.
         weight: The scalar that is the event weight, or ``none``; if None, it is found, and a warning tells
             if others could be it, too.
+        read: Branches that an analysis reads, as `hepgan.coffea.branches_read` finds them, to learn instead
+            of all that can be, or besides ``select``; a warning tells which cannot be learned, and why.
         max_events: How many events to look at.
 
     Returns:
@@ -94,7 +99,7 @@ def draft_recipe(
     if max_events < 1:
         msg = f"max_events must be positive, not {max_events}"
         raise ValueError(msg)
-    contents = look_at(file, select, max_events, weight)
+    contents = look_at(file, select, max_events, weight, read)
     _warn_of_weights(contents)
     resonances = find_resonances(contents.events, contents.schema)
     contents.derived.update(_derived(contents, resonances))
@@ -118,6 +123,9 @@ def draft_recipe(
     if not representation.size:
         msg = "no continuous number in it varies, so there is nothing to learn"
         raise InputError(msg, file=file)
+    if read and contents.left_out:
+        message = f"of what the analysis reads, not learned: {'; '.join(_reasons(contents.left_out))}"
+        warnings.warn(message, UserWarning, stacklevel=2)
     lines = [
         *_head(contents, name),
         "",
@@ -334,20 +342,28 @@ def _left_out(contents: Contents) -> Iterator[str]:
     identifiers = [f.name for f in contents.schema.identifiers]
     if identifiers:
         yield from _comment(f"Not learned, but written anew: {', '.join(identifiers)}.", "  ")
-    reasons: dict[str, list[str]] = {}
-    for name, reason in contents.left_out.items():
-        reasons.setdefault(reason, []).append(name)
+    for reason in _reasons(contents.besides):
+        yield from _comment(f"Learned besides: {reason}.", "  ")
+    reasons = _reasons(contents.left_out)
     if not reasons:
         return
     yield "  # Left out:"
+    for reason in reasons:
+        yield from _comment(reason, "  ", "  ")
+    if any("beyond the usual" in r for r in reasons):
+        yield from _comment(HOW, "  ")
+
+
+def _reasons(told: Mapping[str, str]) -> list[str]:
+    """Names with one reason, and the reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in told.items():
+        reasons.setdefault(reason, []).append(name)
+    lines = []
     for reason, names in reasons.items():
         few, rest = (names, 0) if len(names) <= _LISTED else (names[:_EXAMPLES], len(names) - _EXAMPLES)
-        shown = ", ".join(few) + (f" and {rest:,} others" if rest else "")
-        yield from _comment(f"{shown}: {reason}", "  ", "  ")
-    if any("main objects" in r for r in reasons):
-        yield from _comment(
-            "Others can be had by `hepgan init --select Muon --select Jet.btagDeepB ...`.", "  "
-        )
+        lines.append(f"{', '.join(few)}{f' and {rest:,} others' if rest else ''}: {reason}")
+    return lines
 
 
 def _conditions(contents: Contents) -> dict[str, list[float]]:
