@@ -23,10 +23,8 @@ from hepgan.recipes.document import parse_yaml
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
 from hepgan.recipes.drafting.findings import (
     Bound,
-    Resonance,
     Symmetry,
     find_bounds,
-    find_resonances,
     find_symmetry,
     follows_from,
     is_at_rest,
@@ -35,6 +33,7 @@ from hepgan.recipes.drafting.findings import (
 from hepgan.recipes.drafting.peaks import Peak, find_peaks
 from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
 from hepgan.recipes.drafting.selection import HOW
+from hepgan.recipes.drafting.resonances import Resonance, find_resonances
 from hepgan.recipes.recipe import load_recipe
 
 __all__ = ["draft_recipe"]
@@ -466,14 +465,15 @@ def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry)
     objects = [o for r in resonances for o in r.objects]
     together = len(resonances) > 1 and is_at_rest(contents.events, objects)
     for r in resonances:
-        low, middle, high = r.quartiles
-        yield from _comment(
-            f"The mass of {' and '.join(r.objects)} peaks at {r.peak:.4g} GeV (quartiles {low:.4g}, "
-            f"{middle:.4g}, {high:.4g}): a resonance that decays, so its mass is one number.",
-            "    ",
-        )
+        for inner in r.systems:
+            low, middle, high = inner.quartiles
+            yield from _comment(
+                f"The mass of {_listed(inner.objects)} peaks at {inner.peak:.4g} GeV (quartiles {low:.4g}, "
+                f"{middle:.4g}, {high:.4g}): a resonance that decays, so its mass is one number.",
+                "    ",
+            )
         if not together:
-            yield f"    - {{kind: decay, name: {r.name}, children: {_row(r.objects)}}}"
+            yield f"    - {{kind: decay, {_system(r)}}}"
     if not resonances and symmetry.at_rest and _massive(contents, symmetry.objects):
         names = " and ".join(symmetry.objects)
         yield from _comment(
@@ -486,7 +486,17 @@ def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry)
         yield "      name: system"
         yield "      children:"
         for r in resonances:
-            yield f"        - {{name: {r.name}, children: {_row(r.objects)}}}"
+            yield f"        - {{{_system(r)}}}"
+
+
+def _system(r: Resonance) -> str:
+    """A resonance's name and children in YAML, those of its children included."""
+    children = (_quoted(c) if isinstance(c, str) else f"{{{_system(c)}}}" for c in r.children)
+    return f"name: {r.name}, children: [{', '.join(children)}]"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join((", ".join(names[:-1]), names[-1]))
 
 
 def _peaks(contents: Contents, resonances: list[Resonance], symmetry: Symmetry) -> list[Peak]:
@@ -608,7 +618,8 @@ def _training(events: int, different: int) -> Iterator[str]:
 
 def _observables(contents: Contents, resonances: list[Resonance], peaks: list[Peak]) -> Iterator[str]:
     """The observables, with ranges from the events."""
-    found = {f"m_{r.name}": standard("mass", *r.objects, name=f"m_{r.name}") for r in resonances}
+    systems = [s for r in resonances for s in r.systems]
+    found = {f"m_{s.name}": standard("mass", *s.objects, name=f"m_{s.name}") for s in systems}
     for p in peaks:
         made = standard("mass", *(f"{quoted(p.collection)}[{i}]" for i in (0, 1)), name=f"m_{p.collection}")
         low, high = (float(f"{p.excess.mass * (1 + s * _AROUND):.2g}") for s in (-1, 1))

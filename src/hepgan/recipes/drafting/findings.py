@@ -1,11 +1,10 @@
-"""What the numbers tell: edges and ranges, resonances, symmetry, and what follows from what."""
+"""What the numbers tell: edges and ranges, symmetry, and what follows from what."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import NamedTuple
 
 import awkward as ak
@@ -16,16 +15,15 @@ from scipy import stats
 from hepgan.events import Address, Collection, EventSchema, Field, Kind, iterate_events
 from hepgan.events.schema import quoted
 from hepgan.observables import Observable, default_observables
+from hepgan.recipes.drafting.resonances import MOST_OBJECTS, Resonance, always
 
 __all__ = [
     "Bound",
     "Edge",
-    "Resonance",
     "Symmetry",
     "constant_mass",
     "find_bounds",
     "find_edge",
-    "find_resonances",
     "find_symmetry",
     "follows_from",
     "is_at_rest",
@@ -45,17 +43,8 @@ _WITHOUT_ENDS = {"phi", "px", "py"}
 
 _MOST_SLOTS = 4
 
-_NARROW = 0.2
-_MOST_OBJECTS = 8
 _AT_REST = 1e-4
 _LEAST_PROBABILITY = 1e-3
-_KNOWN = {
-    "Z": (91.19, 4.0),
-    "W": (80.4, 4.0),
-    "H": (125.2, 4.0),
-    "Jpsi": (3.097, 0.1),
-    "Upsilon": (9.46, 0.2),
-}
 _MASSES = {"Electron": 0.000511, "Muon": 0.1056584, "Photon": 0.0}
 
 
@@ -228,62 +217,6 @@ def _holds(bound: Bound, events: ak.Array) -> bool:
     return bool(((values >= low) & (values <= high)).all())
 
 
-class Resonance(NamedTuple):
-    """Two objects whose mass is peaked.
-
-    Attributes:
-        name: A name.
-        objects: The objects, such as ``Muon[0]``.
-        peak: Where the peak is, in GeV.
-        quartiles: The quartiles of the mass, in GeV.
-    """
-
-    name: str
-    objects: tuple[str, str]
-    peak: float
-    quartiles: tuple[float, float, float]
-
-
-def find_resonances(events: ak.Array, schema: EventSchema) -> list[Resonance]:
-    """Pairs of objects that are in every event, whose mass has quartiles close to its median.
-
-    No object is in two of them; the narrowest come first.
-    """
-    objects = [o for c in schema.collections if len(c.coordinates) == 4 for o in _always(c)]
-    if not 2 <= len(objects) <= _MOST_OBJECTS:
-        return []
-    found: list[tuple[float, Resonance]] = []
-    for a, b in combinations(objects, 2):
-        mass = _values(f"({a} + {b}).mass", events)
-        if mass.size < 20:
-            continue
-        low, middle, high = (float(q) for q in np.quantile(mass, (0.25, 0.5, 0.75)))
-        if middle > 0 and high - low < _NARROW * middle:
-            width = high - low
-            inside = mass[(mass > low - width) & (mass < high + width)]
-            counts, edges = np.histogram(inside, bins=max(10, min(60, inside.size // 50)))
-            at = int(counts.argmax())
-            peak = float(edges[at] + edges[at + 1]) / 2
-            found.append(((high - low) / middle, Resonance("", (a, b), peak, (low, middle, high))))
-    chosen: list[Resonance] = []
-    taken: set[str] = set()
-    for _, r in sorted(found, key=lambda pair: pair[0]):
-        if not taken & set(r.objects):
-            taken |= set(r.objects)
-            name = next((n for n, (m, w) in _KNOWN.items() if abs(r.peak - m) < w), "X")
-            used = [c.name for c in chosen]
-            number = sum(n.rstrip("0123456789") == name for n in used)
-            chosen.append(r._replace(name=name + (str(number + 1) if number else "")))
-    return sorted(chosen, key=lambda r: objects.index(r.objects[0]))
-
-
-def _always(c: Collection) -> list[str]:
-    """The objects of a collection that are in every event."""
-    if c.layout == "single":
-        return [quoted(c.name)]
-    return [f"{quoted(c.name)}[{i}]" for i in range(c.max_count)] if c.fixed else []
-
-
 class Symmetry(NamedTuple):
     """Whether events look the same from all azimuths.
 
@@ -317,19 +250,19 @@ def find_symmetry(
     Args:
         events: The events.
         schema: What they hold.
-        resonances: Pairs of objects that are in every event.
+        resonances: Of objects that are in every event.
         moving: Collections whose objects change places, so that they are no reference.
     """
     spatial = [c for c in schema.collections if c.coordinates and _azimuthal(c)]
     usable = [c for c in spatial if c.name not in moving and not (_pt(_leading(c), events) == 0).any()]
-    fixed = [c for c in usable if len(c.coordinates) > 2 and _always(c) and c.max_count <= _MOST_OBJECTS]
+    fixed = [c for c in usable if len(c.coordinates) > 2 and always(c) and c.max_count <= MOST_OBJECTS]
     flat = [c for c in usable if len(c.coordinates) == 2 and c.layout == "single"]
     some = [c for c in usable if len(c.coordinates) > 2 and c.min_count > 0 and len(events) > _LEAST]
     objects: list[str] = []
     if resonances:
         objects = [o for r in resonances for o in r.objects]
     elif fixed or flat:
-        objects = _always((fixed or flat)[0])
+        objects = always((fixed or flat)[0])
     elif some:
         objects = [_leading(some[0])]
     if not objects:
@@ -387,7 +320,8 @@ def follows_from(
         return
     objects = schema.model_copy(update={"scalars": (), "weight": None})
     expressions = {o.expression for o in default_observables(objects).values() if o.expression}
-    expressions |= {f"({' + '.join(r.objects)}).{q}" for r in resonances for q in ("mass", "pt")}
+    systems = [s for r in resonances for s in r.systems]
+    expressions |= {f"({' + '.join(s.objects)}).{q}" for s in systems for q in ("mass", "pt")}
     quantities = {e: _per_event(e, events) for e in sorted(expressions)}
     for f in scalars:
         values = ak.to_numpy(events[f.name]).astype(np.float64)

@@ -1,0 +1,123 @@
+"""Resonances among objects that are in every event, which decay into two, three or four."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import vector
+
+from hepgan.events import read_events, schema_of, write_events
+from hepgan.generator import EventGenerator
+from hepgan.recipes import draft_recipe, load_recipe
+from hepgan.recipes.document import parse_yaml
+from hepgan.recipes.drafting.resonances import find_resonances
+
+MUON, KAON = 0.10566, 0.49368
+
+
+def two_body(rng: np.random.Generator, parent, first, second):
+    """The two objects of given masses (N,) that a parent decays into, alike in all directions."""
+    m, a, b = parent.mass, first, second
+    size = np.sqrt(np.maximum((m**2 - (a + b) ** 2) * (m**2 - (a - b) ** 2), 0.0)) / (2 * m)
+    cos, phi = rng.uniform(-1, 1, len(m)), rng.uniform(-np.pi, np.pi, len(m))
+    sin = np.sqrt(1 - cos**2)
+    x, y, z = size * sin * np.cos(phi), size * sin * np.sin(phi), size * cos
+    made = []
+    for sign, mass in ((1, a), (-1, b)):
+        energy = np.sqrt(size**2 + mass**2)
+        star = vector.array({"px": sign * x, "py": sign * y, "pz": sign * z, "energy": energy})
+        made.append(star.boost_p4(parent))
+    return made
+
+
+def moving(rng: np.random.Generator, mass: np.ndarray):
+    """Parents of given masses (N,) that fly in all directions."""
+    n = len(mass)
+    pt, eta, phi = 3 + rng.exponential(6.0, n), rng.normal(0, 1.2, n), rng.uniform(-np.pi, np.pi, n)
+    return vector.array({"pt": pt, "eta": eta, "phi": phi, "mass": mass})
+
+
+def kaon_decays(n: int, background: float = 0.0, seed: int = 1) -> ak.Array:
+    """B+ to J/psi K+, J/psi to two muons; in a share of the events the kaon is of another."""
+    rng = np.random.default_rng(seed)
+    b = moving(rng, rng.normal(5.279, 0.02, n))
+    jpsi_mass = rng.normal(3.097, 0.015, n)
+    jpsi, kaon = two_body(rng, b, jpsi_mass, np.full(n, KAON))
+    plus, minus = two_body(rng, jpsi, np.full(n, MUON), np.full(n, MUON))
+    of = np.where(rng.random(n) < background, np.roll(np.arange(n), 1), np.arange(n))
+    objects = {"mup": (plus, MUON), "mum": (minus, MUON), "kp": (kaon[of], KAON)}
+    return ak.Array(
+        {
+            name: ak.zip(
+                {"pt": v.pt, "eta": v.eta, "phi": v.phi, "mass": np.full(n, mass)}, with_name="Momentum4D"
+            )
+            for name, (v, mass) in objects.items()
+        }
+    )
+
+
+def found_in(events: ak.Array):
+    return find_resonances(events, schema_of(events))
+
+
+def test_a_chain_over_collections_is_found_and_nested() -> None:
+    (b,) = found_in(kaon_decays(3000))
+    assert b.name == "B"
+    assert b.peak == pytest.approx(5.279, abs=0.02)
+    (jpsi,) = [c for c in b.children if not isinstance(c, str)]
+    assert jpsi.name == "Jpsi"
+    assert set(jpsi.objects) == {"mup", "mum"}
+    assert set(b.objects) == {"mup", "mum", "kp"}
+
+
+def test_a_peak_on_a_background_is_found() -> None:
+    (b,) = found_in(kaon_decays(5000, background=0.7))
+    assert set(b.objects) == {"mup", "mum", "kp"}
+
+
+def test_an_object_of_no_resonance_makes_none() -> None:
+    (jpsi,) = found_in(kaon_decays(5000, background=1.0))
+    assert set(jpsi.objects) == {"mup", "mum"}
+
+
+def test_soft_objects_beside_a_resonance_make_none() -> None:
+    events = kaon_decays(3000, background=1.0)
+    soft = ak.with_field(events.kp, 0.02 * events.kp.pt, "pt")
+    soft = ak.with_field(soft, 0.0 * events.kp.mass, "mass")
+    events = ak.with_field(events, ak.with_name(soft, "Momentum4D"), "kp")
+    assert [set(r.objects) for r in found_in(events)] == [{"mup", "mum"}]
+
+
+def test_four_objects_of_two_resonances() -> None:
+    rng = np.random.default_rng(3)
+    n = 3000
+    higgs = moving(rng, rng.normal(220.0, 3.0, n))
+    masses = rng.normal(91.2, 2.0, (2, n))
+    pairs = two_body(rng, higgs, *masses)
+    leaves = [leaf for z in pairs for leaf in two_body(rng, z, np.full(n, MUON), np.full(n, MUON))]
+    columns = {k: np.stack([getattr(v, k) for v in leaves], 1) for k in ("px", "py", "pz", "energy")}
+    leptons = ak.zip({k: ak.from_regular(v) for k, v in columns.items()}, with_name="Momentum4D")
+    (found,) = found_in(ak.Array({"Lepton": leptons}))
+    assert len(found.objects) == 4
+    assert found.peak == pytest.approx(220.0, abs=3.0)
+    assert {c.name for c in found.children if not isinstance(c, str)} == {"Z", "Z2"}
+
+
+def test_the_draft_of_a_chain_generates_it(tmp_path: Path) -> None:
+    path = tmp_path / "decays.root"
+    write_events(path, kaon_decays(3000))
+    text = draft_recipe(str(path), name="decays")
+    assert "The mass of mup and mum peaks" in text
+    recipe = load_recipe(parse_yaml(text, "decays"))
+    (block,) = [b for b in recipe.features.blocks if b.kind == "decay"]
+    assert block.name == "B"
+    assert {"m_B", "m_Jpsi"} <= set(recipe.observables)
+    recipe = recipe.with_settings(["training.steps=20", "training.batch_size=256", "model.network.width=16"])
+    made = EventGenerator(recipe).fit(read_events(path), seed=1, device="cpu").generate(2000, seed=2)
+    jpsi = made.mup + made.mum
+    for system, mass, width in ((jpsi, 3.097, 0.1), (jpsi + made.kp, 5.279, 0.15)):
+        # However little was learned, the peak is that of one column.
+        assert float(np.mean(np.abs(ak.to_numpy(system.mass) - mass) < width)) > 0.7
