@@ -121,3 +121,59 @@ def test_the_draft_of_a_chain_generates_it(tmp_path: Path) -> None:
     for system, mass, width in ((jpsi, 3.097, 0.1), (jpsi + made.kp, 5.279, 0.15)):
         # However little was learned, the peak is that of one column.
         assert float(np.mean(np.abs(ak.to_numpy(system.mass) - mass) < width)) > 0.7
+
+
+def sometimes_four(n: int, seed: int = 4) -> ak.Array:
+    """H to four leptons in a half of the events, Z to two leptons in the others; of two flavours."""
+    rng = np.random.default_rng(seed)
+    higgs = moving(rng, rng.normal(125.0, 1.5, n))
+    first = rng.normal(91.2, 2.0, n)
+    second = 12 + rng.uniform(0, 1, n) * (higgs.mass - first - 12.5)
+    pairs = two_body(rng, higgs, first, second)
+    electrons, number = rng.random((n, 2)) < 0.5, np.where(rng.random(n) < 0.5, 2, 1)
+    found = {}
+    for name, mass in (("Muon", MUON), ("Electron", 0.000511)):
+        columns: dict[str, list[np.ndarray]] = {q: [] for q in ("pt", "eta", "phi", "charge", "there")}
+        for k, z in enumerate(pairs):
+            flavour = (electrons[:, k] == (name == "Electron")) & (k < number)
+            for charge, v in zip((1, -1), two_body(rng, z, np.full(n, mass), np.full(n, mass)), strict=True):
+                for q in ("pt", "eta", "phi"):
+                    columns[q].append(np.asarray(getattr(v, q)))
+                columns["charge"].append(np.full(n, charge, dtype=np.int32))
+                columns["there"].append(flavour)
+        stacked = {q: np.stack(v, 1) for q, v in columns.items()}
+        there = stacked.pop("there")
+        flat = {q: ak.unflatten(v[there], there.sum(1)) for q, v in stacked.items()}
+        objects = ak.zip({**flat, "mass": 0 * flat["pt"] + mass}, with_name="Momentum4D")
+        found[name] = objects[ak.argsort(objects.pt, axis=1, ascending=False)]
+    return ak.Array(found)
+
+
+def test_a_resonance_of_two_pairs_in_some_events_is_found_and_generated(tmp_path: Path) -> None:
+    path = tmp_path / "four.root"
+    write_events(path, sometimes_four(4000))
+    text = draft_recipe(str(path), name="four")
+    assert "a resonance of two pairs" in text
+    recipe = load_recipe(parse_yaml(text, "four"))
+    (block,) = [b for b in recipe.features.blocks if b.kind == "systems"]
+    assert {p.collection for p in block.pairs} == {"Muon", "Electron"}
+    recipe = recipe.with_settings(["training.steps=20", "training.batch_size=256", "model.network.width=16"])
+    made = EventGenerator(recipe).fit(read_events(path), seed=1, device="cpu").generate(3000, seed=2)
+    four = made[ak.num(made.Muon) + ak.num(made.Electron) == 4]
+    assert 1200 < len(four) < 1800
+    leptons = ak.concatenate([four.Muon, four.Electron], axis=1)
+    assert bool(ak.all(ak.sum(leptons.charge, axis=1) == 0))
+    total = leptons[:, 0] + leptons[:, 1] + leptons[:, 2] + leptons[:, 3]
+    # However little was learned, the peak is that of one column.
+    assert float(np.mean(np.abs(ak.to_numpy(total.mass) - 125) < 5)) > 0.9
+
+
+def test_pairs_of_no_common_resonance_are_no_system(tmp_path: Path) -> None:
+    events = sometimes_four(4000)
+    # The electrons are another event's.
+    mixed = ak.with_field(events, events.Electron[np.roll(np.arange(len(events)), 1)], "Electron")
+    path = tmp_path / "mixed.root"
+    four = ak.num(events.Muon) == 4
+    write_events(path, mixed[~four])
+    blocks = load_recipe(parse_yaml(draft_recipe(str(path), name="mixed"), "mixed")).features.blocks
+    assert {b.kind for b in blocks} >= {"pairs"}

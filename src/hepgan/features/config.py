@@ -19,6 +19,7 @@ from hepgan.features.parts import (
     PairsConfig,
     ResponseConfig,
     ScatteringConfig,
+    SystemsConfig,
     TransformSpec,
     TreeConfig,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "PairsConfig",
     "ResponseConfig",
     "ScatteringConfig",
+    "SystemsConfig",
     "TransformSpec",
     "TreeConfig",
 ]

@@ -25,6 +25,8 @@ from hepgan.features.parts import (
     ResponsePart,
     ScatteringConfig,
     ScatteringPart,
+    SystemsConfig,
+    SystemsPart,
     TransformSpec,
     TreePart,
 )
@@ -103,7 +105,8 @@ def check_addresses(config: FeaturesConfig, schema: EventSchema, given: Collecti
             if block.of not in given or block.collection in given:
                 msg = f"response: {block.of} has to be a condition, and {block.collection} none"
                 raise RecipeError(msg)
-    paired = {b.collection for b in config.blocks if isinstance(b, PairsConfig)}
+    pairs = [p for b in config.blocks if isinstance(b, SystemsConfig) for p in b.pairs]
+    paired = {b.collection for b in (*config.blocks, *pairs) if isinstance(b, PairsConfig)}
     for address in config.azimuth_objects:
         _check_objects(address, schema, "azimuth")
         if address.name in paired:
@@ -213,6 +216,8 @@ class _Planner:
             return self.fields(config)
         if isinstance(config, ResponseConfig):
             return self.response(config)
+        if isinstance(config, SystemsConfig):
+            return self.systems(config)
         name = config.lepton if isinstance(config, ScatteringConfig) else config.collection
         _check_objects(Address(name, None, ""), self.facts.schema, "blocks")
         if isinstance(config, ScatteringConfig):
@@ -222,6 +227,14 @@ class _Planner:
         if isinstance(config, PairsConfig):
             return Planned(PairsPart, config, {"edges": self._edges(name)})
         return Planned(TreePart, config, {})
+
+    def systems(self, config: SystemsConfig) -> Planned:
+        """The part of all collections with pairs."""
+        names = [p.collection for p in config.pairs]
+        for name in names:
+            _check_objects(Address(name, None, ""), self.facts.schema, "blocks")
+            self._take(name, range(self.facts.collection(name).max_count))
+        return Planned(SystemsPart, config, {"edges": {name: self._edges(name) for name in names}})
 
     def response(self, config: ResponseConfig) -> Planned:
         """The part of a detector's objects."""

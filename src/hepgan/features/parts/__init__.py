@@ -11,6 +11,7 @@ from hepgan.features.parts.objects import ObjectsConfig, ObjectsPart
 from hepgan.features.parts.pairs import PairsConfig, PairsPart
 from hepgan.features.parts.response import ResponseConfig, ResponsePart
 from hepgan.features.parts.scattering import ScatteringConfig, ScatteringPart
+from hepgan.features.parts.systems import SystemsConfig, SystemsPart
 from hepgan.features.parts.tree import TreeConfig, TreePart
 
 __all__ = [
@@ -31,19 +32,28 @@ __all__ = [
     "ResponsePart",
     "ScatteringConfig",
     "ScatteringPart",
+    "SystemsConfig",
+    "SystemsPart",
     "TransformSpec",
     "TreeConfig",
     "TreePart",
 ]
 
 AnyConfig = Annotated[
-    DecayConfig | PairsConfig | TreeConfig | ObjectsConfig | ScatteringConfig | ResponseConfig | FieldsConfig,
+    DecayConfig
+    | PairsConfig
+    | SystemsConfig
+    | TreeConfig
+    | ObjectsConfig
+    | ScatteringConfig
+    | ResponseConfig
+    | FieldsConfig,
     Setting(discriminator="kind"),
 ]
 """What a recipe may say of any part."""
 
 AnyPart = Annotated[
-    DecayPart | PairsPart | TreePart | ObjectsPart | ScatteringPart | ResponsePart | FieldsPart,
+    DecayPart | PairsPart | SystemsPart | TreePart | ObjectsPart | ScatteringPart | ResponsePart | FieldsPart,
     Setting(discriminator="kind"),
 ]
 """Any part that was learned."""

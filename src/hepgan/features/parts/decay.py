@@ -34,7 +34,7 @@ _TINY = 1e-12
 class DecayConfig(Config):
     """A system that decays into two or more objects, of which some may be such systems themselves.
 
-    Its columns are ``mass`` (above the sum of the children's masses, or of two objects above the largest
+    Its columns are ``mass`` (above the sum of the children's masses, or above the largest
     such sum, if all events are above that), ``pt``, ``y`` and ``phi`` of the outermost system, and for each
     system ``cos_theta`` and ``phi_star`` of its first child in its rest frame; so energy and momentum are
     conserved and no mass falls below its threshold, whatever a network makes of them. The rest frame is
@@ -435,8 +435,14 @@ def _floor(system: _System, vectors: list[Momentum]) -> float:
 
     A resonance stays where it is, whatever it decays into, if its mass is counted from there.
     """
-    if system.leaves is None:
-        return 0.0
-    a, b = (vectors[i] for i in system.leaves)
+    a, b = (_momentum(child, vectors) for child in (system.first, system.second))
     floor = float((a.mass + b.mass).max())
     return floor if floor < float(pair_mass(a, b).min()) else 0.0
+
+
+def _momentum(node: int | _System, vectors: list[Momentum]) -> Momentum:
+    """The momentum (N,) of an object, or of a system."""
+    if isinstance(node, int):
+        return vectors[node]
+    a, b = (_momentum(child, vectors) for child in (node.first, node.second))
+    return Momentum(a.px + b.px, a.py + b.py, a.pz + b.pz, pair_mass(a, b), a.energy + b.energy)

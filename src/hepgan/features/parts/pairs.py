@@ -26,7 +26,7 @@ from hepgan.features.variables import Column, DiscreteVariable
 from hepgan.vectors.frames import Momentum, pair_mass
 from hepgan.vectors.kinematics import Kinematics
 
-__all__ = ["PairsConfig", "PairsPart", "pairs_first"]
+__all__ = ["PairsConfig", "PairsPart", "number_of_pairs", "pairs_first"]
 
 
 class PairsConfig(Config):
@@ -109,7 +109,7 @@ class PairsPart(Part):
         opposite, most = _checked(settings, facts)
         width = facts.collection(name).max_count
         present, known = reading.there(name), _values(reading, name, opposite)
-        number = _number(known, reading.count(name), most)
+        number = number_of_pairs(known, reading.count(name), most)
         pairs = tuple(_pair(reading, name, j, number > j) for j in range(most))
         singles = ObjectsPart.learn(
             ObjectsConfig(collection=name, coordinates=("pt", "eta", "phi")),
@@ -180,7 +180,7 @@ class PairsPart(Part):
         return reading.with_objects(name, objects.with_fields(fields), order)
 
     def _pairs_in(self, values: Tensor | None, count: Tensor) -> Tensor:
-        return _number(values, count, len(self.pairs))
+        return number_of_pairs(values, count, len(self.pairs))
 
     @property
     def hint_count(self) -> int:
@@ -201,6 +201,35 @@ class PairsPart(Part):
         each = len(self.pairs[0].columns)
         exists = [pairs.repeat_interleave(each, 1), alone.repeat(1, len(self.singles.coordinates))]
         return Told(torch.cat(exists, 1), pairs.to(torch.float64))
+
+    def totals(self, reading: Reading) -> list[tuple[Tensor, Momentum]]:
+        """For each pair in which events (N,) it is, and its momentum (N,); of others one without meaning."""
+        name = self.collection
+        number = self._pairs_in(_values(reading, name, self.opposite), reading.count(name))
+        found = []
+        for j in range(len(self.pairs)):
+            a, b = _both(reading, name, j, number > j)
+            px, py, pz = a.px + b.px, a.py + b.py, a.pz + b.pz
+            found.append((number > j, Momentum(px, py, pz, pair_mass(a, b), a.energy + b.energy)))
+        return found
+
+    def origin(self, draft: Draft, number: int) -> tuple[Tensor, Tensor]:
+        """In which events (N,) there is a pair, and what its mass (N,) is counted from."""
+        paired, mass = self._masses(draft)
+        there = paired[:, 2 * number]
+        least = torch.where(paired, mass, 0.0)[:, 2 * number : 2 * number + 2].sum(1)
+        return there, least.clamp(min=self.pairs[number].floors[0])
+
+    def _masses(self, draft: Draft) -> tuple[Tensor, Tensor]:
+        """Which objects (N, M) are in pairs, and the masses of all."""
+        name, width = self.collection, len(self.singles.slots)
+        values = draft.fields[name][self.opposite] if self.opposite else None
+        number = self._pairs_in(values, draft.count(name))
+        paired = torch.arange(width, device=draft.device) < 2 * number.unsqueeze(1)
+        stored = draft.mass(name)
+        return paired, paired.new_zeros(
+            (draft.size, width), dtype=torch.float64
+        ) if stored is None else stored
 
     # ------------------------------------------------------------------ there and back
 
@@ -235,11 +264,9 @@ class PairsPart(Part):
         """Puts in the momenta."""
         name, facts = self.collection, draft.facts
         count, width = draft.count(name), len(self.singles.slots)
-        number = self._pairs_in(draft.fields[name][self.opposite] if self.opposite else None, count)
         slots = torch.arange(width, device=draft.device)
-        paired = slots < 2 * number.unsqueeze(1)
-        stored = draft.mass(name)
-        mass = encoded.columns.new_zeros((draft.size, width)) if stored is None else stored
+        paired, mass = self._masses(draft)
+        number = paired.sum(1) // 2
         wanted = [c for c in facts.collection(name).coordinates if c not in ("mass", "energy")]
 
         each, found = len(self.pairs[0].columns), []
@@ -253,7 +280,9 @@ class PairsPart(Part):
         first = 2 * number.unsqueeze(1)
         of_singles = mass.gather(1, (slots + first).clamp(max=width - 1))
         alone = self.singles.momenta(
-            encoded.columns[:, each * len(self.pairs) :], None if stored is None else of_singles, draft
+            encoded.columns[:, each * len(self.pairs) :],
+            None if draft.mass(name) is None else of_singles,
+            draft,
         )
         if draft.azimuth is not None:
             alone = alone.rotated(draft.azimuth.unsqueeze(1))
@@ -312,7 +341,7 @@ def pairs_first(momenta: Tensor, present: Tensor, values: Tensor | None, mass: f
     return place.argsort(1)
 
 
-def _number(values: Tensor | None, count: Tensor, most: int) -> Tensor:
+def number_of_pairs(values: Tensor | None, count: Tensor, most: int) -> Tensor:
     """The number of pairs (N,) among objects that are in the order of ``pairs_first``."""
     there = count.unsqueeze(1) >= 2 * torch.arange(1, most + 1, device=count.device)
     if values is None:

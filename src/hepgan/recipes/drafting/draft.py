@@ -30,7 +30,7 @@ from hepgan.recipes.drafting.findings import (
     is_at_rest,
     within,
 )
-from hepgan.recipes.drafting.peaks import Peak, find_peaks
+from hepgan.recipes.drafting.peaks import MOST_PAIRS, Excess, Peak, find_peaks, find_system
 from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
 from hepgan.recipes.drafting.selection import HOW
 from hepgan.recipes.drafting.resonances import Resonance, find_resonances
@@ -49,7 +49,6 @@ _LISTED = 12
 _EXAMPLES = 4
 _OWN = "at odds with the momentum; the deviation from it is learned"
 _FEW_SETTINGS = 32
-_MOST_PAIRS = 2
 _FEWEST_STEPS = 300
 _MOST_PASSES = 100
 """How often each of few events is seen at most."""
@@ -406,7 +405,7 @@ def _features(
     systems = _in_systems(resonances, symmetry)
     blocks = [
         *_decays(contents, resonances, symmetry),
-        *_pairs(peaks),
+        *_pairs(peaks, find_system(contents.once, contents.learned, peaks)),
         *_planes(contents, bounds),
         *_edged(contents, {*systems, *(p.collection for p in peaks)}, bounds),
     ]
@@ -511,20 +510,38 @@ def _in_systems(resonances: list[Resonance], symmetry: Symmetry) -> set[str]:
     return {Address.parse(o).name for o in objects}
 
 
-def _pairs(peaks: list[Peak]) -> Iterator[str]:
+def _pairs(peaks: list[Peak], system: Excess | None) -> Iterator[str]:
+    settings = []
     for p in peaks:
         e, charges = p.excess, f" of opposite {p.opposite}" if p.opposite else ""
         alike = f"; {p.alike:,} of other pairs are there" if p.opposite else ""
         yield from _comment(
-            f"Of {p.pairs:,} pairs of {p.collection}{charges}, {e.number:,} have a mass within "
-            f"{_share(e.width)} of {e.mass:.4g} GeV, where beside it {e.beside:,.0f} have "
-            f"({e.significance:.0f} standard deviations){alike}: a resonance in some events. The mass of "
-            "the pair nearest to it is one number.",
+            f"Of {p.pairs:,} pairs of {p.collection}{charges}, {_excess(e)}{alike}: a resonance in some "
+            "events. The mass of the pair nearest to it is one number.",
             "    ",
         )
         more = f", opposite: {_plain(p.opposite)}" if p.opposite.lower() not in ("", "charge") else ""
-        more += f", most: {_MOST_PAIRS}" if p.most > _MOST_PAIRS else ""
-        yield f"    - {{kind: pairs, collection: {_plain(p.collection)}, mass: {e.mass:.4g}{more}}}"
+        more += f", most: {MOST_PAIRS}" if p.most > MOST_PAIRS else ""
+        settings.append(f"kind: pairs, collection: {_plain(p.collection)}, mass: {e.mass:.4g}{more}")
+    if system is None:
+        yield from (f"    - {{{own}}}" for own in settings)
+        return
+    yield from _comment(
+        f"Of two such pairs together, {_excess(system)}: a resonance of two pairs, whose mass is one number, "
+        "too.",
+        "    ",
+    )
+    yield "    - kind: systems"
+    yield "      name: X"
+    yield "      pairs:"
+    yield from (f"        - {{{own}}}" for own in settings)
+
+
+def _excess(e: Excess) -> str:
+    return (
+        f"{e.number:,} have a mass within {_share(e.width)} of {e.mass:.4g} GeV, where beside it "
+        f"{e.beside:,.0f} have ({e.significance:.0f} standard deviations)"
+    )
 
 
 def _massive(contents: Contents, objects: Iterable[str]) -> bool:

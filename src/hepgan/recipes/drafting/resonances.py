@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hepgan.events import Collection, EventSchema
 from hepgan.events.schema import quoted
 from hepgan.observables import Observable
-from hepgan.recipes.drafting.peaks import highest_peak
+from hepgan.recipes.drafting.peaks import BY_CHANCE, highest_peak
 
 __all__ = ["MOST_OBJECTS", "Resonance", "always", "find_resonances"]
 
@@ -26,9 +26,6 @@ _SIZES = (2, 3, 4)
 _LEAST = 20
 _NARROW = 0.2
 """The largest distance of the quartiles of a resonance's mass, in units of the median."""
-
-_BY_CHANCE = 0.5
-"""How many of the events at a peak may be there with one of the objects from another event, at most."""
 
 _PART = 0.1
 """The least share of events at a peak on a background."""
@@ -81,7 +78,7 @@ class _Found(NamedTuple):
 
     Attributes:
         objects: The objects.
-        width: The distance of the quartiles in units of the median; of what is at the peak, if that is a part.
+        width: The distance of the quartiles in units of the median, or the peak's width.
         peak: Where the peak is, in GeV.
         quartiles: The quartiles of the mass, in GeV.
     """
@@ -158,8 +155,7 @@ def _peak(chosen: tuple[int, ...], momenta: list[Numbers]) -> _Found | None:
     excess = highest_peak(mass)
     if excess is None or excess.number < _PART * mass.size:
         return None
-    ends = excess.mass * (1 - excess.width), excess.mass * (1 + excess.width)
-    if not _together(momenta, mass, ends):
+    if not _together(momenta, mass, excess.core(mass)):
         return None
     return _Found(members, excess.width, excess.mass, quartiles)
 
@@ -169,7 +165,7 @@ def _together(momenta: list[Numbers], mass: Numbers, ends: tuple[float, float]) 
     number = _within(mass, ends)
     for i, own in enumerate(momenta):
         other = [*momenta[:i], np.roll(own, 1, axis=1), *momenta[i + 1 :]]
-        if _within(_mass(other), ends) > _BY_CHANCE * number:
+        if _within(_mass(other), ends) > BY_CHANCE * number:
             return False
     return True
 
