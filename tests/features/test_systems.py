@@ -128,3 +128,23 @@ def test_a_system_of_no_events_is_an_error() -> None:
     events = leptons(most=2)
     with pytest.raises(RecipeError, match="no event has two pairs"):
         represent(events, ("Muon",))
+
+
+def test_all_objects_of_collections_set_the_direction_wherever_they_are() -> None:
+    events = leptons()
+    pairs = [{"collection": name, "mass": 91.2, "kind": "pairs"} for name in NAMES]
+    settings = {"blocks": [{"kind": "systems", "name": "H", "pairs": pairs}], "azimuth": "Muon + Electron"}
+    config = FeaturesConfig.model_validate(settings)
+    representation = Representation(config, events.schema).fit(events)
+    features, angle = representation.encode(events), representation.azimuth(events)
+    field, worst = difference(events, representation.decode(features, angle))
+    assert worst < 1e-8, field
+    turned = {
+        name: Objects(
+            {**o.fields, "phi": torch.where(o.mask, (o.fields["phi"] + 4.0) % (2 * math.pi) - math.pi, 0)},
+            o.mask,
+        )
+        for name, o in events.collections.items()
+    }
+    again = representation.encode(EventBatch(events.schema, turned))
+    torch.testing.assert_close(again.x, features.x, rtol=1e-6, atol=1e-6)

@@ -8,6 +8,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import vector
+from scipy.stats import kstest
 
 from hepgan.events import read_events, schema_of, write_events
 from hepgan.generator import EventGenerator
@@ -157,6 +158,7 @@ def test_a_resonance_of_two_pairs_in_some_events_is_found_and_generated(tmp_path
     recipe = load_recipe(parse_yaml(text, "four"))
     (block,) = [b for b in recipe.features.blocks if b.kind == "systems"]
     assert {p.collection for p in block.pairs} == {"Muon", "Electron"}
+    assert recipe.features.azimuth == "Muon + Electron"
     recipe = recipe.with_settings(["training.steps=20", "training.batch_size=256", "model.network.width=16"])
     made = EventGenerator(recipe).fit(read_events(path), seed=1, device="cpu").generate(3000, seed=2)
     four = made[ak.num(made.Muon) + ak.num(made.Electron) == 4]
@@ -164,8 +166,10 @@ def test_a_resonance_of_two_pairs_in_some_events_is_found_and_generated(tmp_path
     leptons = ak.concatenate([four.Muon, four.Electron], axis=1)
     assert bool(ak.all(ak.sum(leptons.charge, axis=1) == 0))
     total = leptons[:, 0] + leptons[:, 1] + leptons[:, 2] + leptons[:, 3]
-    # However little was learned, the peak is that of one column.
+    # However little was learned, the peak is that of one column, and all directions are alike.
     assert float(np.mean(np.abs(ak.to_numpy(total.mass) - 125) < 5)) > 0.9
+    for angle in (total.phi, made.Muon[ak.num(made.Muon) > 0].phi[:, 0]):
+        assert kstest(ak.to_numpy(angle), "uniform", (-np.pi, 2 * np.pi)).pvalue > 1e-4
 
 
 def test_pairs_of_no_common_resonance_are_no_system(tmp_path: Path) -> None:

@@ -48,8 +48,9 @@ class FeaturesConfig(Config):
     """How events become numbers. What no block names is covered automatically.
 
     Attributes:
-        azimuth: Objects whose summed momentum sets phi = 0 (``Muon[0] + Muon[1]``); the angle is drawn
-            uniformly in generation, or that of the objects if they are given. None keeps phi as it is.
+        azimuth: Objects whose summed momentum sets phi = 0 (``Muon[0] + Muon[1]``), or whole collections, of
+            which events have what they have (``Muon + Electron``); the angle is drawn uniformly in
+            generation, or that of the objects if they are given. None keeps phi as it is.
         reflections: Axes that can be reversed without changing the distribution of the events; each doubles
             the events to learn from. ``z``: both beams are alike; ``y``: nothing tells left from right.
         blocks: The parts of the representation.

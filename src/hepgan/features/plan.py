@@ -109,11 +109,15 @@ def check_addresses(config: FeaturesConfig, schema: EventSchema, given: Collecti
     paired = {b.collection for b in (*config.blocks, *pairs) if isinstance(b, PairsConfig)}
     for address in config.azimuth_objects:
         _check_objects(address, schema, "azimuth")
-        if address.name in paired:
-            msg = f"azimuth: {address.name} is in a pairs block, whose objects change places; take others"
-            raise RecipeError(msg)
         described = schema.collection(address.name)
-        always = address.collection in given or (address.slot or 0) < described.min_count
+        varying = address.slot is None and described.max_count > 1
+        if address.name in paired and not varying:
+            msg = (
+                f"azimuth: {address.name} is in a pairs block, whose objects change places; take all, "
+                f"{address._replace(slot=None)}, or others"
+            )
+            raise RecipeError(msg)
+        always = address.collection in given or varying or (address.slot or 0) < described.min_count
         if len(described.coordinates) < 2 or not always:
             msg = f"azimuth: {address} has no momentum, or is not in every event"
             raise RecipeError(msg)

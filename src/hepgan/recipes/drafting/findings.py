@@ -254,7 +254,8 @@ def find_symmetry(
         moving: Collections whose objects change places, so that they are no reference.
     """
     spatial = [c for c in schema.collections if c.coordinates and _azimuthal(c)]
-    usable = [c for c in spatial if c.name not in moving and not (_pt(_leading(c), events) == 0).any()]
+    usable_sums = [c for c in spatial if not (_pt(_leading(c), events) == 0).any()]
+    usable = [c for c in usable_sums if c.name not in moving]
     fixed = [c for c in usable if len(c.coordinates) > 2 and always(c) and c.max_count <= MOST_OBJECTS]
     flat = [c for c in usable if len(c.coordinates) == 2 and c.layout == "single"]
     some = [c for c in usable if len(c.coordinates) > 2 and c.min_count > 0 and len(events) > _LEAST]
@@ -265,14 +266,31 @@ def find_symmetry(
         objects = always((fixed or flat)[0])
     elif some:
         objects = [_leading(some[0])]
-    if not objects:
+    whole = () if objects else _some_in_all([c for c in usable_sums if len(c.coordinates) > 2], events)
+    if not objects and not whole:
         return Symmetry("", 0.0, "")
     at_rest = len(objects) > 1 and is_at_rest(events, objects)
-    reference = objects[0] if at_rest else " + ".join(objects)
-    tested = [reference, *(_leading(c) for c in spatial if _leading(c) not in objects)]
-    probabilities = {t: _uniform(_phi(t, events)) for t in tested}
+    reference = objects[0] if at_rest else " + ".join(objects or whole)
+    tested = {reference: reference if objects else " + ".join(f"sum({c})" for c in whole)}
+    tested |= {_leading(c): _leading(c) for c in spatial if _leading(c) not in objects}
+    probabilities = {t: _uniform(_phi(e, events)) for t, e in tested.items()}
     worst = min(probabilities, key=lambda t: probabilities[t])
     return Symmetry(reference, probabilities[worst], worst, at_rest, tuple(objects))
+
+
+def _some_in_all(collections: Sequence[Collection], events: ak.Array) -> tuple[str, ...]:
+    """Collections of which (nearly) every event has an object of one or another, the most frequent first."""
+    lacking = {c.name: ak.to_numpy(ak.num(events[c.name]) == 0) for c in collections if c.layout != "single"}
+    chosen: list[str] = []
+    left = np.ones(len(events), dtype=bool)
+    while lacking and left.any():
+        name = min(lacking, key=lambda n: int((left & lacking[n]).sum()))
+        still = left & lacking.pop(name)
+        if still.sum() == left.sum():
+            break
+        chosen.append(name)
+        left = still
+    return tuple(map(quoted, chosen))
 
 
 def is_at_rest(events: ak.Array, objects: list[str]) -> bool:
