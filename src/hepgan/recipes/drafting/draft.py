@@ -31,10 +31,9 @@ from hepgan.recipes.drafting.findings import (
     within,
 )
 from hepgan.recipes.drafting.peaks import MOST_PAIRS, Excess, Peak, find_peaks, find_system
-from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
-from hepgan.recipes.drafting.selection import HOW
 from hepgan.recipes.drafting.resonances import Resonance, find_resonances
 from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
+from hepgan.recipes.drafting.selection import HOW
 from hepgan.recipes.recipe import load_recipe
 
 __all__ = ["draft_recipe"]
