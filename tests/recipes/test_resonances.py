@@ -15,6 +15,7 @@ from hepgan.generator import EventGenerator
 from hepgan.recipes import draft_recipe, load_recipe
 from hepgan.recipes.document import parse_yaml
 from hepgan.recipes.drafting.resonances import find_resonances
+from hepgan.recipes.drafting.systems import find_loose
 
 MUON, KAON = 0.10566, 0.49368
 
@@ -181,3 +182,29 @@ def test_pairs_of_no_common_resonance_are_no_system(tmp_path: Path) -> None:
     write_events(path, mixed[~four])
     blocks = load_recipe(parse_yaml(draft_recipe(str(path), name="mixed"), "mixed")).features.blocks
     assert {b.kind for b in blocks} >= {"pairs"}
+
+
+def test_peaks_that_no_block_keeps_are_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    events = kaon_decays(4000)
+    names = ("mup", "mum", "kp")
+    tracks = {
+        q: np.stack([np.asarray(getattr(events[n], q)) for n in names], 1)
+        for q in ("pt", "eta", "phi", "mass")
+    }
+    order = np.argsort(-tracks["pt"], axis=1)
+    number = np.where(rng.random(4000) < 0.6, 3, 1)
+    there = np.arange(3) < number[:, None]
+    flat = {q: ak.unflatten(np.take_along_axis(v, order, 1)[there], number) for q, v in tracks.items()}
+    path = tmp_path / "tracks.root"
+    write_events(path, ak.Array({"Track": ak.zip(flat, with_name="Momentum4D")}))
+    text = " ".join(draft_recipe(str(path), name="tracks").replace("#", " ").split())
+    assert "combinations of Track, Track and Track" in text
+    assert "No block keeps that mass as one number" in text
+
+
+def test_objects_of_no_common_resonance_have_no_peak() -> None:
+    events = sometimes_four(4000)
+    electrons = events.Electron[np.roll(np.arange(len(events)), 1)]
+    mixed = ak.with_field(events, electrons, "Electron")
+    assert find_loose(mixed, schema_of(mixed), []) == []

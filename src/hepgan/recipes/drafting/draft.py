@@ -30,10 +30,11 @@ from hepgan.recipes.drafting.findings import (
     is_at_rest,
     within,
 )
-from hepgan.recipes.drafting.peaks import MOST_PAIRS, Excess, Peak, find_peaks, find_system
+from hepgan.recipes.drafting.peaks import MOST_PAIRS, Excess, Peak, find_peaks
 from hepgan.recipes.drafting.resonances import Resonance, find_resonances
 from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
 from hepgan.recipes.drafting.selection import HOW
+from hepgan.recipes.drafting.systems import find_loose, find_system
 from hepgan.recipes.recipe import load_recipe
 
 __all__ = ["draft_recipe"]
@@ -406,6 +407,7 @@ def _features(
     blocks = [
         *_decays(contents, resonances, symmetry),
         *_pairs(peaks, find_system(contents.once, contents.learned, peaks)),
+        *_loose(contents, resonances, peaks),
         *_planes(contents, bounds),
         *_edged(contents, {*systems, *(p.collection for p in peaks)}, bounds),
     ]
@@ -535,6 +537,16 @@ def _pairs(peaks: list[Peak], system: Excess | None) -> Iterator[str]:
     yield "      name: X"
     yield "      pairs:"
     yield from (f"        - {{{own}}}" for own in settings)
+
+
+def _loose(contents: Contents, resonances: list[Resonance], peaks: list[Peak]) -> Iterator[str]:
+    held = [r.objects for r in resonances]
+    for found in find_loose(contents.once, contents.learned, peaks, held):
+        yield from _comment(
+            f"Of {found.number:,} combinations of {_listed(found.objects)}, {_excess(found.excess)}. No "
+            "block keeps that mass as one number: it is learned like any other, and may come out wider.",
+            "    ",
+        )
 
 
 def _excess(e: Excess) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from hepgan.events import Collection, EventBatch, EventSchema, Kind, to_batch
-from hepgan.features.parts.pairs import number_of_pairs, pairs_first
+from hepgan.events import Collection, EventSchema, Kind
 
-__all__ = ["BY_CHANCE", "MOST_PAIRS", "Excess", "Peak", "find_peaks", "find_system", "highest_peak"]
+__all__ = ["BY_CHANCE", "LOOK", "MOST_PAIRS", "Excess", "Peak", "find_peaks", "highest_peak"]
 
 Numbers = NDArray[np.float64]
 
@@ -28,7 +26,9 @@ _SIGNED = ("charge", "q", "pdgid")
 """Fields of opposite values in a particle and its antiparticle."""
 
 _MOST_OBJECTS = 16
-_LOOK = 50_000
+LOOK = 50_000
+"""Events whose masses are looked at."""
+
 MOST_PAIRS = 2
 """Pairs of one collection that are looked for in an event, at most."""
 
@@ -101,66 +101,13 @@ def find_peaks(events: ak.Array, schema: EventSchema, taken: Container[str]) -> 
         pairs = c.layout != "single" and 2 <= c.max_count <= _MOST_OBJECTS and len(c.coordinates) > 2
         if not pairs or c.name in taken:
             continue
-        masses, opposite, field = _masses(events[:_LOOK], c)
+        masses, opposite, field = _masses(events[:LOOK], c)
         excess = highest_peak(masses[opposite])
         if excess is not None:
             inside = np.abs(np.log(np.maximum(masses, 1e-300) / excess.mass)) < excess.width
             alike = int((inside & ~opposite).sum())
             found.append(Peak(c.name, field, excess, int(opposite.sum()), alike, c.max_count // 2))
     return found
-
-
-def find_system(events: ak.Array, schema: EventSchema, peaks: Sequence[Peak]) -> Excess | None:
-    """The peak in the mass of the first two pairs of an event, of one collection or several; None if none.
-
-    With the second pair of another event, at most half as many are there.
-
-    Args:
-        events: The events.
-        schema: What they hold.
-        peaks: The peaks of pairs.
-    """
-    batch = to_batch(events[:_LOOK], schema)
-    exists, momenta = [], []
-    for p in peaks:
-        there, found = _pairs_of(batch, p)
-        exists.append(there)
-        momenta.append(found)
-    both = np.concatenate(exists, 1) if exists else np.zeros((0, 0), dtype=bool)
-    order = np.argsort(~both, axis=1, kind="stable")[:, :2]
-    two = both.sum(1) >= 2
-    if int(two.sum()) < _LEAST:
-        return None
-    pairs = np.take_along_axis(np.concatenate(momenta, 1), order[:, :, None], axis=1)[two]
-    masses = _mass_of(pairs)
-    excess = highest_peak(masses)
-    if excess is None:
-        return None
-    mixed = _mass_of(np.stack([pairs[:, 0], np.roll(pairs[:, 1], 1, axis=0)], 1))
-    ends = excess.core(masses)
-    real, by_chance = (int(((m > ends[0]) & (m < ends[1])).sum()) for m in (masses, mixed))
-    return excess if by_chance <= BY_CHANCE * real else None
-
-
-def _pairs_of(batch: EventBatch, peak: Peak) -> tuple[NDArray[np.bool_], Numbers]:
-    """Which pairs (n, p) of a collection there are, and their px, py, pz and energy (n, p, 4)."""
-    objects = batch.collections[peak.collection]
-    known = {q: getattr(objects.momentum, q).to(torch.float64) for q in ("px", "py", "pz", "energy")}
-    stacked = torch.stack([known["px"], known["py"], known["pz"], objects.momentum.mass, known["energy"]], 2)
-    values = objects.fields[peak.opposite].to(torch.float64) if peak.opposite else None
-    most = min(peak.most, MOST_PAIRS)
-    order = pairs_first(stacked, objects.mask, values, peak.excess.mass, most)
-    number = number_of_pairs(None if values is None else values.gather(1, order), objects.mask.sum(1), most)
-    first = stacked.gather(1, order[:, : 2 * most, None].expand(-1, -1, 5))
-    total = first[:, ::2] + first[:, 1::2]
-    there = torch.arange(most) < number.unsqueeze(1)
-    return there.numpy(), total[..., [0, 1, 2, 4]].numpy()
-
-
-def _mass_of(pairs: Numbers) -> Numbers:
-    """The mass (n,) of pairs (n, 2, 4) together."""
-    total = pairs.sum(1)
-    return np.asarray(np.sqrt(np.maximum(total[:, 3] ** 2 - (total[:, :3] ** 2).sum(1), 0.0)))
 
 
 def _masses(events: ak.Array, c: Collection) -> tuple[Numbers, NDArray[np.bool_], str]:
