@@ -16,6 +16,8 @@ from hepgan.cli.options import (
     WORKERS,
     output,
     read_conditions,
+    weight_of,
+    weight_option,
 )
 from hepgan.errors import InputError
 from hepgan.runtime import telling
@@ -60,6 +62,7 @@ __all__ = ["explain", "info", "validate"]
 @click.option(
     "--keep-bad", is_flag=True, help="Judge GENERATED events with NaN, E < |p| and the like, too; count them."
 )
+@weight_option("that of the model or the recipe, or found by its name")
 @SEED
 @WORKERS
 @OVERWRITE
@@ -73,6 +76,7 @@ def validate(
     features: Path | None,
     deviation: bool,
     keep_bad: bool,
+    weight: str | None,
     seed: int,
     force: bool,
 ) -> None:
@@ -80,14 +84,14 @@ def validate(
 
     Each is FILE.root:Tree or a glob in quotes. Several GENERATED samples share one report, with a curve and
     a column each. Writes report.html, metrics.json and histograms.root. Every metric stands beside its
-    floor: the same metric between two true samples.
+    floor: the same metric between two true samples. Event weights count in all of them.
     """
     from hepgan.events import overlap
     from hepgan.generator import EventGenerator
     from hepgan.recipes import load_recipe
     from hepgan.validation import claim_report, compare_files, sample_labels
 
-    observables = None if recipe is None else load_recipe(recipe).make_observables()
+    chosen = None if recipe is None else load_recipe(recipe)
     samples = dict(zip(sample_labels(generated, labels), generated, strict=True))
     model = None if features is None else EventGenerator.load(features, device="cpu")
     click.get_current_context().with_resource(claim_report(output, force=force))
@@ -98,13 +102,16 @@ def validate(
         comparison = compare_files(
             reference,
             samples,
-            observables,
+            None if chosen is None else chosen.make_observables(),
             train=training,
+            weight=weight or weight_of(chosen, model),
             features=model,
             on_bad="keep" if keep_bad else "raise",
             seed=seed,
         )
         comparison.save(output, force=force, deviation=deviation)
+    for label, told in comparison.provenance.get("weighted by", {}).items():
+        say(f"{label} events: {told if told.startswith('all') else f'weighted by {told}'}")
     for line in comparison.verdicts() if len(samples) == 1 else comparison.overview():
         say(line)
     say(f"report in {output / 'report.html'}")

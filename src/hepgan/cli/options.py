@@ -13,6 +13,7 @@ from hepgan.runtime import use_at_most
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
+    from hepgan.recipes import Recipe
 
 __all__ = [
     "CONDITIONS",
@@ -29,6 +30,7 @@ __all__ = [
     "output",
     "read_conditions",
     "read_member",
+    "weight_of",
     "weight_option",
 ]
 
@@ -139,6 +141,13 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
             raise InputError(msg, file=value, branch=name)
         values[name] = found if collection else found.to_numpy()
     return values
+
+
+def weight_of(recipe: Recipe | None, model: EventGenerator | None = None) -> str | None:
+    """The weight of true events that a model, or else a recipe, has learned by; None if neither tells."""
+    if model is not None:
+        return model.schema.weight or "none"
+    return None if recipe is None else recipe.events.weight
 
 
 def read_member(given: str | None, generator: EventGenerator) -> int | Literal["all"] | None:

@@ -22,6 +22,7 @@ from hepgan.cli.options import (
     output,
     read_conditions,
     read_member,
+    weight_of,
     weight_option,
 )
 from hepgan.errors import InputError, OutputError
@@ -363,6 +364,7 @@ def fold(
     "testing",
     help="True events (FILE.root:Tree) that the classifiers have not seen.  [default: none]",
 )
+@weight_option("that of the recipe, or found by its name")
 @SEED
 @WORKERS
 @OVERWRITE
@@ -380,6 +382,7 @@ def reweight(
     quantile: float,
     report: Path | None,
     testing: str | None,
+    weight: str | None,
     seed: int,
     force: bool,
 ) -> None:
@@ -408,7 +411,9 @@ def reweight(
         context.with_resource(claim_report(report, force=force))
     if testing is not None:
         check_output(output, testing)
-    observables = {} if recipe is None else load_recipe(recipe).make_observables()
+    known = None if recipe is None else load_recipe(recipe)
+    observables = {} if known is None else known.make_observables()
+    by = weight or weight_of(known)
     made = reweight_file(
         reference,
         generated,
@@ -417,10 +422,11 @@ def reweight(
         events=events,
         name=name,
         keep=unweight,
+        weight=by,
         quantile=quantile,
         seed=seed,
         force=force,
-        on_read=lambda made, true: say(f"{made:,} generated and {true:,} true events to learn from"),
+        on_read=lambda made, true: say(f"{made} and {true} to learn from"),
         classifier=classifier,
         members=members,
         calibration=None if calibration == "none" else calibration,
@@ -430,7 +436,9 @@ def reweight(
     say(f"events in {output}")
     if report is not None and testing is not None:
         with progress("comparing", 1) as advance:
-            comparison = compare_reweighted(testing, generated, made, observables, train=reference, seed=seed)
+            comparison = compare_reweighted(
+                testing, generated, made, observables, train=reference, weight=by, seed=seed
+            )
             advance(1)
         comparison.save(report, force=True)
         for line in comparison.overview():

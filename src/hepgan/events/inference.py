@@ -49,9 +49,9 @@ from numpy.typing import NDArray
 from hepgan.arguments import checked
 from hepgan.events.buffers import ATTRIBUTE, buffers, scalar_values
 from hepgan.events.schema import Branch, Collection, EventSchema, Field, Kind, coordinates
-from hepgan.events.weights import names_itself, weight_names
+from hepgan.events.weights import names_itself, weight_names, weighted_by
 
-__all__ = ["attach", "complete", "draft", "event_weights", "kind_of", "schema_of"]
+__all__ = ["attach", "complete", "draft", "event_weights", "kind_of", "schema_of", "with_weight"]
 
 _COORDINATES = {
     "px": "px",
@@ -602,3 +602,23 @@ def event_weights(events: ak.Array, schema: EventSchema | None = None) -> NDArra
     if name is None or name not in events.fields:
         return np.ones(len(events))
     return np.asarray(ak.to_numpy(events[name]), dtype=np.float64)
+
+
+@checked
+def with_weight(events: ak.Array, name: str | None) -> ak.Array:
+    """Events with another weight; the number that was their weight is gone.
+
+    Args:
+        events: The events.
+        name: As of `weighted_by`.
+
+    Raises:
+        InputError: As of `weighted_by`.
+    """
+    schema = schema_of(events)
+    changed = weighted_by(schema, name)
+    if changed == schema:
+        return events
+    gone = {*schema.scalar_names} - {*changed.scalar_names}
+    kept = events[[n for n in events.fields if n not in gone]]
+    return ak.Array(kept, attrs={**events.attrs, ATTRIBUTE: changed})

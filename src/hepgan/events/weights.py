@@ -9,7 +9,16 @@ from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events.schema import EventSchema, Field
 
-__all__ = ["NO_WEIGHT", "WEIGHT_TITLE", "looks_like_weight", "weight_names", "weighted_by"]
+__all__ = [
+    "NO_WEIGHT",
+    "WEIGHT_TITLE",
+    "is_written",
+    "looks_like_weight",
+    "marked",
+    "names_itself",
+    "weight_names",
+    "weighted_by",
+]
 
 NO_WEIGHT = "none"
 """What stands for no weight, where the name of one is asked for."""
@@ -122,3 +131,19 @@ def weighted_by(schema: EventSchema, name: str | None, keep: Iterable[str] = ())
             "weight": None if name == NO_WEIGHT else name,
         }
     )
+
+
+def is_written(schema: EventSchema) -> bool:
+    """Whether the weight is one that hepgan has written, by its title."""
+    return schema.weight is not None and schema.scalar(schema.weight).title == WEIGHT_TITLE
+
+
+def marked(schema: EventSchema) -> EventSchema:
+    """The schema with the title by which its weight is known in files, whatever it is called."""
+
+    def titled(f: Field) -> Field:
+        if f.name == schema.weight:
+            return f.model_copy(update={"title": WEIGHT_TITLE})
+        return f.model_copy(update={"title": ""}) if f.title == WEIGHT_TITLE else f
+
+    return schema.model_copy(update={"scalars": tuple(map(titled, schema.scalars))})

@@ -22,9 +22,12 @@ from hepgan.events import (
     read_events,
     reads,
     schema_of,
+    weighted_by,
 )
 from hepgan.events.buffers import ATTRIBUTE
 from hepgan.events.formats import PathLike
+from hepgan.events.inference import with_weight
+from hepgan.events.weights import NO_WEIGHT, is_written, marked
 from hepgan.files import claim
 from hepgan.observables import Observable
 from hepgan.reweighting.reweighter import Reweighter
@@ -74,7 +77,7 @@ def weighted(events: ak.Array, weights: Weights, name: str = "weight") -> ak.Arr
     factor = event_weights(events, schema)
     made = ak.with_field(events, (weights.weight * factor).astype(np.float32), name)
     made = ak.with_field(made, (weights.error * np.abs(factor)).astype(np.float32), f"{name}_error")
-    described = schema_of(made).model_copy(update={"weight": name})
+    described = marked(schema_of(made).model_copy(update={"weight": name}))
     return ak.Array(made, attrs={**made.attrs, ATTRIBUTE: described})
 
 
@@ -152,10 +155,11 @@ def reweight_file(
     events: int = 500_000,
     name: str = "weight",
     keep: bool = False,
+    weight: str | None = None,
     quantile: float = 0.999,
     seed: int = 0,
     force: bool = False,
-    on_read: Callable[[int, int], None] = lambda generated, true: None,
+    on_read: Callable[[str, str], None] = lambda generated, true: None,
     **settings: Any,
 ) -> ReweightedFile:
     """Writes generated events with weights by which they follow true ones, or a part that needs no weights.
@@ -170,10 +174,12 @@ def reweight_file(
         events: Generated events to learn from, at most.
         name: The branch of the weights; that of their errors is ``name_error``.
         keep: Whether to keep events by their weights, and to write no weights.
-        quantile: Then the weight that is not to be exceeded, as a quantile of all.
+        weight: The number of true events that is their weight, or ``none``; by default that which is the
+            weight of generated events, or else what their names tell.
+        quantile: With ``keep``, the weight that is not to be exceeded, as a quantile of all.
         seed: The same seed gives the same events.
         force: Whether an existing file may be replaced.
-        on_read: Is told the numbers of generated and of true events that are learned from.
+        on_read: Is told which generated and which true events are learned from, and how they are weighted.
         settings: As of :class:`Reweighter`: ``classifier``, ``members``, ``calibration``, ...
 
     Raises:
@@ -187,20 +193,34 @@ def reweight_file(
     check_output(output, reference, generated)
     # What cannot be written is better known before anything is learned.
     schema = infer_schema(generated)
+    if weight == NO_WEIGHT or (weight in schema.scalar_names and not is_written(schema)):
+        schema = weighted_by(schema, weight, keep=schema.scalar_names)
     if not keep:
         check_name(schema, name)
     elif schema.weight is not None:
         msg = f"the events have weights ({schema.weight}) already, which --unweight would not do without"
         raise InputError(msg, file=str(generated))
     true = read_events(reference)
+    try:
+        by = weight or (schema.weight if schema.weight in schema_of(true).scalar_names else None)
+        true = with_weight(true, by)
+    except InputError as error:
+        raise InputError(error.message, file=str(reference)) from None
     made = read_events(generated, schema=schema, entry_stop=events)
-    on_read(len(made), len(true))
+    on_read(_told(made, "generated"), _told(true, "true"))
     reweighter = Reweighter(observables, seed=seed, **settings).fit(true, made)
     fitted = reweighter.fitted_weights.weight
     top = float(np.quantile(fitted, quantile)) if keep else None
     read, written = _write(reweighter, generated, schema, output, len(made), name, top, seed, force)
     found = unweight(fitted, quantile=quantile) if keep else None
     return ReweightedFile(output, reweighter, read, written, found)
+
+
+def _told(events: ak.Array, what: str) -> str:
+    """How many events there are, and their weight, in words."""
+    weight = schema_of(events).weight
+    by = "" if weight is None else f", weighted by {weight},"
+    return f"{len(events):,} {what} events{by}"
 
 
 def check_output(output: Path, *sources: PathLike) -> None:

@@ -29,6 +29,7 @@ from hepgan.validation.report import check_labels
 from hepgan.validation.results import evaluate
 from hepgan.validation.samples import Paths, Sample, SampleBuilder, Stream, checked_event_weights, names_of
 from hepgan.validation.sections import latent_section, members_section, weights_section
+from hepgan.validation.weighting import told_weights, weighting
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
@@ -52,6 +53,7 @@ def compare(
     reference_weights: ArrayLike | None = None,
     generated_weights: ArrayLike | Mapping[str, ArrayLike] | None = None,
     train_weights: ArrayLike | None = None,
+    weight: str | None = None,
     features: EventGenerator | str | Path | None = None,
     classifier: bool = True,
     seed: int = 0,
@@ -73,9 +75,11 @@ def compare(
             range, one is found from the reference; by default every field that all samples have, the
             numbers of objects and the masses of pairs.
         train: The events that the generator was trained on.
-        reference_weights: Weights (N,), negative ones too; by default the schema's weight, or 1.
+        reference_weights: Weights (N,), negative ones too; by default those of ``weight``.
         generated_weights: Weights of the generated events; a mapping where these are one.
         train_weights: Weights of the training events.
+        weight: The number of true events that is their weight, or ``none``; by default that of the model of
+            ``features``, else that which is the weight of generated events, else the schema's.
         features: A model (or its file) in whose features the samples are compared, too; one with a likelihood
             shows its latent space.
         classifier: Whether to train a classifier to tell the samples apart.
@@ -104,8 +108,12 @@ def compare(
         weights.update(generated_weights)
     else:
         weights = dict.fromkeys(samples, generated_weights)
-    known = schema or schema_of(reference)
-    schemas = {label: schema_of(events) for label, events in samples.items()}
+    view = None if features is None else FeatureView(features)
+    known, schemas = weighting(
+        schema or schema_of(reference),
+        {label: schema_of(events) for label, events in samples.items()},
+        weight or (None if view is None else view.weight),
+    )
     return _compare(
         [(reference, reference_weights)],
         {label: [(events, weights.get(label))] for label, events in samples.items()},
@@ -113,7 +121,7 @@ def compare(
         with_ranges(observables or default_observables(_shared(known, schemas)), reference),
         known,
         schemas,
-        features=features,
+        view=view,
         classifier=classifier,
         seed=seed,
         max_events=max_events,
@@ -130,6 +138,7 @@ def compare_files(
     observables: Mapping[str, Observable | ObservableConfig | Mapping[str, Any] | str] | None = None,
     *,
     train: Paths | None = None,
+    weight: str | None = None,
     features: EventGenerator | str | Path | None = None,
     classifier: bool = True,
     seed: int = 0,
@@ -150,6 +159,7 @@ def compare_files(
         generated: Files of generated events, or several samples by label.
         observables: As for :func:`compare`.
         train: Files of the training events.
+        weight: As for :func:`compare`.
         features: As for :func:`compare`.
         classifier: Whether to train a classifier.
         seed: Seed of all that is random.
@@ -175,8 +185,13 @@ def compare_files(
     streams |= {
         label: Stream(paths, step, schema, on_bad=on_bad, hint=hint) for label, paths in samples.items()
     }
-    known = schema or streams["reference"].schema
-    schemas = {label: streams[label].schema for label in samples}
+    view = None if features is None else FeatureView(features)
+    known, schemas = weighting(
+        schema or streams["reference"].schema,
+        {label: streams[label].schema for label in samples},
+        weight or (None if view is None else view.weight),
+        ", ".join(names_of(reference)),
+    )
     sources = {label: ", ".join(names_of(paths)) for label, paths in samples.items()}
     found = _compare(
         streams["reference"],
@@ -187,7 +202,7 @@ def compare_files(
         ),
         known,
         schemas,
-        features=features,
+        view=view,
         classifier=classifier,
         seed=seed,
         max_events=max_events,
@@ -210,6 +225,7 @@ def compare_reweighted(
     observables: Mapping[str, Observable] | None = None,
     *,
     train: Paths | None = None,
+    weight: str | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Compares a file of generated events before and after it has got weights.
@@ -220,6 +236,7 @@ def compare_reweighted(
         reweighted: What :func:`hepgan.reweighting.reweight_file` has made of it.
         observables: As for :func:`compare`.
         train: Files of the true events from which the weights were learned.
+        weight: As for :func:`compare`.
         seed: Seed of all that is random.
 
     Returns:
@@ -229,7 +246,7 @@ def compare_reweighted(
         InputError: As for :func:`compare_files`.
     """
     samples: dict[str, Paths] = {"generated": generated, reweighted.label: reweighted.path}
-    found = compare_files(test, samples, observables or None, train=train, seed=seed)
+    found = compare_files(test, samples, observables or None, train=train, weight=weight, seed=seed)
     planes = [(found.observables[x], found.observables[y]) for x, y in found.planes[:2]]
     table = found.tables[reweighted.label]
     section = weights_section(reweighted.reweighter, table, planes, reweighted.metrics)
@@ -244,7 +261,7 @@ def _compare(
     schema: EventSchema,
     schemas: Mapping[str, EventSchema],
     *,
-    features: EventGenerator | str | Path | None,
+    view: FeatureView | None,
     classifier: bool,
     seed: int,
     max_events: int,
@@ -252,8 +269,6 @@ def _compare(
     n_jobs: int | None,
     provenance: Mapping[str, Any],
 ) -> Comparison:
-    view = None if features is None else FeatureView(features)
-
     def gather(chunks: Chunks, label: str, held: EventSchema) -> tuple[Sample, FeatureSample | None]:
         named = provenance.get(label) or f"{label} events"
         source = named if isinstance(named, str) else ", ".join(map(str, named))
@@ -300,7 +315,15 @@ def _compare(
         true.histograms,
         results,
         {label: _plane_table(s) for label, s in everything.items() if label != "train"},
-        _provenance({**provenance, "features": None if view is None else view.name}, everything, seed),
+        _provenance(
+            {
+                **provenance,
+                "features": None if view is None else view.name,
+                "weighted by": told_weights({"reference": schema, **schemas}) or None,
+            },
+            everything,
+            seed,
+        ),
         None
         if view is None or true_features is None
         else _in_features(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hepgan.errors import InputError
 from hepgan.events import EventSchema, to_batch
+from hepgan.events.weights import NO_WEIGHT
 from hepgan.observables import Observable
 from hepgan.validation.histograms import with_ranges
 from hepgan.validation.samples import Sample, SampleBuilder
@@ -63,6 +64,7 @@ class FeatureView:
         name: The model's name.
         scaled: An observable for each feature; ranges are known after `prepare`.
         physical: An observable for each column before its transform.
+        weight: The scalar that is the weight of the model's training events, or ``none``.
         latents: Of the reference's first events, with their weights; None of a model that cannot be
             inverted, and of an ensemble.
 
@@ -82,6 +84,7 @@ class FeatureView:
         self._device = next(self._representation.buffers()).device
         schema = self._representation.schema
         weight = schema.weight
+        self.weight = weight or NO_WEIGHT
         # Weights are those of the comparison; here they would only have to be there.
         self._schema = schema.model_copy(
             update={"weight": None, "scalars": tuple(f for f in schema.scalars if f.name != weight)}

@@ -214,8 +214,11 @@ def _of_events(
         skipped["memorisation"] = "needs the training events"
     else:
         fields = [n for n in true.names if n not in true.observables]
-        a, b, c = chosen(fields or names)
-        if c is not None:
+        varying = [n for n in fields or names if _vary(n, [trained])]
+        a, b, c = chosen(varying)
+        if not varying:
+            skipped["memorisation"] = "no number varies in the training events"
+        elif c is not None:
             doing("looking for copies of training events")
             copies = memorisation(a, b, c, rng=random_for(seed, "memorisation"), once=once)
     return found, test, copies, skipped
@@ -243,9 +246,17 @@ def _tables(
         columns = {n: v[part] for n, v in s.columns.items()}
         tables.append(event_table(e, s.schema, s.weights[part], columns, plan))
     common = [n for n in tables[0].names if all(n in t.names for t in tables)]
-    tables = [t.select(common) for t in tables]
+    # What is the same number in all events tells nothing of them.
+    observed = tables[0].observables
+    tables = [t.select([n for n in common if n in observed or _vary(n, tables)]) for t in tables]
     made = dict(zip(generated, tables[1 : 1 + len(generated)], strict=True))
     return tables[0], made, None if train is None else tables[-1]
+
+
+def _vary(name: str, tables: Sequence[Table]) -> bool:
+    """Whether a column is not the same number in all events of the samples."""
+    columns = [t.column(name) for t in tables]
+    return any(not np.array_equal(c, np.full_like(c, columns[0][0]), equal_nan=True) for c in columns)
 
 
 def _rows(size: int, wanted: int, rng: np.random.Generator) -> Any:
