@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import NamedTuple, Self
 
 import torch
@@ -67,6 +68,8 @@ class Assembly:
             dtype=torch.int64,
         ).reshape(-1, 3)
         """Of each column the number of a variable, and the classes with which it exists."""
+        self.replacing = any(p.last for p in parts)
+        """Whether some part can have the directions of objects in place of their own columns."""
 
     @classmethod
     def of(cls, facts: Facts, parts: Sequence[Part]) -> Self:
@@ -90,7 +93,10 @@ class Assembly:
                     msg = f"blocks: {number} numbers are called {name!r}; two blocks or systems have one name"
                     raise RecipeError(msg)
         numbers = {v.name: i for i, v in enumerate(variables)}
+        pointed = {a: name for p in parts for a, name in p.indices.items()}
         for i, v in enumerate(variables):
+            if v.address in pointed:
+                variables[i] = v = replace(v, within=numbers.get(count_name(pointed[v.address])))
             if v.slot is not None and v.address.collection is not None:
                 on = facts.hangs_on(v.address.collection, v.slot)
                 # A collection that never has an object has no variable that counts it.
@@ -188,7 +194,23 @@ class Assembly:
             ]
             present = torch.cat(every, 1) if kept is None else torch.cat(every, 1)[:, kept]
             exists = present if exists is None else present & exists
+        if self.replacing:
+            own = self._not_replaced(discrete)
+            own = own if kept is None else own[:, kept]
+            exists = own if exists is None else own & exists
         return Known(exists, torch.cat(hints, 1))
+
+    def _not_replaced(self, discrete: Tensor) -> Tensor:
+        """Which columns (N, R) no other part has in their place."""
+        numbers = {c.address: i for i, c in enumerate(self.columns)}
+        kept = torch.ones(len(discrete), len(self.columns), dtype=torch.bool, device=discrete.device)
+        for part, own in self._own(discrete):
+            for collection, gone in part.replaces(discrete, own).items():
+                for slot, coordinate in product(range(gone.shape[1]), ("eta", "phi")):
+                    number = numbers.get(self.facts.address(collection, slot, coordinate))
+                    if number is not None:
+                        kept[:, number] &= ~gone[:, slot]
+        return kept
 
     def known(self, present: Callable[[str], Tensor], size: int, device: torch.device) -> Tensor | None:
         """The classes (N, K) that follow from given objects, -2 where none does; None if none do.
@@ -217,7 +239,7 @@ class Assembly:
             end = start + len(part.columns)
             parts.append((part, Encoded(columns[:, start:end], own)))
             start = end
-        for part, encoded in sorted(parts, key=lambda p: not p[0].first):
+        for part, encoded in sorted(parts, key=lambda p: (p[0].last, not p[0].first)):
             part.write(encoded, draft)
         draft.arrange(self._orders)
 
@@ -283,7 +305,9 @@ class Codec(PreciseModule):
         self.encoder = ContextEncoder(learned.variables, learned.ordinal)
         gates = self.assembly.gates[self.standard.kept]
         self.register_buffer("gates", gates, persistent=False)
-        self._gated = bool((gates[:, 1] > -2).any()) or self.assembly.hint_count > 0
+        self._gated = (
+            bool((gates[:, 1] > -2).any()) or self.assembly.hint_count > 0 or self.assembly.replacing
+        )
 
     @classmethod
     def learn(

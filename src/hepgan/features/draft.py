@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -52,6 +52,8 @@ class Draft:
         self._masses: dict[str, Tensor] = {}
         self._present: dict[str, Tensor] = {}
         self._places: dict[str, Tensor] = {}
+        self._pointing: dict[str, list[tuple[str, str]]] = {}
+        self._late: list[Callable[[], None]] = []
 
     # ------------------------------------------------------------------ what parts read
 
@@ -74,6 +76,21 @@ class Draft:
         """The number of objects (N,)."""
         fixed = torch.full((self.size,), self.facts.collection(collection).max_count, device=self.device)
         return self.counts.get(collection, fixed)
+
+    def directions(self, collection: str) -> tuple[Tensor, Tensor]:
+        """Pseudorapidities and azimuths (N, M) of a collection's objects so far."""
+        pieces = self._momenta.get(collection)
+        if not pieces:
+            # They are in order already.
+            stored = self._stored(collection)
+            pieces = [(range(next(iter(stored.values())).shape[1]), Kinematics(stored))]
+        eta, phi = (_joined([(tuple(slots), k.bounded(n)) for slots, k in pieces]) for n in ("eta", "phi"))
+        return eta, phi
+
+    def mask(self, collection: str) -> Tensor:
+        """Where (N, M) there is an object."""
+        slots = torch.arange(self.facts.collection(collection).max_count, device=self.device)
+        return slots < self.count(collection).unsqueeze(1)
 
     def given_kinematics(self, collection: str) -> Kinematics:
         """The momenta (N, M) of a given collection, as they are."""
@@ -118,6 +135,26 @@ class Draft:
             values = whole
         fields[name] = values
 
+    def turn(self, collection: str, chosen: Tensor, eta: Tensor, phi: Tensor) -> None:
+        """Gives some objects (N, M) of a collection, whose momenta are in pt, eta, phi, other directions."""
+        pieces = []
+        for slots, k in self._momenta[collection]:
+            own = list(slots)
+            turned = {
+                name: torch.where(chosen[:, own], new[:, own], k[name])
+                for name, new in (("eta", eta), ("phi", phi))
+            }
+            pieces.append((slots, k.replaced(**turned)))
+        self._momenta[collection] = pieces
+
+    def point(self, collection: str, name: str, to: str) -> None:
+        """Says that a field holds the places of a collection's objects, which may still be arranged."""
+        self._pointing.setdefault(to, []).append((collection, name))
+
+    def later(self, write: Callable[[], None]) -> None:
+        """Puts off what depends on objects' places and directions until these are final."""
+        self._late.append(write)
+
     def mark(self, collection: str, present: Tensor) -> None:
         """Says which objects (N, M) of a collection are there, where its count does not."""
         self._present[collection] = present
@@ -143,6 +180,8 @@ class Draft:
             self._reorder(collection, places.argsort(1))
         for collection, key in orders.items():
             self._sort(collection, key)
+        for write in self._late:
+            write()
 
     def collections(self, schema: EventSchema) -> dict[str, Objects]:
         """The objects of all collections that events of a schema hold."""
@@ -165,6 +204,11 @@ class Draft:
     def _reorder(self, collection: str, order: Tensor) -> None:
         self.fields[collection] = {n: v.gather(1, order) for n, v in self._stored(collection).items()}
         self._momenta.pop(collection, None)
+        places = order.argsort(1)
+        for pointing, name in self._pointing.get(collection, ()):
+            index = self.fields[pointing][name]
+            moved = places.gather(1, index.clamp(0, places.shape[1] - 1))
+            self.fields[pointing][name] = torch.where(index >= 0, moved, index)
 
     def _mask(self, collection: str) -> Tensor | None:
         if collection not in self.counts:

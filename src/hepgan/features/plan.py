@@ -21,6 +21,8 @@ from hepgan.features.parts import (
     PairsConfig,
     PairsPart,
     Planned,
+    ReferencesConfig,
+    ReferencesPart,
     ResponseConfig,
     ResponsePart,
     ScatteringConfig,
@@ -28,6 +30,7 @@ from hepgan.features.parts import (
     SystemsConfig,
     SystemsPart,
     TransformSpec,
+    TreeConfig,
     TreePart,
 )
 from hepgan.features.parts.decay import Chain
@@ -64,6 +67,9 @@ def plan(config: FeaturesConfig, facts: Facts, conditions: Collection[str]) -> l
         if not planner.covers(address.collection, address.field):
             why = "is given or the weight" if address.collection is None else "belongs to the momentum"
             msg = f"discrete: {text} {why}, so it is not learned as a number of its own"
+            raise RecipeError(msg)
+        if (address.collection, address.field) in planner.pointing:
+            msg = f"discrete: {text} is in a references block, which learns it as what it points to"
             raise RecipeError(msg)
     return parts
 
@@ -180,6 +186,7 @@ class _Planner:
         self._discrete = {str(Address.parse(k)): v for k, v in config.discrete.items()}
         self._bounds = {str(Address.parse(k)): v for k, v in config.bounds.items()}
         self._momenta: dict[str, set[int]] = {}
+        self.pointing: set[tuple[str | None, str]] = set()
         self._fields: dict[tuple[str | None, str], set[int]] = {}
         self._objects = {b.collection: b for b in config.blocks if isinstance(b, ObjectsConfig)}
         for name in self._objects:
@@ -222,6 +229,8 @@ class _Planner:
             return self.response(config)
         if isinstance(config, SystemsConfig):
             return self.systems(config)
+        if isinstance(config, ReferencesConfig):
+            return self.references(config)
         name = config.lepton if isinstance(config, ScatteringConfig) else config.collection
         _check_objects(Address(name, None, ""), self.facts.schema, "blocks")
         if isinstance(config, ScatteringConfig):
@@ -247,6 +256,66 @@ class _Planner:
         for field in differences(config, self.facts.schema):
             self._fields[config.collection, field] = set(range(number))
         return Planned(ResponsePart, config, {})
+
+    def references(self, config: ReferencesConfig) -> Planned:
+        """The part of indices into other collections.
+
+        Raises:
+            RecipeError: If one cannot be learned as such.
+        """
+        if self.pointing:
+            msg = "blocks: there are two of references; one has all indices"
+            raise RecipeError(msg)
+        for text, said in config.fields.items():
+            address = Address.parse(text)
+            name, to = address.name, said.to or Address.parse(said.back or "").name
+            self._check_field(address)
+            _check_objects(Address(to, None, ""), self.facts.schema, "references")
+            key = (name, address.field)
+            field = self.facts.collection(name).field(address.field)
+            trees = {b.collection for b in self.config.blocks if isinstance(b, TreeConfig)}
+            reason = (
+                f"is not made of whole numbers, but of {field.dtype}"
+                if "int" not in field.dtype
+                else f"points into {to} itself, and chains of objects (mothers) are not learned"
+                if name == to
+                else f"points into {to}, which is given, has places or thresholds, or is a tree"
+                if to in {*self.facts.given, *self.facts.padded, *self.facts.places, *trees}
+                else "belongs to objects that have places or thresholds"
+                if name in {*self.facts.padded, *self.facts.places}
+                else "is in two blocks"
+                if key in self._fields
+                else ""
+            )
+            if reason:
+                msg = f"references: {text} {reason}"
+                raise RecipeError(msg)
+            self._fields[key] = set(range(self.facts.collection(name).max_count))
+            self.pointing.add(key)
+        free = frozenset(n for n in self.facts.schema.collection_names if self._directed(n))
+        return Planned(ReferencesPart, config, {"free": free})
+
+    def _directed(self, name: str) -> bool:
+        """Whether the momenta of all objects of a collection are learned as pt, eta and phi."""
+        taken = {
+            str(leaf.collection)
+            for b in self.config.blocks
+            if isinstance(b, DecayConfig)
+            for leaf in Chain.of(b).leaves
+        }
+        for b in self.config.blocks:
+            if isinstance(b, ScatteringConfig):
+                taken.add(b.lepton)
+            elif isinstance(b, SystemsConfig):
+                taken |= {p.collection for p in b.pairs}
+            elif isinstance(b, PairsConfig | TreeConfig | ResponseConfig):
+                taken.add(b.collection)
+        if name in {*taken, *self.facts.given} or is_partial(self.facts, name):
+            return False
+        block = self._objects.get(name, ObjectsConfig(collection=name))
+        apart = any(self.facts.deviation(name, c) is not None for c in ("eta", "phi"))
+        plain = not block.pca and not {"eta", "phi"} & set(block.ranges)
+        return plain and not apart and set(coordinates_of(block, self.facts)) == {"pt", "eta", "phi"}
 
     def objects(self, config: ObjectsConfig) -> Planned:
         """The part of those objects of a collection that are in no other."""

@@ -140,6 +140,11 @@ class Reading:
         """The classes (N, 0) of a part without discrete variables."""
         return torch.zeros(len(self), 0, dtype=torch.int64, device=self.device)
 
+    @property
+    def original(self) -> EventBatch:
+        """The events as they came, with their objects in the order of the file."""
+        return self._original
+
     def with_objects(self, name: str, objects: Objects, arrangement: Tensor | None = None) -> Reading:
         """The same events with a collection's objects in another order."""
         events = self.events

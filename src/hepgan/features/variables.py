@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from hepgan.events.schema import Address
 
-__all__ = ["NEVER", "SINGLE", "Column", "DiscreteVariable", "Gate"]
+__all__ = ["NEVER", "SINGLE", "Column", "DiscreteVariable", "Gate", "counts_of"]
 
 SINGLE = 2.0**-23
 """The relative distance of neighbouring numbers in float32."""
@@ -97,6 +98,8 @@ class DiscreteVariable:
         slot: Which object of its collection it belongs to (0 is the first); None outside collections.
         ordinal: Whether neighbouring classes are alike (numbers of vertices), so that what depends on it does
             so smoothly.
+        within: The index, among the model's variables, of the count of the collection that it is an index
+            into; None if it is none, or the count does not vary. Its value is always below that count's.
         address: Whose number it is.
 
     Raises:
@@ -109,6 +112,7 @@ class DiscreteVariable:
     count: int | None = None
     slot: int | None = None
     ordinal: bool = False
+    within: int | None = None
     address: Address = field(kw_only=True)
 
     def __post_init__(self) -> None:
@@ -126,3 +130,8 @@ class DiscreteVariable:
     ) -> DiscreteVariable:
         """One that is called by its address."""
         return cls(_text(address), len(values), values, slot=slot, ordinal=ordinal, address=address)
+
+
+def counts_of(variables: Iterable[DiscreteVariable]) -> set[int]:
+    """The indices of the counts that others hang on: of their own objects, or of those they point to."""
+    return {i for v in variables for i in (v.count, v.within) if i is not None}

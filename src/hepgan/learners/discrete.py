@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hepgan.errors import TrainingError
-from hepgan.features.variables import DiscreteVariable
+from hepgan.features.variables import DiscreteVariable, counts_of
 from hepgan.models.discrete import (
     TABLE_STATES,
     Conditional,
@@ -138,6 +138,11 @@ def _check(variables: Sequence[DiscreteVariable], discrete: Tensor, condition: T
             values = torch.tensor(variables[variable.count].values, dtype=torch.float64)
             number = values[discrete[:, variable.count].clamp(0, len(values) - 1)]
             bad |= (number > variable.slot) != (column >= 0)
+        if variable.within is not None:
+            values = torch.tensor(variables[variable.within].values, dtype=torch.float64)
+            number = values[discrete[:, variable.within].clamp(0, len(values) - 1)]
+            own = torch.tensor(variable.values, dtype=torch.float64)[column.clamp(0, variable.size - 1)]
+            bad |= (own >= number) & (column >= 0)
         if bool(bad.any()):
             entry = int(bad.nonzero()[0])
             msg = f"{variable.name}: class {int(column[entry])} of event {entry} is not possible"
@@ -149,9 +154,9 @@ def _parents(
 ) -> list[int]:
     """The groups that group b depends on."""
     mine = set(groups[b].members)
-    counts = {variables[i].count for i in mine} - {None} - mine
+    counts = counts_of(variables[i] for i in mine) - mine
     if network:
-        counts |= {v.count for v in variables}
+        counts |= counts_of(variables)
     needed = [a for a in range(b) if counts & set(groups[a].members)]
     return sorted({*needed, *range(max(b - MAX_BEFORE, 0), b)}) if network else needed
 
@@ -173,7 +178,7 @@ def find_groups(discrete: Tensor, variables: Sequence[DiscreteVariable]) -> list
         return []
     if _joint_table(discrete, variables):
         return [_observed(range(len(variables)), discrete)]
-    counts = {v.count for v in variables if v.count is not None}
+    counts = counts_of(variables)
     singles = []
     for i in range(len(variables)):
         classes, code = torch.unique(discrete[:, i], return_inverse=True)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from hepgan.config import Config
 from hepgan.events.schema import Address
-from hepgan.features.variables import DiscreteVariable
+from hepgan.features.variables import DiscreteVariable, counts_of
 from hepgan.networks.drawing import Linear, take
 
 __all__ = [
@@ -87,9 +87,9 @@ def conserved(group: Group, variables: Sequence[DiscreteVariable]) -> Tensor:
 
     A field of objects whose values come with both signs (charges, quark flavours by pdgId) adds opposite
     numbers for opposite values, so that the sum over objects tells the net number of each value. Counts add
-    a number for each class.
+    a number for each class. Indices into a collection add nothing.
     """
-    counts = {v.count for v in variables} - {None}
+    counts = counts_of(variables)
     net = torch.zeros(len(group), dtype=torch.int64)
     for column, i in enumerate(group.members):
         variable, states = variables[i], group.states[:, column]
@@ -97,7 +97,9 @@ def conserved(group: Group, variables: Sequence[DiscreteVariable]) -> Tensor:
         for k, value in enumerate(variable.values):
             if i in counts:
                 number[k] = _hash(f"{variable.name}={k}")
-            elif variable.slot is not None and value and -value in variable.values:
+            elif (
+                variable.slot is not None and variable.within is None and -value in variable.values and value
+            ):
                 number[k] = int(math.copysign(1, value)) * _hash(
                     f"{_summed(variable.address)}={abs(value):g}"
                 )
@@ -286,14 +288,15 @@ class LearnedDiscrete(Config):
     @model_validator(mode="after")
     def _counts_are_variables(self) -> Self:
         for variable in self.variables:
-            if variable.count is None:
-                continue
-            if not 0 <= variable.count < len(self.variables):
-                msg = f"{variable.name}: count {variable.count} is none of {len(self.variables)} variables"
-                raise ValueError(msg)
-            if self.variables[variable.count].count is not None:
-                msg = f"{variable.name}: its count {self.variables[variable.count].name} has a count itself"
-                raise ValueError(msg)
+            for count in (variable.count, variable.within):
+                if count is None:
+                    continue
+                if not 0 <= count < len(self.variables):
+                    msg = f"{variable.name}: count {count} is none of {len(self.variables)} variables"
+                    raise ValueError(msg)
+                if self.variables[count].count is not None:
+                    msg = f"{variable.name}: its count {self.variables[count].name} has a count itself"
+                    raise ValueError(msg)
         return self
 
 
@@ -305,7 +308,8 @@ class DiscreteModel(nn.Module):
     :func:`~hepgan.learners.discrete.fit_discrete`.
 
     Guarantees:
-        - A variable is -1 if and only if its object is absent.
+        - A variable is -1 if and only if its object is absent. An index points to an object that is there,
+          wherever the states before leave it another choice.
         - A joint state of one group that was not observed is never generated; nor is a pair of states of two
           groups that was not, though independence would have had it more than 20 times in training
           (unless the states before leave no other choice); nor what never followed a well-known combination
@@ -374,13 +378,20 @@ class DiscreteModel(nn.Module):
             i, j = torch.tensor(never).T
             mask[i, j] = UNSEEN
         for column, k in enumerate(second.members):
-            variable = self.variables[k]
+            variable, states = self.variables[k], second.states[:, column]
             if variable.count in first.members and variable.slot is not None:
-                values = torch.tensor(self.variables[variable.count].values, dtype=torch.float64)
-                number = values[first.states[:, first.members.index(variable.count)].clamp(min=0)]
-                wrong = (number > variable.slot)[:, None] != (second.states[:, column] >= 0)
+                wrong = (self._numbers(first, variable.count) > variable.slot)[:, None] != (states >= 0)
+                mask[:-1][wrong] = IMPOSSIBLE
+            if variable.within in first.members:
+                values = torch.tensor(variable.values, dtype=torch.float64)[states.clamp(min=0)]
+                wrong = (values >= self._numbers(first, variable.within)[:, None]) & (states >= 0)
                 mask[:-1][wrong] = IMPOSSIBLE
         return mask
+
+    def _numbers(self, group: Group, count: int) -> Tensor:
+        """The number of objects in each state (S,) of the group of a count."""
+        values = torch.tensor(self.variables[count].values, dtype=torch.float64)
+        return values[group.states[:, group.members.index(count)].clamp(min=0)]
 
     # ------------------------------------------------------------------ using
 

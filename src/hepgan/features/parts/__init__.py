@@ -9,6 +9,7 @@ from hepgan.features.parts.decay import DecayConfig, DecayPart
 from hepgan.features.parts.fields import FieldsConfig, FieldsPart
 from hepgan.features.parts.objects import ObjectsConfig, ObjectsPart
 from hepgan.features.parts.pairs import PairsConfig, PairsPart
+from hepgan.features.parts.references import ReferencesConfig, ReferencesPart
 from hepgan.features.parts.response import ResponseConfig, ResponsePart
 from hepgan.features.parts.scattering import ScatteringConfig, ScatteringPart
 from hepgan.features.parts.systems import SystemsConfig, SystemsPart
@@ -28,6 +29,8 @@ __all__ = [
     "PairsPart",
     "Part",
     "Planned",
+    "ReferencesConfig",
+    "ReferencesPart",
     "ResponseConfig",
     "ResponsePart",
     "ScatteringConfig",
@@ -47,13 +50,22 @@ AnyConfig = Annotated[
     | ObjectsConfig
     | ScatteringConfig
     | ResponseConfig
+    | ReferencesConfig
     | FieldsConfig,
     Setting(discriminator="kind"),
 ]
 """What a recipe may say of any part."""
 
 AnyPart = Annotated[
-    DecayPart | PairsPart | SystemsPart | TreePart | ObjectsPart | ScatteringPart | ResponsePart | FieldsPart,
+    DecayPart
+    | PairsPart
+    | SystemsPart
+    | TreePart
+    | ObjectsPart
+    | ScatteringPart
+    | ResponsePart
+    | ReferencesPart
+    | FieldsPart,
     Setting(discriminator="kind"),
 ]
 """Any part that was learned."""

@@ -87,6 +87,9 @@ class Part(Config):
     first: ClassVar[bool] = False
     """Whether other parts need what it writes (masses, which are fields)."""
 
+    last: ClassVar[bool] = False
+    """Whether it needs what other parts write (directions of objects)."""
+
     collection: str = ""
     columns: tuple[Column, ...] = ()
     variables: tuple[DiscreteVariable, ...] = ()
@@ -136,6 +139,11 @@ class Part(Config):
         """The part among others, which together have these variables."""
         return self
 
+    @property
+    def indices(self) -> Mapping[Address, str]:
+        """Of variables that are indices of objects the collection that these are in."""
+        return {}
+
     @abstractmethod
     def read(self, reading: Reading) -> Encoded:
         """The events as columns and classes.
@@ -157,6 +165,15 @@ class Part(Config):
             count: (N,) the number of objects.
         """
         return None
+
+    def replaces(self, discrete: Tensor, own: Tensor) -> Mapping[str, Tensor]:
+        """Where (N, M) it has the directions of a collection's objects, whose own columns then don't exist.
+
+        Args:
+            discrete: (N, K) all classes.
+            own: (N, own K) those of this part.
+        """
+        return {}
 
     @property
     def hint_count(self) -> int:

@@ -22,7 +22,7 @@ from hepgan.features.precise import constant
 from hepgan.features.reading import Reading, Refusal
 from hepgan.features.variables import NEVER, Column, DiscreteVariable, Gate
 
-__all__ = ["Entry", "FieldsConfig", "FieldsPart", "described", "slots_of"]
+__all__ = ["Entry", "FieldsConfig", "FieldsPart", "chosen_values", "classes_of", "described", "slots_of"]
 
 MAX_CLASSES = 256
 """Integers with more values than this are learned as continuous numbers."""
@@ -228,7 +228,7 @@ class FieldsPart(Part):
                 else reading.mask(entry.collection)[:, slots]
             )
             if entry.mode == "classes":
-                classes += _classes(entry, values, present, reading.refuse)
+                classes += classes_of(entry, values, present, reading.refuse)
                 continue
             classes += _atoms(entry, values, present)
             columns.append(values)
@@ -396,7 +396,15 @@ def _stored_type(facts: Facts, collection: str | None, name: str) -> str | None:
     return None if computed else facts.collection(collection).field(name).dtype
 
 
-def _classes(entry: Entry, values: Tensor, present: Tensor, refuse: Refusal) -> list[Tensor]:
+def classes_of(entry: Entry, values: Tensor, present: Tensor, refuse: Refusal) -> list[Tensor]:
+    """The classes (N, 1) of each object whose number is drawn, -1 where it is absent.
+
+    Args:
+        entry: How the field is learned.
+        values: (N, S) its numbers.
+        present: (N, S) where there are objects.
+        refuse: What becomes of events with other numbers.
+    """
     found = []
     for j, table in enumerate(entry.tables):
         if not table:
@@ -442,14 +450,23 @@ def _values(entry: Entry, raw: Tensor, classes: Tensor) -> Tensor:
         return raw.floor()
     if entry.mode == "continuous" and not entry.atoms:
         return raw
-    table = constant(entry.numbers, classes.device)
-    if len(entry.drawn) == len(table):
-        index = classes.clamp(min=0)
-    else:
-        index = classes.new_zeros((len(classes), len(table)))
-        index[:, list(entry.drawn)] = classes.clamp(min=0)
-    values = table[torch.arange(len(table), device=table.device), index]
+    index, values = _drawn(entry, classes), chosen_values(entry, classes)
     if entry.mode == "classes":
         return values
     continuous = (index == 0) & ~constant(entry.atomic, classes.device, torch.bool)
     return torch.where(continuous, raw, values)
+
+
+def chosen_values(entry: Entry, classes: Tensor) -> Tensor:
+    """The values (N, S) of the classes of those objects whose number is drawn."""
+    table = constant(entry.numbers, classes.device)
+    return table[torch.arange(len(table), device=table.device), _drawn(entry, classes)]
+
+
+def _drawn(entry: Entry, classes: Tensor) -> Tensor:
+    """The classes (N, S) of all objects."""
+    if len(entry.drawn) == len(entry.numbers):
+        return classes.clamp(min=0)
+    index = classes.new_zeros((len(classes), len(entry.numbers)))
+    index[:, list(entry.drawn)] = classes.clamp(min=0)
+    return index

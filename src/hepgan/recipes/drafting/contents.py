@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import awkward as ak
@@ -69,6 +69,7 @@ class Contents:
         weight: The event weight.
         negative: What cannot be learned well, since its weighted density is negative somewhere, and where.
         besides: What is learned that was not asked for, and why.
+        told: What a field is, where more is known than its kind, by its name in recipes.
     """
 
     file: str
@@ -83,6 +84,7 @@ class Contents:
     weight: FoundWeight = field(default_factory=FoundWeight)
     negative: dict[str, str] = field(default_factory=dict)
     besides: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -111,6 +113,16 @@ class Contents:
         first = np.unique(keys, axis=0, return_index=True)[1]
         # Simulated samples number all events alike, or not at all.
         return self.events[np.sort(first)] if 1 < first.size < len(self.events) else self.events
+
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Takes fields of collections out of what is to be learned, for reasons given by name."""
+        collections = []
+        for c in self.schema.collections:
+            kept = tuple(f for f in c.fields if str(Address(c.name, None, f.name)) not in reasons)
+            collections += [c.model_copy(update={"fields": kept})] if kept else []
+        self.left_out.update(reasons)
+        self.schema = self.schema.model_copy(update={"collections": tuple(collections)})
+        _restrict(self)
 
     @property
     def selection(self) -> list[str]:

@@ -31,6 +31,7 @@ from hepgan.recipes.drafting.findings import (
     within,
 )
 from hepgan.recipes.drafting.peaks import MOST_PAIRS, Excess, Peak, find_peaks
+from hepgan.recipes.drafting.references import Reference, find_references, reference_lines
 from hepgan.recipes.drafting.resonances import Resonance, find_resonances
 from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
 from hepgan.recipes.drafting.selection import HOW
@@ -100,6 +101,7 @@ def draft_recipe(
         raise ValueError(msg)
     contents = look_at(file, select, max_events, weight, read)
     _warn_of_weights(contents)
+    references = _references(contents, select)
     resonances = find_resonances(contents.events, contents.schema)
     contents.derived.update(_derived(contents, resonances))
     bounds = find_bounds(contents.events, contents.learned, contents.masses)
@@ -114,7 +116,7 @@ def draft_recipe(
         symmetry = find_symmetry(contents.once, contents.schema, resonances, moving)
     conditions = _conditions(contents)
     different = contents.total * contents.different // len(contents.events)
-    features = [*_features(contents, resonances, peaks, symmetry, bounds, rules)]
+    features = [*_features(contents, resonances, peaks, symmetry, bounds, rules, references)]
     try:
         representation = _representation(contents, features, conditions)
     except HepganError as error:
@@ -271,6 +273,9 @@ def _fields(contents: Contents, facts: Facts, c: Collection | None, fields: Iter
 
 
 def _kind(contents: Contents, c: Collection | None, f: Field) -> str:
+    told = None if c is None else contents.told.get(str(Address(c.name, None, f.name)))
+    if told is not None:
+        return told
     if c is not None and f.name == "mass" and c.name in contents.masses:
         return "a constant; see masses below"
     if c is None and f.name in contents.derived:
@@ -399,6 +404,7 @@ def _features(
     symmetry: Symmetry,
     bounds: list[Bound],
     rules: list[Rule],
+    references: list[Reference],
 ) -> Iterator[str]:
     yield "features:"
     before = [*_azimuth(contents, symmetry)]
@@ -410,6 +416,7 @@ def _features(
         *_loose(contents, resonances, peaks),
         *_planes(contents, bounds),
         *_edged(contents, {*systems, *(p.collection for p in peaks)}, bounds),
+        *_pointing(references),
     ]
     if blocks:
         yield "  blocks:"
@@ -583,6 +590,27 @@ def _edged(contents: Contents, taken: set[str], bounds: list[Bound]) -> Iterator
         if selected and len(c.coordinates) > 2 and c.name not in taken:
             yield from _comment("Selected by pt, whose edges are kept in pt, eta, phi.", "    ")
             yield f"    - {{kind: objects, collection: {_plain(c.name)}, coordinates: [pt, eta, phi]}}"
+
+
+def _references(contents: Contents, select: Sequence[str]) -> list[Reference]:
+    """Indices into other collections; those that cannot be learned as such are numbers, or left out."""
+    found, refused = find_references(contents.events, contents.schema, contents.structure)
+    contents.told.update({r.name: f"an index into {r.to}; see references below" for r in found})
+    contents.told.update({n: f"whole numbers; {refused[n]}" for n in refused if n in select})
+    contents.leave_out({n: reason for n, reason in refused.items() if n not in select})
+    return found
+
+
+def _pointing(references: list[Reference]) -> Iterator[str]:
+    if references:
+        lines = [*reference_lines(references)]
+        for told, _ in lines:
+            yield from _comment(told, "    ")
+        yield "    - kind: references"
+        yield "      fields:"
+        yield from (
+            f"        {_plain(r.name)}: {line}" for r, (_, line) in zip(references, lines, strict=True)
+        )
 
 
 def _representation(contents: Contents, text: Iterable[str], conditions: Iterable[str]) -> Representation:
