@@ -439,3 +439,44 @@ def test_partons_keep_multiplicities_masses_and_identities(shared_data, monkeypa
     values = torch.tensor(variables[9].values)
     two = events[events[:, 0] == 2]
     assert float((values[two[:, 9]] == -values[two[:, 10]]).double().mean()) > 0.98, "q and its qbar"
+
+
+def pointing(n: int, share: float = 0.01) -> tuple[list[DiscreteVariable], Tensor]:
+    """Up to three jets, up to two leptons, and the share of these that points to a jet, the last one."""
+    random = np.random.default_rng(1)
+    jets, leptons = random.integers(0, 4, n), random.integers(0, 3, n)
+    variables = [
+        variable("nLepton", (0, 1, 2), ordinal=True),
+        variable("nJet", (0, 1, 2, 3), ordinal=True),
+    ]
+    columns = [leptons, jets]
+    for slot in range(2):
+        made = variable(f"Lepton[{slot}].jetIdx", (-1, 0, 1, 2), count=0, slot=slot)
+        variables.append(replace(made, within=1))
+        linked = (random.random(n) < share) & (jets > 0)
+        columns.append(np.where(leptons > slot, np.where(linked, jets, 0), -1))
+    return variables, torch.from_numpy(np.stack(columns, 1).astype(np.int64))
+
+
+@pytest.mark.parametrize(("n", "wanted"), [(190, 0.2), (20_000, 0.01)], ids=["few", "many"])
+def test_an_index_points_to_what_is_there(n: int, wanted: float) -> None:
+    """However rare it is, so that nothing in training shows that it never does otherwise."""
+    variables, discrete = pointing(n, wanted)
+    model = fitted(variables, discrete)
+    again = DiscreteModel.from_state(json.loads(json.dumps(model.state())))
+    again.load_state_dict(model.state_dict())
+    made = generated(again, N_GENERATED)
+    assert (made[:, 2:] > 0).sum() > 100
+    assert bool((made[:, 2:] <= made[:, 1:2]).all())
+    share = [float((x[:, 2:] > 0).double().mean()) for x in (made, discrete)]
+    assert share[0] == pytest.approx(share[1], rel=0.2)
+
+
+def test_an_index_beyond_what_is_there_is_an_error() -> None:
+    variables, discrete = pointing(1000)
+    some = (discrete[:, 0] > 0).nonzero()[0, 0]
+    discrete[some, 1:3] = torch.tensor([1, 3])
+    with pytest.raises(ValueError, match=rf"jetIdx: class 3 of event {int(some)} is not possible"):
+        fitted(variables, discrete)
+    with pytest.raises(ValueError, match="count 7 is none of 4 variables"):
+        fitted([*variables[:3], replace(variables[3], within=7)], discrete)

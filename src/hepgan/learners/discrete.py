@@ -119,7 +119,9 @@ def fit_discrete(
         _, pattern = torch.unique(groups[b].states < 0, dim=0, return_inverse=True)
         with threads(1):
             examples = Examples(rows, condition, index[:, b], weight)
-            _fit(model.conditional(b), examples, pattern, steps, generator)
+            # What counts forbid of an index would else be missing from its marginal.
+            index_of = any(variables[i].within is not None for i in groups[b].members)
+            _fit(model.conditional(b), examples, pattern, steps, generator, calibrated=index_of)
     return model.to(device)
 
 
@@ -356,7 +358,13 @@ class Examples:
 
 
 def _fit(
-    conditional: Conditional, examples: Examples, pattern: Tensor, steps: int, generator: torch.Generator
+    conditional: Conditional,
+    examples: Examples,
+    pattern: Tensor,
+    steps: int,
+    generator: torch.Generator,
+    *,
+    calibrated: bool,
 ) -> None:
     """Weighted cross-entropy with early stopping, then logits shifted to the exact marginal.
 
@@ -366,6 +374,7 @@ def _fit(
         pattern: (S,) int64, equal for states of which the same variables are absent.
         steps: Most steps of the optimiser.
         generator: Source of initial values and batches.
+        calibrated: Whether logits are shifted even without a network.
     """
     frequency = torch.bincount(examples.target, examples.weight, minlength=len(conditional.bias))
     # A state of no positive weight stays possible for where nothing else is, but has no probability.
@@ -376,6 +385,7 @@ def _fit(
         _train(conditional, examples, steps, generator)
         if examples.rows.shape[1]:
             _learn_structure(conditional, examples, pattern)
+    if conditional.hidden or calibrated:
         _calibrate(conditional, examples, frequency / frequency.sum(), generator)
     conditional.requires_grad_(False)
 
