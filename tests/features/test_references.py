@@ -359,6 +359,26 @@ def test_events_with_what_never_occurred_are_refused() -> None:
         made.encode(changed(PLAIN, "Jet", "eta", jets + 3)[linked])
 
 
+class _Decoder(torch.nn.Module):
+    def __init__(self, representation: Representation) -> None:
+        super().__init__()
+        self.representation = representation
+
+    def forward(self, x: torch.Tensor, discrete: torch.Tensor, condition: torch.Tensor) -> Any:
+        return self.representation.tensors(x, discrete, condition)
+
+
+def test_decoding_can_be_exported() -> None:
+    events = links()
+    said = {**BOTH, "Jet.muonIdx1": {"back": "Muon.jetIdx"}}
+    made = represent(events, said, PAIRS, transform="standardise")
+    features = made.encode(events)
+    given = (features.x, features.discrete, features.condition)
+    program = torch.export.export(_Decoder(made), given, strict=False)
+    for name, values in program.module()(*given).items():
+        torch.testing.assert_close(values, made.tensors(*given)[name])
+
+
 def test_it_is_kept() -> None:
     made = represent(links(), {**BOTH, "Jet.muonIdx1": {"back": "Muon.jetIdx"}}, PAIRS)
     again = Representation.from_state(made.state())

@@ -83,8 +83,8 @@ class Draft:
         if not pieces:
             # They are in order already.
             stored = self._stored(collection)
-            pieces = [(range(next(iter(stored.values())).shape[1]), Kinematics(stored))]
-        eta, phi = (_joined([(tuple(slots), k.bounded(n)) for slots, k in pieces]) for n in ("eta", "phi"))
+            pieces = [(tuple(range(next(iter(stored.values())).shape[1])), Kinematics(stored))]
+        eta, phi = (_joined([(slots, k.bounded(n)) for slots, k in pieces]) for n in ("eta", "phi"))
         return eta, phi
 
     def mask(self, collection: str) -> Tensor:

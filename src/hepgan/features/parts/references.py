@@ -43,6 +43,8 @@ ROUNDING = 1e-6
 ASTRAY = 1e-3
 """Share of objects whose index may disagree with a rule, from rounding in the file."""
 
+CHUNK = 1 << 15
+
 CLOSE = 0.5
 """Objects that are pointed to are near if their median distance is less than this share of that of all."""
 
@@ -154,11 +156,11 @@ class Pointing(NamedTuple):
     """Where the objects of one collection point in N events.
 
     Attributes:
-        index: (N, M) the place of the object pointed to; negative for none.
+        places: (N, M) the place of the object pointed to; negative for none.
         first: (N, M) whether that object's direction is told by its distance from this one.
     """
 
-    index: Tensor
+    places: Tensor
     first: Tensor
 
     @property
@@ -168,8 +170,8 @@ class Pointing(NamedTuple):
 
     def at(self, width: int) -> Tensor:
         """(N, M, width) which object each of them tells the direction of."""
-        places = torch.arange(width, device=self.index.device)
-        return self.first.unsqueeze(2) & (self.index.unsqueeze(2) == places)
+        slots = torch.arange(width, device=self.places.device)
+        return self.first.unsqueeze(2) & (self.places.unsqueeze(2) == slots)
 
 
 class ReferencesPart(Part):
@@ -360,7 +362,7 @@ class ReferencesPart(Part):
             start = end
             if link.most:
                 _turn(link, found, dr, angle, draft)
-            draft.put_field(link.collection, link.entry.name, found.index, link.entry.slots)
+            draft.put_field(link.collection, link.entry.name, found.places, link.entry.slots)
             draft.point(link.collection, link.entry.name, link.to)
         # What points back does so to what others have become.
         for link in sorted((x for x in self.links if not x.drawn), key=lambda x: x.how == "back"):
@@ -545,16 +547,26 @@ def _entry(reading: Reading, name: str, field: str, index: Tensor | None) -> Ent
 def _reach(events: EventBatch, address: Address, to: str) -> tuple[bool, float]:
     """Whether what is pointed to is near, and the largest distance."""
     name = address.name
-    if min(len(events.schema.collection(n).coordinates) for n in (name, to)) < 3:
+    described = [events.schema.collection(n) for n in (name, to)]
+    if any(len(c.coordinates) < 3 or not c.max_count for c in described):
         return False, 0.0
-    apart, index = distances(events, name, to), events.collections[name].fields[address.field].to(torch.int64)
-    there = events.collections[name].mask
-    linked = there & (index >= 0)
-    own = apart.gather(2, index.clamp(min=0).unsqueeze(2))[:, :, 0][linked]
-    every = apart[there.unsqueeze(2) & torch.isfinite(apart)]
-    if not len(own):
+    own, every = [], []
+    for some in _chunks(events):
+        apart, objects = distances(some, name, to), some.collections[name]
+        index = objects.fields[address.field].to(torch.int64)
+        reached = apart.gather(2, index.clamp(min=0).unsqueeze(2))[:, :, 0]
+        own.append(reached[objects.mask & (index >= 0)])
+        every += [] if every else [apart[objects.mask.unsqueeze(2) & torch.isfinite(apart)]]
+    linked = torch.cat(own)
+    if not len(linked):
         return False, 0.0
-    return bool(own.median() < CLOSE * every.median()), float(own.max())
+    return bool(linked.median() < CLOSE * every[0].median()), float(linked.max())
+
+
+def _chunks(events: EventBatch) -> Iterator[EventBatch]:
+    """The events in pieces, of which all pairs of objects do not take much memory."""
+    for start in range(0, len(events), CHUNK):
+        yield events[start : start + CHUNK]
 
 
 def _may_turn(facts: Facts, name: str, to: str, links: Sequence[Link]) -> bool:
@@ -575,8 +587,8 @@ def _check_rule(link: Link, events: EventBatch) -> None:
     Raises:
         RecipeError: If it does not.
     """
-    objects = events.collections[link.collection]
-    wrong, number = _contradicts(link, events), int(objects.mask.sum())
+    wrong = torch.cat([_contradicts(link, some) for some in _chunks(events)])
+    number = int(events.collections[link.collection].mask.sum())
     if int(wrong.sum()) > ASTRAY * number:
         rule = f"what {'.'.join(link.back)} points back to"
         rule = f"the nearest {link.to} within {link.nearest:g}" if link.nearest is not None else rule

@@ -172,7 +172,7 @@ def _batch(events: ak.Array, schema: EventSchema, *names: str) -> EventBatch:
 def _between(low: float, high: float) -> float:
     """The number of fewest digits above one and up to another."""
     for digits in range(8):
-        value = math.ceil(low * 10**digits) / 10**digits
+        value = math.ceil(low * 10.0**digits) / 10.0**digits
         if low < value <= high:
             return value
     return high
