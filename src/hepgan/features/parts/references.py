@@ -550,7 +550,8 @@ def _reach(events: EventBatch, address: Address, to: str) -> tuple[bool, float]:
     described = [events.schema.collection(n) for n in (name, to)]
     if any(len(c.coordinates) < 3 or not c.max_count for c in described):
         return False, 0.0
-    own, every = [], []
+    own: list[Tensor] = []
+    every: list[Tensor] = []
     for some in _chunks(events):
         apart, objects = distances(some, name, to), some.collections[name]
         index = objects.fields[address.field].to(torch.int64)
