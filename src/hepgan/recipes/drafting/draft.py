@@ -520,30 +520,28 @@ def _in_systems(resonances: list[Resonance], symmetry: Symmetry) -> set[str]:
 
 
 def _pairs(peaks: list[Peak], system: Excess | None) -> Iterator[str]:
-    settings = []
+    indent = "    " if system is None else "        "
+    if system is not None:
+        yield from _comment(
+            f"Of two pairs as below together, {_excess(system)}: a resonance of two pairs, whose mass is one "
+            "number, too.",
+            "    ",
+        )
+        yield "    - kind: systems"
+        yield "      name: X"
+        yield "      pairs:"
     for p in peaks:
-        e, charges = p.excess, f" of opposite {p.opposite}" if p.opposite else ""
+        charges = f" of opposite {p.opposite}" if p.opposite else ""
         alike = f"; {p.alike:,} of other pairs are there" if p.opposite else ""
         yield from _comment(
-            f"Of {p.pairs:,} pairs of {p.collection}{charges}, {_excess(e)}{alike}: a resonance in some "
-            "events. The mass of the pair nearest to it is one number.",
-            "    ",
+            f"Of {p.pairs:,} pairs of {p.collection}{charges}, {_excess(p.excess)}{alike}: a resonance in "
+            "some events. The mass of the pair nearest to it is one number.",
+            indent,
         )
         more = f", opposite: {_plain(p.opposite)}" if p.opposite.lower() not in ("", "charge") else ""
         more += f", most: {MOST_PAIRS}" if p.most > MOST_PAIRS else ""
-        settings.append(f"kind: pairs, collection: {_plain(p.collection)}, mass: {e.mass:.4g}{more}")
-    if system is None:
-        yield from (f"    - {{{own}}}" for own in settings)
-        return
-    yield from _comment(
-        f"Of two such pairs together, {_excess(system)}: a resonance of two pairs, whose mass is one number, "
-        "too.",
-        "    ",
-    )
-    yield "    - kind: systems"
-    yield "      name: X"
-    yield "      pairs:"
-    yield from (f"        - {{{own}}}" for own in settings)
+        name, mass = _plain(p.collection), f"{p.excess.mass:.4g}"
+        yield f"{indent}- {{kind: pairs, collection: {name}, mass: {mass}{more}}}"
 
 
 def _loose(contents: Contents, resonances: list[Resonance], peaks: list[Peak]) -> Iterator[str]:
