@@ -379,6 +379,24 @@ def test_decoding_can_be_exported() -> None:
         torch.testing.assert_close(values, made.tensors(*given)[name])
 
 
+def test_objects_do_not_share_what_they_point_to_if_they_never_did() -> None:
+    muons = PLAIN.collections["Muon"]
+    index = torch.where(muons.mask, muons.fields["jetIdx"], -1)
+    alone = torch.tensor([all(row.count(i) == 1 for i in row if i >= 0) for row in index.tolist()])
+    said = {"Muon.jetIdx": {"to": "Jet", "nearest": REACH}}
+    events = without(PLAIN, "Electron.jetIdx")
+    made = represent(events[alone], said)
+    again = generated(made)
+    found = again.collections["Muon"]
+    rows = torch.where(found.mask, found.fields["jetIdx"], -1).tolist()
+    assert all(row.count(i) == 1 for row in rows for i in row if i >= 0)
+    assert float(apart(again, "Muon")[1].max()) < REACH
+    with pytest.raises(InputError, match="that another points to, which never happened"):
+        made.encode(events[~alone])
+    rows = generated(represent(events, said)).collections["Muon"].fields["jetIdx"].tolist()
+    assert any(row.count(i) > 1 for row in rows for i in row if i >= 0)
+
+
 def test_it_is_kept() -> None:
     made = represent(links(), {**BOTH, "Jet.muonIdx1": {"back": "Muon.jetIdx"}}, PAIRS)
     again = Representation.from_state(made.state())

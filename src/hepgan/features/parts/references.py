@@ -121,6 +121,7 @@ class Link(Config):
         how: With the distance of what it points to (``relative``), ``alone``, as the ``nearest`` object, or
             as what points ``back``.
         most: The most links of an event that have a distance of their own.
+        shared: Whether some point to objects that others point to already.
         largest: The largest distance.
         nearest: The distance within which it always points to the nearest object; None if it does not.
         back: The collection and field that point back.
@@ -131,6 +132,7 @@ class Link(Config):
     to: str
     how: Literal["relative", "alone", "nearest", "back"]
     most: int = 0
+    shared: bool = True
     largest: float = 0.0
     nearest: float | None = None
     back: tuple[str, str] = ("", "")
@@ -167,6 +169,11 @@ class Pointing(NamedTuple):
     def rank(self) -> Tensor:
         """(N, M) which of the event's distances is that of each object that has one."""
         return self.first.cumsum(1) - 1
+
+    @property
+    def others(self) -> Tensor:
+        """(N, M) which point to an object whose direction is told by the distance from another."""
+        return (self.places >= 0) & ~self.first
 
     def at(self, width: int) -> Tensor:
         """(N, M, width) which object each of them tells the direction of."""
@@ -233,8 +240,8 @@ class ReferencesPart(Part):
                 continue
             index = _index(reading, name, field, link.to)
             pointing, taken[link.to] = _first(index, taken[link.to])
-            most = int(pointing.first.sum(1).max())
-            links[i] = link = link.model_copy(update={"most": most})
+            most, shared = int(pointing.first.sum(1).max()), bool(pointing.others.any())
+            links[i] = link = link.model_copy(update={"most": most, "shared": shared})
             gate = reading.facts.gate(name, 1)
             limits = (("dr", 0.0, link.largest), ("angle", -math.pi, math.pi))
             for (what, low, high), k in ((w, k) for w in limits for k in range(most)):
@@ -293,10 +300,12 @@ class ReferencesPart(Part):
             if before is None:
                 before = torch.zeros(len(own), self.widths[link.to], dtype=torch.bool, device=own.device)
             found, after = _first(index, before)
-            # More links than there ever were in an event have no distance to tell: they point nowhere.
+            # More links than there ever were in an event have no distance to tell: they point nowhere. Nor
+            # do two point to one object that never did.
             beyond = found.first & (found.rank >= link.most)
             taken[link.to] = after & ~Pointing(index, beyond).at(after.shape[1]).any(1)
-            yield link, Pointing(torch.where(beyond, -1, index), found.first & ~beyond)
+            none = beyond if link.shared else beyond | found.others
+            yield link, Pointing(torch.where(none, -1, index), found.first & ~beyond)
 
     def _counted(self, discrete: Tensor) -> dict[str, Tensor]:
         """The number (N,) of objects of each collection, of all classes."""
@@ -343,6 +352,8 @@ class ReferencesPart(Part):
                 continue
             found, taken[link.to] = _first(index, taken[link.to])
             reading.refuse(found.first.sum(1) > link.most, partial(_many, link, found.first))
+            if not link.shared:
+                reading.refuse(found.others.any(1), partial(_shared, link))
             eta, phi = _from(reading, name, link.to, index)
             order = found.first.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : link.most]
             apart = safe_sqrt(eta**2 + phi**2)
@@ -655,6 +666,11 @@ def _many(link: Link, first: Tensor, event: int) -> InputError:
         f"{int(first[event].sum())} different {link.to} are pointed to, but at most {link.most} in the "
         "events that were learned from"
     )
+    return InputError(msg, branch=link.entry.branch, entry=event)
+
+
+def _shared(link: Link, event: int) -> InputError:
+    msg = f"points to one of {link.to} that another points to, which never happened in training"
     return InputError(msg, branch=link.entry.branch, entry=event)
 
 
