@@ -44,6 +44,8 @@ _WITHOUT_ENDS = {"phi", "px", "py"}
 _MOST_SLOTS = 4
 
 _AT_REST = 1e-4
+_DIRECTIONS = 24
+_NEARLY_ALL = 0.95
 _LEAST_PROBABILITY = 1e-3
 _MASSES = {"Electron": 0.000511, "Muon": 0.1056584, "Photon": 0.0}
 
@@ -266,7 +268,9 @@ def find_symmetry(
         objects = always((fixed or flat)[0])
     elif some:
         objects = [_leading(some[0])]
-    whole = () if objects else _some_in_all([c for c in usable_sums if len(c.coordinates) > 2], events)
+    whole = _some_in_all([c for c in usable_sums if len(c.coordinates) > 2], events)
+    if flat and objects == always(flat[0]) and _is_better(whole, flat[0].name, usable_sums, events):
+        objects = []
     if not objects and not whole:
         return Symmetry("", 0.0, "")
     at_rest = len(objects) > 1 and is_at_rest(events, objects)
@@ -291,6 +295,48 @@ def _some_in_all(collections: Sequence[Collection], events: ak.Array) -> tuple[s
         chosen.append(name)
         left = still
     return tuple(map(quoted, chosen))
+
+
+def _is_better(
+    whole: tuple[str, ...], flat: str, collections: Sequence[Collection], events: ak.Array
+) -> bool:
+    """Whether the sum of whole collections is a better reference than one vector of each event.
+
+    It is if nearly all events have some of them, and the directions of what else there is are less alike when
+    seen from it: what then is a peak in a column would have to be learned as a correlation.
+    """
+    if not whole:
+        return False
+    sums = {quoted(c.name): f"sum({quoted(c.name)})" for c in collections if c.layout != "single"}
+    sums |= {quoted(c.name): quoted(c.name) for c in collections if c.layout == "single"}
+    found = {name: _directions(text, events) for name, text in sums.items()}
+    together = _directions(" + ".join(sums[name] for name in whole), events)
+    if np.isfinite(together).mean() < _NEARLY_ALL:
+        return False
+
+    def peaked(reference: Numbers, own: Container[str]) -> float:
+        return sum(_unlikeness(found[n] - reference) for n in found if n not in own)
+
+    return peaked(together, whole) > peaked(found[quoted(flat)], (quoted(flat),))
+
+
+def _directions(expression: str, events: ak.Array) -> NDArray[np.float64]:
+    """The azimuth (n,) of something in each event; NaN where it has no transverse momentum."""
+    phi, pt = (Observable("quantity", f"({expression}).{q}").flat(events) for q in ("phi", "pt"))
+    found = np.full(len(events), np.nan)
+    there = np.asarray(pt.values) > 0
+    found[np.asarray(phi.index)[there]] = np.asarray(phi.values, dtype=np.float64)[there]
+    return found
+
+
+def _unlikeness(angles: Numbers) -> float:
+    """How far angles (n,) are from uniform: the Kullback-Leibler divergence, times the share of events."""
+    known = angles[np.isfinite(angles)].astype(np.float64)
+    counts, _ = np.histogram(known % (2 * math.pi), bins=_DIRECTIONS, range=(0.0, 2 * math.pi))
+    p = counts[counts > 0] / max(known.size, 1)
+    # The divergence of a uniform sample is not 0.
+    noise = (_DIRECTIONS - 1) / (2 * max(known.size, 1))
+    return (float((p * np.log(p * _DIRECTIONS)).sum()) - noise) * known.size / angles.size
 
 
 def is_at_rest(events: ak.Array, objects: list[str]) -> bool:
