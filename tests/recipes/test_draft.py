@@ -534,7 +534,7 @@ def test_a_resonance_in_some_events_is_found_and_generated(tmp_path: Path) -> No
     (pairs,) = [b for b in recipe.features.blocks if b.kind == "pairs"]
     assert pairs.collection == "Muon"
     assert pairs.mass == pytest.approx(91.2, abs=0.5)
-    assert recipe.features.azimuth == "MET"
+    assert recipe.features.azimuth == "Muon + Jet"
     assert "standard deviations" in text
     assert recipe.observables["m_Muon"].range[0] < 80 < 100 < recipe.observables["m_Muon"].range[1]  # type: ignore
     generator = EventGenerator(recipe.with_settings(FAST)).fit(read_events(path), seed=1, device="cpu")

@@ -14,6 +14,7 @@ from hepgan.events import read_events, schema_of, write_events
 from hepgan.generator import EventGenerator
 from hepgan.recipes import draft_recipe, load_recipe
 from hepgan.recipes.document import parse_yaml
+from hepgan.recipes.drafting.findings import find_symmetry
 from hepgan.recipes.drafting.resonances import find_resonances
 from hepgan.recipes.drafting.systems import find_loose
 
@@ -208,3 +209,21 @@ def test_objects_of_no_common_resonance_have_no_peak() -> None:
     electrons = events.Electron[np.roll(np.arange(len(events)), 1)]
     mixed = ak.with_field(events, electrons, "Electron")
     assert find_loose(mixed, schema_of(mixed), []) == []
+
+
+def test_azimuths_are_measured_from_where_other_directions_are_least_alike() -> None:
+    events = sometimes_four(3000)
+    rng = np.random.default_rng(8)
+    leptons = ak.concatenate([events.Muon, events.Electron], axis=1)
+    px, py = (ak.to_numpy(ak.sum(getattr(leptons, q), axis=1)) for q in ("px", "py"))
+    phi = np.arctan2(-py, -px) + 0.3 * rng.standard_normal(len(events))
+    jets = ak.zip({"pt": np.hypot(px, py) + 20, "eta": 0 * px, "phi": phi, "mass": 0 * px})
+    number = (rng.random(len(events)) < 0.8).astype(int)
+    met = ak.zip({"pt": rng.exponential(20.0, len(events)), "phi": rng.uniform(-3.1, 3.1, len(events))})
+    for balanced, reference in ((True, "Muon + Electron"), (False, "MET")):
+        jet = jets if balanced else ak.with_field(jets, met.phi + 3.0, "phi")
+        jet = ak.unflatten(ak.with_name(jet, "Momentum4D")[number > 0], number)
+        mixed = ak.with_field(events, jet, "Jet")
+        mixed = ak.with_field(mixed, ak.with_name(met, "Momentum2D"), "MET")
+        found = find_symmetry(mixed, schema_of(mixed), [], ["Muon", "Electron", "Jet"])
+        assert found.reference == reference

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -268,9 +268,10 @@ def find_symmetry(
         objects = always((fixed or flat)[0])
     elif some:
         objects = [_leading(some[0])]
-    whole = _some_in_all([c for c in usable_sums if len(c.coordinates) > 2], events)
-    if flat and objects == always(flat[0]) and _is_better(whole, flat[0].name, usable_sums, events):
-        objects = []
+    whole: tuple[str, ...] = ()
+    if not objects or (flat and objects == always(flat[0])):
+        whole, better = _best_sum(usable_sums, quoted(flat[0].name) if flat else None, events)
+        objects = [] if better else objects
     if not objects and not whole:
         return Symmetry("", 0.0, "")
     at_rest = len(objects) > 1 and is_at_rest(events, objects)
@@ -282,42 +283,49 @@ def find_symmetry(
     return Symmetry(reference, probabilities[worst], worst, at_rest, tuple(objects))
 
 
-def _some_in_all(collections: Sequence[Collection], events: ak.Array) -> tuple[str, ...]:
-    """Collections of which (nearly) every event has an object of one or another, the most frequent first."""
-    lacking = {c.name: ak.to_numpy(ak.num(events[c.name]) == 0) for c in collections if c.layout != "single"}
-    chosen: list[str] = []
-    left = np.ones(len(events), dtype=bool)
-    while lacking and left.any():
-        name = min(lacking, key=lambda n: int((left & lacking[n]).sum()))
-        still = left & lacking.pop(name)
+def _best_sum(
+    collections: Sequence[Collection], flat: str | None, events: ak.Array
+) -> tuple[tuple[str, ...], bool]:
+    """Whole collections whose sum is the best reference, and whether it is better than one vector.
+
+    Nearly all events have some of their objects, and seen from their sum the directions of what else there is
+    are least alike: what then is a peak in a column would else have to be learned as a correlation.
+
+    Args:
+        collections: What has directions.
+        flat: The vector, which is in every event; None if there is none.
+        events: The events.
+    """
+    listed = [c.name for c in collections if c.layout != "single" and len(c.coordinates) > 2]
+    lacking = {quoted(n): ak.to_numpy(ak.num(events[n]) == 0) for n in listed}
+    sums = {quoted(c.name): f"sum({quoted(c.name)})" for c in collections if c.layout != "single"}
+    sums |= {quoted(c.name): quoted(c.name) for c in collections if c.layout == "single"}
+    found = {name: _directions(text, events) for name, text in sums.items()} if lacking else {}
+
+    def peaked(names: tuple[str, ...]) -> float:
+        reference = _directions(" + ".join(sums[n] for n in names), events)
+        return sum(_unlikeness(found[n] - reference) for n in found if n not in names)
+
+    covers = dict.fromkeys(c for first in lacking if (c := _cover(lacking, first)))
+    scores = {c: peaked(c) for c in covers}
+    if not scores:
+        return (), False
+    best = max(scores, key=lambda c: scores[c])
+    return best, flat is None or scores[best] > peaked((flat,))
+
+
+def _cover(lacking: Mapping[str, NDArray[np.bool_]], first: str) -> tuple[str, ...]:
+    """Collections, this one among them, of which nearly every event has an object; empty if none."""
+    chosen, left = [first], lacking[first]
+    rest = {n: v for n, v in lacking.items() if n != first}
+    while rest and left.any():
+        name = min(rest, key=lambda n: int((left & rest[n]).sum()))
+        still = left & rest.pop(name)
         if still.sum() == left.sum():
             break
         chosen.append(name)
         left = still
-    return tuple(map(quoted, chosen))
-
-
-def _is_better(
-    whole: tuple[str, ...], flat: str, collections: Sequence[Collection], events: ak.Array
-) -> bool:
-    """Whether the sum of whole collections is a better reference than one vector of each event.
-
-    It is if nearly all events have some of them, and the directions of what else there is are less alike when
-    seen from it: what then is a peak in a column would have to be learned as a correlation.
-    """
-    if not whole:
-        return False
-    sums = {quoted(c.name): f"sum({quoted(c.name)})" for c in collections if c.layout != "single"}
-    sums |= {quoted(c.name): quoted(c.name) for c in collections if c.layout == "single"}
-    found = {name: _directions(text, events) for name, text in sums.items()}
-    together = _directions(" + ".join(sums[name] for name in whole), events)
-    if np.isfinite(together).mean() < _NEARLY_ALL:
-        return False
-
-    def peaked(reference: Numbers, own: Container[str]) -> float:
-        return sum(_unlikeness(found[n] - reference) for n in found if n not in own)
-
-    return peaked(together, whole) > peaked(found[quoted(flat)], (quoted(flat),))
+    return tuple(n for n in lacking if n in chosen) if left.mean() <= 1 - _NEARLY_ALL else ()
 
 
 def _directions(expression: str, events: ak.Array) -> NDArray[np.float64]:
