@@ -276,9 +276,13 @@ def find_symmetry(
         return Symmetry("", 0.0, "")
     at_rest = len(objects) > 1 and is_at_rest(events, objects)
     reference = objects[0] if at_rest else " + ".join(objects or whole)
-    tested = {reference: reference if objects else " + ".join(f"sum({c})" for c in whole)}
-    tested |= {_leading(c): _leading(c) for c in spatial if _leading(c) not in objects}
-    probabilities = {t: _uniform(_phi(e, events)) for t, e in tested.items()}
+    tested = {_leading(c): _phi(_leading(c), events) for c in spatial if _leading(c) not in objects}
+    if whole and not objects:
+        angles = _azimuths([_transverse(c, events) for c in usable_sums if quoted(c.name) in whole])
+        tested = {reference: angles[np.isfinite(angles)], **tested}
+    else:
+        tested = {reference: _phi(reference, events), **tested}
+    probabilities = {t: _uniform(phi) for t, phi in tested.items()}
     worst = min(probabilities, key=lambda t: probabilities[t])
     return Symmetry(reference, probabilities[worst], worst, at_rest, tuple(objects))
 
@@ -298,13 +302,11 @@ def _best_sum(
     """
     listed = [c.name for c in collections if c.layout != "single" and len(c.coordinates) > 2]
     lacking = {quoted(n): ak.to_numpy(ak.num(events[n]) == 0) for n in listed}
-    sums = {quoted(c.name): f"sum({quoted(c.name)})" for c in collections if c.layout != "single"}
-    sums |= {quoted(c.name): quoted(c.name) for c in collections if c.layout == "single"}
-    found = {name: _directions(text, events) for name, text in sums.items()} if lacking else {}
+    found = {quoted(c.name): _transverse(c, events) for c in collections} if lacking else {}
 
     def peaked(names: tuple[str, ...]) -> float:
-        reference = _directions(" + ".join(sums[n] for n in names), events)
-        return sum(_unlikeness(found[n] - reference) for n in found if n not in names)
+        reference = _azimuths([found[n] for n in names])
+        return sum(_unlikeness(_azimuths([found[n]]) - reference) for n in found if n not in names)
 
     covers = dict.fromkeys(c for first in lacking if (c := _cover(lacking, first)))
     scores = {c: peaked(c) for c in covers}
@@ -328,13 +330,21 @@ def _cover(lacking: Mapping[str, NDArray[np.bool_]], first: str) -> tuple[str, .
     return tuple(n for n in lacking if n in chosen) if left.mean() <= 1 - _NEARLY_ALL else ()
 
 
-def _directions(expression: str, events: ak.Array) -> NDArray[np.float64]:
-    """The azimuth (n,) of something in each event; NaN where it has no transverse momentum."""
-    phi, pt = (Observable("quantity", f"({expression}).{q}").flat(events) for q in ("phi", "pt"))
-    found = np.full(len(events), np.nan)
-    there = np.asarray(pt.values) > 0
-    found[np.asarray(phi.index)[there]] = np.asarray(phi.values, dtype=np.float64)[there]
+def _transverse(c: Collection, events: ak.Array) -> NDArray[np.float64]:
+    """The transverse momentum (n, 2), as px and py, of all objects of a collection together."""
+    name = quoted(c.name)
+    found = np.zeros((len(events), 2))
+    for k, q in enumerate(("px", "py")):
+        total = f"{name}.{q}" if c.layout == "single" else f"sum({name}.{q})"
+        values = Observable("quantity", total).flat(events)
+        found[np.asarray(values.index), k] = np.asarray(values.values, dtype=np.float64)
     return found
+
+
+def _azimuths(momenta: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The azimuth (n,) of momenta (n, 2) together; NaN where they have none."""
+    x, y = np.sum(momenta, axis=0).T
+    return np.where((x == 0) & (y == 0), np.nan, np.arctan2(y, x))
 
 
 def _unlikeness(angles: Numbers) -> float:
