@@ -10,7 +10,7 @@ import uproot
 from cli_toys import run
 
 from hepgan.errors import InputError
-from hepgan.events import Field, read_events, schema_of, write_events
+from hepgan.events import Field, Runs, read_events, read_runs, schema_of, write_events
 from hepgan.events.schema import EventSchema
 from hepgan.events.weights import WEIGHT_TITLE, marked
 from hepgan.validation import compare, compare_files
@@ -102,9 +102,14 @@ def test_events_in_memory_are_weighted_alike(tmp_path):
 
 def test_reweighted_files_are_known_by_their_new_weight(tmp_path):
     files = [write(tmp_path / f"{k}.root", k, generated=k == 2, name="genWeight") for k in range(3)]
+    before = Runs(count=9, sum_of_weights=8.0, sum_of_squares=7.0).columns(run=1)
+    with uproot.update(files[2]) as file:
+        file.mktree("Runs", {n: v.dtype for n, v in before.items()}).extend(before)
+    files[2] += ":t"
     out = tmp_path / "out.root"
     assert run("reweight", files[0], files[2], "-o", out, "--classifier", "trees", "--members", 2) == 0
-    events = read_events(out)
+    assert read_runs(out) == read_runs(files[2])
+    events = read_events(f"{out}:t")
     known = schema_of(events)
     assert known.weight == "weight"
     assert known.scalar("weight").title == WEIGHT_TITLE

@@ -258,7 +258,7 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
     history stands beside the model as a table (.history.csv) and a plot (.history.png), the terms of a GAN
     with their floors as another table (.diagnostics.csv).
     """
-    from hepgan.events import read_events
+    from hepgan.events import read_events, read_runs
     from hepgan.generator import EventGenerator
     from hepgan.generator.describe import outcome
     from hepgan.recipes import load_recipe
@@ -277,7 +277,8 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
         begun = job.resume and job.checkpoint.exists()
         say(f"{len(events):,} events; {'going on with' if begun else 'training'} {chosen.name} on {where}")
         try:
-            return EventGenerator(chosen).fit(events, device=where, **job.training)
+            runs = read_runs(list(files))
+            return EventGenerator(chosen).fit(events, device=where, runs=runs, **job.training)
         except (InputError, RecipeError) as error:
             if error.file is not None or (isinstance(error, RecipeError) and error.entry is None):
                 raise

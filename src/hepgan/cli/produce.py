@@ -205,6 +205,18 @@ def init(
 @click.option(
     "--shard-size", type=Count(), default=1_000_000, show_default=True, help="Events in a file of a folder."
 )
+@click.option(
+    "--cross-section",
+    type=click.FloatRange(0, min_open=True),
+    metavar="PB",
+    help="What weights sum to, in pb.  [default: the sum of the training sample, if it has weights]",
+)
+@click.option(
+    "--luminosity",
+    type=click.FloatRange(0, min_open=True),
+    metavar="1/PB",
+    help="Multiplies the cross section.  [default: 1]",
+)
 @WORKERS
 @DEVICE
 @OVERWRITE
@@ -217,6 +229,8 @@ def generate(
     member: str | None,
     file_format: Any,
     shard_size: int,
+    cross_section: float | None,
+    luminosity: float | None,
     device: str | None,
     force: bool,
 ) -> None:
@@ -226,6 +240,7 @@ def generate(
     Runner is written beside them.
     """
     from hepgan.generator import EventGenerator
+    from hepgan.generator.yields import YIELDS
     from hepgan.production import produce, unfinished
 
     generator = EventGenerator.load(model, device=device)
@@ -243,6 +258,8 @@ def generate(
                 member=chosen,
                 format=file_format or named,
                 shard_size=shard_size,
+                cross_section=cross_section,
+                luminosity=luminosity,
                 force=force,
                 on_progress=advance,
             )
@@ -257,6 +274,10 @@ def generate(
         say(f"{production.kept} of {len(production.files)} shards were there already")
     held = "" if production.files == (output,) else f"{len(production.files)} files of "
     say(f"{events:,} events in {held}{output} ({production.rate:,.0f} events/s)")
+    if generator.schema.weight is not None or cross_section is not None:
+        known = cross_section is not None or YIELDS in generator.summary
+        why = "" if known else "; the model does not tell that of its training events, so each weighs 1"
+        say(f"sum of weights {production.sum_of_weights:.6g}{why}")
     what = "fileset for coffea" if production.files[0].suffix == ".root" else "list of files"
     say(f"{what} in {production.fileset}")
     made = output if production.files == (output,) else output / f"*{production.files[0].suffix}"

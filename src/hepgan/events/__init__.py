@@ -8,6 +8,7 @@ from hepgan.events.convert import to_awkward, to_batch
 from hepgan.events.formats import overlap, reads
 from hepgan.events.inference import event_weights, schema_of
 from hepgan.events.reading import as_events, count_events, infer_schema, iterate_events, read_events
+from hepgan.events.runs import Runs, read_runs
 from hepgan.events.schema import (
     COORDINATES,
     Address,
@@ -32,6 +33,7 @@ __all__ = [
     "Field",
     "Kind",
     "Objects",
+    "Runs",
     "as_events",
     "check_events",
     "coordinates",
@@ -42,6 +44,7 @@ __all__ = [
     "iterate_events",
     "overlap",
     "read_events",
+    "read_runs",
     "reads",
     "schema_of",
     "select",

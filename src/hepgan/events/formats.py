@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import warnings
@@ -30,6 +31,7 @@ __all__ = [
     "PathLike",
     "Sink",
     "Source",
+    "is_parquet",
     "locate",
     "open_source",
     "overlap",
@@ -42,6 +44,11 @@ UNFINISHED = ("unfinished.jsonl", ".unfinished/replaced")
 """What is in a folder of generated events as long as they are not all there."""
 
 _PARQUET = (".parquet", ".pq", ".parq")
+
+
+def is_parquet(path: PathLike) -> bool:
+    """Whether a file is one of Parquet, by its name."""
+    return Path(path).suffix.lower() in _PARQUET
 
 
 class Source(ABC):
@@ -195,7 +202,7 @@ def open_source(path: str, tree: str | None) -> Source:
     if os.path.exists(path) and not os.path.isfile(path):
         message = "is no file that can be read twice, but a pipe or a device; copy it into a file"
         raise InputError(message, file=path)
-    if Path(path).suffix.lower() in _PARQUET:
+    if is_parquet(path):
         return _ParquetSource(path)
     try:
         file = uproot.open(path)
@@ -488,6 +495,10 @@ class Sink(ABC):
         """Writes one batch; all columns have the same number of events."""
 
     @abstractmethod
+    def add(self, tree: str, columns: Mapping[str, Numbers]) -> None:
+        """Writes a tree of a few numbers beside the events, when these are all there."""
+
+    @abstractmethod
     def close(self) -> None:
         """Completes the file."""
 
@@ -553,6 +564,10 @@ class TTreeSink(Sink):
             data[_key(counter)] = ak.Array(_listed(lists[0], record))
         self._tree.extend(data)
 
+    def add(self, tree: str, columns: Mapping[str, Numbers]) -> None:
+        """Writes another TTree."""
+        self._file.mktree(tree, {n: v.dtype for n, v in columns.items()}).extend(dict(columns))
+
     def close(self) -> None:
         """Completes the file."""
         self._file.close()
@@ -588,6 +603,11 @@ class RNTupleSink(Sink):
         """Writes one cluster."""
         contents = [_layout(columns[n]) for n in self._names]
         self._tuple.extend(ak.Array(ak.contents.RecordArray(contents, self._names)))
+
+    def add(self, tree: str, columns: Mapping[str, Numbers]) -> None:
+        """Writes another RNTuple."""
+        record = ak.contents.RecordArray([_layout(v) for v in columns.values()], list(columns))
+        self._file.mkrntuple(tree, record.form).extend(ak.Array(record))
 
     def close(self) -> None:
         """Completes the file."""
@@ -634,6 +654,11 @@ class ParquetSink(Sink):
         """Writes one row group."""
         arrays = [self._array(columns[f.name], f.type) for f in self._schema]
         self._file.write_table(self._pa.Table.from_arrays(arrays, schema=self._schema))
+
+    def add(self, tree: str, columns: Mapping[str, Numbers]) -> None:
+        """Writes the numbers into the file's metadata, as JSON."""
+        text = json.dumps({name: values.tolist() for name, values in columns.items()})
+        self._file.add_key_value_metadata({tree: text})
 
     def _array(self, values: Buffer, kind: Any) -> Any:
         if isinstance(values, Jagged):

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeAlias
 import awkward as ak
 import numpy as np
 import uproot
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError, OutputError
@@ -133,6 +133,8 @@ class EventWriter:
         self._known = {b.name for b in branches_of(self._given)}
         self._batch, self._run, self._done, self._check = batch, run, first, check
         self._pending: list[dict[str, Buffer]] = []
+        self._tree = tree or self.schema.tree
+        self._beside: dict[str, dict[str, Numbers]] = {}
         self._waiting = 0
         self._sink: Sink | None = None
         self._complete = False
@@ -150,7 +152,7 @@ class EventWriter:
         self._temporary = temporary(self.path)
         self._cleanup = weakref.finalize(self, _remove, self._temporary)
         with self._guarded():
-            self._sink = FORMATS[chosen](self._temporary, branches, tree or self.schema.tree, title, level)
+            self._sink = FORMATS[chosen](self._temporary, branches, self._tree, title, level)
 
     def prepare(self, events: ak.Array | EventBatch) -> Prepared:
         """Events as this file takes them, for `extend`; any thread may do it, several at once.
@@ -187,6 +189,22 @@ class EventWriter:
             if self._waiting >= self._batch:
                 self._flush(whole=False)
 
+    @checked
+    def add(self, tree: str, columns: Mapping[str, ArrayLike]) -> None:
+        """Adds a tree of a few numbers, such as the ``Runs`` of NanoAOD; Parquet has them in its metadata.
+
+        Args:
+            tree: Its name.
+            columns: Its branches, all of one length.
+
+        Raises:
+            ValueError: If it is called as the tree of the events.
+        """
+        if tree == self._tree:
+            msg = f"{tree!r} is the tree of the events"
+            raise ValueError(msg)
+        self._beside[tree] = {name: np.asarray(values) for name, values in columns.items()}
+
     @property
     def bytes_written(self) -> int:
         """The size of the file so far; events that wait for their batch to be full are not in it."""
@@ -209,6 +227,8 @@ class EventWriter:
         if not self._complete:
             with self._guarded():
                 self._flush(whole=True)
+                for name, columns in self._beside.items():
+                    self._sink.add(name, columns)
                 self._sink.close()
                 self._complete = True
         return self._temporary

@@ -7,6 +7,7 @@ from typing import Any
 
 from hepgan.events import EventSchema
 from hepgan.generator.parts import Parts
+from hepgan.generator.yields import Yields
 from hepgan.recipes import Recipe
 
 __all__ = ["describe", "distillation", "outcome", "redrawn", "refinement", "unfolding"]
@@ -44,6 +45,7 @@ def describe(
             f"{summary['seconds']:,.0f} s on {summary['device']}, seed {summary['seed']}, "
             f"{summary['status']}"
         )
+        lines += [f"weights     {line}" for line in _yields(summary, parts.schema)]
         lines += [f"term        {line}" for line in _terms(summary.get("diagnostics", {}), recipe.model.own)]
         if "redrawn" in summary:
             lines.append(f"restricted  {redrawn(summary['redrawn'])}")
@@ -122,6 +124,18 @@ def unfolding(summary: Mapping[str, Any]) -> str:
         f"{summary['steps']:,} steps at the end, {summary['seconds']:,.0f} s on {summary['device']}, "
         f"seed {summary['seed']}"
     )
+
+
+def _yields(summary: Mapping[str, Any], schema: EventSchema) -> Iterator[str]:
+    """What the training events weigh, and what there was before their selection."""
+    known = Yields.of(summary)
+    if known.sum_of_weights is None:
+        return
+    by = f" by {schema.weight}" if schema.weight else ""
+    yield f"{known.events:,} events have the sum {known.sum_of_weights:.6g}{by}"
+    if known.runs is not None:
+        before = known.runs
+        yield f"{before.count:,} events before the selection have the sum {before.sum_of_weights:.6g}"
 
 
 def _terms(diagnostics: Mapping[str, float], own: Container[str]) -> Iterator[str]:

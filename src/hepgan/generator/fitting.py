@@ -303,6 +303,7 @@ def negative_log_likelihood(parts: Parts, reference: EventBatch) -> float:
     Members of an ensemble have features of their own, so their p is of the columns that these are made of.
     """
     members = [parts.member(k) for k in range(parts.members)]
+    reference = parts.derived.signed(reference)
     encoded = [m.representation.encode_possible(reference.to(parts.device)) for m in members]
     possible = torch.stack([p for _, p in encoded]).all(0)
     weight = torch.ones(len(reference)) if reference.weight is None else reference.weight

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hepgan.arguments import SEEDS, checked, whole
 from hepgan.errors import RecipeError
 from hepgan.events import EventBatch, EventSchema, check_events, to_awkward, to_batch
+from hepgan.events.runs import Runs
 from hepgan.features import Representation
 from hepgan.generator.conditions import check_lengths, warn_outside
 from hepgan.generator.density import Latents, MeasureName, latents, log_prob
@@ -33,6 +34,7 @@ from hepgan.generator.fitting import (
 from hepgan.generator.model_file import digest, from_bytes, installed_versions, read, to_bytes, write
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Sampler
+from hepgan.generator.yields import YIELDS, Yields
 from hepgan.models import DensityConfig
 from hepgan.networks import drawing_from
 from hepgan.recipes import Derived, Recipe, load_recipe
@@ -108,7 +110,9 @@ class EventGenerator:
         """
         seconds = round(time.monotonic() - started, 1)
         noted = {**notes, "seconds": seconds, "device": str(parts.device), **summarise(history)}
-        told = {**self.summary, what: noted, **redrawn(parts, self.summary.get("seed", 0))}
+        # Unfolded data have yields of their own.
+        before = {k: v for k, v in self.summary.items() if k != YIELDS or what != "unfolding"}
+        told = {**before, what: noted, **redrawn(parts, self.summary.get("seed", 0))}
         return EventGenerator.from_parts(recipe, parts, told, history=history)
 
     # ------------------------------------------------------------------ learning
@@ -124,6 +128,7 @@ class EventGenerator:
         checkpoint: str | Path | None = None,
         resume: bool = False,
         progress: bool = False,
+        runs: Runs | None = None,
     ) -> EventGenerator:
         """Learns from events.
 
@@ -139,6 +144,8 @@ class EventGenerator:
             checkpoint: File that the training is saved to as it goes, and resumed from.
             resume: Whether to go on from ``checkpoint``.
             progress: Whether to show a progress bar.
+            runs: What there was before the selection of the events (see ``hepgan.events.read_runs``), by
+                which files of generated events are normalised.
 
         Returns:
             This generator.
@@ -154,7 +161,7 @@ class EventGenerator:
         seed = whole("seed", seed, 0, SEEDS)
         device = choose_device(device)
         schema = schema_for(self.recipe, events)
-        derived = Derived(schema, self.recipe.events.derived)
+        derived = Derived(schema, self.recipe.events.derived, signs=self.recipe.events.signs)
         check_events(events, schema)
         observables = self.recipe.make_observables()
         for observable in observables.values():
@@ -174,7 +181,8 @@ class EventGenerator:
 
         with reserved(checkpoint):
             with threads(1), drawing_from(torch.Generator().manual_seed(seed)):
-                prepared = prepare(self.recipe, batch[training], derived, observables, seed, device)
+                learned = derived.signed(batch[training])
+                prepared = prepare(self.recipe, learned, derived, observables, seed, device)
             config = self.recipe.training.within(max_time, time.monotonic() - started)
             parts, held = prepared.parts, batch[validation]
             self._parts, self.history = None, History()
@@ -203,6 +211,7 @@ class EventGenerator:
             "device": str(device),
             **summarise(self.history),
             **redrawn(parts, seed),
+            **({} if batch.weight is None else {YIELDS: Yields.of_events(batch.weight, runs).noted()}),
         }
         return self
 

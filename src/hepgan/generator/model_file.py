@@ -193,7 +193,8 @@ def _of_format_1(
 
 def _restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device) -> Contents:
     recipe = load_recipe(document["recipe"])
-    derived = Derived(EventSchema.model_validate(document["schema"]), recipe.events.derived)
+    schema = EventSchema.model_validate(document["schema"])
+    derived = Derived(schema, recipe.events.derived, signs=recipe.events.signs)
     members = recipe.training.members
     representation = Representation.from_state(document["representation"])
     # An ensemble has a member more than its file while it is made.

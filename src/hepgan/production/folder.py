@@ -25,6 +25,7 @@ from hepgan.production.manifest import (
     Journal,
     Written,
     listed,
+    total_weight,
     write_manifest,
 )
 from hepgan.production.plan import Plan
@@ -92,11 +93,11 @@ class ShardFolder:
         """Notes a file that is about to get its name."""
         self._journal.note(file)
 
-    def finish(self) -> tuple[list[Path], Path]:
+    def finish(self) -> tuple[list[Path], Path, float]:
         """Gives all files their places.
 
         Returns:
-            The files, and their fileset.
+            The files, their fileset, and the sum of weights of their events.
         """
         names = [self._plan.shard(k).name for k in range(len(self._plan))]
         files = [self._journal.files[name] for name in names]
@@ -108,7 +109,7 @@ class ShardFolder:
             os.replace(earlier if earlier.exists() else self._path / JOURNAL, self._hidden / REPLACED)
             self._settle()
         self._discard()
-        return [self._path / name for name in names], self._path / FILESET
+        return [self._path / name for name in names], self._path / FILESET, total_weight(files)
 
     # ------------------------------------------------------------------ its states
 

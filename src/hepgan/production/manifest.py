@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "Written",
     "checksum",
     "listed",
+    "total_weight",
     "write_manifest",
 ]
 
@@ -49,6 +51,7 @@ class Written(Config):
         bytes: Its size.
         adler32: The checksum of its content, as grid storage has it.
         uuid: The identifier in it; empty for Parquet.
+        sum_of_weights: Of its events; None if they have no weights.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Written(Config):
     bytes: int
     adler32: str
     uuid: str = ""
+    sum_of_weights: float | None = None
 
     @field_validator("name")
     @classmethod
@@ -71,6 +75,11 @@ class Written(Config):
         if path.is_symlink() or not path.is_file() or path.stat().st_size != self.bytes:
             return False
         return not wholly or checksum(path) == self.adler32
+
+
+def total_weight(files: Iterable[Written]) -> float:
+    """The sum of weights of the events of files."""
+    return math.fsum(f.events if f.sum_of_weights is None else f.sum_of_weights for f in files)
 
 
 def checksum(path: Path) -> str:
@@ -97,6 +106,7 @@ def write_manifest(path: Path, plan: Plan, files: Iterable[Written], folder: Pat
     Raises:
         OutputError: If it cannot be written.
     """
+    files = list(files)
     listed = {
         str(folder.resolve() / f.name): {
             **described(plan.tree if plan.format != "parquet" else None, f.events, f.uuid),
@@ -109,6 +119,7 @@ def write_manifest(path: Path, plan: Plan, files: Iterable[Written], folder: Pat
         "generator": plan.recipe,
         "seed": plan.seed,
         "events": plan.events,
+        **_yields(plan, files),
         "plan": plan.model_dump(mode="json"),
     }
     content: dict[str, Any] = {plan.recipe: {"files": listed, "metadata": metadata}}
@@ -116,6 +127,15 @@ def write_manifest(path: Path, plan: Plan, files: Iterable[Written], folder: Pat
         content[plan.recipe]["treename"] = plan.tree
     metadata["digest"] = _digest(content)
     write_fileset(path, content, force=True)
+
+
+def _yields(plan: Plan, files: Iterable[Written]) -> dict[str, float]:
+    """What analyses normalise events by: ``cross_section * luminosity * weight / sum_of_weights``."""
+    known = plan.normalisation
+    if known is None:
+        return {"sum_of_weights": float(plan.events)}
+    section = {} if known.cross_section is None else {"cross_section": known.cross_section}
+    return {"sum_of_weights": total_weight(files) * known.summed, **section}
 
 
 def listed(path: Path) -> dict[str, Written] | None:

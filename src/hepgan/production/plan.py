@@ -12,6 +12,7 @@ import numpy as np
 from hepgan.config import Config
 from hepgan.generator import EventGenerator
 from hepgan.generator.model_file import installed_versions
+from hepgan.production.normalisation import Normalisation
 
 __all__ = ["SUFFIXES", "Format", "Plan", "Shard"]
 
@@ -50,6 +51,7 @@ class Plan(Config):
         format: Of the files.
         identifiers: Whether they have run, luminosityBlock and event.
         tree: The name of the tree.
+        normalisation: What events weigh; None if they have no weights.
         file: The name of the only file; files are numbered if None.
     """
 
@@ -64,6 +66,7 @@ class Plan(Config):
     format: Format
     identifiers: bool = True
     tree: str
+    normalisation: Normalisation | None = None
     file: str | None = None
 
     @classmethod
@@ -75,13 +78,17 @@ class Plan(Config):
         seed: int,
         condition: Mapping[str, Any] | ak.Array | None = None,
         member: int | Literal["all"] | None = None,
+        cross_section: float | None = None,
+        luminosity: float | None = None,
         **others: Any,
     ) -> Self:
         """The plan for n events of a generator; the other arguments are attributes of it.
 
         Raises:
+            InputError: If the cross section or luminosity (see :meth:`Normalisation.of`) is not positive.
             ValueError: If there is no such member, or an attribute is of the wrong type.
         """
+        schema = generator.schema_of(member)
         return cls(
             version=installed_versions()["hepgan"],
             recipe=generator.recipe.name,
@@ -90,7 +97,10 @@ class Plan(Config):
             member=None if member in (None, "all") else int(member),
             seed=seed,
             events=n,
-            tree=generator.schema_of(member).tree,
+            tree=schema.tree,
+            normalisation=Normalisation.of(
+                generator, n, schema, cross_section=cross_section, luminosity=luminosity
+            ),
             **others,
         )
 
@@ -110,7 +120,7 @@ class Plan(Config):
     def differences(self, other: Plan) -> str:
         """What is different in another plan, in words."""
         mine, theirs = self.model_dump(), other.model_dump()
-        hidden = {"model", "conditions"}  # digests say nothing to people
+        hidden = {"model", "conditions", "normalisation"}  # digests and many numbers say nothing to people
         return ", ".join(
             f"another {name}" if name in hidden else f"{name} {theirs[name]} instead of {value}"
             for name, value in mine.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from hepgan.files import Reservation
 from hepgan.generator import EventGenerator
 from hepgan.generator.conditions import check_lengths
 from hepgan.production.folder import ShardFolder
-from hepgan.production.manifest import FILESET, Written, listed, write_manifest
+from hepgan.production.manifest import FILESET, Written, listed, total_weight, write_manifest
 from hepgan.production.plan import SUFFIXES, Format, Plan
 from hepgan.production.shards import write_shards
 
@@ -40,6 +41,7 @@ class Production:
         seconds: Time it took.
         made: Number of events that were made; fewer than ``events`` where an earlier run had been stopped.
         kept: Number of files that an earlier run had made.
+        sum_of_weights: Of the events; their number where they have no weights.
     """
 
     files: tuple[Path, ...]
@@ -48,6 +50,7 @@ class Production:
     seconds: float
     made: int
     kept: int = 0
+    sum_of_weights: float = math.nan
 
     @property
     def rate(self) -> float:
@@ -68,6 +71,8 @@ def produce(
     shard_size: int = 1_000_000,
     workers: int | None = None,
     identifiers: bool = True,
+    cross_section: float | None = None,
+    luminosity: float | None = None,
     force: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> Production:
@@ -89,6 +94,11 @@ def produce(
         workers: Threads; as many as there are cores by default.
         identifiers: Whether to write run (1), luminosityBlock and event, which coffea's NanoAODSchema
             asks for.
+        cross_section: In pb: events get weights (``genWeight`` where they have none) that sum to it. Of a
+            training sample whose ``Runs`` tell what there was before its selection, it is that of all that,
+            and weights sum to the share that is left. Without it, the events of a weighted training
+            sample get its sum of weights.
+        luminosity: In 1/pb, by which the cross section is multiplied; 1 if None.
         force: Whether an existing file may be replaced, or in a folder what its fileset lists.
         on_progress: Called with the number of events written so far.
 
@@ -99,7 +109,8 @@ def produce(
         OutputError: If the output exists (without force), is being written by another process, cannot be
             written, or is too large for one file; if the events hold numbers that are not finite; or if a
             folder holds a part of another production (without force), or a user's file that is in the way.
-        InputError: If a condition is not one of the model's, or has not n values.
+        InputError: If a condition is not one of the model's, or has not n values; or if a cross section or
+            luminosity is not positive.
         ValueError: If a number or the format is out of range.
     """
     n, shard_size, seed = whole("n", n), whole("shard_size", shard_size), whole("seed", seed, 0, SEEDS)
@@ -124,12 +135,14 @@ def produce(
         shard_size=n if single else shard_size,
         format=format,
         identifiers=identifiers,
+        cross_section=cross_section,
+        luminosity=luminosity,
         file=output.name if single else None,
     )
     job = _Job(generator, plan, condition, workers, on_progress)
-    files, fileset, kept = (_one_file if single else _folder)(job, output, force=force)
+    files, fileset, kept, weights = (_one_file if single else _folder)(job, output, force=force)
     seconds = time.monotonic() - started
-    return Production(tuple(files), fileset, n, seconds, job.made, kept)
+    return Production(tuple(files), fileset, n, seconds, job.made, kept, weights)
 
 
 class _Job:
@@ -187,7 +200,7 @@ def _is_file(output: Path, format: Format) -> bool:
     return True
 
 
-def _one_file(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, int]:
+def _one_file(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, int, float]:
     # That of s.parquet is another than that of s.root.
     ending = f"{output.suffix}.{FILESET}" if job.plan.format == "parquet" else f".{FILESET}"
     fileset = output.with_name(f"{output.stem}{ending}")
@@ -199,16 +212,16 @@ def _one_file(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path
 
         made = job.write(range(1), output.parent, before, force=force)
         write_manifest(fileset, job.plan, made, output.parent)
-    return [output], fileset, 0
+    return [output], fileset, 0, total_weight(made)
 
 
-def _folder(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, int]:
+def _folder(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, int, float]:
     with ShardFolder(output, job.plan, force=force).opened() as folder:
         job.done = sum(f.events for f in folder.whole.values())
         for numbers in folder.missing:
             job.write(numbers, folder.work, folder.note)
         kept = len(folder.whole)
-        files, fileset = folder.finish()
+        files, fileset, weights = folder.finish()
     suffix, names = files[0].suffix, {f.name for f in files}
     others = sorted(p.name for p in output.glob(f"*{suffix}") if p.name not in names and p.name[0] != ".")
     if others:
@@ -216,4 +229,4 @@ def _folder(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, 
             f"{output} holds other files, too ({others[0]}, ...): {output}/*{suffix} is not these events"
         )
         warnings.warn(message, UserWarning, stacklevel=3)
-    return files, fileset, kept
+    return files, fileset, kept, weights

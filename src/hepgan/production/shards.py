@@ -8,17 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import numpy as np
 import uproot
+from numpy.typing import NDArray
 
 from hepgan.arguments import checked
 from hepgan.errors import OutputError
-from hepgan.events import EventWriter
-from hepgan.events.writing import Prepared
+from hepgan.events import EventBatch, EventSchema, EventWriter
+from hepgan.events.runs import RUNS
+from hepgan.events.writing import Prepared, undotted
 from hepgan.generator import EventGenerator
 from hepgan.production.manifest import Written, checksum
 from hepgan.production.plan import Plan, Shard
 
 __all__ = ["write_shard", "write_shards"]
+
+RUN = 1
+"""The run number of generated events."""
 
 MAX_FILE = 1_800_000_000
 """Bytes in one file; readers and writers of TTrees are safe below 2 GiB."""
@@ -77,7 +83,12 @@ def write_shards(
     if not numbers:
         return
     shards = [plan.shard(number) for number in numbers]
-    schema = generator.schema_of(plan.member)
+    own = generator.schema_of(plan.member)
+    known = plan.normalisation
+    schema = own if known is None else known.schema_of(own)
+
+    def prepared(events: EventBatch) -> Prepared:
+        return writer.prepare(events if known is None else known.weighted(events, schema))
 
     def opened(shard: Shard) -> EventWriter:
         return EventWriter(
@@ -94,7 +105,7 @@ def write_shards(
     pieces = generator.pieces(
         last - first,
         # By the threads that make the events, for this one has to write; all files take the same.
-        lambda events: writer.prepare(events),
+        prepared,
         seed=plan.seed,
         first=first,
         condition=condition,
@@ -106,13 +117,17 @@ def write_shards(
         source = _Source(pieces, first)
         for shard in shards:
             with opened(shard) as writer:
+                weighed = _Weighed(shard, plan, schema)
                 for part in source.take(shard.size, writer.path):
                     writer.extend(part)
+                    weighed.add(part)
                     if plan.format != "parquet":
                         _check_size(writer, shard)
                     if on_events is not None:
                         on_events(len(part))
-                written = _written(writer.complete(), shard, plan)
+                if (runs := weighed.runs()) is not None:
+                    writer.add(RUNS, runs)
+                written = _written(writer.complete(), shard, plan, weighed.sum_of_weights)
                 if before is not None:
                     before(written)
             yield written
@@ -156,13 +171,42 @@ class _Source:
         return piece
 
 
-def _written(path: Path, shard: Shard, plan: Plan) -> Written:
+class _Weighed:
+    """The sums of weights of the events of a file, as they are written."""
+
+    def __init__(self, shard: Shard, plan: Plan, schema: EventSchema) -> None:
+        self._shard, self._known = shard, plan.normalisation
+        self._branch = None if schema.weight is None else undotted(schema).scalar(schema.weight).branch
+        self.sum_of_weights: float | None = None if self._branch is None else 0.0
+        self._squares = 0.0
+
+    def add(self, events: Prepared) -> None:
+        """Adds the next events."""
+        if self._branch is not None and self.sum_of_weights is not None:
+            weights = np.asarray(events.columns[self._branch], dtype=np.float64)
+            self.sum_of_weights += float(weights.sum())
+            self._squares += float(np.square(weights).sum())
+
+    def runs(self) -> dict[str, NDArray[Any]] | None:
+        """The branches of ``Runs``, if the file is to have it."""
+        if self._known is None or not self._known.runs or self.sum_of_weights is None:
+            return None
+        first, size = self._shard.first, self._shard.size
+        return self._known.runs_of(first, size, self.sum_of_weights, self._squares).columns(RUN)
+
+
+def _written(path: Path, shard: Shard, plan: Plan, sum_of_weights: float | None) -> Written:
     uuid = ""
     if plan.format != "parquet":
         with uproot.open(path) as file:
             uuid = str(file.file.uuid)
     return Written(
-        name=shard.name, events=shard.size, bytes=path.stat().st_size, adler32=checksum(path), uuid=uuid
+        name=shard.name,
+        events=shard.size,
+        bytes=path.stat().st_size,
+        adler32=checksum(path),
+        uuid=uuid,
+        sum_of_weights=sum_of_weights,
     )
 
 

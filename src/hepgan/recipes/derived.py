@@ -1,15 +1,16 @@
-"""Scalars that are computed from the rest of an event instead of being learned."""
+"""Scalars that are computed from the rest of an event instead of being learned, and signs of weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+import awkward as ak
 import numpy as np
 import torch
 from torch import Tensor
 
-from hepgan.errors import RecipeError
-from hepgan.events import EventBatch, EventSchema, Objects, coordinates
+from hepgan.errors import InputError, RecipeError
+from hepgan.events import EventBatch, EventSchema, Field, Kind, Objects, coordinates
 from hepgan.features import FeatureBatch
 from hepgan.features.survey import DIFFERING, SEVERAL, resolution
 from hepgan.observables import Observable
@@ -32,18 +33,21 @@ class Derived:
     Args:
         schema: What the events hold, these scalars included.
         expressions: The observable that gives each scalar, by its name.
+        signs: Whether generated events have weights of either sign. That of the weight is then a number that
+            is learned, and weights are absolute ones.
 
     Raises:
         RecipeError: If a scalar is not there, is text or the weight, or if its expression does not fit the
-            rest of the event or gives a number for each object.
+            rest of the event or gives a number for each object; or if there are no weights to have signs.
 
     Attributes:
         schema: What the events hold.
-        learned: What they hold without these scalars.
+        learned: What they hold without these scalars, and with the sign of the weight.
     """
 
-    def __init__(self, schema: EventSchema, expressions: Mapping[str, str]) -> None:
+    def __init__(self, schema: EventSchema, expressions: Mapping[str, str], *, signs: bool = False) -> None:
         self.schema = schema
+        self._sign = _sign_field(schema) if signs else None
         for name in expressions:
             if name not in schema.scalar_names:
                 known = ", ".join(schema.scalar_names) or "none"
@@ -54,7 +58,8 @@ class Derived:
                 msg = f"events.derived: {name} is {what}, which cannot be derived"
                 raise RecipeError(msg)
         kept = tuple(f for f in schema.scalars if f.name not in expressions)
-        self.learned = schema.model_copy(update={"scalars": kept})
+        signed = kept if self._sign is None else (*kept, self._sign)
+        self.learned = schema.model_copy(update={"scalars": signed})
         # Generated events weigh 1, whatever those of the training weigh.
         others = tuple(f for f in kept if f.name != schema.weight)
         physics = schema.model_copy(update={"scalars": others, "weight": None})
@@ -75,16 +80,44 @@ class Derived:
 
     def __call__(self, events: EventBatch) -> EventBatch:
         """The events (N) with these scalars, computed from the rest; differentiable where they are real."""
-        if not self._observables:
+        if not self._observables and self._sign is None:
             return events
         found = dict(events.scalars)
         for name, observable in self._observables.items():
             found[name] = self._cast(name, _values(observable, events)[0])
+        if self._sign is not None:
+            weight = str(self.schema.weight)
+            found[weight] = found[self._sign.name].to(found[weight])
         return EventBatch(self.schema, events.collections, {n: found[n] for n in self.schema.scalar_names})
 
     def after(self, decode: Decode) -> Decode:
         """A decoding of features that gives whole events."""
-        return (lambda features: self(decode(features))) if self._observables else decode
+        whole = bool(self._observables) or self._sign is not None
+        return (lambda features: self(decode(features))) if whole else decode
+
+    def signed(self, events: EventBatch) -> EventBatch:
+        """Events as they are learned: with absolute weights and their signs, if these are to be generated."""
+        weights = events.weight
+        if self._sign is None or weights is None:
+            return events
+        sign = torch.where(weights < 0, -1, 1)
+        schema = events.schema.model_copy(update={"scalars": (*events.schema.scalars, self._sign)})
+        scalars = {**events.scalars, str(schema.weight): weights.abs(), self._sign.name: sign}
+        return EventBatch(schema, events.collections, scalars, len(events))
+
+    def with_signs(self, events: ak.Array) -> ak.Array:
+        """Events with the signs of their weights as the number that is learned, where one is.
+
+        Raises:
+            InputError: If they have no weights.
+        """
+        if self._sign is None or self._sign.name in events.fields:
+            return events
+        weight = self.schema.weight
+        if weight not in events.fields:
+            msg = f"no {weight}, whose signs belong to the events"
+            raise InputError(msg, branch=weight)
+        return ak.with_field(events, ak.where(events[weight] < 0, -1, 1), self._sign.name)
 
     def check(self, events: EventBatch) -> None:
         """Compares the scalars of the first events with what their expressions give.
@@ -127,6 +160,17 @@ class Derived:
         """Values in the type that batches have for the scalar's."""
         whole = np.dtype(self.schema.scalar(name).dtype).kind != "f"
         return values.round().to(torch.int64) if whole else values
+
+
+def _sign_field(schema: EventSchema) -> Field:
+    """The number that the sign of the weight is learned as."""
+    if schema.weight is None:
+        msg = "events.signs: the events have no weights, so there are no signs; name them by events.weight"
+        raise RecipeError(msg)
+    name = f"sign of {schema.weight}"
+    return Field(
+        name=name, branches=(name,), dtype="int64", kind=Kind.CATEGORY, values=(-1, 1), low=-1, high=1
+    )
 
 
 def _values(observable: Observable, events: EventBatch) -> tuple[Tensor, Tensor]:

@@ -272,6 +272,9 @@ class EventsConfig(Config):
         kinds: Kinds that the data alone would not tell: ``{"PV.npvs": "integer"}``.
         weight: The scalar that holds the event weight, or ``none``; without it, ``genWeight``, ``weight``,
             ``nSig_sw`` and the like are found.
+        signs: Whether generated events have weights of either sign, as those of the training have; if not,
+            all have the same weight. Their signs are learned with the discrete part, all else by absolute
+            weights.
         derived: Scalars that are computed from the rest of each generated event instead of being learned:
             ``{M: "(Muon[0] + Muon[1]).mass"}``. They have to agree with the data. Where an event has nothing
             to compute one from, it is 0.
@@ -281,6 +284,7 @@ class EventsConfig(Config):
     select: tuple[str, ...] = ()
     kinds: dict[str, Kind] = Setting(default_factory=dict)
     weight: str | None = None
+    signs: bool = False
     derived: dict[str, str] = Setting(default_factory=dict)
     layout: EventSchema | None = None
 

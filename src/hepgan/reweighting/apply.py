@@ -20,6 +20,7 @@ from hepgan.events import (
     infer_schema,
     iterate_events,
     read_events,
+    read_runs,
     reads,
     schema_of,
     weighted_by,
@@ -27,6 +28,7 @@ from hepgan.events import (
 from hepgan.events.buffers import ATTRIBUTE
 from hepgan.events.formats import PathLike
 from hepgan.events.inference import with_weight
+from hepgan.events.runs import RUNS
 from hepgan.events.weights import NO_WEIGHT, is_written, marked
 from hepgan.files import claim
 from hepgan.observables import Observable
@@ -251,6 +253,8 @@ def _write(
         The numbers of events read and written.
     """
     fitted = reweighter.fitted_weights
+    # The mean of the weights is 1, so what there was before a selection stays as it is.
+    before = read_runs(generated) if top is None else None
     done = kept = 0
     with ExitStack() as stack:
         writer: EventWriter | None = None
@@ -268,6 +272,8 @@ def _write(
                 events = chunk[accepted(found.weight, top, np.random.default_rng([seed, done]))]
             if writer is None:
                 writer = stack.enter_context(EventWriter(output, schema_of(events), force=force))
+                if before is not None:
+                    writer.add(RUNS, before.columns(run=1))
             writer.extend(events)
             done, kept = done + len(chunk), kept + len(events)
     return done, kept

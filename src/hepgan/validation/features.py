@@ -137,7 +137,8 @@ class FeatureView:
     ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Features, columns and presence (N, D); events that cannot be encoded are found by halving."""
         try:
-            features = self._representation.encode(to_batch(events, self._schema).to(self._device))
+            signed = self._generator.parts.derived.with_signs(events)
+            features = self._representation.encode(to_batch(signed, self._schema).to(self._device))
             columns = self._representation.columns(features.x).cpu().numpy()
         except InputError as error:
             if error.entry is None:
