@@ -594,8 +594,14 @@ def _references(contents: Contents, select: Sequence[str]) -> list[Reference]:
     """Indices into other collections; those that cannot be learned as such are numbers, or left out."""
     found, refused = find_references(contents.events, contents.schema, contents.structure)
     contents.told.update({r.name: f"an index into {r.to}; see references below" for r in found})
-    contents.told.update({n: f"whole numbers; {refused[n]}" for n in refused if n in select})
-    contents.leave_out({n: reason for n, reason in refused.items() if n not in select})
+    branches = {
+        n: contents.structure.collection(a.name).field(a.field).branch
+        for n in refused
+        for a in (Address.parse(n),)
+    }
+    asked = {n for n, branch in branches.items() if {n, branch} & set(select)}
+    contents.told.update({n: f"whole numbers; {refused[n]}" for n in refused if n in asked})
+    contents.leave_out({n: reason for n, reason in refused.items() if n not in asked})
     return found
 
 
