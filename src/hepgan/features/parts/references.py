@@ -85,11 +85,12 @@ class ReferencesConfig(Config):
     from the object that points: their distance in eta and phi, which never exceeds the largest of the
     training events, and the angle in that plane, from eta. So it belongs to them whatever a network makes.
     The object has no columns ``eta`` and ``phi`` of its own in these events. Of several that point to one
-    object the first counts, in the order of the fields here.
+    object the first tells its direction, in the order of the fields here; the direction of each other is told
+    by its distance from that object.
 
-    That is so if the momenta of the collection pointed to are learned as ``pt, eta, phi`` by an ``objects``
-    block, or by none; of others (``pairs``, ``decay``, ``tree``) the indices are learned alone, and those
-    that always point to the nearest are computed.
+    Only collections whose momenta are learned as ``pt, eta, phi`` by an ``objects`` block, or by none, get
+    directions so. Where neither is (``pairs``, ``decay``, other coordinates), indices are learned alone, and
+    those that always point to the nearest are computed.
 
     Attributes:
         fields: What they point to, by field: ``{Muon.jetIdx: {to: Jet}}``.
@@ -120,7 +121,7 @@ class Link(Config):
         to: The collection that it points into.
         how: With the distance of what it points to (``relative``), ``alone``, as the ``nearest`` object, or
             as what points ``back``.
-        most: The most links of an event that have a distance of their own.
+        most: The most distances of an event; None if that is not known yet.
         shared: Whether some point to objects that others point to already.
         largest: The largest distance.
         nearest: The distance within which it always points to the nearest object; None if it does not.
@@ -131,7 +132,7 @@ class Link(Config):
     entry: Entry
     to: str
     how: Literal["relative", "alone", "nearest", "back"]
-    most: int = 0
+    most: int | None = None
     shared: bool = True
     largest: float = 0.0
     nearest: float | None = None
@@ -159,26 +160,71 @@ class Pointing(NamedTuple):
 
     Attributes:
         places: (N, M) the place of the object pointed to; negative for none.
-        first: (N, M) whether that object's direction is told by its distance from this one.
+        sets: (N, M) whether that object's direction is told by its distance from this one.
+        set: (N, M) whether the direction of this object is told by its distance from that one.
+        shares: (N, M) whether another points to the same object before.
     """
 
     places: Tensor
-    first: Tensor
+    sets: Tensor
+    set: Tensor
+    shares: Tensor
+
+    @property
+    def told(self) -> Tensor:
+        """(N, M) which have a distance."""
+        return self.sets | self.set
 
     @property
     def rank(self) -> Tensor:
         """(N, M) which of the event's distances is that of each object that has one."""
-        return self.first.cumsum(1) - 1
-
-    @property
-    def others(self) -> Tensor:
-        """(N, M) which point to an object whose direction is told by the distance from another."""
-        return (self.places >= 0) & ~self.first
+        return self.told.cumsum(1) - 1
 
     def at(self, width: int) -> Tensor:
-        """(N, M, width) which object each of them tells the direction of."""
-        slots = torch.arange(width, device=self.places.device)
-        return self.first.unsqueeze(2) & (self.places.unsqueeze(2) == slots)
+        """(N, M, width) which object each of them points to."""
+        return self.places.unsqueeze(2) == torch.arange(width, device=self.places.device)
+
+    def without(self, none: Tensor) -> Pointing:
+        """The same, but for some (N, M) that point to none."""
+        places = torch.where(none, -1, self.places)
+        return Pointing(places, self.sets & ~none, self.set & ~none, self.shares & ~none)
+
+
+class _Order:
+    """Whose directions are told already, as indices are gone through in order.
+
+    An object whose direction is known from another, or from which another's is known, keeps it.
+
+    Args:
+        free: Collections whose directions can be told by distances.
+    """
+
+    def __init__(self, free: Collection[str]) -> None:
+        self._free = free
+        self._settled: dict[str, Tensor] = {}
+        self._pointed: dict[str, Tensor] = {}
+
+    def of(self, link: Link, index: Tensor, width: int) -> Pointing:
+        """What the distances of an index (N, M) into so many objects tell; they are settled then."""
+        places = torch.arange(width, device=index.device)
+        at = index.unsqueeze(2) == places
+        own = self._settled.get(link.collection, torch.zeros_like(index, dtype=torch.bool))
+        none = torch.zeros(len(index), width, dtype=torch.bool, device=index.device)
+        other, before = self._settled.get(link.to, none), self._pointed.get(link.to, none)
+        linked = index >= 0
+        shares = linked & ~(at & (at.cumsum(1) == 1) & ~before.unsqueeze(1)).any(2)
+        sets = linked & ~shares & ~(at & other.unsqueeze(1)).any(2) & (link.to in self._free)
+        found = Pointing(index, sets, linked & ~sets & ~own & (link.collection in self._free), shares)
+        # More distances than there ever were are not told: what would have one points nowhere. Nor do two
+        # point to one object that never did.
+        if link.most is not None:
+            beyond = found.told & (found.rank >= link.most)
+            found = found.without(beyond if link.shared else beyond | shares)
+        at = found.at(width)
+        self._pointed[link.to] = before | at.any(1)
+        self._settled[link.collection] = own | found.told
+        self._settled[link.to] = other | (at & found.told.unsqueeze(2)).any(1)
+        return found
 
 
 class ReferencesPart(Part):
@@ -187,7 +233,8 @@ class ReferencesPart(Part):
     Attributes:
         settings: The recipe's settings.
         links: How each index is learned.
-        widths: The most objects of each collection that directions are told of.
+        widths: The most objects of each collection that is pointed to.
+        free: Collections whose directions can be told by distances.
         counts: Of each collection that points or is pointed to the number of the variable that counts its
             objects (-1 if that does not vary), and the smallest number.
     """
@@ -198,6 +245,7 @@ class ReferencesPart(Part):
     settings: ReferencesConfig
     links: tuple[Link, ...]
     widths: dict[str, int]
+    free: tuple[str, ...]
     counts: dict[str, tuple[int, int]] = Setting(default_factory=dict)
 
     @property
@@ -227,7 +275,7 @@ class ReferencesPart(Part):
         links: list[Link] = []
         for text, said in settings.fields.items():
             links.append(_learned(text, said, reading, links, free))
-        taken = {to: torch.zeros_like(reading.there(to)) for to in _moved(links)}
+        order = _Order(free)
         columns: list[Column] = []
         variables: list[DiscreteVariable] = []
         for i, link in enumerate(links):
@@ -239,9 +287,9 @@ class ReferencesPart(Part):
             if link.how != "relative":
                 continue
             index = _index(reading, name, field, link.to)
-            pointing, taken[link.to] = _first(index, taken[link.to])
-            most, shared = int(pointing.first.sum(1).max()), bool(pointing.others.any())
-            links[i] = link = link.model_copy(update={"most": most, "shared": shared})
+            found = order.of(link, index, reading.there(link.to).shape[1])
+            most = int(found.told.sum(1).max())
+            links[i] = link = link.model_copy(update={"most": most, "shared": bool(found.shares.any())})
             gate = reading.facts.gate(name, 1)
             limits = (("dr", 0.0, link.largest), ("angle", -math.pi, math.pi))
             for (what, low, high), k in ((w, k) for w in limits for k in range(most)):
@@ -252,7 +300,8 @@ class ReferencesPart(Part):
             variables=tuple(variables),
             settings=settings,
             links=tuple(links),
-            widths={to: t.shape[1] for to, t in taken.items()},
+            widths={link.to: reading.there(link.to).shape[1] for link in links},
+            free=tuple(free),
         )
 
     @property
@@ -281,8 +330,7 @@ class ReferencesPart(Part):
             own: The classes.
             count: The number (N,) of objects of each collection.
         """
-        start = 0
-        taken: dict[str, Tensor] = {}
+        start, order = 0, _Order(self.free)
         for link in self.links:
             if not link.drawn:
                 continue
@@ -293,19 +341,11 @@ class ReferencesPart(Part):
             slots = torch.arange(index.shape[1], device=index.device)
             there = slots < count[link.collection].unsqueeze(1)
             index = torch.where(there & (index < count[link.to].unsqueeze(1)), index, -1)
-            if link.how != "relative":
-                yield link, Pointing(index, torch.zeros_like(index, dtype=torch.bool))
-                continue
-            before = taken.get(link.to)
-            if before is None:
-                before = torch.zeros(len(own), self.widths[link.to], dtype=torch.bool, device=own.device)
-            found, after = _first(index, before)
-            # More links than there ever were in an event have no distance to tell: they point nowhere. Nor
-            # do two point to one object that never did.
-            beyond = found.first & (found.rank >= link.most)
-            taken[link.to] = after & ~Pointing(index, beyond).at(after.shape[1]).any(1)
-            none = beyond if link.shared else beyond | found.others
-            yield link, Pointing(torch.where(none, -1, index), found.first & ~beyond)
+            if link.how == "relative":
+                yield link, order.of(link, index, self.widths[link.to])
+            else:
+                none = torch.zeros_like(index, dtype=torch.bool)
+                yield link, Pointing(index, none, none, none)
 
     def _counted(self, discrete: Tensor) -> dict[str, Tensor]:
         """The number (N,) of objects of each collection, of all classes."""
@@ -318,17 +358,18 @@ class ReferencesPart(Part):
         """Which distances there are."""
         exists = [torch.zeros(len(own), 0, dtype=torch.bool, device=own.device)]
         for link, found in self._pointing(own, self._counted(discrete)):
-            there = torch.arange(link.most, device=own.device) < found.first.sum(1, keepdim=True)
+            there = torch.arange(link.most or 0, device=own.device) < found.told.sum(1, keepdim=True)
             exists += [there, there]
         return Told(torch.cat(exists, 1), torch.zeros(len(own), 0, dtype=torch.float64, device=own.device))
 
     def replaces(self, discrete: Tensor, own: Tensor) -> Mapping[str, Tensor]:
-        """Where objects are pointed to, so that their direction is told by the distance."""
+        """Where objects have the directions that distances tell."""
         gone: dict[str, Tensor] = {}
         for link, found in self._pointing(own, self._counted(discrete)):
-            if link.how == "relative":
-                here = found.at(self.widths[link.to]).any(1)
-                gone[link.to] = gone[link.to] | here if link.to in gone else here
+            here = (found.at(self.widths[link.to]) & found.sets.unsqueeze(2)).any(1)
+            for name, told in ((link.to, here), (link.collection, found.set)):
+                if link.how == "relative" and name in self.free:
+                    gone[name] = gone[name] | told if name in gone else told
         return gone
 
     # ------------------------------------------------------------------ there and back
@@ -341,7 +382,7 @@ class ReferencesPart(Part):
         """
         columns = [torch.zeros(len(reading), 0, dtype=torch.float64, device=reading.device)]
         classes = [reading.no_classes()]
-        taken = {to: torch.zeros_like(reading.there(to)) for to in self.widths}
+        order = _Order(self.free)
         for link in (link for link in self.links if link.drawn):
             name = link.collection
             index, there = _index(reading, name, link.entry.name, link.to), reading.mask(name)
@@ -350,17 +391,18 @@ class ReferencesPart(Part):
             classes += classes_of(link.entry, index.to(torch.float64), there, reading.refuse)
             if link.how != "relative":
                 continue
-            found, taken[link.to] = _first(index, taken[link.to])
-            reading.refuse(found.first.sum(1) > link.most, partial(_many, link, found.first))
+            every = link.model_copy(update={"most": None})
+            found, most = order.of(every, index, self.widths[link.to]), link.most or 0
+            reading.refuse(found.told.sum(1) > most, partial(_many, link, found.told))
             if not link.shared:
-                reading.refuse(found.others.any(1), partial(_shared, link))
+                reading.refuse(found.shares.any(1), partial(_shared, link))
             eta, phi = _from(reading, name, link.to, index)
-            order = found.first.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : link.most]
+            chosen = found.told.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
             apart = safe_sqrt(eta**2 + phi**2)
-            far = found.first & (apart > link.largest * (1 + ROUNDING))
+            far = found.told & (apart > link.largest * (1 + ROUNDING))
             reading.refuse(far.any(1), partial(_far, link, apart, far))
             apart = apart.clamp(max=link.largest)
-            columns += [apart.gather(1, order), azimuth(eta, phi).gather(1, order)]
+            columns += [apart.gather(1, chosen), azimuth(eta, phi).gather(1, chosen)]
         return Encoded(torch.cat(columns, 1), torch.cat(classes, 1))
 
     def write(self, encoded: Encoded, draft: Draft) -> None:
@@ -368,11 +410,10 @@ class ReferencesPart(Part):
         counts = {name: draft.count(name) for name in self.counts}
         start = 0
         for link, found in self._pointing(encoded.classes, counts):
-            end = start + 2 * link.most
-            dr, angle = encoded.columns[:, start:end].chunk(2, 1)
-            start = end
             if link.most:
-                _turn(link, found, dr, angle, draft)
+                end = start + 2 * link.most
+                self._turn(link, found, encoded.columns[:, start:end], draft)
+                start = end
             draft.put_field(link.collection, link.entry.name, found.places, link.entry.slots)
             draft.point(link.collection, link.entry.name, link.to)
         # What points back does so to what others have become.
@@ -381,6 +422,22 @@ class ReferencesPart(Part):
             unknown = torch.full(shape, -1, device=draft.device)
             draft.put_field(link.collection, link.entry.name, unknown, link.entry.slots)
             draft.later(partial(_computed, link, draft))
+
+    def _turn(self, link: Link, found: Pointing, columns: Tensor, draft: Draft) -> None:
+        """Gives objects the directions that distances and angles (N, D) tell."""
+        dr, angle = columns.chunk(2, 1)
+        dr = dr.clamp(0.0, link.largest * (1.0 if link.nearest is None else BELOW))
+        rank = found.rank.clamp(0, dr.shape[1] - 1)
+        apart = [(dr * way).gather(1, rank) for way in (angle.cos(), angle.sin())]
+        if link.to in self.free:
+            at = found.at(self.widths[link.to]) & found.sets.unsqueeze(2)
+            there = [a + b for a, b in zip(draft.directions(link.collection), apart, strict=True)]
+            eta, phi = (torch.where(at, value.unsqueeze(2), 0.0).sum(1) for value in there)
+            draft.turn(link.to, at.any(1), eta, wrap(phi))
+        if link.collection in self.free:
+            place = found.places.clamp(min=0)
+            here = [b.gather(1, place) - a for b, a in zip(draft.directions(link.to), apart, strict=True)]
+            draft.turn(link.collection, found.set, here[0], wrap(here[1]))
 
     # ------------------------------------------------------------------ what cannot be
 
@@ -439,18 +496,6 @@ def _from(reading: Reading, name: str, to: str, index: Tensor) -> tuple[Tensor, 
     phi = wrap(b["phi"].gather(1, place) - a["phi"])
     linked = (index >= 0) & reading.there(name)
     return torch.where(linked, eta, 0.0), torch.where(linked, phi, 0.0)
-
-
-def _turn(link: Link, found: Pointing, dr: Tensor, angle: Tensor, draft: Draft) -> None:
-    """Gives the objects that are pointed to their directions."""
-    dr = dr.clamp(0.0, link.largest * (1.0 if link.nearest is None else BELOW))
-    rank = found.rank.clamp(0, link.most - 1)
-    own = draft.directions(link.collection)
-    eta = own[0] + (dr * angle.cos()).gather(1, rank)
-    phi = wrap(own[1] + (dr * angle.sin()).gather(1, rank))
-    at = found.at(draft.facts.collection(link.to).max_count)
-    turned = (torch.where(at, value.unsqueeze(2), 0.0).sum(1) for value in (eta, phi))
-    draft.turn(link.to, at.any(1), *turned)
 
 
 def _computed(link: Link, draft: Draft) -> None:
@@ -521,7 +566,7 @@ def _learned(
         )
         raise RecipeError(msg, branch=facts.collection(name).field(field).branch, entry=event)
     near, largest = _reach(reading.original, address, to)
-    if near and to in free and _may_turn(facts, name, to, links):
+    if near and {name, to} & set(free) and _may_turn(facts, name, to):
         link = Link(entry=_entry(reading, name, field, index), to=to, how="relative", largest=largest)
     elif said.nearest is not None and min(facts.dimensions(n) for n in (name, to)) > 2:
         link = Link(entry=_entry(reading, name, field, None), to=to, how="nearest")
@@ -581,16 +626,9 @@ def _chunks(events: EventBatch) -> Iterator[EventBatch]:
         yield events[start : start + CHUNK]
 
 
-def _may_turn(facts: Facts, name: str, to: str, links: Sequence[Link]) -> bool:
-    """Whether directions can be told from those that point, which have to be known before."""
-    moved, fixed = _moved(links), {x.collection for x in links if x.how == "relative"}
-    own = not any(facts.deviation(name, c) for c in ("eta", "phi"))
-    return own and facts.dimensions(name) > 2 and name != to and name not in moved and to not in fixed
-
-
-def _moved(links: Sequence[Link]) -> set[str]:
-    """The collections whose directions are told by distances."""
-    return {x.to for x in links if x.how == "relative"}
+def _may_turn(facts: Facts, *names: str) -> bool:
+    """Whether the directions of collections are those of their momenta."""
+    return not any(facts.deviation(n, c) for n in names for c in ("eta", "phi"))
 
 
 def _check_rule(link: Link, events: EventBatch) -> None:
@@ -639,17 +677,6 @@ def _index(reading: Reading, name: str, field: str, to: str) -> Tensor:
     return torch.where(known, places.gather(1, torch.where(known, index, 0)), index)
 
 
-def _first(index: Tensor, taken: Tensor) -> tuple[Pointing, Tensor]:
-    """Which (N, M) are the first to point to an object, after others (N, L) are taken; and what then is."""
-    places, firsts = torch.arange(taken.shape[1], device=index.device), []
-    for own in index.unbind(1):
-        here = own.unsqueeze(1) == places
-        firsts.append((here & ~taken).any(1))
-        taken = taken | here
-    first = torch.stack(firsts, 1) if firsts else torch.zeros_like(index, dtype=torch.bool)
-    return Pointing(index, first), taken
-
-
 def _astray(link: Link, index: Tensor, number: Tensor, event: int) -> InputError:
     msg = f"{int(index[event].max())} points to no {link.to}, of which there are {int(number[event])}"
     return InputError(msg, branch=link.entry.branch, entry=event)
@@ -661,9 +688,9 @@ def _far(link: Link, apart: Tensor, far: Tensor, event: int) -> InputError:
     return InputError(msg, branch=link.entry.branch, entry=event)
 
 
-def _many(link: Link, first: Tensor, event: int) -> InputError:
+def _many(link: Link, told: Tensor, event: int) -> InputError:
     msg = (
-        f"{int(first[event].sum())} different {link.to} are pointed to, but at most {link.most} in the "
+        f"{int(told[event].sum())} different {link.to} are pointed to, but at most {link.most} in the "
         "events that were learned from"
     )
     return InputError(msg, branch=link.entry.branch, entry=event)
