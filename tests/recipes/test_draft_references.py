@@ -13,7 +13,7 @@ import pytest
 from hepgan.events import infer_schema, read_events, schema_of, write_events
 from hepgan.generator import EventGenerator
 from hepgan.recipes import Recipe, draft_recipe, load_recipe
-from hepgan.recipes.drafting.references import Reference, find_references
+from hepgan.recipes.drafting.references import Reference, find_references, reference_lines
 
 FAST = ["training.steps=5", "training.batch_size=128", "model.network.width=16", "model.steps=2"]
 REACH = 0.4
@@ -155,6 +155,10 @@ def test_the_nearest_is_no_rule_where_others_are_as_near() -> None:
     references = {r.name: r for r in find_references(events, schema, schema)[0]}
     assert references["Muon.jetIdx"].within is None
     assert references["Muon.matchIndex"].within == REACH
+    told = dict(zip(references, (told for told, _ in reference_lines([*references.values()])), strict=True))
+    assert "it is not always the nearest" in told["Muon.jetIdx"]
+    few = references["Muon.jetIdx"]._replace(linked=5)
+    assert "too few to tell a rule" in next(reference_lines([few]))[0]
 
 
 def test_drafts_tell_what_was_found(text: str, tmp_path: Path) -> None:

@@ -114,11 +114,16 @@ def reference_lines(references: Sequence[Reference]) -> Iterator[tuple[str, str]
                 f"(largest distance {r.largest:.4g}), and so it will be: other events are drawn anew."
             )
         elif r.largest is not None:
-            told += f", at most {r.largest:.4g} away in eta and phi; not always the nearest."
+            rule = (
+                "too few to tell a rule"
+                if r.linked < _ENOUGH
+                else "it is not always the nearest, or some that are as near are not pointed to"
+            )
+            told += f", at most {r.largest:.4g} away in eta and phi; {rule}."
         else:
             told += "."
-        rule = "" if r.within is None else f", nearest: {r.within!r}"
-        yield told, f"{{to: {_quoted(r.to)}{rule}}}"
+        within = "" if r.within is None else f", nearest: {r.within!r}"
+        yield told, f"{{to: {_quoted(r.to)}{within}}}"
 
 
 def _quoted(text: str) -> str:
