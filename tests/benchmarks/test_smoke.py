@@ -76,6 +76,9 @@ CASES: dict[str, tuple[str, ...]] = {
     "loss_surfaces": ("DATA", "--limit", "500", "--steps", "2", "--points", "3"),
     "objectives": ("--batch", "32", "--seconds", "0", "--rounds", "1"),
     "observables": ("-n", "16", "-r", "1"),
+    "processors": (
+        *("DATA", "--limit", "1500", "--events", "500", "--analyses", "Dimuons", "--set", MATCHING, *SHORT),
+    ),
     "sets": (
         *("DATA", "--limit", "300", "--seconds", "0.2", "--constituents", "4"),
         *("--networks", "deep_sets"),

@@ -562,6 +562,10 @@ class TTreeSink(Sink):
             contents = [_layout(v.content) for v in lists if isinstance(v, Jagged)]
             record = ak.contents.RecordArray(contents, names)
             data[_key(counter)] = ak.Array(_listed(lists[0], record))
+        if not self._tree.num_entries:
+            # ROOT takes clusters from this number, and would see a small tree as one; all but the last batch
+            # are alike.
+            self._tree._cascading._metadata["fAutoFlush"] = len(next(iter(data.values())))
         self._tree.extend(data)
 
     def add(self, tree: str, columns: Mapping[str, Numbers]) -> None:
