@@ -6,7 +6,7 @@ import pytest
 import uproot
 
 from hepgan.errors import InputError
-from hepgan.events import as_events, infer_schema, iterate_events, read_events, schema_of
+from hepgan.events import as_events, infer_schema, iterate_events, read_events, schema_of, write_events
 from hepgan.events.formats import locate
 
 
@@ -237,3 +237,29 @@ def test_arrays_that_uproot_gives_make_events(columns, path):
 def test_steps_must_be_positive(path):
     with pytest.raises(ValueError, match="step must be positive, not 0"):
         iterate_events(path, step=0)
+
+
+def test_a_number_called_as_a_counter_that_is_none_is_a_number_of_its_own(tmp_path):
+    name = "nJets"
+    pt = ak.Array([[50.0, 20.0], [40.0], []] * 50)
+    path = tmp_path / "selected.root"
+    with uproot.recreate(path) as file:
+        passing = ak.to_numpy(ak.sum(pt > 30, axis=1)).astype(np.int32)
+        file.mkrntuple("Events", {name: passing, "Jet_pt": pt})
+    events = read_events(f"{path}:Events")
+    assert events.Jet.pt.tolist() == pt.tolist()
+    assert events[name].tolist() == [1, 1, 0] * 50
+    write_events(tmp_path / "again.root", events, format="rntuple")
+    again = read_events(f"{tmp_path / 'again.root'}:Events")
+    assert again[name].tolist() == events[name].tolist()
+    assert again.Jet.pt.tolist() == pt.tolist()
+    counted = {name: ak.num(pt), "Jet_pt": pt}
+    with uproot.recreate(tmp_path / "counted.root") as file:
+        file.mkrntuple("Events", counted)
+    assert read_events(f"{tmp_path / 'counted.root'}:Events").fields == ["Jet"]
+    wrong = ak.to_numpy(ak.num(pt)).copy()
+    wrong[7] += 1
+    with uproot.recreate(tmp_path / "wrong.root") as file:
+        file.mkrntuple("Events", {name: wrong, "Jet_pt": pt})
+    with pytest.raises(InputError, match="says 2 objects, but Jet_pt has 1"):
+        read_events(f"{tmp_path / 'wrong.root'}:Events")

@@ -122,6 +122,76 @@ def test_critics_and_penalties_see_derived_scalars(events: ak.Array) -> None:
     assert len(made.fit(events, device="cpu").generate(20)) == 20
 
 
+OF_OBJECTS = {
+    "Muon.close": "Muon.iso < 0.1",
+    "Muon.absolute": "Muon.iso * Muon.pt",
+    "Muon.p4pt": "Muon.pt",
+    "Muon.mtw": "transverse_mass(Muon, MET)",
+    "Jet.many": "nJet > 1",
+    "HLT.hard": "any(Muon.pt > 30)",
+    "MET.along": "MET.px",
+}
+
+
+@pytest.fixture(scope="module")
+def objects() -> ak.Array:
+    events = dimuons(1000, seed=5)
+    muon, met, jet = events.Muon, events.MET, events.Jet
+    mt = np.sqrt(2 * muon.pt * met.pt * (1 - np.cos(muon.phi - met.phi)))
+    own = {"close": muon.iso < 0.1, "absolute": muon.iso * muon.pt, "p4pt": muon.pt, "mtw": mt}
+    for name, values in own.items():
+        muon = ak.with_field(muon, values, name)
+    many = ak.broadcast_arrays(ak.num(jet) > 1, jet.pt)[0]
+    events = ak.with_field(events, muon, "Muon")
+    events = ak.with_field(events, ak.with_field(jet, ak.values_astype(many, np.uint8), "many"), "Jet")
+    events = ak.with_field(events, ak.with_field(met, met.px, "along"), "MET")
+    return ak.with_field(events, ak.zip({"hard": ak.any(muon.pt > 30, axis=1)}), "HLT")
+
+
+def test_numbers_of_objects_are_functions_of_the_generated_event(objects: ak.Array, tmp_path: Path) -> None:
+    made = generator(OF_OBJECTS).fit(objects, device="cpu")
+    learned = made.parts.representation.schema
+    assert "HLT" not in learned.collection_names
+    assert set(learned.collection("Muon").field_names) == {"pt", "eta", "phi", "mass", "charge", "iso"}
+    events = made.generate(500, seed=2)
+    assert events.type.content == objects.type.content
+    muon = events.Muon
+    assert events.HLT.hard.layout.dtype == np.bool_
+    assert ak.any(muon.close)
+    assert ak.all(muon.close == (muon.iso < 0.1))
+    assert ak.all(muon.p4pt == muon.pt)
+    assert ak.all(events.HLT.hard == ak.any(muon.pt > 30, axis=1))
+    assert ak.all(events.Jet.many == (ak.num(events.Jet) > 1))
+    assert_allclose(ak.to_numpy(events.MET.along), ak.to_numpy(events.MET.px), rtol=1e-3, atol=1e-4)
+    assert_allclose(ak.flatten(muon.absolute), ak.flatten(muon.iso * muon.pt), rtol=1e-5)
+    made.save(tmp_path / "model.safetensors")
+    again = EventGenerator.load(tmp_path / "model.safetensors", device="cpu").generate(500, seed=2)
+    assert ak.array_equal(again, events)
+
+
+@pytest.mark.parametrize(
+    ("derived", "match"),
+    [
+        ({"Muon.close": "Jet.pt > 3"}, "a number for each of Jet; one for each of Muon is needed here"),
+        ({"Muon.nothing": "Muon.pt"}, "Muon has no field 'nothing'; there are pt, eta"),
+        ({"Muon[0].close": "Muon[0].pt > 3"}, "neither a scalar nor a number of a collection"),
+        ({"MET.along": "Muon.pt"}, "MET"),
+        (
+            {"Muon.close": "Muon.iso < 0.2"},
+            r"Muon.close is 0 where Muon.iso < 0.2 is 1, .* objects that differ",
+        ),
+        ({"Muon.p4pt": "1.001 * Muon.pt"}, "the largest difference"),
+        ({f"HLT.{n}": "nJet" for n in ("hard",)}, "HLT.hard is"),
+    ],
+)
+def test_numbers_of_objects_that_do_not_follow_are_told(
+    objects: ak.Array, derived: dict[str, str], match: str
+) -> None:
+    schema = schema_of(objects)
+    with pytest.raises(RecipeError, match=match):
+        Derived(schema, derived).check(to_batch(objects, schema))
+
+
 def test_what_is_not_finite_is_0() -> None:
     events = dimuons(50)
     events = ak.with_field(events, np.zeros(50), "ratio")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ from hepgan.recipes.document import parse_yaml
 from hepgan.recipes.drafting.rules import find_rules, kept_by
 
 N = 12_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_trainings_of_what_is_discrete() -> Iterator[None]:
+    """Rules and functions hold of every event after any training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hepgan.learners.discrete.STEPS", 30)
+        patch.setattr("hepgan.learners.discrete.BATCH", 256)
+        yield
 
 
 def objects(rng: np.random.Generator, n: int, mean: float, least: float) -> ak.Array:

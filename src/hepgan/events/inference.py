@@ -39,7 +39,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import awkward as ak
@@ -79,19 +79,20 @@ _NUMBERED_INSIDE = re.compile(r"(?P<prefix>[A-Za-z]+)(?P<index>\d+)_(?P<field>.+
 _NUMBERED_AT_END = re.compile(r"(?:(?P<prefix>\w+?)_)?(?P<field>[A-Za-z]+)_?(?P<index>\d+)")
 
 
-def draft(branches: Sequence[Branch], tree: str = "Events") -> EventSchema:
+def draft(branches: Sequence[Branch], tree: str = "Events", *, numbers: Container[str] = ()) -> EventSchema:
     """What the branches hold, as far as their names and types tell; kinds and counts need the data.
 
     Args:
         branches: The branches, in the file's order.
         tree: The tree's name.
+        numbers: Branches that are called as the number of objects of a collection, but are others.
 
     Returns:
         A schema with all fields continuous, and counts from 0 to 0 for ``jagged`` collections.
     """
     own = {b.counter for b in branches if b.jagged and b.counter == f"n{b.name}" and _split(b.name)[0]}
     flat = {b.name: b for b in branches if not b.jagged and b.name not in own}
-    jagged = _jagged([b for b in branches if b.jagged], flat)
+    jagged = _jagged([b for b in branches if b.jagged], flat, numbers)
     for collection in jagged:
         flat.pop(collection.counter or "", None)
     identifiers: dict[str, Field] = {}
@@ -151,7 +152,7 @@ def _split(name: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", name)
 
 
-def _jagged(branches: Sequence[Branch], flat: dict[str, Branch]) -> list[Collection]:
+def _jagged(branches: Sequence[Branch], flat: dict[str, Branch], numbers: Container[str]) -> list[Collection]:
     groups: dict[tuple[str, str], list[Branch]] = {}
     for b in branches:
         counter = b.counter if b.counter in flat else None
@@ -172,7 +173,7 @@ def _jagged(branches: Sequence[Branch], flat: dict[str, Branch]) -> list[Collect
             ]
         while name in collections:
             name += "Objects"
-        found = flat[key] if by == "counter" else _counter(name, flat)
+        found = flat[key] if by == "counter" else _counter(name, flat, numbers)
         collections[name] = Collection(
             name=name,
             layout="jagged",
@@ -185,11 +186,11 @@ def _jagged(branches: Sequence[Branch], flat: dict[str, Branch]) -> list[Collect
     return list(collections.values())
 
 
-def _counter(name: str, flat: dict[str, Branch]) -> Branch | None:
+def _counter(name: str, flat: dict[str, Branch], numbers: Container[str]) -> Branch | None:
     for form in ("n{}", "N{}", "n_{}", "N_{}", "{}_n", "{}_size", "n{}s", "N{}s", "num{}"):
         for stem in dict.fromkeys((name, name[0].upper() + name[1:], name.lower())):
             found = flat.get(form.format(stem))
-            if found is not None and found.integer:
+            if found is not None and found.integer and found.name not in numbers:
                 return found
     return None
 

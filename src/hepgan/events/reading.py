@@ -19,7 +19,13 @@ from hepgan.events.formats import ArraySource, PathLike, Source, locate, open_so
 from hepgan.events.inference import attach, complete, draft
 from hepgan.events.schema import Address, Collection, EventSchema, Field, Kind, select
 
-__all__ = ["Reader", "as_events", "count_events", "infer_schema", "iterate_events", "read_events"]
+__all__ = ["Reader", "as_events", "count_events", "drafted", "infer_schema", "iterate_events", "read_events"]
+
+_LOOK = 1_000
+"""Events in which numbers of objects are compared with the lengths of lists."""
+
+_DISAGREEING = 0.05
+"""With a larger share of other numbers what is called as a counter is none; else some are wrong."""
 
 
 class Reader:
@@ -41,7 +47,7 @@ class Reader:
         self.source, self.on_bad, self._limits = source, on_bad, limits
         self.dropped: dict[str, int] = {}
         if schema is None:
-            schema = draft(list(source.branches.values()), source.tree)
+            schema = drafted(source)
             if source.left_out and branches is None:
                 names = ", ".join(source.left_out[:5]) + (", ..." if len(source.left_out) > 5 else "")
                 message = f"{source.label}: left out {len(source.left_out)} branches of other types: {names}"
@@ -121,6 +127,30 @@ class Reader:
         for collection, counter in counters.items():
             values = np.asarray(columns[counter])
             limits.setdefault(collection, []).extend((int(values.min()), int(values.max())))
+
+
+def drafted(source: Source) -> EventSchema:
+    """What a source holds, by the names of its branches; kinds and counts need the data.
+
+    What is called as a number of objects, and is none in many of the first events, is a number of its own.
+    """
+    branches = list(source.branches.values())
+    schema = draft(branches, source.tree)
+    others = {c.counter for c in schema.collections if c.counter is not None and not _counts(source, c)}
+    return draft(branches, source.tree, numbers=others) if others else schema
+
+
+def _counts(source: Source, c: Collection) -> bool:
+    """Whether a collection's counter has the lengths of its lists, in the first events."""
+    branch = c.fields[0].branch
+    # The lengths of Jet_pt will be written as nJet.
+    if c.counter in (source.branches[branch].counter, f"n{c.name}") or not source.entries:
+        return True
+    read = source.read([str(c.counter), branch], 0, min(source.entries, _LOOK))
+    values, lists = read[str(c.counter)], read[branch]
+    if not isinstance(lists, Jagged):
+        return True
+    return bool((np.asarray(values) != np.diff(lists.offsets)).mean() <= _DISAGREEING)
 
 
 def _unlimited(schema: EventSchema) -> EventSchema:

@@ -76,8 +76,8 @@ def _compared(name: str, objects: Objects, back: Objects) -> list[Difference]:
     # What has no transverse momentum has no azimuth, whatever its file says.
     pointed = there if "pt" not in objects.fields else there & (objects.fields["pt"] != 0)
     found = []
-    for field, value in objects.fields.items():
-        made = back.fields[field]
+    for field, made in back.fields.items():
+        value = objects.fields[field]
         off = _off(field, value, made, scale if field in ENERGIES else None)
         counts = pointed if field == "phi" else there
         found.append(Difference(Address(name, None, field), value, made, torch.where(counts, off, 0.0)))
@@ -114,8 +114,8 @@ def prove(
     Raises:
         RecipeError: If a number does not come back, or an object.
     """
-    for name, objects in originals[0].collections.items():
-        number, back = objects.mask.sum(1), decoded.collections[name].mask.sum(1)
+    for name, objects in decoded.collections.items():
+        number, back = originals[0].collections[name].mask.sum(1), objects.mask.sum(1)
         wrong = number != back
         if bool(wrong.any()) and name not in facts.padded:
             event = int(wrong.nonzero()[0])

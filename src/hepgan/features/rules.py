@@ -13,7 +13,7 @@ from hepgan.features.config import FeaturesConfig
 from hepgan.features.reading import within
 from hepgan.observables import Condition
 
-__all__ = ["Restrictions"]
+__all__ = ["Restrictions", "as_stored"]
 
 
 class Restrictions:
@@ -94,8 +94,10 @@ class Restrictions:
 def as_stored(events: EventBatch, names: frozenset[str]) -> EventBatch:
     """The collections and scalars of these names, with numbers rounded as a file has them, in float64."""
 
-    def rounded(values: Tensor, field: Field) -> Tensor:
-        stored = _TYPES.get(np.dtype(field.dtype).name) if values.is_floating_point() else None
+    def rounded(values: Tensor, field: Field | None) -> Tensor:
+        if field is None or not values.is_floating_point():
+            return values
+        stored = _TYPES.get(np.dtype(field.dtype).name)
         return values if stored is None else values.to(stored).to(torch.float64)
 
     schema = events.schema
@@ -104,7 +106,7 @@ def as_stored(events: EventBatch, names: frozenset[str]) -> EventBatch:
     for name, objects in events.collections.items():
         if name in names:
             fields = {f.name: f for f in schema.collection(name).fields}
-            objects = objects.with_fields({n: rounded(v, fields[n]) for n, v in objects.fields.items()})
+            objects = objects.with_fields({n: rounded(v, fields.get(n)) for n, v in objects.fields.items()})
         if name in names | counted:
             collections[name] = objects
     scalars = {n: rounded(v, schema.scalar(n)) for n, v in events.scalars.items() if n in names}

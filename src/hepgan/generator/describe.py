@@ -82,14 +82,13 @@ def redrawn(shares: Mapping[str, float]) -> str:
         shares: That of ``all`` events, and of those that break each bound or rule.
     """
     causes = {name: share for name, share in shares.items() if name != "all" and share > 0}
-    line = f"{100 * shares['all']:.3g}% of generated events are drawn anew"
     if not causes:
-        return f"{line}, for bounds or rules"
+        return "no generated event has to be drawn anew, for bounds or rules"
     told = (
         f"{100 * share:.3g}% {'outside' if name == 'features.bounds' else 'against the rule'} {name}"
         for name, share in causes.items()
     )
-    return f"{line}: {'; '.join(told)}"
+    return f"{100 * shares['all']:.3g}% of generated events are drawn anew: {'; '.join(told)}"
 
 
 def distillation(summary: Mapping[str, Any]) -> str:

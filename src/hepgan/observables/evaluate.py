@@ -35,6 +35,7 @@ __all__ = [
     "evaluate",
     "evaluate_awkward",
     "evaluate_condition",
+    "evaluate_objects",
     "evaluate_weighted",
     "weighted_awkward",
 ]
@@ -133,6 +134,36 @@ def evaluate_weighted(
         raise weight.error(weight.tree, reason)
     weights = functions.real(functions.counting(b.data))
     return Values(_zeroed(a.data, mask), mask), _zeroed(weights, mask)
+
+
+def evaluate_objects(
+    expression: Expression, source: Source, collection: str, *, strict: bool = False
+) -> tuple[Tensor, Tensor]:
+    """A number of each object of a collection.
+
+    Args:
+        expression: A parsed expression, of these objects or of the event.
+        source: The events.
+        collection: The collection.
+        strict: Whether objects that no event can have are an error (else they are missing).
+
+    Returns:
+        The numbers (N, M), 0 where there is none, and where there is one (N, M).
+
+    Raises:
+        RecipeError: If the expression does not fit the events, or is of other objects.
+    """
+    result = _number(_Evaluator(expression, source, strict))
+    if result.domain not in (None, quoted(collection)):
+        reason = f"a number for each of {result.domain}; one for each of {quoted(collection)} is needed here"
+        raise expression.error(expression.tree, reason)
+    objects = source.objects(collection, frozenset())
+    if result.domain is None and objects is not None and len(objects.shape) > 1:
+        result = result.map(lambda t: t.unsqueeze(1).expand(objects.shape))
+        there = result.exists() & objects.mask
+    else:
+        there = result.exists()
+    return _zeroed(result.data, there), there
 
 
 def evaluate_condition(expression: Expression, source: Source, *, strict: bool = False) -> Tensor:

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from hepgan.arguments import checked
 from hepgan.config import Config
 from hepgan.errors import RecipeError
-from hepgan.events.schema import EventSchema, Kind
+from hepgan.events.schema import Address, EventSchema, Kind
 from hepgan.events.weights import NO_WEIGHT
 from hepgan.features.config import FeaturesConfig
 from hepgan.models.config import ModelConfig
@@ -275,9 +275,9 @@ class EventsConfig(Config):
         signs: Whether generated events have weights of either sign, as those of the training have; if not,
             all have the same weight. Their signs are learned with the discrete part, all else by absolute
             weights.
-        derived: Scalars that are computed from the rest of each generated event instead of being learned:
-            ``{M: "(Muon[0] + Muon[1]).mass"}``. They have to agree with the data. Where an event has nothing
-            to compute one from, it is 0.
+        derived: Numbers that are computed from the rest of each generated event instead of being learned, of
+            the event or of objects: ``{M: "(Muon[0] + Muon[1]).mass", Muon.tight: Muon.iso < 0.15}``. They
+            have to agree with the data. Where an event has nothing to compute one from, it is 0.
         layout: The whole schema, for files whose branches follow no naming that hepgan knows.
     """
 
@@ -327,8 +327,12 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _derived_are_not_given(self) -> Recipe:
         for name in self.events.derived:
-            if name in self.conditions or name == self.events.weight:
-                what = "a condition" if name in self.conditions else "the event weight"
+            try:
+                given = {name, Address.parse(name).name} & {*self.conditions}
+            except ValueError:
+                given = {name} & {*self.conditions}
+            if given or name == self.events.weight:
+                what = "a condition" if given else "the event weight"
                 msg = f"events.derived: {name} is {what}, which cannot be derived"
                 raise ValueError(msg)
         return self

@@ -27,7 +27,7 @@ from hepgan.events.buffers import buffers as parts
 from hepgan.events.buffers import record_name, scalar_values
 from hepgan.events.checks import drop_faulty
 from hepgan.events.formats import locate, open_source
-from hepgan.events.inference import draft
+from hepgan.events.reading import drafted
 from hepgan.events.schema import quoted
 from hepgan.features.parts.fields import WHOLE
 from hepgan.recipes.derived import Derived
@@ -227,7 +227,7 @@ def _structure(file: str) -> tuple[int, EventSchema, list[str]]:
         with open_source(path, tree) as source:
             total += source.entries
             others = list(source.left_out)
-            structure = draft(list(source.branches.values()), source.tree)
+            structure = drafted(source)
     return total, structure, others
 
 

@@ -13,12 +13,11 @@ import numpy as np
 import yaml
 
 from hepgan.errors import HepganError, InputError, RecipeError
-from hepgan.events import Address, Collection, EventBatch, Field, Kind, to_batch
+from hepgan.events import Address, Collection, Field, Kind, to_batch
 from hepgan.events.schema import quoted
 from hepgan.features import FeaturesConfig, Representation
 from hepgan.features.facts import MOMENTUM, Facts
 from hepgan.observables import Observable, default_observables, standard
-from hepgan.recipes.derived import CHECKED, Derived
 from hepgan.recipes.document import parse_yaml
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
 from hepgan.recipes.drafting.findings import (
@@ -26,10 +25,10 @@ from hepgan.recipes.drafting.findings import (
     Symmetry,
     find_bounds,
     find_symmetry,
-    follows_from,
     is_at_rest,
     within,
 )
+from hepgan.recipes.drafting.functions import find_functions
 from hepgan.recipes.drafting.peaks import MOST_PAIRS, Excess, Peak, find_peaks
 from hepgan.recipes.drafting.references import Reference, find_references, reference_lines
 from hepgan.recipes.drafting.resonances import Resonance, find_resonances
@@ -74,9 +73,9 @@ def draft_recipe(
     """Drafts a recipe for the events of a file, as YAML with comments that explain each choice.
 
     It trains as it stands. Kinds of numbers, atoms, hard edges, pairs with a peaked mass (in all events, or
-    in some) and the azimuthal symmetry are found in the data; numbers of the event that follow from its
-    objects are derived. Identifiers and numbers that are not finite are left out. Of files of many branches,
-    such as NanoAOD, what analyses usually read is taken.
+    in some) and the azimuthal symmetry are found in the data; numbers that others determine are derived, and
+    conditions that all events keep are rules. Identifiers and numbers that are not finite are left out. Of
+    files of many branches, such as NanoAOD, what analyses usually read is taken.
 
     Args:
         file: ``FILE.root:Tree``; globs and Parquet files work too.
@@ -103,7 +102,9 @@ def draft_recipe(
     _warn_of_weights(contents)
     references = _references(contents, select)
     resonances = find_resonances(contents.events, contents.schema)
-    contents.derived.update(_derived(contents, resonances))
+    indices = {r.name for r in references}
+    functions = find_functions(contents.events, contents.schema, resonances, apart=indices)
+    contents.derived.update({f.name: (f.expression, f.off) for f in functions})
     bounds = find_bounds(contents.events, contents.learned, contents.masses)
     rules = find_rules(contents.events, contents.learned)
     if contents.total > max_events:
@@ -146,18 +147,6 @@ def draft_recipe(
     text = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
     load_recipe(parse_yaml(text, name))
     return text
-
-
-def _derived(contents: Contents, resonances: list[Resonance]) -> Iterator[tuple[str, tuple[str, float]]]:
-    """Scalars that follow from the rest, as training would find, too."""
-    batch: EventBatch | None = None
-    for name, expression, off in follows_from(contents.events, contents.schema, resonances):
-        batch = to_batch(contents.events[:CHECKED], contents.schema) if batch is None else batch
-        try:
-            Derived(contents.schema, {name: expression}).check(batch)
-        except RecipeError:
-            continue
-        yield name, (expression, off)
 
 
 def _comment(text: str, indent: str = "", inner: str = "") -> list[str]:
@@ -242,7 +231,8 @@ def _events(contents: Contents, facts: Facts) -> Iterator[str]:
         yield "  # Computed from the rest of each event instead of being learned:"
         yield "  derived:"
         for name, (expression, off) in contents.derived.items():
-            yield f"    {_plain(name)}: {_quoted(expression)}    # agrees to {off:.0e}"
+            agrees = f"agrees to {off:.0e}" if off else "exactly"
+            yield f"    {_plain(name)}: {_quoted(expression)}    # {agrees}"
     yield from _left_out(contents)
 
 
@@ -278,7 +268,7 @@ def _kind(contents: Contents, c: Collection | None, f: Field) -> str:
         return told
     if c is not None and f.name == "mass" and c.name in contents.masses:
         return "a constant; see masses below"
-    if c is None and f.name in contents.derived:
+    if (f.name if c is None else str(Address(c.name, None, f.name))) in contents.derived:
         return "derived, see below"
     if f.low is not None and f.low == f.high:
         return f"always {f.low:.6g}"

@@ -1,4 +1,4 @@
-"""What the numbers tell: edges and ranges, symmetry, and what follows from what."""
+"""What the numbers tell: edges and ranges, and symmetry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy import stats
 
 from hepgan.events import Address, Collection, EventSchema, Field, Kind, iterate_events
 from hepgan.events.schema import quoted
-from hepgan.observables import Observable, default_observables
+from hepgan.observables import Observable
 from hepgan.recipes.drafting.resonances import MOST_OBJECTS, Resonance, always
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "find_bounds",
     "find_edge",
     "find_symmetry",
-    "follows_from",
     "is_at_rest",
     "within",
 ]
@@ -387,43 +386,6 @@ def _uniform(phi: Numbers) -> float:
         return 1.0
     counts, _ = np.histogram(phi, bins=max(2, min(36, phi.size // 10)), range=(-math.pi, math.pi))
     return float(stats.chisquare(counts).pvalue)
-
-
-def follows_from(
-    events: ak.Array, schema: EventSchema, resonances: list[Resonance]
-) -> Iterator[tuple[str, str, float]]:
-    """Scalars that equal a standard quantity of the objects.
-
-    Yields:
-        The scalar, the quantity as an expression, and the median relative difference.
-    """
-    scalars = [f for f in schema.scalars if f.dtype != "string" and f.name != schema.weight]
-    if not scalars:
-        return
-    objects = schema.model_copy(update={"scalars": (), "weight": None})
-    expressions = {o.expression for o in default_observables(objects).values() if o.expression}
-    systems = [s for r in resonances for s in r.systems]
-    expressions |= {f"({' + '.join(s.objects)}).{q}" for s in systems for q in ("mass", "pt")}
-    quantities = {e: _per_event(e, events) for e in sorted(expressions)}
-    for f in scalars:
-        values = ak.to_numpy(events[f.name]).astype(np.float64)
-        if np.unique(values[:1000]).size < 3:
-            continue
-        for expression, others in quantities.items():
-            if others is None:
-                continue
-            scale = np.maximum(np.abs(values), 1e-6)
-            off = np.abs(values - others) / scale
-            if np.median(off) < 1e-5 and np.quantile(off, 0.99) < 1e-3:
-                yield f.name, expression, float(np.median(off))
-                break
-
-
-def _per_event(expression: str, events: ak.Array) -> NDArray[np.float64] | None:
-    values, index, _ = Observable("quantity", expression).flat(events)
-    if len(index) != len(events) or not np.array_equal(index, np.arange(len(events))):
-        return None
-    return np.asarray(values, dtype=np.float64)
 
 
 def _values(expression: str, events: ak.Array) -> NDArray[np.float64]:
