@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from hepgan.events import Collection, EventSchema, Field, Kind, coordinates, read_events, schema_of
+from hepgan.events.schema import with_kinds
 
 PT = Field(name="pt", branches=("Muon_pt",))
 
@@ -75,3 +76,9 @@ def test_counts_tell_whether_a_collection_is_fixed():
 )
 def test_coordinates_are_chosen_by_preference(names, chosen):
     assert coordinates(names) == chosen
+
+
+@pytest.mark.parametrize("kind", ["integer", "continuous"])
+def test_true_and_false_stay_a_category(path, kind):
+    with pytest.raises(ValueError, match="tight: true or false is a category, and no number"):
+        with_kinds(schema_of(read_events(path)), {"Muon.tight": kind})

@@ -9,7 +9,7 @@ from feature_samples import difference, fields, particles, rng, uniform, z_event
 
 from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.schema import Collection, EventSchema
+from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.features import FeaturesConfig, Representation
 
 PAIR = ["Particle[0]", "Particle[1]"]
@@ -157,3 +157,12 @@ def test_events_of_any_weight_can_be_encoded(events, weight):
         features = representation.encode(part)
         assert torch.equal(features.x, representation.encode(events).x[: len(part)])
         assert (features.weight == weight / float(events.weight.mean())).all()
+
+
+@pytest.mark.parametrize("way", ["dequantise", "smear", "continuous"])
+def test_true_and_false_are_no_numbers(way):
+    field = Field(name="flag", branches=("flag",), dtype="bool", kind=Kind.CATEGORY, values=(False, True))
+    flags = EventBatch(EventSchema(scalars=(field,)), {}, {"flag": torch.arange(60) % 2})
+    assert represent(flags, discrete={"flag": "classes"}).variables[0].values == (0.0, 1.0)
+    with pytest.raises(RecipeError, match=f"flag is true or false, so it cannot be learned by {way}"):
+        represent(flags, discrete={"flag": way})

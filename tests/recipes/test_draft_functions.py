@@ -175,6 +175,17 @@ def test_nothing_follows_from_itself(base: dict[str, Any]) -> None:
     assert len(Derived(schema_of(events), found).learned.scalars) == 2
 
 
+@pytest.mark.parametrize("fields", [("pt", "phi"), ("pt", "eta", "phi")])
+def test_momenta_without_mass_have_other_functions(base: dict[str, Any], fields: tuple[str, ...]) -> None:
+    muon = base["Muon"]
+    objects = ak.zip({n: muon[n] for n in fields}, with_name=f"Momentum{len(fields)}D")
+    two = ak.pad_none(muon, 2)
+    angle = ak.fill_none(two[:, 0].deltaphi(two[:, 1]), 0.0).to_numpy().astype(np.float32)
+    events = ak.Array({"Muon": objects, "MET": base["MET"], "angle": angle})
+    found = [(f.name, f.expression) for f in find_functions(events, schema_of(events))]
+    assert found == [("angle", "Muon[0].deltaphi(Muon[1])")]
+
+
 def test_what_is_independent_follows_from_nothing(base: dict[str, Any]) -> None:
     rng = np.random.default_rng(5)
     events = ak.Array(

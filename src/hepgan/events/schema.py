@@ -421,7 +421,8 @@ def with_kinds(
 
     Raises:
         InputError: If there is no such field.
-        ValueError: If the kind does not exist, or a category's values are not known.
+        ValueError: If the kind does not exist, a category's values are not known, or true and false are to be
+            numbers.
 
     Example:
         >>> from hepgan.events import Collection, EventSchema, Field
@@ -486,6 +487,9 @@ def _changed(field: Field, wanted: str | Kind | Mapping[str, Any] | Field) -> Fi
     update: dict[str, Any] = {"kind": Kind(wanted)} if isinstance(wanted, str) else dict(wanted)
     kind = Kind(update.get("kind", field.kind))
     values = update.get("values", field.values)
+    if field.dtype == "bool" and kind is not Kind.CATEGORY:
+        msg = f"{field.name}: true or false is a category, and no number"
+        raise ValueError(msg)
     if kind is Kind.CATEGORY and not values:
         if field.low is None or field.high is None or not field.dtype.startswith(("int", "uint")):
             msg = f"{field.name}: give the values of the category, as {{'kind': 'category', 'values': [...]}}"

@@ -287,8 +287,10 @@ def _entry(
 ) -> Entry:
     known = torch.unique(values[present])
     asked = discrete.get(str(Address(collection, None, field.name)))
-    if asked in ("smear", "dequantise") and bool((known != known.round()).any()):
-        msg = f"discrete: {field.name} is not an integer, so it cannot be learned by {asked}"
+    flag = field.dtype == "bool" and asked not in (None, "classes")
+    if flag or (asked in ("smear", "dequantise") and bool((known != known.round()).any())):
+        what = "true or false" if flag else "not an integer"
+        msg = f"discrete: {field.name} is {what}, so it cannot be learned by {asked}"
         raise RecipeError(msg, branch=field.branch)
     mode = asked or _mode(field, known, int(present.sum()))
     offset = _offset(known, field, mode)

@@ -16,7 +16,9 @@ _SLOTS = 3
 
 _COLLECTIONS = 6
 _OF_ONE = ("pt", "eta", "phi", "mass", "energy", "px", "py", "pz", "p", "rapidity")
-_OF_PAIRS = ("mass", "pt", "eta", "phi", "rapidity")
+_OF_PAIRS = {2: ("pt", "phi"), 3: ("pt", "eta", "phi"), 4: ("mass", "pt", "eta", "phi", "rapidity")}
+"""Quantities of sums of momenta, by the number of their coordinates."""
+
 _KNOWN_MASSES = ("91.1876", "91.19", "91.2")
 _LEFT_ALONE = ("charge", "pdgId")
 """Fields that others need as they are."""
@@ -74,12 +76,12 @@ def quantities_of_events(schema: EventSchema) -> Iterator[Candidate]:
     for (a, has_a, one), (b, has_b, other) in combinations(objects, 2):
         # of one collection, the later object is there only with the earlier one
         exists = has_b if one is other else " and ".join(filter(None, (has_a, has_b)))
-        yield from _of_pair(a, b, exists, len(one.coordinates) > 2 and len(other.coordinates) > 2)
+        yield from _of_pair(a, b, exists, min(len(one.coordinates), len(other.coordinates)))
     for c in several:
         leading = list(_leading(c))
         if len(leading) > 2 and len(c.coordinates) > 2:
             three = " + ".join(o for o, _ in leading[:3])
-            yield from (Candidate(f"({three}).{q}", leading[2][1]) for q in _OF_PAIRS)
+            yield from (Candidate(f"({three}).{q}", leading[2][1]) for q in _OF_PAIRS[len(c.coordinates)])
     for met in single:
         if len(met.coordinates) == 2:
             for o, exists, _ in objects:
@@ -132,9 +134,9 @@ def _of_collection(c: Collection) -> Iterator[Candidate]:
         yield from (Candidate(f"sum({name}).{n}", some) for n in momentum)
 
 
-def _of_pair(a: str, b: str, exists: str, spatial: bool) -> Iterator[Candidate]:
-    yield from (Candidate(f"({a} + {b}).{q}", exists) for q in (_OF_PAIRS if spatial else ("pt", "phi")))
-    if spatial:
+def _of_pair(a: str, b: str, exists: str, size: int) -> Iterator[Candidate]:
+    yield from (Candidate(f"({a} + {b}).{q}", exists) for q in _OF_PAIRS.get(size, ()))
+    if size > 2:
         yield Candidate(f"{a}.deltaR({b})", exists)
         yield Candidate(f"{a}.eta - {b}.eta", exists)
         yield Candidate(f"abs({a}.eta - {b}.eta)", exists)
