@@ -355,6 +355,10 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def tell(self, done: float, text: str) -> None:
+        """Shows how much is done, and a line about it."""
+        self.update(done, lambda: text)
+
     def update(self, done: float, text: Callable[[], str]) -> None:
         """Shows how much is done, and what is to be said of it."""
         if self._bar is None:

@@ -106,6 +106,18 @@ def test_context_is_zero_for_absent_objects(representation, events):
     assert not mask[:, [n.startswith("Jet") for n in representation.names]].any()
 
 
+def test_encoding_is_the_same_in_chunks(representation, events, monkeypatch):
+    whole = representation.encode(events)
+    monkeypatch.setattr("hepgan.features.representation.CHUNK", 7)
+    parts = representation.encode(events)
+    assert len(parts) == len(events)
+    for name in ("x", "mask", "discrete", "condition", "context", "weight"):
+        a, b = getattr(whole, name), getattr(parts, name)
+        assert (a is None and b is None) or torch.allclose(a.double(), b.double(), rtol=1e-14, atol=1e-14), (
+            name
+        )
+
+
 def test_decoding_is_the_same_in_blocks_and_for_single_precision_features(representation, events):
     features = representation.encode(events)
     whole = representation.decode(features)
@@ -586,7 +598,9 @@ def test_conditions_must_be_of_the_events(events):
         represent(events, conditions=("Tau",))
 
 
-def test_categories_that_were_not_learned_are_refused():
+@pytest.mark.parametrize("chunk", [4096, 10])
+def test_categories_that_were_not_learned_are_refused(monkeypatch, chunk):
+    monkeypatch.setattr("hepgan.features.representation.CHUNK", chunk)
     p = torch.randn(100, 2, 3, generator=rng(), dtype=torch.float64)
     events = particles(p, code=torch.randint(0, 3, (100, 2), generator=rng()))
     field = events.schema.collections[0].field("code")

@@ -400,8 +400,7 @@ def test_a_count_that_is_no_variable_is_refused():
 # ---------------------------------------------------------------- real samples
 
 
-def test_zmumu_events_cannot_be_told_from_test_events(shared_data, monkeypatch):
-    monkeypatch.setattr("hepgan.learners.discrete.BATCH", 1024)
+def test_zmumu_events_cannot_be_told_from_test_events(shared_data):
     variables, train = zmumu(shared_data / "zmumu_train.root")
     _, test = zmumu(shared_data / "zmumu_test.root")
     events = generated(fitted(variables, train), N_GENERATED)
@@ -422,7 +421,6 @@ def test_zmumu_events_cannot_be_told_from_test_events(shared_data, monkeypatch):
 def test_partons_keep_multiplicities_masses_and_identities(shared_data, monkeypatch):
     # Training is kept short: structure does not depend on it, and marginals little.
     monkeypatch.setattr("hepgan.learners.discrete.ALL_STEPS", 300)
-    monkeypatch.setattr("hepgan.learners.discrete.BATCH", 1024)
     variables, train = partons(shared_data / "ee_partons_train.root", 25_000)
     _, test = partons(shared_data / "ee_partons_test.root", 25_000)
     events = generated(fitted(variables, train), N_GENERATED // 2)

@@ -536,7 +536,7 @@ def test_a_rate_that_is_held_falls_later(kind):
 
 def test_the_time_that_is_asked_for_is_the_limit_and_not_that_of_the_settings():
     settings = TrainingConfig(max_time=100.0)
-    assert settings.within(1800.0, 20.0).max_time == 1780.0
-    assert settings.within(10.0, 2.0).max_time == 8.0
-    assert settings.within(None, 20.0).max_time == 80.0
-    assert TrainingConfig().within(None, 20.0).max_time is None
+    assert settings.within(1800.0).max_time == 1800.0
+    assert settings.within(10.0).max_time == 10.0
+    assert settings.within(None).max_time == 100.0
+    assert TrainingConfig().within(None).max_time is None

@@ -75,7 +75,8 @@ SETTINGS = click.option(
 MAX_TIME = click.option(
     "--max-time",
     type=Duration(),
-    help="Longest time (90s, 10m, 1.5h), instead of the recipe's; the learning rate follows it.  "
+    help="Longest time from the first step (90s, 10m, 1.5h), instead of the recipe's; the learning rate "
+    "follows it.  "
     "[default: the recipe's]",
 )
 RESUME = click.option(

@@ -227,7 +227,7 @@ def unfold_through(
         trainer = Trainer(
             learner,
             _features(parts, data, given, {n: observables[n] for n in columns}),
-            config.training.within(max_time, time.monotonic() - started),
+            config.training.within(max_time),
             seed=seed,
             settings={
                 "guides": config.model_dump(mode="json", exclude={"training"}),

@@ -26,7 +26,7 @@ SCAN = 4000
 MAX_COLUMNS = 4
 LEAST_SHARE = 0.003
 BISECTIONS = 14
-CHUNK = 65_536
+CHUNK = 4096
 
 
 def reflected(events: EventBatch, axes: Iterable[Axis]) -> EventBatch:
@@ -88,8 +88,9 @@ def mirrored(
     parts = [features]
     for column in _columns(representation, features):
         for sign in (1.0, -1.0):
-            near = _crosses(representation, features, column, sign * WIDTH) & ~taken
-            taken |= near
+            left = (~taken).nonzero()[:, 0]
+            near = left[_crosses(representation, features[left], column, sign * WIDTH)]
+            taken[near] = True
             images = _images(representation, features[near], column, sign, generator)
             if len(images):
                 parts.append(images)
@@ -141,10 +142,13 @@ def _crosses(
 ) -> Tensor:
     """Whether events leave the bounds or break a rule when a feature, which they have, is moved."""
     moved = _moved(features, column, shift)
-    parts = range(0, len(moved), CHUNK)
-    valid = [representation.valid(representation.decode(moved[k : k + CHUNK])) for k in parts]
-    crosses = ~torch.cat(valid) if valid else torch.zeros(0, dtype=torch.bool)
-    return crosses if moved.mask is None else crosses & moved.mask[:, column]
+    crosses = (
+        torch.ones(len(moved), dtype=torch.bool) if moved.mask is None else moved.mask[:, column].clone()
+    )
+    rows = crosses.nonzero()[:, 0]
+    for some in torch.split(rows, CHUNK) if len(rows) else ():
+        crosses[some] = ~representation.valid(representation.decode(moved[some]))
+    return crosses
 
 
 def _moved(features: FeatureBatch, column: int, shift: float | Tensor) -> FeatureBatch:

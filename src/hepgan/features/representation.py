@@ -34,6 +34,9 @@ __all__ = ["LearnedRepresentation", "Representation"]
 
 FORMAT = 2
 
+CHUNK = 4096
+"""Events that are encoded at once."""
+
 PROVEN = 1000
 """Training events that have to come back from their features."""
 
@@ -315,8 +318,21 @@ class Representation(nn.Module):
             InputError: If a category did not occur in the training events, or a number is outside what its
                 transform can take.
         """
+        weight, parts = self._scaled_weight(events), []
         with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
-            return self._encoded(events, Refusal(), self._scaled_weight(events))
+            # What is computed on the way of so many stays in the processor's caches.
+            for start in range(0, max(len(events), 1), CHUNK):
+                some = slice(start, start + CHUNK)
+                try:
+                    parts.append(self._encoded(events[some], Refusal(), weight[some]))
+                except InputError as error:
+                    if error.entry is None or not start:
+                        raise
+                    entry = error.entry + start
+                    raise InputError(
+                        error.message, file=error.file, branch=error.branch, entry=entry
+                    ) from error
+        return parts[0] if len(parts) == 1 else FeatureBatch.concatenate(parts)
 
     @torch.no_grad()
     def encode_possible(self, events: EventBatch) -> tuple[FeatureBatch, Tensor]:

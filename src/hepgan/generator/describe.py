@@ -64,7 +64,9 @@ def describe(
 def outcome(summary: Mapping[str, Any]) -> list[str]:
     """What a training came to."""
     why = {"time": ", out of time", "patience": ", no better model for long"}.get(summary["status"], "")
-    lines = [f"{summary['steps']:,} steps in {summary['seconds']:,.0f} s{why}"]
+    before = summary.get("preparation_seconds", 0.0)
+    prepared = f" after {before:,.0f} s of preparation" if before >= 1.0 else ""
+    lines = [f"{summary['steps']:,} steps in {summary['seconds'] - before:,.0f} s{prepared}{why}"]
     metrics = {k: v for k, v in summary["metrics"].items() if k != "step"}
     if metrics:
         best = summary["best_step"]

@@ -105,7 +105,7 @@ def distill(
         trainer = Trainer(
             learner,
             taught,
-            recipe.training.within(max_time, time.monotonic() - started),
+            recipe.training.within(max_time),
             seed=seed,
             settings=identity(recipe, max_time, **{"sample of validation events": digest_of_events(held)}),
             device=parts.device,

@@ -56,12 +56,21 @@ class DiscreteMembers(nn.Module):
         rows: Sequence[Tensor],
         *,
         generator: torch.Generator,
+        told: Callable[[int, int], None] | None = None,
     ) -> DiscreteMembers:
-        """Models of variables, each fitted to its rows of the events."""
-        parts = (features[chosen] for chosen in rows)
-        return cls(
-            [fit_discrete(variables, p.discrete, p.condition, p.weight, generator=generator) for p in parts]
-        )
+        """Models of variables, each fitted to its rows of the events; see ``fit_discrete``."""
+
+        def fitted(k: int, chosen: Tensor) -> DiscreteModel:
+            def of_all(number: int, groups: int) -> None:
+                if told is not None:
+                    told(k * groups + number, len(rows) * groups)
+
+            p = features[chosen]
+            return fit_discrete(
+                variables, p.discrete, p.condition, p.weight, generator=generator, told=of_all
+            )
+
+        return cls([fitted(k, chosen) for k, chosen in enumerate(rows)])
 
     def member(self, number: int) -> DiscreteModel:
         """The model of one member."""

@@ -56,6 +56,9 @@ METRICS: dict[str, tuple[Callable[..., float], float]] = {
 }
 """What ``training.selection`` may ask for, as ``ks:m_mumu``, and the worst value of each."""
 
+_DISCRETE = (0.3, 0.75)
+"""About how much of a preparation is done before its discrete part is learned, and after it."""
+
 NLL = "nll"
 """The metric of models with a likelihood that needs no generated events."""
 
@@ -119,6 +122,8 @@ def prepare(
     observables: Mapping[str, Observable],
     seed: int,
     device: torch.device,
+    *,
+    told: Callable[[float, str], None] | None = None,
 ) -> Prepared:
     """All parts but for the training of the model, which has fresh weights.
 
@@ -129,32 +134,49 @@ def prepare(
         observables: The recipe's, by name.
         seed: Rules the bootstrap samples and the discrete part.
         device: Where to train.
+        told: Is told what begins, and how much (0 to 1) is done before.
 
     Raises:
         InputError: If the events cannot be used.
         RecipeError: If the recipe does not fit them.
     """
+    tell = told or _untold
+    tell(0.0, "the representation")
     representation = Representation(recipe.features, derived.learned, recipe.conditions)
     representation.fit(batch)
     if not representation.size:
         msg = f"nothing to learn: no continuous number varies in the training events ({len(batch)})"
         raise InputError(msg)
+    tell(0.2, "features")
     features = representation.encode(batch)
     variables = representation.variables
+    tell(_DISCRETE[0], "the discrete part")
+
+    def fitted(number: int, groups: int) -> None:
+        low, high = _DISCRETE
+        tell(low + (high - low) * number / groups, f"the discrete part, {number} of {groups} groups")
+
     discrete: DiscreteModel | DiscreteMembers
     members = recipe.training.members
     own: list[Representation] = []
     rows = None
     if members == 1:
         discrete = fit_discrete(
-            variables, features.discrete, features.condition, features.weight, generator=_rng(seed)
+            variables,
+            features.discrete,
+            features.condition,
+            features.weight,
+            generator=_rng(seed),
+            told=fitted,
         )
+        tell(_DISCRETE[1], "images beyond edges")
         smooth = to_train_on(representation, features, batch, _rng(seed))
     else:
         check_name(derived.schema, recipe.name)
         rows = bootstrap(len(features), members, _rng(seed))
         own = representation.resampled(batch, [torch.bincount(r, minlength=len(batch)) for r in rows])
-        discrete = DiscreteMembers.fitted(variables, features, rows, generator=_rng(seed))
+        discrete = DiscreteMembers.fitted(variables, features, rows, generator=_rng(seed), told=fitted)
+        tell(_DISCRETE[1], "features of each member")
         smooth, rows = of_each_member(own, batch, rows, _rng(seed))
     pool = Pool.of(features.condition, features.weight, features.given, _rng(seed))
     decode = derived.after(decoded_in_turn(own) if own else representation.decode)
@@ -168,6 +190,7 @@ def prepare(
         part.to(device)
     model, critics = learner.model, learner.critics
     parts = Parts(derived, representation, discrete, model, pool, device, tuple(own), critics)
+    tell(1.0, "done")
     return Prepared(parts, learner, features, smooth, rows, start)
 
 
@@ -385,6 +408,10 @@ def summarise(history: History) -> dict[str, Any]:
         "metrics": kept[-1] if kept else {},
         "diagnostics": history.diagnostics.rows()[-1] if len(history.diagnostics) else {},
     }
+
+
+def _untold(done: float, what: str) -> None:
+    """Nobody is told what is being prepared."""
 
 
 def _rng(seed: int) -> torch.Generator:

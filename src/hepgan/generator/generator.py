@@ -38,7 +38,7 @@ from hepgan.generator.yields import YIELDS, Yields
 from hepgan.models import DensityConfig
 from hepgan.networks import drawing_from
 from hepgan.recipes import Derived, Recipe, load_recipe
-from hepgan.runtime import choose_device, threads
+from hepgan.runtime import Progress, choose_device, threads
 from hepgan.training import History, digest_of_events, reserved
 
 __all__ = ["EventGenerator", "Latents", "choose_device"]
@@ -139,11 +139,11 @@ class EventGenerator:
                 schema's weight.
             seed: Seed of the split, the weights and the training; the same seed, the same model.
             device: Where to train; a GPU if there is one, by default.
-            max_time: Seconds after which the training ends, with its learning rate annealed; those of the
-                recipe if None.
+            max_time: Seconds from its first step after which the training ends, with its learning rate
+                annealed; those of the recipe if None.
             checkpoint: File that the training is saved to as it goes, and resumed from.
             resume: Whether to go on from ``checkpoint``.
-            progress: Whether to show a progress bar.
+            progress: Whether to show progress bars, of the preparation and of the training.
             runs: What there was before the selection of the events (see ``hepgan.events.read_runs``), by
                 which files of generated events are normalised.
 
@@ -180,10 +180,15 @@ class EventGenerator:
             raise RecipeError(msg, file=self.recipe.name)
 
         with reserved(checkpoint):
-            with threads(1), drawing_from(torch.Generator().manual_seed(seed)):
+            with (
+                Progress("preparing", shown=progress) as bar,
+                threads(1),
+                drawing_from(torch.Generator().manual_seed(seed)),
+            ):
                 learned = derived.signed(batch[training])
-                prepared = prepare(self.recipe, learned, derived, observables, seed, device)
-            config = self.recipe.training.within(max_time, time.monotonic() - started)
+                prepared = prepare(self.recipe, learned, derived, observables, seed, device, told=bar.tell)
+            preparation = time.monotonic() - started
+            config = self.recipe.training.within(max_time)
             parts, held = prepared.parts, batch[validation]
             self._parts, self.history = None, History()
             prepared.train(
@@ -208,6 +213,7 @@ class EventGenerator:
             "data_hash": data_hash(prepared.features),
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
+            "preparation_seconds": round(preparation, 1),
             "device": str(device),
             **summarise(self.history),
             **redrawn(parts, seed),

@@ -112,7 +112,7 @@ def refine(
         trainer = Trainer(
             learner,
             replace(noise, weight=weight),
-            recipe.training.within(max_time, time.monotonic() - started),
+            recipe.training.within(max_time),
             seed=seed,
             settings=identity(recipe, max_time),
             device=parts.device,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -37,18 +37,20 @@ MAX_GROUPS = 128
 MAX_BEFORE = 64
 FEWEST_EVENTS = 200
 
-STEPS = 1200
-ALL_STEPS = 12_000
+STEPS = 600
+ALL_STEPS = 8000
 EPOCHS = 30
-PATIENCE = 6
-BATCH = 2048
-RATE = 4e-3
+EVALUATIONS = 10
+PATIENCE = 3
+BATCH = 512
+RATE = 6e-3
 HELD_OUT = 0.1
-MAX_HELD_OUT = 20_000
+MAX_HELD_OUT = 8192
 MAX_LOGITS = 50_000_000
 FEWEST = 20
 EXPECTED = 12.0
 CHUNK = 16384
+LARGEST_SHIFT = 40.0
 
 
 def fit_discrete(
@@ -58,6 +60,7 @@ def fit_discrete(
     weight: Tensor,
     *,
     generator: torch.Generator,
+    told: Callable[[int, int], None] | None = None,
 ) -> DiscreteModel:
     """A model that has learned the distribution of classes.
 
@@ -75,6 +78,7 @@ def fit_discrete(
         condition: (N, Q) encoded conditions.
         weight: (N,) event weights, of either sign.
         generator: Source of initial values and batches (on the CPU).
+        told: Is told how many groups have been fitted, and of how many.
 
     Raises:
         ValueError: If shapes do not fit, a class is out of range, absence disagrees with a count, or a count
@@ -122,6 +126,8 @@ def fit_discrete(
             # What counts forbid of an index would else be missing from its marginal.
             index_of = any(variables[i].within is not None for i in groups[b].members)
             _fit(model.conditional(b), examples, pattern, steps, generator, calibrated=index_of)
+        if told is not None:
+            told(b + 1, len(groups))
     return model.to(device)
 
 
@@ -417,19 +423,20 @@ def _train(conditional: Conditional, examples: Examples, steps: int, generator: 
     if held == 0 or not steps:
         return
     scale = float(examples.weight.abs().mean())
-    optimizer = torch.optim.Adam(conditional.parameters(), lr=RATE, weight_decay=1e-5)
+    optimizer = torch.optim.Adam(conditional.parameters(), lr=RATE, weight_decay=1e-5, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
     best, kept, worse = _loss(conditional, validation, scale), _copy(conditional), 0
     batches = _batches(training, min(BATCH, len(training)), generator)
+    table = _table(conditional)
     for step in range(1, steps + 1):
         with torch.enable_grad():
-            loss = _loss(conditional, examples[next(batches)], scale)
+            loss = _loss(conditional, examples[next(batches)], scale, table())
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(conditional.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % max(steps // 20, 1) == 0 or step == steps:
+        if step % max(steps // EVALUATIONS, 1) == 0 or step == steps:
             with torch.no_grad():
                 loss = _loss(conditional, validation, scale)
             worse += 1
@@ -444,8 +451,15 @@ def _copy(conditional: Conditional) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in conditional.state_dict().items()}
 
 
-def _loss(conditional: Conditional, examples: Examples, scale: float) -> Tensor:
-    logits = conditional.network(examples.rows, examples.condition) + conditional.bias.float()
+def _table(conditional: Conditional) -> Callable[[], Tensor]:
+    """What makes ``conditional.table()`` in a time that does not count features that are 0, as most are."""
+    features = conditional.features.to_sparse()
+    mask = functional.pad(conditional.mask, (conditional.hidden, 0))
+    return lambda: mask + torch.sparse.mm(features, conditional.embedding)
+
+
+def _loss(conditional: Conditional, examples: Examples, scale: float, table: Tensor | None = None) -> Tensor:
+    logits = conditional.network(examples.rows, examples.condition, table) + conditional.bias.float()
     loss = functional.cross_entropy(logits, examples.target, reduction="none")
     return (loss * (examples.weight / scale).float()).mean()
 
@@ -459,21 +473,22 @@ def _calibrate(
     if len(examples) > most:
         examples = examples[torch.randperm(len(examples), generator=generator)[:most]]
     table = conditional.table()
-    chunks = [slice(i, i + CHUNK) for i in range(0, len(examples), CHUNK)]
-    logits = [
-        conditional.forbid(
-            conditional.network(examples.rows[c], examples.condition[c], table), examples.rows[c]
-        )
-        for c in chunks
-    ]
-    weight = examples.weight / examples.weight.sum()
+    chances = []
+    for start in range(0, len(examples), CHUNK):
+        rows, condition = (t[start : start + CHUNK] for t in (examples.rows, examples.condition))
+        logits = conditional.forbid(conditional.network(rows, condition, table), rows)
+        chances.append(torch.softmax(logits + conditional.bias.float(), 1))
+    # With its logits shifted, an event's chances are the products with these factors, over their sum.
+    before = torch.cat(chances)
+    weight, shift = (examples.weight / examples.weight.sum()).float(), torch.zeros_like(conditional.bias)
     for _ in range(50):
-        marginal = torch.zeros_like(frequency)
-        for part, chunk in zip(logits, chunks, strict=True):
-            marginal += weight[chunk] @ torch.softmax(part + conditional.bias, 1)
+        factor = torch.exp(shift.clamp(-LARGEST_SHIFT, LARGEST_SHIFT)).float()
+        sums = (before @ factor).clamp(min=torch.finfo(torch.float32).tiny)
+        marginal = (factor * (weight / sums @ before)).double()
         if float((marginal - frequency).abs().max()) < 1e-5:
             break
-        conditional.bias += torch.log(frequency / marginal.clamp(min=1e-12)).clamp(-2, 2)
+        shift += torch.log(frequency / marginal.clamp(min=1e-12)).clamp(-2, 2)
+    conditional.bias += shift
 
 
 def _learn_structure(conditional: Conditional, examples: Examples, pattern: Tensor) -> None:

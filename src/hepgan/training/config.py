@@ -63,7 +63,7 @@ class TrainingConfig(Settings):
         evaluate_every: Steps between evaluations; None for none.
         diagnose_every: Steps between diagnoses of the generator's terms, with their floors and gradients;
             0 for none, every 200th part of the training, but at least 100 steps, if None.
-        max_time: Seconds after which training ends; None for no limit.
+        max_time: Seconds after its first step in which training ends; None for no limit.
         validation_fraction: Share of the events that is kept out of training, for evaluations.
         selection: Which of the evaluated models is kept; the last if None.
         patience: Evaluations without a better model after which training ends; None for no limit.
@@ -93,12 +93,10 @@ class TrainingConfig(Settings):
             raise ValueError(msg)
         return self
 
-    def within(self, max_time: float | None, used: float) -> TrainingConfig:
-        """The settings with the time that is left.
+    def within(self, max_time: float | None) -> TrainingConfig:
+        """The settings with another limit of time.
 
         Args:
-            max_time: A limit in seconds instead of that of the settings; None for that of the settings.
-            used: Seconds that have been used of it.
+            max_time: The limit in seconds; None for that of the settings.
         """
-        limit = self.max_time if max_time is None else max_time
-        return self if limit is None else self.model_copy(update={"max_time": max(limit - used, 1.0)})
+        return self if max_time is None else self.model_copy(update={"max_time": max_time})
