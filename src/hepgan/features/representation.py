@@ -25,9 +25,10 @@ from hepgan.features.given import Given, given_schema
 from hepgan.features.parts.response import without_holes
 from hepgan.features.plan import check_addresses
 from hepgan.features.proof import prove
+from hepgan.features.reach import reach_of, reached
 from hepgan.features.reading import Refusal, azimuth_of, within
 from hepgan.features.rules import Restrictions
-from hepgan.features.space import Feature, FeatureBatch, FeatureSpace, Tokens, find_tokens
+from hepgan.features.space import Feature, FeatureBatch, FeatureSpace, Reach, Tokens, find_tokens
 from hepgan.features.variables import DiscreteVariable
 
 __all__ = ["LearnedRepresentation", "Representation"]
@@ -50,12 +51,14 @@ class LearnedRepresentation(Config):
         conditions: Mean, standard deviation, least and largest value of the scalars that are given; of models
             of format 1 the last two can be missing.
         weight: The mean weight of the training events.
+        reach: What each feature may be; empty in models that know no reach.
     """
 
     codec: LearnedCodec
     given: LearnedCodec | None = None
     conditions: dict[str, tuple[float, ...]] = Setting(default_factory=dict)
     weight: float = 1.0
+    reach: Reach = ()
 
 
 class Representation(nn.Module):
@@ -79,6 +82,9 @@ class Representation(nn.Module):
     Raises:
         RecipeError: If the settings or conditions don't fit the schema.
     """
+
+    _low: Tensor
+    _high: Tensor
 
     def __init__(self, config: FeaturesConfig, schema: EventSchema, conditions: Sequence[str] = ()) -> None:
         super().__init__()
@@ -138,6 +144,22 @@ class Representation(nn.Module):
     def _set_up(self, learned: LearnedRepresentation, codec: Codec, given: Given | None) -> None:
         self._learned, self.codec, self._given = learned, codec, given
         self._conditions = ConditionEncoder(self.schema, self.scalar_conditions, learned.conditions)
+        self._set_reach(learned.reach)
+
+    def take_reach(self, features: FeatureBatch) -> None:
+        """Learns how far the training events reach in each feature; see ``reaches``.
+
+        Args:
+            features: The training events.
+        """
+        reach = reach_of(features, self.periodic)
+        self._learned = self.learned.model_copy(update={"reach": reach})
+        self._set_reach(reach)
+
+    def _set_reach(self, reach: Reach) -> None:
+        ends = torch.tensor(reach, dtype=torch.float64).reshape(-1, 2).T
+        for name, values in zip(("_low", "_high"), ends, strict=True):
+            self.register_buffer(name, values.contiguous(), persistent=False)
 
     @torch.no_grad()
     def _prove(self, events: EventBatch) -> None:
@@ -224,7 +246,9 @@ class Representation(nn.Module):
     @property
     def space(self) -> FeatureSpace:
         """What a model must know of the features."""
-        return FeatureSpace(self.size, self.context_size, self.periodic, self.tokens, self.codec.grid)
+        return FeatureSpace(
+            self.size, self.context_size, self.periodic, self.tokens, self.codec.grid, self.learned.reach
+        )
 
     @property
     def periodic(self) -> tuple[int, ...]:
@@ -290,8 +314,8 @@ class Representation(nn.Module):
 
     @property
     def restricted(self) -> bool:
-        """Whether ``valid`` can find events invalid."""
-        return bool(self.restrictions) or any(p.judges for p in self.codec.parts)
+        """Whether ``valid`` or ``reaches`` can find fault with events."""
+        return bool(self.restrictions or self.learned.reach) or any(p.judges for p in self.codec.parts)
 
     # ------------------------------------------------------------------ encoding
 
@@ -365,6 +389,12 @@ class Representation(nn.Module):
             possible = part.possible(events, self.facts)
             valid = valid if possible is None else valid & possible
         return valid
+
+    def reaches(self, features: FeatureBatch) -> Tensor:
+        """Which events (N,) have features such as training events may have; all, if that is not known."""
+        if not self.learned.reach:
+            return torch.ones(len(features), dtype=torch.bool, device=features.x.device)
+        return reached(features, self._low, self._high)
 
     def log_abs_det(self, features: FeatureBatch) -> Tensor:
         """Log |d features / d columns| (N,) of the transforms, of those that exist; see ``columns``."""

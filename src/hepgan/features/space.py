@@ -15,7 +15,13 @@ from hepgan.events.schema import Address
 from hepgan.features.facts import Facts
 from hepgan.features.variables import DiscreteVariable
 
-__all__ = ["Feature", "FeatureBatch", "FeatureSpace", "Grid", "Tokens", "find_tokens"]
+__all__ = ["FARTHEST", "Feature", "FeatureBatch", "FeatureSpace", "Grid", "Reach", "Tokens", "find_tokens"]
+
+Reach = tuple[tuple[float, float], ...]
+"""The least and the largest value of each feature."""
+
+FARTHEST = 6.0
+"""No normal number that is drawn is larger."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +188,11 @@ class FeatureSpace:
         periodic: Numbers of the features that are angles in (-pi, pi].
         tokens: Which features belong to which object, for networks of sets.
         grid: Which features are the cells of an image.
+        reach: What each feature may be, by the training events; empty where that is not known.
 
     Raises:
-        ValueError: If a size is negative, or the grid has more cells than there are features.
+        ValueError: If a size is negative, the grid has more cells than there are features, or the reach is not
+            that of as many features.
     """
 
     size: int
@@ -192,15 +200,20 @@ class FeatureSpace:
     periodic: tuple[int, ...] = ()
     tokens: tuple[Tokens, ...] = ()
     grid: Grid | None = None
+    reach: Reach = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "periodic", tuple(self.periodic))
+        object.__setattr__(self, "reach", tuple((low, high) for low, high in self.reach))
         object.__setattr__(self, "tokens", tuple(self.tokens))
         if self.size < 0 or self.context_size < 0:
             msg = f"no space of {self.size} features and {self.context_size} columns of context"
             raise ValueError(msg)
         if self.grid is not None and self.grid.first + self.grid.cells > self.size:
             msg = f"a grid of {self.grid.cells} cells from {self.grid.first} in {self.size} features"
+            raise ValueError(msg)
+        if len(self.reach) not in (0, self.size) or not all(low <= high for low, high in self.reach):
+            msg = f"no reach of {self.size} features: {self.reach}"
             raise ValueError(msg)
 
     def of_noise(self, size: int) -> FeatureSpace:
@@ -211,9 +224,10 @@ class FeatureSpace:
         Args:
             size: Noise per event.
         """
+        reach = ((-FARTHEST, FARTHEST),) * size if self.reach else ()
         if size != self.size:
-            return FeatureSpace(size, self.context_size)
-        return FeatureSpace(size, self.context_size, tokens=self.tokens, grid=self.grid)
+            return FeatureSpace(size, self.context_size, reach=reach)
+        return FeatureSpace(size, self.context_size, tokens=self.tokens, grid=self.grid, reach=reach)
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,7 @@ def prepare(
         raise InputError(msg)
     tell(0.2, "features")
     features = representation.encode(batch)
+    representation.take_reach(features)
     variables = representation.variables
     tell(_DISCRETE[0], "the discrete part")
 

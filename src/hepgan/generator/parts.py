@@ -93,12 +93,15 @@ class Parts:
         Returns:
             N events, with what is computed from the rest of an event, and of an ensemble with the member.
         """
+        return self.decode(self.features(given, noise, member), azimuth, member)
+
+    def features(self, given: FeatureBatch, noise: Tensor, member: Tensor | None = None) -> FeatureBatch:
+        """The features of events (N) of noise; arguments are those of :meth:`draw`."""
         context = given.context.to(noise.dtype)
         if not isinstance(self.model, Ensemble):
-            return self.decode(given.with_x(self.model.sample(noise, context, given.mask)), azimuth)
+            return given.with_x(self.model.sample(noise, context, given.mask))
         member = self._in_turn(len(noise), member)
-        x = self.model.sample(noise, context, given.mask, member)
-        return self.decode(given.with_x(x), azimuth, member)
+        return given.with_x(self.model.sample(noise, context, given.mask, member))
 
     def decode(
         self, features: FeatureBatch, azimuth: Tensor | None = None, member: Tensor | None = None

@@ -33,6 +33,9 @@ one with the same discrete part, which may be one that a rule cannot be kept wit
 TOLD = 2000
 """Events by which the share of those that are drawn anew is told."""
 
+STUBBORN = 48
+"""How often an event outside the bounds is drawn anew before its discrete part is taken for impossible."""
+
 AHEAD = 8
 """Blocks for each worker that may wait to be taken, so that workers go on while a batch is written."""
 
@@ -269,9 +272,9 @@ def draw_within(
 ) -> tuple[EventBatch, Tensor, FeatureBatch]:
     """Events with those outside the recipe's bounds or against its rules drawn anew.
 
-    What is given stays, and the azimuth; but where there are rules, an event that has been drawn anew for
-    long gets another discrete part. What a poorly trained network cannot but make, though the training
-    events rule it out, is left as it is.
+    So are those with features beyond the reach of the training events. What is given stays, and the azimuth;
+    but an event that has been drawn anew for long gets another discrete part, sooner where there are rules.
+    What a poorly trained network cannot but make, though the training events rule it out, is left as it is.
 
     Args:
         parts: What the generator has learned.
@@ -292,10 +295,12 @@ def draw_within(
     """
     representation, restrictions = parts.representation, parts.representation.restrictions
     z = noise(0, None)
-    events = parts.draw(given, z, azimuth, member)
+    features = parts.features(given, z, member)
+    events = parts.decode(features, azimuth, member)
     if not representation.restricted:
         return events, z, given
-    missing = (~representation.valid(events)).nonzero()[:, 0]
+    missing = (~(representation.valid(events) & representation.reaches(features))).nonzero()[:, 0]
+    stubborn = LENIENT if restrictions.has_rules else STUBBORN
     attempt = 0
     while len(missing):
         attempt += 1
@@ -306,10 +311,14 @@ def draw_within(
             raise TrainingError(_given_up(restrictions.broken(events[missing]), len(given)))
         turned, by = (None if t is None else t[missing] for t in (azimuth, member))
         drawn = noise(attempt, missing)
-        anew = again is not None and attempt > LENIENT and restrictions.has_rules
+        anew = again is not None and attempt > stubborn
         of = again(attempt, missing) if again is not None and anew else given[missing]
-        others = parts.draw(of, drawn, turned, by)
-        valid = representation.valid(others) if attempt <= LENIENT else restrictions.kept(others)
+        features = parts.features(of, drawn, by)
+        others = parts.decode(features, turned, by)
+        if attempt <= LENIENT:
+            valid = representation.valid(others) & representation.reaches(features)
+        else:
+            valid = restrictions.kept(others)
         rows = missing[valid]
         events = _replace(events, rows, others[valid])
         z = z.index_copy(0, rows, drawn[valid])

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from hepgan.features.space import FeatureSpace
+from hepgan.features.space import FARTHEST, FeatureSpace
 from hepgan.vectors.kinematics import wrap
 
-__all__ = ["Circles", "DensityModel", "Model", "in_chunks"]
+__all__ = ["Circles", "DensityModel", "Model", "Tube", "in_chunks"]
 
 _LOG_TURN = math.log(2 * math.pi)
 
@@ -171,6 +171,42 @@ class Circles(nn.Module):
         if self.periodic:
             each = torch.where(self.angular, -_LOG_TURN, each)
         return (each if mask is None else torch.where(mask, each, 0.0)).sum(1)
+
+
+class Tube(nn.Module):
+    """Where straight paths from noise to events of a space can lead at any time.
+
+    A network has learned nothing outside. What is there, it is to see on the tube's wall: otherwise a velocity
+    that grows with the distance would carry it away ever faster.
+
+    Args:
+        space: The features; without a reach, there is no wall.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, space: FeatureSpace) -> None:
+        super().__init__()
+        self.closed = bool(space.reach)
+        ends = torch.tensor(space.reach, dtype=torch.float64).reshape(-1, 2)
+        # Features that do not exist are 0. An infinite end times a time of 0 would not be a number.
+        largest = torch.finfo(torch.float32).max
+        low, high = (t.to(torch.get_default_dtype()) for t in ends.clamp(-largest, largest).unbind(1))
+        self.register_buffer("low", low.clamp(max=0.0), persistent=False)
+        self.register_buffer("high", high.clamp(min=0.0), persistent=False)
+
+    def nearest(self, x: Tensor, time: Tensor) -> Tensor:
+        """The points (N, D) in the tube that are nearest to these (N, D).
+
+        Args:
+            x: Points on paths (N, D).
+            time: From 0 to 1, a single one.
+        """
+        if not self.closed:
+            return x
+        noise = (1.0 - time) * FARTHEST
+        return torch.clamp(x, time * self.low - noise, time * self.high + noise)
 
 
 def in_chunks(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.features.space import FeatureSpace
-from hepgan.models.base import Circles, DensityModel, in_chunks
+from hepgan.models.base import Circles, DensityModel, Tube, in_chunks
 from hepgan.models.config import FlowMatchingConfig
 from hepgan.networks import FourierTime, build_network
 
@@ -19,7 +19,8 @@ __all__ = ["FlowMatching"]
 _FINER = 4
 """How many steps a path is followed back in for each step of sampling."""
 
-_Rate = Callable[[Tensor, Tensor], Tensor]
+_Rate = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The rate of change (N, D) at points (N, D) and one time, which is given with its features (1, T)."""
 
 
 class FlowMatching(DensityModel):
@@ -30,6 +31,9 @@ class FlowMatching(DensityModel):
 
     Features that are angles live on the circle: their noise is uniform, their paths go the shorter way
     round, and the network sees their cosine and sine; so the cut at pi is nowhere to be seen.
+
+    Where a path leaves the region that paths to training events lead through, the network sees the nearest
+    point of that region: so no path runs away.
 
     References: Lipman et al., Flow matching for generative modeling, arXiv:2210.02747; R. Chen and Y. Lipman,
     Flow matching on general geometries, arXiv:2302.03660; for the likelihood R. Chen et al., Neural ordinary
@@ -49,6 +53,7 @@ class FlowMatching(DensityModel):
         self.noise_size = space.size
         self.time = FourierTime(config.time_frequencies)
         self.circles = Circles(space.size, space.periodic)
+        self.tube = Tube(space)
         self.velocity = build_network(
             config.network,
             self.circles.inputs,
@@ -126,10 +131,10 @@ class FlowMatching(DensityModel):
         size = x.shape[1]
         rate = self._rate(context, mask)
 
-        def with_divergence(state: Tensor, time: Tensor) -> Tensor:
+        def with_divergence(state: Tensor, time: Tensor, features: Tensor) -> Tensor:
             with torch.enable_grad():
                 x = state[:, :size].detach().requires_grad_()
-                v = rate(x, time)
+                v = rate(x, time, features)
                 divergence = torch.zeros_like(v[:, 0])
                 for d in range(size):
                     (slope,) = torch.autograd.grad(v[:, d].sum(), x, retain_graph=d < size - 1)
@@ -163,12 +168,12 @@ class FlowMatching(DensityModel):
         return self.circles.wrapped(x)
 
     def _rate(self, context: Tensor, mask: Tensor | None) -> _Rate:
-        """The velocity (N, D) at features (N, D) and time features (1, T), 0 where masked."""
+        """The velocity, 0 where masked."""
         bound = self.velocity.bind(self.given(context), mask)
         hidden = None if mask is None else ~mask
 
-        def velocity(x: Tensor, time: Tensor) -> Tensor:
-            v = bound(self.circles.seen(x), time)
+        def velocity(x: Tensor, time: Tensor, features: Tensor) -> Tensor:
+            v = bound(self.circles.seen(self.tube.nearest(x, time)), features)
             return v if hidden is None else v.masked_fill_(hidden, 0.0)
 
         return velocity
@@ -176,13 +181,14 @@ class FlowMatching(DensityModel):
     def _followed(self, rate: _Rate, x: Tensor, times: Tensor) -> Tensor:
         """Where x gets to, at its rate of change, from the first of the times to the last."""
         features = self.time(times)
-        middle = self.time(0.5 * (times[1:] + times[:-1]))
+        middles = 0.5 * (times[1:] + times[:-1])
+        between = self.time(middles)
         for k, step in enumerate(times.diff()):
-            v = rate(x, features[k : k + 1])
+            v = rate(x, times[k], features[k : k + 1])
             if self.config.solver == "midpoint":
-                v = rate(torch.addcmul(x, v, 0.5 * step), middle[k : k + 1])
+                v = rate(torch.addcmul(x, v, 0.5 * step), middles[k], between[k : k + 1])
             elif self.config.solver == "heun":
-                v = 0.5 * (v + rate(torch.addcmul(x, v, step), features[k + 1 : k + 2]))
+                v = 0.5 * (v + rate(torch.addcmul(x, v, step), times[k + 1], features[k + 1 : k + 2]))
             x = torch.addcmul(x, v, step)
         return x
 
