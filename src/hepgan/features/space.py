@@ -191,8 +191,8 @@ class FeatureSpace:
         reach: What each feature may be, by the training events; empty where that is not known.
 
     Raises:
-        ValueError: If a size is negative, the grid has more cells than there are features, or the reach is not
-            that of as many features.
+        ValueError: If a size is negative, the grid has more cells than there are features, or the reach is
+            not that of as many features.
     """
 
     size: int

@@ -22,6 +22,7 @@ from hepgan.generator.conditions import Pool
 from hepgan.generator.ensembles import DiscreteMembers, bootstrap, check_name, decoded_in_turn
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
+from hepgan.generator.signed import with_positive_weights
 from hepgan.learners import Learner, fit_discrete, new_learner
 from hepgan.models import DensityModel, Model
 from hepgan.models.discrete import DiscreteModel
@@ -208,7 +209,8 @@ def split(size: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
 def to_train_on(
     representation: Representation, features: FeatureBatch, batch: EventBatch, generator: torch.Generator
 ) -> FeatureBatch:
-    """Features with their images."""
+    """Features with their images, of positive weights."""
+    features = with_positive_weights(representation, features)
     return mirrored(representation, _with_images(representation, features, batch), generator=generator)
 
 

@@ -176,8 +176,8 @@ class Circles(nn.Module):
 class Tube(nn.Module):
     """Where straight paths from noise to events of a space can lead at any time.
 
-    A network has learned nothing outside. What is there, it is to see on the tube's wall: otherwise a velocity
-    that grows with the distance would carry it away ever faster.
+    A network has learned nothing outside. What is there, it is to see on the tube's wall: otherwise a
+    velocity that grows with the distance would carry it away ever faster.
 
     Args:
         space: The features; without a reach, there is no wall.
