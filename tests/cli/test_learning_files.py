@@ -154,3 +154,15 @@ def test_another_model_is_not_replaced_when_a_training_is_finished(files, here, 
     assert run(*inside(TRAIN + " --resume", files)) == 2
     assert Path("m.safetensors").read_bytes() == other
     assert Path("m-2.safetensors").exists()
+
+
+def test_a_training_without_time_to_mean_anything_says_so_and_has_a_status_of_its_own(files, here, capfd):
+    long = TRAIN.replace("training.steps=2", "training.steps=1000000")
+    assert run(*inside(f"{long} --max-time 1", files)) == 3
+    said = capfd.readouterr()
+    assert "hepgan: warning: the training had time for" in said.err
+    assert "too few to mean anything; the model is written" in said.err
+    assert said.err.count("\n") == 1
+    assert "next: hepgan generate m.safetensors" in said.out
+    assert {p.name for p in here.iterdir()} >= MADE
+    assert len(EventGenerator.load("m.safetensors").generate(10)) == 10

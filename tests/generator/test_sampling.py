@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 import threading
 from dataclasses import replace
@@ -164,6 +165,51 @@ def test_a_discrete_part_with_which_a_rule_cannot_be_kept_is_drawn_anew(toy_gene
     assert torch.equal(again.Jet.mask, events.Jet.mask)
     pieces = made.iterate(300, first=50, workers=2)
     assert_same(EventBatch.concatenate(list(pieces)), events[50:350])
+
+
+def with_reach(generator, reach):
+    """The parts of a generator whose training events reach as far in each feature."""
+    representation = generator.parts.representation
+    state = representation.state()
+    state["learned"]["reach"] = reach
+    made = type(representation).from_state(state)
+    made.load_state_dict(representation.state_dict())
+    return replace(generator.parts, representation=made)
+
+
+def test_events_beyond_the_reach_of_the_training_events_are_drawn_anew(toy_generator):
+    size = toy_generator.parts.representation.size
+    free = with_reach(toy_generator, [])
+    narrow = with_reach(toy_generator, [[-math.inf, 0.5]] + [[-math.inf, math.inf]] * (size - 1))
+    first = [p.representation.encode(Sampler(p, seed=5).block(0)).x[:, 0].numpy() for p in (free, narrow)]
+    assert np.mean(first[0] > 0.5 + 1e-6) > 0.2
+    assert np.mean(first[1] > 0.5 + 1e-6) < 0.01
+    # Those that stay are the same events.
+    same = first[0] < 0.5 - 1e-6
+    assert np.allclose(first[0][same], first[1][same])
+    assert Sampler(narrow, seed=5).redrawn()["reach"] == pytest.approx(np.mean(~same), abs=0.05)
+
+
+def test_models_that_know_no_reach_have_none(toy_generator):
+    state = toy_generator.parts.representation.state()
+    assert len(state["learned"]["reach"]) == toy_generator.parts.representation.size
+    del state["learned"]["reach"]
+    representation = type(toy_generator.parts.representation).from_state(state)
+    assert representation.space.reach == ()
+    features = toy_generator.parts.representation.space
+    assert len(features.reach) == features.size
+
+
+def test_what_stays_outside_the_bounds_gets_another_discrete_part(toy_generator, monkeypatch):
+    monkeypatch.setattr(sampling, "MAX_ATTEMPTS", 40)
+    monkeypatch.setattr(sampling, "LENIENT", 1)
+    # Only events without jets can be within these bounds.
+    monkeypatch.setattr(sampling, "STUBBORN", 41)
+    bounds = {"Jet.pt": [1e6, None]}
+    with pytest.raises(TrainingError, match=r"outside the recipe's bounds after 40"):
+        sampler(toy_generator, bounds).block(0)
+    monkeypatch.setattr(sampling, "STUBBORN", 2)
+    assert not sampler(toy_generator, bounds).block(0).collections["Jet"].mask.any()
 
 
 def test_rules_that_cannot_be_kept_end_with_an_error_that_names_one(toy_generator, monkeypatch):

@@ -28,6 +28,21 @@ def build(size=3, context=0, **settings):
     return build_model(config, FeatureSpace(size, context))
 
 
+def bounded(model, *reach):
+    """The same model of a space whose features have this reach."""
+    space = FeatureSpace(model.space.size, model.space.context_size, reach=reach)
+    made = build_model(model.config, space)
+    made.load_state_dict(model.state_dict())
+    return made
+
+
+class Growing(torch.nn.Module):
+    """A velocity that grows with the distance, as networks' do where they have learned nothing."""
+
+    def bind(self, context, mask=None):
+        return lambda x, time: 20.0 * x
+
+
 def exact_velocity(model, std):
     """Replace the network by the exact velocity of a normal distribution with this width, at mean 0."""
 
@@ -295,3 +310,44 @@ def test_models_without_angles_have_the_parameters_they_always_had():
     model = build(context=2)
     assert {n.split(".")[0] for n in model.state_dict()} == {"velocity"}
     assert model.velocity.enter.in_features == 3
+
+
+def test_no_path_runs_away():
+    noise, context = torch.linspace(-3, 3, 7)[:, None], torch.zeros(7, 0)
+    free = build(size=1, solver="midpoint", steps=8)
+    kept = bounded(free, (-2.0, 3.0))
+    free.velocity = kept.velocity = Growing()
+    assert float(free.sample(noise, context, None).abs().max()) > 1e5
+    # It cannot be faster anywhere than on the wall, which is at the noise at first.
+    assert float(kept.sample(noise, context, None).abs().max()) < 3 + 20 * 6
+
+
+def test_within_their_reach_features_and_densities_are_what_they_are_without():
+    free = exact_velocity(build(size=1, steps=16), std=0.5)
+    kept = exact_velocity(bounded(build(size=1, steps=16), (-3.0, 3.0)), std=0.5)
+    noise, context = torch.randn(50, 1, generator=torch.Generator().manual_seed(3)), torch.zeros(50, 0)
+    x = kept.sample(noise, context, None)
+    assert torch.equal(x, free.sample(noise, context, None))
+    assert torch.equal(kept.log_prob(x, context, None), free.log_prob(x, context, None))
+    assert torch.equal(kept.latent(x, context, None), free.latent(x, context, None))
+
+
+def test_a_density_that_is_held_back_integrates_to_one():
+    model = bounded(build(size=1, steps=64), (-0.5, 0.5)).double()
+    model.velocity = torch.nn.Sequential()
+    model.velocity.bind = lambda context, mask=None: lambda x, time: 3.0 * x
+    x = torch.linspace(-30, 30, 6001, dtype=torch.float64)[:, None]
+    density = model.log_prob(x, torch.zeros(6001, 0), None, steps=256).exp()
+    assert float(torch.trapezoid(density, x[:, 0])) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_networks_see_features_that_do_not_exist_as_they_learned_them():
+    model = bounded(build(size=2, steps=2), (1.0, 2.0), (-2.0, -1.0))
+    assert model.tube.nearest(torch.zeros(3, 2), torch.tensor(1.0)).tolist() == [[0.0, 0.0]] * 3
+
+
+def test_a_space_has_a_reach_of_each_feature_or_of_none():
+    with pytest.raises(ValueError, match="no reach of 2 features"):
+        FeatureSpace(2, reach=((0.0, 1.0),))
+    with pytest.raises(ValueError, match="no reach of 1 features"):
+        FeatureSpace(1, reach=((1.0, 0.0),))

@@ -314,7 +314,7 @@ def test_every_event_is_seen_several_times_but_few_are_not_learned_by_heart(n: i
     training = drafted(path, tmp_path).training
     assert training.steps * min(training.batch_size, n) >= 50 * n
     if n == 1000:
-        assert training.steps * training.batch_size <= 101 * n
+        assert training.steps * training.batch_size <= 251 * n
 
 
 def test_thresholds_of_the_leading_object_are_found(tmp_path: Path) -> None:

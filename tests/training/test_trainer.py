@@ -17,7 +17,14 @@ from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, Optimiser
 from hepgan.networks import MLPConfig, ResidualConfig
 from hepgan.objectives import MMD, Energy, Histogram, Moments, Paired, TermSchedule, Wasserstein
 from hepgan.plotting.training import plot_history
-from hepgan.training import History, ScheduleConfig, SelectionConfig, Trainer, TrainingConfig
+from hepgan.training import (
+    History,
+    ScheduleConfig,
+    SelectionConfig,
+    Trainer,
+    TrainingConfig,
+    too_few_steps,
+)
 from hepgan.training.optimisation import rate
 
 
@@ -277,6 +284,52 @@ def test_a_bad_number_stops_training_with_its_name_and_keeps_the_last_good_model
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert trainer.history.status == "failed"
     assert len(trainer.history.losses) == 7
+
+
+def test_a_loss_that_runs_away_stops_training_with_the_reason_and_keeps_the_last_good_model(feature_batch):
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(600, 1, generator=generator)
+    x[:200] += 10.0
+    # Where these events are, there are no others.
+    weight = torch.cat([-torch.ones(200), torch.ones(400)])
+    config = TrainingConfig(steps=20_000, batch_size=128, ema=0.0, optimiser=OptimiserConfig(lr=0.1))
+    trainer = Trainer(flow(size=1), feature_batch(x, weight=weight), config)
+    with pytest.raises(
+        TrainingError, match=r"velocity/total runs away: .* by step \d+.*33.3% of the weights"
+    ):
+        trainer.run()
+    assert trainer.history.status == "failed"
+    assert len(trainer.history.losses) < 5_000
+    # The weights are those of some steps before.
+    learner = trainer.learner
+    data = feature_batch(x, weight=weight)
+    (term,) = learner.loss(learner.phase("velocity"), data, torch.Generator().manual_seed(1))
+    assert 0.0 < -float(term.value.detach()) < abs(trainer.history.losses["velocity/total"][-1])
+
+
+def test_losses_that_are_large_from_the_start_do_not_run_away(feature_batch):
+    config = TrainingConfig(steps=150, batch_size=64, optimiser=OptimiserConfig(lr=1e-6))
+    x = 1e4 * torch.randn(500, 2, generator=torch.Generator().manual_seed(4))
+    assert Trainer(flow(), feature_batch(x), config).run().status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "events", "status", "lacking"),
+    [
+        (99, 0, 10, "time", "99 steps"),
+        (300, 300, 10, "time", "300 steps, and its learning rate was to rise for 300"),
+        (500, 100, 10_000, "time", "500 steps, which have seen 50% of the events"),
+        (500, 100, 5_000, "time", None),
+        (1000, 100, 10**6, "time", None),
+        (10, 100, 10**6, "finished", None),
+    ],
+)
+def test_a_training_that_ran_out_of_time_early_means_nothing(steps, warmup, events, status, lacking):
+    history = History()
+    for step in range(1, steps + 1):
+        history.losses.append(step, {"lr": 1.0})
+    history.events, history.status = 10 * steps, status
+    assert too_few_steps(history, warmup, events) == lacking
 
 
 def test_the_first_ctrl_c_ends_cleanly_and_the_second_raises(feature_batch):

@@ -138,6 +138,11 @@ def say(line: str) -> None:
             _write(sys.stdout, printable(line))
 
 
+def warn(line: str) -> None:
+    """One line for the user on stderr, of what is done and yet not as it should be."""
+    _line(f"hepgan: warning: {line}")
+
+
 def say_next(*words: object) -> None:
     """Tells the command that comes next."""
     say("next: " + shlex.join(["hepgan", *map(str, words)]))
@@ -243,7 +248,7 @@ def _fail(message: str, status: int) -> int:
 
 def _warn(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
     if issubclass(category, UserWarning):
-        _line(f"hepgan: warning: {message}")
+        warn(str(message))
 
 
 def _line(text: str) -> None:

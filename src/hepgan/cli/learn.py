@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from hepgan.cli.console import Command, Count, Interrupted, say, say_next
+from hepgan.cli.console import Command, Count, Interrupted, say, say_next, warn
 from hepgan.cli.options import (
     DEVICE,
     FILE,
@@ -37,6 +37,9 @@ __all__ = ["distill", "refine", "train", "unfold"]
 
 _HISTORY = (".history.csv", ".diagnostics.csv", ".history.png")
 """How the names of the files end that tell of a training, in the place of the model's."""
+
+TOO_FEW_STEPS = 3
+"""The exit status after a training that ran out of time before it meant anything."""
 
 
 # ------------------------------------------------------------------ what they share
@@ -167,10 +170,31 @@ class Job:
             msg = f"{error.message}; the model is in {other}"
             raise OutputError(msg, file=self.output) from error
 
-    def tell(self, generated: str) -> None:
-        """Tells where the model is, and the command that comes next."""
+    def tell(self, generator: EventGenerator, generated: str, *, events: int = 0) -> None:
+        """Tells where the model is, and the command that comes next; and whether its training was too short.
+
+        Args:
+            generator: What has been written.
+            generated: The file of events that the next command would write.
+            events: The number of events that it has learned from, each of which it has to have seen.
+
+        Raises:
+            Exit: If the training had too few steps to mean anything, with a status of its own.
+        """
+        from hepgan.training import too_few_steps
+
         say(f"model in {self.output} ({self.output.stat().st_size / 1e6:.1f} MB)")
         say_next("generate", self.output, "-n", 100_000, "-o", generated)
+        if generator.history is None:
+            return
+        warmup = generator.recipe.training.schedule.warmup
+        lacking = too_few_steps(generator.history, warmup, events)
+        if lacking is not None:
+            warn(
+                f"the training had time for {lacking}: too few to mean anything; the model is written, but "
+                "its events are hardly like those that it was to learn: give it more time (--max-time)"
+            )
+            click.get_current_context().exit(TOO_FEW_STEPS)
 
     def _beside(self, ending: str) -> Path:
         """The file of another ending beside the model."""
@@ -285,9 +309,10 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
             bad = ", ".join(files)
             raise type(error)(error.message, file=bad, branch=error.branch, entry=error.entry) from error
 
-    for line in outcome(job.write(make, recipe).summary):
+    generator = job.write(make, recipe)
+    for line in outcome(generator.summary):
         say(line)
-    job.tell("generated.root")
+    job.tell(generator, "generated.root", events=generator.summary["training_events"])
 
 
 @click.command(
@@ -322,8 +347,9 @@ def distill(job: Job, model: Path, steps: int, pairs: int) -> None:
         teacher = EventGenerator.load(model, device=job.device)
         return distilled(teacher, steps=steps, pairs=pairs, settings=job.settings, **job.training)
 
-    say("distilled " + distillation(job.write(make, model).summary["distillation"]))
-    job.tell("generated.root")
+    generator = job.write(make, model)
+    say("distilled " + distillation(generator.summary["distillation"]))
+    job.tell(generator, "generated.root")
 
 
 @click.command(
@@ -368,8 +394,9 @@ def refine(job: Job, model: Path, reference: Path, events: int) -> None:
             **job.training,
         )
 
-    say("refined " + refinement(job.write(make, model).summary["refinement"]))
-    job.tell("generated.root")
+    generator = job.write(make, model)
+    say("refined " + refinement(generator.summary["refinement"]))
+    job.tell(generator, "generated.root")
 
 
 @click.command(
@@ -450,5 +477,6 @@ def unfold(
             progress=sys.stderr.isatty(),
         )
 
-    say("unfolded " + unfolding(job.write(make, prior, folding).summary["unfolding"]))
-    job.tell("vertex.root")
+    generator = job.write(make, prior, folding)
+    say("unfolded " + unfolding(generator.summary["unfolding"]))
+    job.tell(generator, "vertex.root")

@@ -86,9 +86,9 @@ def redrawn(shares: Mapping[str, float]) -> str:
     causes = {name: share for name, share in shares.items() if name != "all" and share > 0}
     if not causes:
         return "no generated event has to be drawn anew, for bounds or rules"
+    known = {"features.bounds": "outside features.bounds", "reach": "beyond the reach of the training events"}
     told = (
-        f"{100 * share:.3g}% {'outside' if name == 'features.bounds' else 'against the rule'} {name}"
-        for name, share in causes.items()
+        f"{100 * share:.3g}% {known.get(name, f'against the rule {name}')}" for name, share in causes.items()
     )
     return f"{100 * shares['all']:.3g}% of generated events are drawn anew: {'; '.join(told)}"
 

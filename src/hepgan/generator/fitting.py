@@ -350,7 +350,8 @@ def negative_log_likelihood(parts: Parts, reference: EventBatch) -> float:
 def redrawn(parts: Parts, seed: int) -> dict[str, dict[str, float]]:
     """The shares of generated events that are drawn anew, as the summary of a training has them."""
     shares = Sampler(parts, seed=Purpose.EVALUATION.seed(seed)).redrawn()
-    return {"redrawn": shares} if shares else {}
+    told = bool(parts.representation.restrictions) or any(shares.values())
+    return {"redrawn": shares} if told else {}
 
 
 def _sample(observable: Observable, events: EventBatch) -> Sample:

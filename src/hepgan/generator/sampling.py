@@ -146,18 +146,22 @@ class Sampler:
     def redrawn(self) -> dict[str, float]:
         """The shares of events that are drawn anew: of all, and of those that break each bound or rule.
 
-        Bounds are ``features.bounds`` together. The first events of the seed are looked at; nothing is told
-        where there are neither bounds nor rules.
+        Bounds are ``features.bounds`` together; ``reach`` is that of the training events. The first events of
+        the seed are looked at; nothing is told where there is nothing to break.
         """
-        parts, restrictions = self.parts, self.parts.representation.restrictions
-        if not restrictions:
+        parts, representation = self.parts, self.parts.representation
+        if not (representation.restrictions or representation.learned.reach):
             return {}
         noise, member = self._noise(0), self._member(0)
         given = self._given(0, noise, member)[:TOLD]
         azimuth = parts.azimuth(noise.uniform(1, "azimuth")[:TOLD, 0])
         z = noise.gaussian(parts.model.noise_size, 0)[:TOLD]
-        turned = azimuth if parts.representation.has_azimuth else None
-        broken = restrictions.broken(parts.draw(given, z, turned, None if member is None else member[:TOLD]))
+        turned = azimuth if representation.has_azimuth else None
+        by = None if member is None else member[:TOLD]
+        features = parts.features(given, z, by)
+        broken = dict(representation.restrictions.broken(parts.decode(features, turned, by)))
+        if representation.learned.reach:
+            broken["reach"] = ~representation.reaches(features)
         every = {"all": torch.stack(list(broken.values())).any(0), **broken}
         return {name: float(one.to(torch.float64).mean()) for name, one in every.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hepgan.training.checkpoint import reserved
 from hepgan.training.config import ScheduleConfig, SelectionConfig, TrainingConfig
-from hepgan.training.history import History, Log
+from hepgan.training.history import History, Log, too_few_steps
 from hepgan.training.identity import digest_of_events
 from hepgan.training.trainer import Trainer, train_from_one
 
@@ -17,5 +17,6 @@ __all__ = [
     "TrainingConfig",
     "digest_of_events",
     "reserved",
+    "too_few_steps",
     "train_from_one",
 ]

@@ -16,7 +16,13 @@ from scipy import stats
 from hepgan.errors import RecipeError
 from hepgan.training.config import SelectionConfig
 
-__all__ = ["History", "Log", "is_best"]
+__all__ = ["History", "Log", "is_best", "too_few_steps"]
+
+_FEWEST = 100
+"""With fewer steps, no training has begun."""
+
+_FEW = 1000
+"""With fewer steps, a training has to have seen each event once."""
 
 
 class Log:
@@ -49,6 +55,11 @@ class Log:
         """
         column = self._columns[name]
         return np.array(column + [math.nan] * (len(self) - len(column)), dtype=np.float64)
+
+    def part(self, name: str, first: int, last: int) -> NDArray[np.float64]:
+        """The rows ``first`` ... ``last - 1`` of a column; nan where it has none."""
+        rows = self._columns[name][first:last]
+        return np.array(rows + [math.nan] * (last - first - len(rows)), dtype=np.float64)
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
         """All columns."""
@@ -201,3 +212,25 @@ def is_best(config: SelectionConfig, metrics: Log, best_step: int | None) -> boo
         return True
     (held,) = np.flatnonzero(metrics["step"] == best_step)
     return bool(scores[-1] < scores[held])
+
+
+def too_few_steps(history: History, warmup: int, events: int) -> str | None:
+    """What a training lacks that ran out of time before it meant anything; None if it lacks nothing.
+
+    A training whose steps are as few as its recipe says is what it was to be.
+
+    Args:
+        history: Its history.
+        warmup: Steps over which its learning rate rises.
+        events: The number of its events.
+    """
+    steps, seen = len(history.losses), history.events
+    if history.status != "time":
+        return None
+    if steps < _FEWEST:
+        return f"{steps} steps"
+    if steps <= warmup:
+        return f"{steps} steps, and its learning rate was to rise for {warmup}"
+    if steps < _FEW and seen < events:
+        return f"{steps} steps, which have seen {seen / events:.0%} of the events"
+    return None

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,6 +46,12 @@ _FREE_TO_CHANGE = (*_LIMITS, "training.max_time", "training.checkpoint_every", "
 """What may be another when a training is resumed; with other limits, one that has ended goes on."""
 _NOT_OF_ONE = {"selection": None, "evaluate_every": None, "patience": None}
 
+
+_WATCHED = 50
+"""Steps whose losses are looked at together, to see whether they run away."""
+
+_FAR, _TIMES = 1e4, 1e3
+"""From what size on a loss has run away, and how many times as large as in the first steps it is then."""
 
 WORTH_SHARING = 5e7
 """Weights times events of a batch from which on a second thread makes a step of a training faster."""
@@ -136,6 +143,8 @@ class Trainer:
         decay = learner.default_ema if config.ema is None else config.ema
         self._mean = WeightMean(learner.model.sampling_modules(), decay)
         self._best: list[Tensor] | None = None
+        self._good: list[Tensor] | None = None
+        self._weights = data.weight
         self._until, self._hold = until, hold
         self._step = self._first = len(self.history.losses)
         self._since_best = 0
@@ -165,8 +174,8 @@ class Trainer:
         After Ctrl-C the step is finished and the checkpoint written; a second Ctrl-C raises.
 
         Raises:
-            TrainingError: If a term or a gradient isn't a number; the model then has the last good
-                weights, and the checkpoint is the one before.
+            TrainingError: If a term or a gradient isn't a number, or a loss grows without limit; the model
+                then has the last good weights, and the checkpoint is the one before.
             OutputError: If the first checkpoint cannot be written; when later ones cannot, a warning says so.
             KeyboardInterrupt: At the second Ctrl-C.
         """
@@ -180,6 +189,7 @@ class Trainer:
                 self._loop(interrupt)
             except TrainingError:
                 history.status = "failed"
+                self._best = self._good if self._best is None else self._best
                 self._finish()
                 raise
             self._finish()
@@ -204,6 +214,7 @@ class Trainer:
                 now = time.monotonic()
                 history.seconds = before + now - start
                 events = (self._step - start_step) * self._batches.size
+                self._watch()
                 said = partial(_said, self._step, events / (now - start), losses)
                 progress.update(self._share(), said)
                 if self._diagnose_every and self._step % self._diagnose_every == 0:
@@ -296,6 +307,35 @@ class Trainer:
                 "(optimiser.lr), or set training.gradient_clip"
             )
             raise TrainingError(msg)
+
+    def _watch(self) -> None:
+        """Looks now and then whether a loss runs away, and notes the weights while none does.
+
+        Raises:
+            TrainingError: If one does.
+        """
+        losses, first = self.history.losses, self._first
+        if self._step % _WATCHED or self._step - first < 2 * _WATCHED:
+            return
+        for name in losses.names:
+            if not name.endswith("/total"):
+                continue
+            start, now = (
+                float(np.nanmedian(np.abs(losses.part(name, k, k + _WATCHED))))
+                for k in (first, self._step - _WATCHED)
+            )
+            if now > _FAR and now > _TIMES * start:
+                raise TrainingError(self._run_away(name, start, now))
+        self._good = [m.clone() for m in self._mean.mean]
+
+    def _run_away(self, name: str, start: float, now: float) -> str:
+        """What to say of a loss that has run away."""
+        negative = float((self._weights < 0).to(torch.float64).mean())
+        signed = f"; {negative:.1%} of the weights are negative, and it falls where these prevail"
+        return (
+            f"{name} runs away: its size has grown from {start:.3g} to {now:.3g} by step {self._step}: lower "
+            f"the learning rate (optimiser.lr), or set training.gradient_clip{signed if negative else ''}"
+        )
 
     def _do_evaluate(self) -> None:
         metrics = self.history.metrics

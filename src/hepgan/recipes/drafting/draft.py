@@ -51,7 +51,7 @@ _EXAMPLES = 4
 _OWN = "at odds with the momentum; the deviation from it is learned"
 _FEW_SETTINGS = 32
 _FEWEST_STEPS = 300
-_MOST_PASSES = 100
+_MOST_PASSES = 250
 """How often each of few events is seen at most."""
 
 _FEW = 5_000
