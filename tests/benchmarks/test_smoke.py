@@ -83,6 +83,10 @@ CASES: dict[str, tuple[str, ...]] = {
         *("DATA", "--limit", "300", "--seconds", "0.2", "--constituents", "4"),
         *("--networks", "deep_sets"),
     ),
+    "small_samples": (
+        *("DATA", "--limit", "1500", "--sizes", "400", "--events", "300", "--set", "training.steps=5"),
+        *("--set", MATCHING),
+    ),
     "solvers": (
         *("OUT/model.safetensors", "DATA/zmumu_train.root", "DATA/zmumu_test.root", "--limit", "600"),
         *("--events", "500", "--solvers", "euler", "--calls", "2"),

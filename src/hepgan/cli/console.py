@@ -20,7 +20,18 @@ import click
 from hepgan.errors import HepganError, printable
 from hepgan.runtime import terminable
 
-__all__ = ["Command", "Count", "Duration", "FilePath", "Group", "Interrupted", "run", "say", "say_next"]
+__all__ = [
+    "Command",
+    "Count",
+    "Duration",
+    "FilePath",
+    "Group",
+    "Interrupted",
+    "run",
+    "say",
+    "say_next",
+    "warn",
+]
 
 UNITS = "GeV for energies, momenta and masses; radians for angles; events are numbered from 0."
 TRACEBACK = "HEPGAN_TRACEBACK"
