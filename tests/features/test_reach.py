@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.special import ndtri
@@ -25,7 +26,7 @@ def test_it_is_a_tenth_more_than_the_range_of_many_events():
 
 @pytest.mark.parametrize("count", [1, 5, 40])
 def test_few_events_of_a_normal_distribution_leave_room_for_the_rest_of_it(count):
-    scores = torch.as_tensor(ndtri((torch.arange(count) + 0.5) / count))[:, None].double()
+    scores = torch.from_numpy(ndtri((np.arange(count) + 0.5) / count))[:, None]
     ((low, high),) = reach_of(batch(scores))
     # One event in twenty samples of so many is beyond.
     assert high >= -ndtri(0.05 / count) - 1e-9

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgan.errors import ModelFileError, OutputError, TrainingError
@@ -49,6 +50,9 @@ _NOT_OF_ONE = {"selection": None, "evaluate_every": None, "patience": None}
 
 _WATCHED = 50
 """Steps whose losses are looked at together, to see whether they run away."""
+
+_START = 10
+"""Steps that tell the size of a loss at the start."""
 
 _FAR, _TIMES = 1e4, 1e3
 """From what size on a loss has run away, and how many times as large as in the first steps it is then."""
@@ -143,7 +147,6 @@ class Trainer:
         decay = learner.default_ema if config.ema is None else config.ema
         self._mean = WeightMean(learner.model.sampling_modules(), decay)
         self._best: list[Tensor] | None = None
-        self._good: list[Tensor] | None = None
         self._weights = data.weight
         self._until, self._hold = until, hold
         self._step = self._first = len(self.history.losses)
@@ -166,6 +169,7 @@ class Trainer:
             self._restore(self._checkpoint)
         else:
             learner.prepare(self._batches.spread(50_000))
+        self._good = [m.clone() for m in self._mean.mean]
 
     def run(self) -> History:
         """Train to the end, or until Ctrl-C; then the model has the weights that are to be used.
@@ -315,16 +319,14 @@ class Trainer:
             TrainingError: If one does.
         """
         losses, first = self.history.losses, self._first
-        if self._step % _WATCHED or self._step - first < 2 * _WATCHED:
+        if self._step % _WATCHED or self._step - first < _WATCHED:
             return
         for name in losses.names:
             if not name.endswith("/total"):
                 continue
-            start, now = (
-                float(np.nanmedian(np.abs(losses.part(name, k, k + _WATCHED))))
-                for k in (first, self._step - _WATCHED)
-            )
-            if now > _FAR and now > _TIMES * start:
+            steps = (first, first + _START), (self._step - _WATCHED, self._step)
+            start, now = (_size(losses.part(name, *s)) for s in steps)
+            if start and now > max(_FAR, _TIMES * start):
                 raise TrainingError(self._run_away(name, start, now))
         self._good = [m.clone() for m in self._mean.mean]
 
@@ -522,6 +524,12 @@ def _said(step: int, rate: float, losses: Mapping[str, float]) -> str:
     """What a bar of progress says of a step: its number, events per second, and the losses."""
     totals = (f"{n.removesuffix('/total')} {v:.4g}" for n, v in losses.items() if n.endswith("/total"))
     return f"step {step:,}, {rate:,.0f} events/s; {', '.join(totals)}"
+
+
+def _size(losses: NDArray[np.float64]) -> float:
+    """The median size of losses, of those that there are; 0 if there are none."""
+    there = np.abs(losses[np.isfinite(losses)])
+    return float(np.median(there)) if len(there) else 0.0
 
 
 def _check_shapes(tensors: Sequence[Tensor], like: Sequence[Tensor]) -> None:
