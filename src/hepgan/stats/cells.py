@@ -67,7 +67,8 @@ def _projected(points: Tensor) -> Tensor:
     if x.shape[1] <= _AXES:
         return x
     _, axes = torch.linalg.eigh((x.T @ x).double())
-    return x @ axes[:, -_AXES:].to(x)
+    projected: Tensor = x @ axes[:, -_AXES:].to(x)
+    return projected
 
 
 def _leaves(points: Tensor, rows: Tensor) -> Iterator[Tensor]:
