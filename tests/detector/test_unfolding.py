@@ -186,6 +186,16 @@ def test_what_does_not_learn_from_events_is_not_unfolded(prior, data):
         unfold(student, fold, data, DETECTOR, events=600)
 
 
+def test_a_prior_with_weights_of_either_sign_is_refused(prior, data):
+    events = simulated(1000, seed=2)
+    weight = np.where(np.arange(1000) % 5 > 0, 1.0, -1.0)
+    settings = ["events.weight=w", "events.signs=true", "training.steps=2"]
+    signed = EventGenerator(prior.recipe.with_settings(settings))
+    signed.fit(ak.with_field(events, weight, "w"), seed=3, device="cpu")
+    with pytest.raises(RecipeError, match="either sign cannot be unfolded"):
+        unfold(signed, fold, data, DETECTOR, events=600)
+
+
 def test_data_without_what_is_to_be_seen_are_refused(prior, data):
     with pytest.raises(InputError, match="the data have no 'Track'"):
         unfold(prior, fold, data, Level(("Track",)))

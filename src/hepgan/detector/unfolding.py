@@ -158,9 +158,12 @@ def conditions_of(prior: EventGenerator, data: ak.Array) -> dict[str, Tensor]:
 
     Raises:
         InputError: If one is missing.
-        RecipeError: If one is a collection.
+        RecipeError: If one is a collection, or if the generator makes weights of either sign.
     """
     schema = prior.schema
+    if prior.recipe.events.signs:
+        msg = "events.signs: a prior that makes weights of either sign cannot be unfolded; train it without"
+        raise RecipeError(msg)
     for name in prior.recipe.conditions:
         if name not in schema.scalar_names:
             msg = f"the prior is given {name}, as a folding is: it makes no events that could be unfolded"
