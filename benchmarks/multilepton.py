@@ -167,7 +167,7 @@ def generator_of(chosen, file: Path, train) -> hepgan.EventGenerator:
     folder = chosen.models
     if folder is not None and (folder / "multilepton.safetensors").exists():
         return hepgan.EventGenerator.load(folder / "multilepton.safetensors")
-    text = draft_recipe(str(file), name="multilepton")
+    text = draft_recipe(str(file), name="multilepton", max_events=chosen.limit or 200_000)
     recipe = load_recipe(parse_yaml(text, "multilepton")).with_settings(chosen.set)
     if not chosen.max_time:
         recipe = recipe.with_settings([f"training.steps={chosen.steps}"])
