@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,13 +39,7 @@ ALL = [
 FAST = ["training.steps=5", "training.batch_size=128", "model.network.width=16", "model.steps=2"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _short_trainings_of_what_is_discrete() -> Iterator[None]:
-    """Drafts train as they stand, and what they promise holds of every event after any training."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hepgan.learners.discrete.STEPS", 30)
-        patch.setattr("hepgan.learners.discrete.BATCH", 256)
-        yield
+pytestmark = pytest.mark.usefixtures("short_trainings_of_what_is_discrete")
 
 
 def drafted(path: Path | str, tmp_path: Path, **options: Any) -> Recipe:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,7 @@ vector.register_awkward()
 N = 1500
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _short_trainings_of_what_is_discrete() -> Iterator[None]:
-    """Rules and functions hold of every event after any training."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hepgan.learners.discrete.STEPS", 30)
-        patch.setattr("hepgan.learners.discrete.BATCH", 256)
-        yield
+pytestmark = pytest.mark.usefixtures("short_trainings_of_what_is_discrete")
 
 
 def particles(rng: np.random.Generator, mean: float, least: float, mass: float) -> ak.Array:

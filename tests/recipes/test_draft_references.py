@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,7 @@ FAST = ["training.steps=5", "training.batch_size=128", "model.network.width=16",
 REACH = 0.4
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _short_trainings_of_what_is_discrete() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hepgan.learners.discrete.STEPS", 30)
-        patch.setattr("hepgan.learners.discrete.BATCH", 256)
-        yield
+pytestmark = pytest.mark.usefixtures("short_trainings_of_what_is_discrete")
 
 
 def objects(rng: np.random.Generator, count: np.ndarray[Any, Any], least: float) -> ak.Array:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,7 @@ from hepgan.recipes.drafting.rules import find_rules, kept_by
 N = 12_000
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _short_trainings_of_what_is_discrete() -> Iterator[None]:
-    """Rules and functions hold of every event after any training."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hepgan.learners.discrete.STEPS", 30)
-        patch.setattr("hepgan.learners.discrete.BATCH", 256)
-        yield
+pytestmark = pytest.mark.usefixtures("short_trainings_of_what_is_discrete")
 
 
 def objects(rng: np.random.Generator, n: int, mean: float, least: float) -> ak.Array:
