@@ -13,6 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import awkward as ak
@@ -190,6 +191,12 @@ class Valid:
                 "labels": labels_of(met, events),
             },
             "hepgan.explanation.tsne": {"values": rng.normal(size=(40, 3)), "perplexity": 5.0},
+            "hepgan.coffea.branches_read": {
+                "file": str(file),
+                "processor": SimpleNamespace(process=lambda events: events.MET.pt),
+                "schema": "HepganSchema",
+                "events": 20,
+            },
             "hepgan.coffea.run_comparison": {
                 "reference": file,
                 "generated": file,

@@ -178,7 +178,11 @@ def test_the_blocks_of_the_readme_run_one_after_another_in_one_folder(samples, t
                 few = ["500" if w == "1e6" else w for w in words]
                 with pytest.raises(SystemExit) as ended:
                     cli_main([name, *few])
-                assert ended.value.code == 0, (words, capsys.readouterr().err)
+                # A training as short as here says that it means nothing.
+                assert ended.value.code in ((0, 3) if name == "train" else (0,)), (
+                    words,
+                    capsys.readouterr().err,
+                )
                 ran.append(name)
     assert ran == ["init", "train", "generate", "validate", "python"]
 
@@ -205,7 +209,8 @@ def test_the_commands_of_the_ablation_page_make_its_report(here, capsys):
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli_main(words)
-        assert ended.value.code == 0, (words, capsys.readouterr().err)
+        # A training as short as here says that it means nothing.
+        assert ended.value.code in ((0, 3) if words[0] == "train" else (0,)), (words, capsys.readouterr().err)
     said = capsys.readouterr().out.splitlines()
     variants = [line.split()[0] for line in blocks(DOCS / "ablation.md", "text")[1].splitlines()[1:-1]]
     assert [line.split()[0] for line in said[1:-1]] == variants

@@ -189,8 +189,9 @@ def test_training_makes_a_model_and_its_history_and_says_what_comes_next(trained
     lines = out.splitlines()
     assert lines[0].startswith("300 events; training tiny on ")
     assert lines[1].startswith("20 steps in ")
-    assert lines[2].startswith(f"model in {trained}/m.safetensors (")
-    assert lines[3].startswith(f"next: hepgan generate {trained}/m.safetensors -n 100000 -o ")
+    assert "drawn anew" in lines[2]
+    assert lines[3].startswith(f"model in {trained}/m.safetensors (")
+    assert lines[4].startswith(f"next: hepgan generate {trained}/m.safetensors -n 100000 -o ")
     table = np.genfromtxt(trained / "m.history.csv", delimiter=",", names=True)
     assert table["step"].tolist() == list(range(1, 21))
     assert (trained / "m.history.png").read_bytes().startswith(b"\x89PNG")
