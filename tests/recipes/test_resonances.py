@@ -15,7 +15,7 @@ from hepgan.generator import EventGenerator
 from hepgan.recipes import draft_recipe, load_recipe
 from hepgan.recipes.document import parse_yaml
 from hepgan.recipes.drafting.findings import find_symmetry
-from hepgan.recipes.drafting.resonances import find_resonances
+from hepgan.recipes.drafting.resonances import find_resonances, name_of
 from hepgan.recipes.drafting.systems import find_loose
 
 MUON, KAON = 0.10566, 0.49368
@@ -114,6 +114,7 @@ def test_the_draft_of_a_chain_generates_it(tmp_path: Path) -> None:
     write_events(path, kaon_decays(3000))
     text = draft_recipe(str(path), name="decays")
     assert "The mass of mup and mum peaks" in text
+    assert "No block keeps" not in text
     recipe = load_recipe(parse_yaml(text, "decays"))
     (block,) = [b for b in recipe.features.blocks if b.kind == "decay"]
     assert block.name == "B"
@@ -160,6 +161,7 @@ def test_a_resonance_of_two_pairs_in_some_events_is_found_and_generated(tmp_path
     recipe = load_recipe(parse_yaml(text, "four"))
     (block,) = [b for b in recipe.features.blocks if b.kind == "systems"]
     assert {p.collection for p in block.pairs} == {"Muon", "Electron"}
+    assert block.name == "H"
     assert recipe.features.azimuth == "Muon + Electron"
     recipe = recipe.with_settings(["training.steps=20", "training.batch_size=256", "model.network.width=16"])
     made = EventGenerator(recipe).fit(read_events(path), seed=1, device="cpu").generate(3000, seed=2)
@@ -182,7 +184,9 @@ def test_pairs_of_no_common_resonance_are_no_system(tmp_path: Path) -> None:
     four = ak.num(events.Muon) == 4
     write_events(path, mixed[~four])
     blocks = load_recipe(parse_yaml(draft_recipe(str(path), name="mixed"), "mixed")).features.blocks
-    assert {b.kind for b in blocks} >= {"pairs"}
+    kinds = {b.kind for b in blocks}
+    assert "pairs" in kinds
+    assert "systems" not in kinds
 
 
 def test_peaks_that_no_block_keeps_are_told(tmp_path: Path) -> None:
@@ -227,3 +231,8 @@ def test_azimuths_are_measured_from_where_other_directions_are_least_alike() -> 
         mixed = ak.with_field(mixed, ak.with_name(met, "Momentum2D"), "MET")
         found = find_symmetry(mixed, schema_of(mixed), [], ["Muon", "Electron", "Jet"])
         assert found.reference == reference
+
+
+def test_names_of_resonances_are_different() -> None:
+    assert [name_of(91.0, used) for used in ((), ("Z",), ("Z", "Z2"))] == ["Z", "Z2", "Z3"]
+    assert name_of(700.0, ("X",)) == "X2"

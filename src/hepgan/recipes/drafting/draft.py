@@ -31,7 +31,7 @@ from hepgan.recipes.drafting.findings import (
 from hepgan.recipes.drafting.functions import find_functions
 from hepgan.recipes.drafting.peaks import MOST_PAIRS, Excess, Peak, find_peaks
 from hepgan.recipes.drafting.references import Reference, find_references, reference_lines
-from hepgan.recipes.drafting.resonances import Resonance, find_resonances
+from hepgan.recipes.drafting.resonances import Resonance, find_resonances, name_of
 from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
 from hepgan.recipes.drafting.selection import HOW
 from hepgan.recipes.drafting.systems import find_loose, find_system
@@ -402,7 +402,7 @@ def _features(
     systems = _in_systems(resonances, symmetry)
     blocks = [
         *_decays(contents, resonances, symmetry),
-        *_pairs(peaks, find_system(contents.once, contents.learned, peaks)),
+        *_pairs(peaks, find_system(contents.once, contents.learned, peaks), resonances),
         *_loose(contents, resonances, peaks),
         *_planes(contents, bounds),
         *_edged(contents, {*systems, *(p.collection for p in peaks)}, bounds),
@@ -509,7 +509,7 @@ def _in_systems(resonances: list[Resonance], symmetry: Symmetry) -> set[str]:
     return {Address.parse(o).name for o in objects}
 
 
-def _pairs(peaks: list[Peak], system: Excess | None) -> Iterator[str]:
+def _pairs(peaks: list[Peak], system: Excess | None, resonances: list[Resonance]) -> Iterator[str]:
     indent = "    " if system is None else "        "
     if system is not None:
         yield from _comment(
@@ -518,7 +518,8 @@ def _pairs(peaks: list[Peak], system: Excess | None) -> Iterator[str]:
             "    ",
         )
         yield "    - kind: systems"
-        yield "      name: X"
+        used = {inner.name for r in resonances for inner in r.systems}
+        yield f"      name: {name_of(system.mass, used)}"
         yield "      pairs:"
     for p in peaks:
         charges = f" of opposite {p.opposite}" if p.opposite else ""
@@ -535,7 +536,7 @@ def _pairs(peaks: list[Peak], system: Excess | None) -> Iterator[str]:
 
 
 def _loose(contents: Contents, resonances: list[Resonance], peaks: list[Peak]) -> Iterator[str]:
-    held = [r.objects for r in resonances]
+    held = [system.objects for r in resonances for system in r.systems]
     for found in find_loose(contents.once, contents.learned, peaks, held):
         yield from _comment(
             f"Of {found.number:,} combinations of {_listed(found.objects)}, {_excess(found.excess)}. No "

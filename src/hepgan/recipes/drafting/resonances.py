@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import combinations
+from collections.abc import Container, Iterator
+from itertools import chain, combinations, count
 from typing import NamedTuple
 
 import awkward as ak
@@ -15,7 +15,7 @@ from hepgan.events.schema import quoted
 from hepgan.observables import Observable
 from hepgan.recipes.drafting.peaks import BY_CHANCE, highest_peak
 
-__all__ = ["MOST_OBJECTS", "Resonance", "always", "find_resonances"]
+__all__ = ["MOST_OBJECTS", "Resonance", "always", "find_resonances", "name_of"]
 
 Numbers = NDArray[np.float64]
 
@@ -125,6 +125,12 @@ def always(c: Collection) -> list[str]:
     return [f"{quoted(c.name)}[{i}]" for i in range(c.max_count)] if c.fixed else []
 
 
+def name_of(mass: float, used: Container[str]) -> str:
+    """A name for a resonance of a mass in GeV that none of those used has: that of a known one, or ``X``."""
+    name = next((n for n, (m, w) in _KNOWN.items() if abs(mass - m) < w), "X")
+    return next(n for n in chain([name], (f"{name}{k}" for k in count(2))) if n not in used)
+
+
 def _momentum(expression: str, events: ak.Array) -> Numbers:
     """px, py, pz and energy of an object, (4, n)."""
     parts = (Observable("q", f"{expression}.{q}").flat(events).values for q in ("px", "py", "pz", "energy"))
@@ -182,12 +188,8 @@ def _apart(a: frozenset[int], b: frozenset[int]) -> bool:
 def _named(found: list[_Found], objects: list[str]) -> list[Resonance]:
     """The resonances that are part of no other, in order of the objects; each holds those in it."""
     names: dict[frozenset[int], str] = {}
-    used: list[str] = []
     for f in found:
-        name = next((n for n, (m, w) in _KNOWN.items() if abs(f.peak - m) < w), "X")
-        number = used.count(name)
-        used.append(name)
-        names[f.objects] = name + (str(number + 1) if number else "")
+        names[f.objects] = name_of(f.peak, names.values())
 
     def inside(members: frozenset[int]) -> list[_Found]:
         """The largest of those that are part of some objects."""
