@@ -1,0 +1,80 @@
+"""Which source reads a file."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import uproot
+
+from hepgan.errors import InputError
+from hepgan.events.formats.parquet import ParquetSource, is_parquet
+from hepgan.events.formats.rntuple import RNTupleSource
+from hepgan.events.formats.source import Source, brief
+from hepgan.events.formats.ttree import TTreeSource
+
+
+def open_source(path: str, tree: str | None) -> Source:
+    """Opens a file.
+
+    Args:
+        path: A ROOT or Parquet file.
+        tree: The tree or RNTuple; None for the only one, or for ``Events`` among several.
+
+    Raises:
+        InputError: If it cannot be opened, or has no such tree.
+    """
+    if os.path.isdir(path):
+        message = "is a folder; name its files, or use a glob such as folder/*.root"
+        raise InputError(message, file=path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        message = "is no file that can be read twice, but a pipe or a device; copy it into a file"
+        raise InputError(message, file=path)
+    if is_parquet(path):
+        return ParquetSource(path)
+    try:
+        file = uproot.open(path)
+        end, size = int(file.file.fEND), os.path.getsize(path) if os.path.exists(path) else None
+        names = file.classnames(recursive=True, cycle=False)
+    except Exception as error:
+        raise InputError(_opening(path, error), file=path) from error
+    if size is not None and size < end:
+        message = f"truncated: {size} of {end} bytes are there"
+        raise InputError(message, file=path)
+    trees = {
+        name: kind
+        for name, kind in names.items()
+        if kind in ("TTree", "TNtuple", "TNtupleD", "TChain") or "RNTuple" in kind
+    }
+    chosen = tree
+    if chosen is None and len(trees) != 1:
+        chosen = "Events" if "Events" in trees else None
+    elif chosen is None:
+        chosen = next(iter(trees))
+    listed = ", ".join(trees) or "none"
+    if chosen is None:
+        message = f"which tree? It has {listed}; write {path}:TREE" if trees else "it holds no tree"
+        raise InputError(message, file=path)
+    if chosen not in trees:
+        message = f"no tree {chosen!r}; the trees are: {listed}"
+        raise InputError(message, file=path)
+    label = f"{path}:{chosen}"
+    try:
+        source = RNTupleSource if "RNTuple" in trees[chosen] else TTreeSource
+        return source(file, file[chosen], chosen, label)
+    except Exception as error:
+        raise InputError(f"damaged or truncated ({brief(error)})", file=label) from error  # noqa: EM102
+
+
+def _opening(path: str, error: Exception) -> str:
+    with suppress(OSError):
+        size = Path(path).stat().st_size
+        with Path(path).open("rb") as handle:
+            magic = handle.read(4)
+        if size == 0:
+            return "the file is empty (0 bytes)"
+        if magic != b"root":
+            return "not a ROOT file"
+        return f"damaged or truncated ({brief(error)})"
+    return f"cannot be opened ({brief(error)})"

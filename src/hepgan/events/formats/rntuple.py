@@ -1,0 +1,89 @@
+"""RNTuples of ROOT files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import uproot
+
+from hepgan.errors import InputError
+from hepgan.events.buffers import Buffer, Numbers
+from hepgan.events.formats.forms import FormSource, columns, layout
+from hepgan.events.formats.source import Sink, brief
+from hepgan.events.schema import Branch
+
+
+class RNTupleSource(FormSource):
+    """An RNTuple of an open file."""
+
+    def __init__(self, file: Any, ntuple: Any, name: str, label: str) -> None:
+        self._file, self._ntuple = file, ntuple
+        self.label, self.tree, self.entries = label, name, int(ntuple.num_entries)
+        form = ntuple.to_akform()
+        self._take(form[0] if isinstance(form, tuple) else form)
+        # Some names, such as those with slashes, cannot be asked for.
+        tops = dict(ntuple.items(recursive=False))
+        self._tops = set(tops)
+        for top, field in tops.items():
+            known = self.branches.get(top)
+            if known is not None:
+                cardinality = "Cardinality<std::uint32_t>" in field.typename
+                title = str(getattr(field, "description", "") or "")
+                self.branches[top] = Branch(
+                    top, "uint32" if cardinality else known.dtype, known.jagged, known.counter, title
+                )
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        """The columns of some branches."""
+        wanted = list(dict.fromkeys(names))
+        tops = {n if n in self._tops else n.partition(".")[0] for n in wanted}
+        try:
+            array = self._ntuple.arrays(
+                filter_name=lambda n: n.partition(".")[0] in tops or n in tops,
+                entry_start=start,
+                entry_stop=stop,
+            )
+        except Exception as error:
+            raise InputError(f"damaged or truncated ({brief(error)})", file=self.label) from error  # noqa: EM102
+        return columns(array, wanted, self.label)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class RNTupleSink(Sink):
+    """An RNTuple of flat fields and vectors (``nMuon``, ``Muon_pt``)."""
+
+    def __init__(self, path: Path, branches: Sequence[Branch], tree: str, title: str, level: int) -> None:
+        self._names = [b.name for b in branches]
+        self._file = uproot.recreate(path, compression=uproot.ZSTD(level))
+        contents = [_form(b) for b in branches]
+        self._tuple = self._file.mkrntuple(tree, ak.forms.RecordForm(contents, self._names), title)
+
+    def write(self, columns: Mapping[str, Buffer]) -> None:
+        """Writes one cluster."""
+        contents = [layout(columns[n]) for n in self._names]
+        self._tuple.extend(ak.Array(ak.contents.RecordArray(contents, self._names)))
+
+    def add(self, tree: str, columns: Mapping[str, Numbers]) -> None:
+        """Writes another RNTuple."""
+        record = ak.contents.RecordArray([layout(v) for v in columns.values()], list(columns))
+        self._file.mkrntuple(tree, record.form).extend(ak.Array(record))
+
+    def close(self) -> None:
+        """Completes the file."""
+        self._file.close()
+
+
+def _form(branch: Branch) -> Any:
+    parameters = {"__doc__": branch.title} if branch.title else {}
+    if branch.dtype == "string":
+        characters = ak.forms.NumpyForm("uint8", parameters={"__array__": "char"})
+        return ak.forms.ListOffsetForm("i64", characters, parameters={"__array__": "string", **parameters})
+    if branch.jagged:
+        return ak.forms.ListOffsetForm("i64", ak.forms.NumpyForm(branch.dtype), parameters=parameters)
+    return ak.forms.NumpyForm(branch.dtype, parameters=parameters)
