@@ -121,23 +121,43 @@ def test_whole_numbers_keep_all_digits_or_are_refused(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "other", "values"),
+    ("dtype", "other", "values", "wider"),
     [
-        ("uint64", "int64", [2**64 - 1]),
-        ("int64", "uint64", [-1]),
-        ("int64", "float64", [2**53 + 1]),
-        ("int32", "float32", [2**24 + 1]),
-        ("int64", "int32", [2**31]),
-        ("float64", "int64", [0.5]),
+        ("int64", "uint64", [-1], "int64"),
+        ("int32", "float32", [2**24 + 1], "float64"),
+        ("int64", "int32", [2**31], "int64"),
+        ("float64", "int64", [0.5], "float64"),
+        ("float32", "float64", [0.5], "float64"),
+        ("bool", "int16", [True], "int16"),
     ],
 )
-def test_numbers_that_another_type_does_not_hold_are_an_error(
-    here: Path, dtype: str, other: str, values: list[float]
+def test_numbers_of_different_types_are_read_as_the_wider(
+    here: Path, dtype: str, other: str, values: list[float], wider: str
 ) -> None:
     tree(here / "first.root", x=np.zeros(1, other))
     tree(here / "second.root", x=np.array(values, dtype))
-    with pytest.raises(InputError, match=f"second.root.*branch x.*are no {other}"):
-        read_events(["first.root", "second.root"])
+    for files in (["first.root", "second.root"], ["second.root", "first.root"]):
+        with pytest.warns(UserWarning, match=f"x: .*{dtype} in second.root:Events.*; read as {wider}"):
+            events = read_events(files)
+        assert events.x.layout.dtype == wider
+        assert sorted(events.x.tolist()) == sorted([0, *values])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "other", "values", "wider"),
+    [("uint64", "int64", [2**64 - 1], "int64"), ("int64", "float64", [2**53 + 1], "float64")],
+)
+def test_numbers_that_the_wider_type_does_not_hold_are_an_error(
+    here: Path, dtype: str, other: str, values: list[float], wider: str
+) -> None:
+    tree(here / "first.root", x=np.zeros(1, other))
+    tree(here / "second.root", x=np.array(values, dtype))
+    for files in (["first.root", "second.root"], ["second.root", "first.root"]):
+        with (
+            pytest.warns(UserWarning, match=f"read as {wider}"),
+            pytest.raises(InputError, match=f"second.root.*branch x.*are no {wider}"),
+        ):
+            read_events(files)
 
 
 def test_a_batch_whose_numbers_do_not_fit_the_file_is_an_error(here: Path) -> None:

@@ -73,9 +73,10 @@ def test_many_files_are_one_sample_in_order(columns, make):
     assert schema_of(events) == infer_schema(paths)
 
 
-def test_an_empty_file_among_others_is_no_fault(columns, make):
+def test_an_empty_file_among_others_is_skipped_and_told(columns, make):
     empty = make({k: v[:0] for k, v in columns.items()}, "a.root")
-    assert len(read_events([empty, make(columns, "b.root")])) == 1000
+    with pytest.warns(UserWarning, match=r"a\.root:Events has no events: skipped"):
+        assert len(read_events([empty, make(columns, "b.root")])) == 1000
     with pytest.raises(InputError, match="there are no events"):
         read_events(empty)
 

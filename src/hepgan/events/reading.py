@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import awkward as ak
@@ -15,9 +13,10 @@ from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, assemble
 from hepgan.events.checks import check_events, check_weights, drop_faulty, warn_dropped
-from hepgan.events.formats import ArraySource, PathLike, Source, locate, open_source
+from hepgan.events.common import listed, look, opened, part_of, placed
+from hepgan.events.formats import ArraySource, PathLike, Source
 from hepgan.events.inference import attach, complete, draft
-from hepgan.events.schema import Address, Collection, EventSchema, Field, Kind, select
+from hepgan.events.schema import Collection, EventSchema, Field, Kind
 
 __all__ = ["Reader", "as_events", "count_events", "drafted", "infer_schema", "iterate_events", "read_events"]
 
@@ -32,28 +31,12 @@ class Reader:
     """Reads chunks of one source by one schema.
 
     Raises:
-        InputError: If the source lacks a branch.
+        InputError: If the source lacks a branch, or the schema has none.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        schema: EventSchema | None,
-        branches: Iterable[str] | None,
-        on_bad: str,
-        *,
-        limits: bool = True,
-    ) -> None:
+    def __init__(self, source: Source, schema: EventSchema, on_bad: str, *, limits: bool = True) -> None:
         self.source, self.on_bad, self._limits = source, on_bad, limits
         self.dropped: dict[str, int] = {}
-        if schema is None:
-            schema = drafted(source)
-            if source.left_out and branches is None:
-                names = ", ".join(source.left_out[:5]) + (", ..." if len(source.left_out) > 5 else "")
-                message = f"{source.label}: left out {len(source.left_out)} branches of other types: {names}"
-                warnings.warn(message, UserWarning, stacklevel=4)
-        if branches is not None:
-            schema = _part(schema, branches, source.label)
         if not schema.collections and not schema.scalars:
             message = "it has no branches of numbers"
             raise InputError(message, file=source.label)
@@ -170,29 +153,6 @@ def _unlimited(schema: EventSchema) -> EventSchema:
     )
 
 
-def _part(schema: EventSchema, branches: Iterable[str], label: str) -> EventSchema:
-    """The part of a schema that names of collections and fields, branches and globs of branches make."""
-    by_branch: dict[str, str] = {}
-    for c in schema.collections:
-        by_branch |= {b: str(Address(c.name, None, f.name)) for f in c.fields for b in f.branches}
-    by_branch |= {f.branch: str(Address(None, None, f.name)) for f in (*schema.scalars, *schema.identifiers)}
-    counters = {c.counter for c in schema.collections}
-    names = {*schema.collection_names, *schema.scalar_names, *by_branch.values()}
-    chosen: list[str] = []
-    for wanted in branches:
-        if wanted in names or wanted in by_branch:
-            chosen.append(wanted if wanted in names else by_branch[wanted])
-            continue
-        matches = [name for branch, name in by_branch.items() if fnmatchcase(branch, wanted)]
-        if not matches and not any(fnmatchcase(n or "", wanted) for n in counters):
-            there = [*schema.collection_names, *schema.scalar_names]
-            listed = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
-            message = f"no such branch, collection or field; there are {listed or 'none'}"
-            raise InputError(message, file=label, branch=wanted)
-        chosen.extend(matches)
-    return select(schema, chosen)
-
-
 def _missing(branch: str, source: Source) -> str:
     prefix = branch.partition("_")[0]
     near = [b for b in source.branches if b.lower().startswith(prefix.lower())] or list(source.branches)
@@ -253,6 +213,7 @@ def _cast(schema: EventSchema, columns: dict[str, Buffer], label: str, start: in
 
 OnBad: TypeAlias = Literal["raise", "drop", "keep"]
 Paths: TypeAlias = PathLike | Sequence[PathLike]
+Places: TypeAlias = Sequence[tuple[str, str | None]]
 
 
 @checked
@@ -261,6 +222,7 @@ def read_events(
     *,
     schema: EventSchema | None = None,
     branches: Iterable[str] | None = None,
+    weight: str | None = None,
     entry_start: int | None = None,
     entry_stop: int | None = None,
     on_bad: OnBad = "raise",
@@ -272,10 +234,12 @@ def read_events(
     Args:
         paths: ``file.root:Tree``, ``file.parquet``, a glob, or a list of these. The tree may be left out, if
             there is only one, or one called ``Events``.
-        schema: What to read, and what it must look like; told from the file if None (see
-            `hepgan.events.inference` for the rules).
+        schema: What to read, and what it must look like; told from the files if None (see
+            `hepgan.events.inference` for the rules): what all of them have, of the wider type where types
+            differ. A warning tells what some lack, and which files have no events or no such tree.
         branches: A part: collections (``Muon``), fields (``Jet.pt``), scalars, or branches and globs of
-            branches (``Muon_*``). Identifiers and the weight are read always.
+            branches (``Muon_*``). Identifiers and the weight are read always, nothing else is.
+        weight: The number of the event that is its weight, or ``none``; told from its name if None.
         entry_start: First event (of all files taken together).
         entry_stop: Event after the last.
         on_bad: What to do with events that have a NaN, E < abs(p) and the like (see `check_events`):
@@ -290,11 +254,13 @@ def read_events(
         InputError: If a file or tree is missing or damaged, a branch is missing or of the wrong type, there
             are no events, or events are bad and ``on_bad`` is ``raise``.
     """
-    chunks = list(_chunks(paths, None, schema, branches, entry_start, entry_stop, on_bad))
+    wanted = None if branches is None else list(branches)
+    places, layout = _planned(paths, schema, wanted, weight)
+    chunks = list(_chunks(places, None, layout, entry_start, entry_stop, on_bad))
     first = chunks[0] if chunks else None
     if first is None or not sum(len(c) for c in chunks):
         message = "no good events are left" if on_bad == "drop" else "there are no events"
-        raise InputError(message, file=_listed(paths))
+        raise InputError(message, file=listed(paths))
     events = first if len(chunks) == 1 else ak.concatenate(chunks)
     known: EventSchema = first.attrs[ATTRIBUTE]
     final = known if schema is not None else complete(known, events)
@@ -303,7 +269,7 @@ def read_events(
     else:
         events.attrs[ATTRIBUTE] = final
     if on_bad != "keep":
-        check_weights(events, final, _listed(paths))
+        check_weights(events, final, listed(paths))
     return events
 
 
@@ -314,6 +280,7 @@ def iterate_events(
     step: int = 100_000,
     schema: EventSchema | None = None,
     branches: Iterable[str] | None = None,
+    weight: str | None = None,
     entry_start: int | None = None,
     entry_stop: int | None = None,
     on_bad: OnBad = "raise",
@@ -325,6 +292,7 @@ def iterate_events(
         step: Events in a chunk, at most; a chunk is from one file.
         schema: As in `read_events`; if None, it is inferred by reading all files once before.
         branches: As in `read_events`.
+        weight: As in `read_events`.
         entry_start: As in `read_events`.
         entry_stop: As in `read_events`.
         on_bad: As in `read_events`.
@@ -339,11 +307,11 @@ def iterate_events(
     if step < 1:
         msg = f"step must be positive, not {step}"
         raise ValueError(msg)
-    limits = True
+    wanted = None if branches is None else list(branches)
+    places, layout = _planned(paths, schema, wanted, weight)
     if schema is None:
-        schema = infer_schema(paths, branches=branches, on_bad=on_bad)
-        branches, limits = None, False
-    return _chunks(paths, step, schema, branches, entry_start, entry_stop, on_bad, limits=limits)
+        layout = inferred(places, layout, 1_000_000, on_bad, listed(paths))
+    return _chunks(places, step, layout, entry_start, entry_stop, on_bad, limits=schema is not None)
 
 
 @checked
@@ -351,6 +319,7 @@ def infer_schema(
     paths: Paths,
     *,
     branches: Iterable[str] | None = None,
+    weight: str | None = None,
     max_events: int | None = 1_000_000,
     on_bad: OnBad = "raise",
 ) -> EventSchema:
@@ -359,6 +328,7 @@ def infer_schema(
     Args:
         paths: As in `read_events`.
         branches: As in `read_events`.
+        weight: As in `read_events`.
         max_events: How many events to look at, taken from the start of each file in equal shares; None for
             all. Numbers of objects are looked at in all events, where the file has counters.
         on_bad: As in `read_events`.
@@ -366,22 +336,31 @@ def infer_schema(
     Raises:
         InputError: As in `read_events`.
     """
-    located = locate(paths)
+    places, layout = _planned(paths, None, None if branches is None else list(branches), weight)
+    return inferred(places, layout, max_events, on_bad, listed(paths))
+
+
+def inferred(
+    places: Places, layout: EventSchema, max_events: int | None, on_bad: OnBad, named: str
+) -> EventSchema:
+    """A schema with kinds, ranges and numbers of objects, of files whose places and branches are known."""
     chunks: list[ak.Array] = []
     limits: dict[str, list[int]] = {}
-    shares = None if max_events is None else -(-max_events // len(located))
-    for path, tree in located:
-        with open_source(path, tree) as source:
+    shares = None if max_events is None else -(-max_events // len(places))
+    for path, tree in places:
+        with opened(path, tree) as source:
+            if not source.entries:
+                continue
             share = source.entries if shares is None else min(shares, source.entries)
-            reader = Reader(source, chunks[0].attrs[ATTRIBUTE] if chunks else None, branches, on_bad)
+            reader = Reader(source, layout, on_bad)
             chunks.append(reader.chunk(0, share))
             if share < source.entries:
                 reader.counts(share, limits)
     if not sum(map(len, chunks)):
         message = "there are no events"
-        raise InputError(message, file=_listed(paths))
+        raise InputError(message, file=named)
     events = chunks[0] if len(chunks) == 1 else ak.concatenate(chunks)
-    schema = complete(chunks[0].attrs[ATTRIBUTE], events)
+    schema = complete(layout, events)
     collections = tuple(
         c.model_copy(
             update={
@@ -405,8 +384,8 @@ def count_events(paths: Paths) -> int:
         InputError: If a file or tree is missing or damaged.
     """
     total = 0
-    for path, tree in locate(paths):
-        with open_source(path, tree) as source:
+    for path, tree in placed(paths):
+        with opened(path, tree) as source:
             total += source.entries
     return total
 
@@ -424,22 +403,37 @@ def as_events(array: ak.Array, *, schema: EventSchema | None = None, check: bool
         InputError: As in `read_events`.
     """
     source = ArraySource(array)
-    reader = Reader(source, schema, None, "raise" if check else "keep")
+    layout = schema or drafted(source)
+    if schema is None and source.left_out:
+        names = ", ".join(source.left_out[:5]) + (", ..." if len(source.left_out) > 5 else "")
+        message = f"{source.label}: left out {len(source.left_out)} branches of other types: {names}"
+        warnings.warn(message, UserWarning, stacklevel=3)
+    reader = Reader(source, layout, "raise" if check else "keep")
     events = reader.chunk(0, source.entries)
     if schema is None:
         attach(events, complete(events.attrs[ATTRIBUTE], events))
     return events
 
 
-def _listed(paths: Paths) -> str:
-    return str(paths) if isinstance(paths, str | Path) else ", ".join(map(str, paths))
+def _planned(
+    paths: Paths, schema: EventSchema | None, branches: Sequence[str] | None, weight: str | None
+) -> tuple[Places, EventSchema]:
+    """The files and trees that are to be read, and what of them."""
+    if schema is not None:
+        try:
+            return placed(paths), part_of(schema, branches, weight)
+        except InputError as error:
+            raise InputError(error.message, file=error.file or listed(paths), branch=error.branch) from None
+    files = look(paths, drafted)
+    layout = files.part(branches, weight, drafted)
+    files.tell(branches)
+    return files.places, layout
 
 
 def _chunks(
-    paths: Paths,
+    places: Places,
     step: int | None,
-    schema: EventSchema | None,
-    branches: Iterable[str] | None,
+    schema: EventSchema,
     entry_start: int | None,
     entry_stop: int | None,
     on_bad: OnBad,
@@ -448,17 +442,17 @@ def _chunks(
 ) -> Iterator[ak.Array]:
     before, total = 0, 0
     dropped: dict[str, int] = {}
-    wanted = None if branches is None else list(branches)
-    for path, tree in locate(paths):
+    for path, tree in places:
         if entry_stop is not None and before >= entry_stop:
             break
-        with open_source(path, tree) as source:
-            reader = Reader(source, schema, wanted, on_bad, limits=limits)
-            if schema is None:
-                schema, wanted = reader.schema, None
+        with opened(path, tree) as source:
             start = max(0, (entry_start or 0) - before)
             stop = source.entries if entry_stop is None else min(source.entries, entry_stop - before)
-            for at in range(start, stop, step or max(1, stop - start)):
+            before += source.entries
+            if start >= stop:
+                continue
+            reader = Reader(source, schema, on_bad, limits=limits)
+            for at in range(start, stop, step or stop - start):
                 end = min(stop, at + (step or stop - start))
                 total += end - at
                 chunk = reader.chunk(at, end)
@@ -466,5 +460,4 @@ def _chunks(
                     dropped[reason] = dropped.get(reason, 0) + count
                 if len(chunk):
                     yield chunk
-            before += source.entries
     warn_dropped(dropped, total)

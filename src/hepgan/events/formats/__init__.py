@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hepgan.events.formats.array import ArraySource
-from hepgan.events.formats.opening import open_source
+from hepgan.events.formats.opening import open_source, tree_names
 from hepgan.events.formats.parquet import ParquetSink, is_parquet
 from hepgan.events.formats.paths import UNFINISHED, locate, overlap, reads
 from hepgan.events.formats.rntuple import RNTupleSink
@@ -25,6 +25,7 @@ __all__ = [
     "open_source",
     "overlap",
     "reads",
+    "tree_names",
 ]
 
 FORMATS: dict[str, type[Sink]] = {"ttree": TTreeSink, "rntuple": RNTupleSink, "parquet": ParquetSink}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import uproot
 
@@ -25,28 +26,10 @@ def open_source(path: str, tree: str | None) -> Source:
     Raises:
         InputError: If it cannot be opened, or has no such tree.
     """
-    if os.path.isdir(path):
-        message = "is a folder; name its files, or use a glob such as folder/*.root"
-        raise InputError(message, file=path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        message = "is no file that can be read twice, but a pipe or a device; copy it into a file"
-        raise InputError(message, file=path)
+    _refuse_what_is_no_file(path)
     if is_parquet(path):
         return ParquetSource(path)
-    try:
-        file = uproot.open(path)
-        end, size = int(file.file.fEND), os.path.getsize(path) if os.path.exists(path) else None
-        names = file.classnames(recursive=True, cycle=False)
-    except Exception as error:
-        raise InputError(_opening(path, error), file=path) from error
-    if size is not None and size < end:
-        message = f"truncated: {size} of {end} bytes are there"
-        raise InputError(message, file=path)
-    trees = {
-        name: kind
-        for name, kind in names.items()
-        if kind in ("TTree", "TNtuple", "TNtupleD", "TChain") or "RNTuple" in kind
-    }
+    file, trees = _opened(path)
     chosen = tree
     if chosen is None and len(trees) != 1:
         chosen = "Events" if "Events" in trees else None
@@ -65,6 +48,47 @@ def open_source(path: str, tree: str | None) -> Source:
         return source(file, file[chosen], chosen, label)
     except Exception as error:
         raise InputError(f"damaged or truncated ({brief(error)})", file=label) from error  # noqa: EM102
+
+
+def tree_names(path: str) -> tuple[str, ...] | None:
+    """The names of the trees and RNTuples of a ROOT file; None for other formats, where a file is one.
+
+    Raises:
+        InputError: If it cannot be opened.
+    """
+    _refuse_what_is_no_file(path)
+    if is_parquet(path):
+        return None
+    file, trees = _opened(path)
+    file.close()
+    return tuple(trees)
+
+
+def _refuse_what_is_no_file(path: str) -> None:
+    if os.path.isdir(path):
+        message = "is a folder; name its files, or use a glob such as folder/*.root"
+        raise InputError(message, file=path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        message = "is no file that can be read twice, but a pipe or a device; copy it into a file"
+        raise InputError(message, file=path)
+
+
+def _opened(path: str) -> tuple[Any, dict[str, str]]:
+    """An open ROOT file, and the kinds of its trees by name."""
+    try:
+        file = uproot.open(path)
+        end, size = int(file.file.fEND), os.path.getsize(path) if os.path.exists(path) else None
+        names = file.classnames(recursive=True, cycle=False)
+    except Exception as error:
+        raise InputError(_opening(path, error), file=path) from error
+    if size is not None and size < end:
+        message = f"truncated: {size} of {end} bytes are there"
+        raise InputError(message, file=path)
+    return file, {
+        name: kind
+        for name, kind in names.items()
+        if kind in ("TTree", "TNtuple", "TNtupleD", "TChain") or "RNTuple" in kind
+    }
 
 
 def _opening(path: str, error: Exception) -> str:
