@@ -52,7 +52,7 @@ ROOMS = [
 
 METHODS = {
     "EventGenerator": (
-        *("fit", "generate", "iterate", "pieces", "schema_of", "member"),
+        *("fit", "generate", "iterate", "pieces", "efficiency", "schema_of", "member"),
         *("log_prob", "latents", "save", "load"),
     ),
     "EventWriter": ("extend",),
@@ -145,6 +145,7 @@ class Valid:
             "hepgan.events.with_kinds": {"kinds": {"MET.pt": "continuous"}},
             "hepgan.events.write_fileset": {"content": {"events": {"files": {}}}},
             "hepgan.EventGenerator.member": {"number": 0},
+            "hepgan.EventGenerator.efficiency": {"where": "MET.pt > 0", "passed": 5},
             "hepgan.distill": {"pairs": 20},
             "hepgan.refine": {"events": 20},
             "hepgan.detector.unfold": {"events": 20},

@@ -26,6 +26,7 @@ __all__ = [
     "RESUME",
     "SEED",
     "SETTINGS",
+    "WHERE",
     "WORKERS",
     "output",
     "read_conditions",
@@ -89,6 +90,13 @@ CONDITIONS = click.option(
     metavar="NAME=VALUE",
     help="A condition of the model: a number, values that take turns (10,20,30), uniform:LOW:HIGH, or "
     "FILE.root:Tree whose events give it; repeat it.  [default: drawn as in training]",
+)
+WHERE = click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="What all events shall fulfil, such as 'nJet >= 4 and MET.pt > 50'; others are drawn anew. "
+    "Repeat it for more.  [default: none]",
 )
 FORMAT = click.option(
     "--format",

@@ -18,6 +18,7 @@ from hepgan.cli.options import (
     FORMAT,
     OVERWRITE,
     SEED,
+    WHERE,
     WORKERS,
     output,
     read_conditions,
@@ -195,6 +196,7 @@ def init(
 @output("File (.root, .parquet), or a folder that is filled with shards")
 @SEED
 @CONDITIONS
+@WHERE
 @click.option(
     "--member",
     metavar="K|all",
@@ -226,6 +228,7 @@ def generate(
     output: Path,
     seed: int,
     conditions: tuple[str, ...],
+    where: tuple[str, ...],
     member: str | None,
     file_format: Any,
     shard_size: int,
@@ -240,6 +243,7 @@ def generate(
     Runner is written beside them.
     """
     from hepgan.generator import EventGenerator
+    from hepgan.generator.where import MEASURED, together
     from hepgan.generator.yields import YIELDS
     from hepgan.production import produce, unfinished
 
@@ -247,6 +251,20 @@ def generate(
     named: Any = "parquet" if output.suffix.lower() in (".parquet", ".pq") else "ttree"
     given = read_conditions(conditions, generator, events)
     chosen = read_member(member, generator)
+    efficiency = None
+    if where:
+        passed = min(events, MEASURED)
+        with progress("measuring the efficiency", passed) as advance:
+            efficiency = generator.efficiency(
+                where,
+                n=events,
+                passed=passed,
+                seed=seed,
+                condition=given,
+                member=chosen,
+                on_progress=advance,
+            )
+        say(f"where {together(where)}: {efficiency} of generated events")
     try:
         with progress("generating", events) as advance:
             production = produce(
@@ -256,6 +274,8 @@ def generate(
                 seed=seed,
                 condition=given,
                 member=chosen,
+                where=where,
+                efficiency=efficiency,
                 format=file_format or named,
                 shard_size=shard_size,
                 cross_section=cross_section,
@@ -277,7 +297,8 @@ def generate(
     if generator.schema.weight is not None or cross_section is not None:
         known = cross_section is not None or YIELDS in generator.summary
         why = "" if known else "; the model does not tell that of its training events, so each weighs 1"
-        say(f"sum of weights {production.sum_of_weights:.6g}{why}")
+        part = "" if efficiency is None else ", that of the selected part"
+        say(f"sum of weights {production.sum_of_weights:.6g}{part}{why}")
     what = "fileset for coffea" if production.files[0].suffix == ".root" else "list of files"
     say(f"{what} in {production.fileset}")
     made = output if production.files == (output,) else output / f"*{production.files[0].suffix}"

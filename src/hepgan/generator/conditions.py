@@ -217,12 +217,18 @@ class Conditions:
         """The uniform numbers per event that :meth:`block` needs."""
         return 1 + len(self._random) if self._representation.conditions else 0
 
-    def block(self, number: int, draws: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(BLOCK, Q) encoded conditions, and (BLOCK, R) given collections as they are, if there are some.
+    @property
+    def by_event(self) -> bool:
+        """Whether some have a value for each event that is asked for, and none beyond these."""
+        return self._objects is not None or any(isinstance(law, Each) for law in self.given.values())
+
+    def block(self, number: int, draws: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """(n, Q) encoded conditions, and (n, R) given collections as they are, if there are some.
 
         Args:
             number: The block's number.
-            draws: Uniform numbers (BLOCK, draws), which choose from the pool.
+            draws: Uniform numbers (n, draws), which choose from the pool.
+            rows: The events of the block (n,); all if None.
 
         Raises:
             InputError: If a value is not one of its category.
@@ -234,8 +240,7 @@ class Conditions:
         if not self.given and self._objects is None:
             return drawn, given
         values = self._representation.decode_condition(drawn)
-        first = number * BLOCK - self._first
-        event = np.arange(number * BLOCK, (number + 1) * BLOCK)
+        event = number * BLOCK + (np.arange(BLOCK) if rows is None else rows.cpu().numpy())
         for name, law in self.given.items():
             own = draws[:, 1 + self._random.index(name)] if law.random else draw
             values[name] = law.values(event - self._first if isinstance(law, Each) else event, own)
@@ -243,9 +248,9 @@ class Conditions:
             at = (event - self._first).clip(0, len(self._objects) - 1)
             given = self._objects[torch.from_numpy(at)].to(draw.device)
         try:
-            return self._representation.encode_condition(values, BLOCK, given), given
+            return self._representation.encode_condition(values, len(draws), given), given
         except InputError as error:
-            entry = None if error.entry is None else error.entry + first
+            entry = None if error.entry is None else int(event[error.entry]) - self._first
             raise InputError(error.message, branch=error.branch, entry=entry) from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -34,8 +34,9 @@ from hepgan.generator.fitting import (
 from hepgan.generator.model_file import digest, from_bytes, installed_versions, read, to_bytes, write
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Sampler
+from hepgan.generator.where import MEASURED, Efficiency, Selected, Where, measure, texts
 from hepgan.generator.yields import YIELDS, Yields
-from hepgan.models import DensityConfig
+from hepgan.models import BLOCK, DensityConfig
 from hepgan.networks import drawing_from
 from hepgan.recipes import Derived, Recipe, load_recipe
 from hepgan.runtime import Progress, choose_device, threads
@@ -272,6 +273,7 @@ class EventGenerator:
         seed: int = 0,
         condition: Mapping[str, Any] | ak.Array | None = None,
         member: int | Literal["all"] | None = None,
+        where: str | Sequence[str] | None = None,
         workers: int | None = None,
     ) -> ak.Array:
         """Generates events of the type that was learned.
@@ -285,17 +287,20 @@ class EventGenerator:
                 numbers outside the range of the training events.
             member: Of an ensemble the member whose events are wanted; by default those of all in turn
                 (``all``), with the number of the member as the scalar ``member``.
+            where: What all events shall fulfil, such as ``"nJet >= 4"``, in the language of observables; of
+                several texts all. What does not is drawn anew, so it takes as much longer as it is rare.
             workers: Threads; as many as there are cores by default.
 
         Returns:
             n events, as ``read_events`` would give them.
 
         Raises:
-            InputError: If a condition is not one of the model's, or has not n values.
+            InputError: If a condition is not one of the model's, or has not n values; or if ``where`` does
+                not fit the events, or less than 1 in 10,000 fulfils it.
             ValueError: If a number is out of range.
         """
         check_lengths(condition, whole("n", n))
-        batches = self.iterate(n, seed=seed, condition=condition, member=member, workers=workers)
+        batches = self.iterate(n, seed=seed, condition=condition, member=member, where=where, workers=workers)
         pieces = [to_awkward(batch) for batch in batches]
         return pieces[0] if len(pieces) == 1 else ak.concatenate(pieces)
 
@@ -309,6 +314,7 @@ class EventGenerator:
         step: int = STEP,
         condition: Mapping[str, Any] | ak.Array | None = None,
         member: int | Literal["all"] | None = None,
+        where: str | Sequence[str] | None = None,
         workers: int | None = None,
     ) -> Generator[EventBatch, None, None]:
         """Generates events ``first`` ... ``first + n - 1`` of a seed in batches of ``step``, as tensors.
@@ -320,13 +326,15 @@ class EventGenerator:
             step: Events in a batch.
             condition: As in ``generate``; arrays are indexed by event number.
             member: As in ``generate``.
+            where: As in ``generate``.
             workers: Threads.
 
         Raises:
-            InputError: If a condition is not one of the model's, or has too few values.
+            InputError: If a condition is not one of the model's, or has too few values, or ``where`` is not
+                usable.
             ValueError: If a number is out of range.
         """
-        sampler = self._checked(n, seed, first, condition, member, step=step, workers=workers)
+        sampler = self._checked(n, seed, first, condition, member, where, step=step, workers=workers)
         return sampler.iterate(n, first=first, step=step, workers=workers)
 
     @checked
@@ -339,6 +347,7 @@ class EventGenerator:
         first: int = 0,
         condition: Mapping[str, Any] | ak.Array | None = None,
         member: int | Literal["all"] | None = None,
+        where: str | Sequence[str] | None = None,
         offset: int = 0,
         workers: int | None = None,
     ) -> Generator[T, None, None]:
@@ -352,6 +361,7 @@ class EventGenerator:
             first: Number of the first event.
             condition: As in ``iterate``.
             member: As in ``generate``.
+            where: As in ``generate``.
             offset: Number of the event that the first values of conditions belong to.
             workers: Threads.
 
@@ -359,11 +369,48 @@ class EventGenerator:
             What ``convert`` made of the batches, in the order of the events.
 
         Raises:
-            InputError: If a condition is not one of the model's, or has too few values.
+            InputError: If a condition is not one of the model's, or has too few values, or ``where`` is not
+                usable.
             ValueError: If a number is out of range.
         """
-        sampler = self._checked(n, seed, first, condition, member, offset, workers=workers)
+        sampler = self._checked(n, seed, first, condition, member, where, offset, workers=workers)
         return sampler.pieces(n, convert, first=first, workers=workers, inference=True)
+
+    @checked
+    def efficiency(
+        self,
+        where: str | Sequence[str],
+        *,
+        n: int = BLOCK,
+        passed: int = MEASURED,
+        seed: int = 0,
+        condition: Mapping[str, Any] | ak.Array | None = None,
+        member: int | Literal["all"] | None = None,
+        workers: int | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Efficiency:
+        """The share of events that fulfil a condition, with its error.
+
+        Args:
+            where: As in ``generate``.
+            n: The number of events that conditions are given for.
+            passed: How many events that fulfil it are looked for: the error is 1 / sqrt(passed) of the share.
+            seed: As in ``generate``.
+            condition: As in ``generate``.
+            member: As in ``generate``.
+            workers: Threads.
+            on_progress: Called with the number of those found so far.
+
+        Raises:
+            InputError: If a condition is not one of the model's, or has not n values; or if ``where`` does
+                not fit the events, or less than 1 in 10,000 fulfils it.
+            ValueError: If a number is out of range.
+        """
+        passed = whole("passed", passed)
+        n, seed, parts = whole("n", n), whole("seed", seed, 0, SEEDS), self._of(member)
+        chosen = Where(texts(where), parts.schema)
+        sampler = Sampler(parts, seed=seed, condition=condition, size=n)
+        return measure(sampler, chosen, n, passed=passed, workers=workers, on_progress=on_progress)
 
     def _checked(
         self,
@@ -372,6 +419,7 @@ class EventGenerator:
         first: int,
         condition: Mapping[str, Any] | ak.Array | None,
         member: int | Literal["all"] | None,
+        where: str | Sequence[str] | None,
         offset: int = 0,
         **others: int | None,
     ) -> Sampler:
@@ -385,7 +433,12 @@ class EventGenerator:
         sampler = Sampler(parts, seed=seed, condition=condition, size=first + n - offset, first=offset)
         if not first:  # once for all shards
             warn_outside(sampler.conditions.given, parts.condition_ranges)
-        return sampler
+        if not texts(where):
+            return sampler
+        chosen = Where(texts(where), parts.schema)
+        if not first:
+            measure(sampler, chosen, n, workers=others.get("workers"))
+        return Selected(sampler, chosen)
 
     def _of(self, member: int | Literal["all"] | None) -> Parts:
         """The parts that make the events of a member, or of all.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from enum import IntEnum
@@ -29,6 +29,9 @@ MAX_ATTEMPTS = 100
 LENIENT = 16
 """How often an event is drawn anew that keeps bounds and rules, but which the training events rule out; and
 one with the same discrete part, which may be one that a rule cannot be kept with."""
+
+TRIES = 4096
+"""Streams of random numbers that each try for an event has, of which its attempts take some."""
 
 TOLD = 2000
 """Events by which the share of those that are drawn anew is told."""
@@ -118,9 +121,34 @@ class Sampler:
             TrainingError: If some events stay outside the recipe's bounds or against its rules, however often
                 they are drawn.
         """
-        parts, noise = self.parts, self._noise(number)
-        member = self._member(number)
-        given = self._given(number, noise, member)
+        noise, member = self._noise(number), self._member(number)
+        return self._made(noise, self._given(number, noise, member), member)
+
+    @torch.no_grad()
+    def candidates(self, number: int, rows: Tensor, tries: range) -> EventBatch:
+        """Others for some events of one block, by random numbers of each try's own; try 0 are the events.
+
+        Conditions that are given for an event stay; those that are drawn are drawn anew.
+
+        Args:
+            number: The block's number.
+            rows: The events of the block (n,).
+            tries: The numbers of T tries.
+
+        Returns:
+            T * n events: those of the first try, of the second, ...
+
+        Raises:
+            TrainingError: As of :meth:`block`.
+        """
+        noise = _Tries([_Noise(self.seed, number, self.parts.device, one) for one in tries], rows)
+        every = self._member(number)
+        member = None if every is None else every[rows].repeat(len(tries))
+        return self._made(noise, self._given(number, noise, member, rows.repeat(len(tries))), member).events
+
+    def _made(self, noise: _Noise | _Tries, given: FeatureBatch, member: Tensor | None) -> Traced:
+        """Events of what is given and of noise."""
+        parts = self.parts
         azimuth = None
         if parts.representation.has_azimuth:
             azimuth = parts.azimuth(noise.uniform(1, "azimuth")[:, 0])
@@ -129,7 +157,7 @@ class Sampler:
             return noise.gaussian(parts.model.noise_size, attempt, rows)
 
         def again(attempt: int, rows: Tensor) -> FeatureBatch:
-            drawn = noise.uniform(len(parts.representation.variables), "discrete", attempt)[rows]
+            drawn = noise.uniform(len(parts.representation.variables), "discrete", attempt, rows)
             kept = given[rows]
             return parts.given(kept.condition, drawn, kept.given, None if member is None else member[rows])
 
@@ -175,11 +203,19 @@ class Sampler:
             return None
         return (number * BLOCK + torch.arange(BLOCK, device=self.parts.device)) % members
 
-    def _given(self, number: int, noise: _Noise, member: Tensor | None) -> FeatureBatch:
+    def _given(
+        self, number: int, noise: _Noise | _Tries, member: Tensor | None, rows: Tensor | None = None
+    ) -> FeatureBatch:
         """The conditions and the discrete part of one block, and what follows from them; features are 0."""
-        condition, objects = self.conditions.block(number, noise.uniform(self.conditions.draws, "condition"))
+        draws = noise.uniform(self.conditions.draws, "condition")
+        condition, objects = self.conditions.block(number, draws, rows)
         uniform = noise.uniform(len(self.parts.representation.variables), "discrete")
         return self.parts.given(condition, uniform, objects, member)
+
+    def part(self, number: int, low: int, high: int) -> EventBatch:
+        """The events ``low`` ... ``high - 1`` of one block; errors are those of :meth:`block`."""
+        events = self.block(number)
+        return events if high - low == BLOCK else events[low:high]
 
     def blocks(self, first: int, last: int, workers: int | None = None) -> Generator[EventBatch, None, None]:
         """The blocks ``first`` ... ``last - 1`` in order, computed by several threads.
@@ -240,9 +276,8 @@ class Sampler:
 
         def made(number: int) -> T:
             with torch.inference_mode(inference):
-                events = self.block(number)
                 low, high = max(start - number * BLOCK, 0), min(stop - number * BLOCK, BLOCK)
-                return convert(events if high - low == BLOCK else events[low:high])
+                return convert(self.part(number, low, high))
 
         return self.mapped(made, start // BLOCK, -(-stop // BLOCK), workers)
 
@@ -347,16 +382,38 @@ class _Noise:
 
     STREAMS = ("condition", "discrete", "azimuth")
 
-    def __init__(self, seed: int, block: int, device: torch.device) -> None:
-        self._seed, self._block, self._device = seed, block, device
+    def __init__(self, seed: int, block: int, device: torch.device, number: int = 0) -> None:
+        self._seed, self._block, self._device, self._first = seed, block, device, number * TRIES
 
-    def uniform(self, size: int, use: str, attempt: int = 0) -> Tensor:
-        stream = self.STREAMS.index(use) + attempt * len(self.STREAMS)
-        return uniform(self._seed, self._block, size, stream=stream).to(self._device)
+    def uniform(self, size: int, use: str, attempt: int = 0, rows: Tensor | None = None) -> Tensor:
+        stream = self._first + self.STREAMS.index(use) + attempt * len(self.STREAMS)
+        return uniform(self._seed, self._block, size, stream=stream, rows=rows).to(self._device)
 
     def gaussian(self, size: int, attempt: int, rows: Tensor | None = None) -> Tensor:
-        stream = len(self.STREAMS) + attempt
+        stream = self._first + len(self.STREAMS) + attempt
         return gaussian(self._seed, self._block, size, stream=stream, rows=rows).to(self._device)
+
+
+class _Tries:
+    """The random numbers of several tries for some events (n,) of a block, one try after another."""
+
+    def __init__(self, tries: list[_Noise], rows: Tensor) -> None:
+        self._tries, self._rows = tries, rows
+
+    def uniform(self, size: int, use: str, attempt: int = 0, rows: Tensor | None = None) -> Tensor:
+        return torch.cat([t.uniform(size, use, attempt, own) for t, own in self._of(rows)])
+
+    def gaussian(self, size: int, attempt: int, rows: Tensor | None = None) -> Tensor:
+        return torch.cat([t.gaussian(size, attempt, own) for t, own in self._of(rows)])
+
+    def _of(self, rows: Tensor | None) -> Iterator[tuple[_Noise, Tensor]]:
+        """The tries, with the events of each that are wanted; ``rows`` are in order."""
+        size = len(self._rows)
+        for k, one in enumerate(self._tries):
+            if rows is None:
+                yield one, self._rows
+            elif len(mine := rows[(rows >= k * size) & (rows < (k + 1) * size)]):
+                yield one, self._rows[mine - k * size]
 
 
 def _same(events: EventBatch) -> EventBatch:

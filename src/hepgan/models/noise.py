@@ -43,9 +43,9 @@ def gaussian(seed: int, block: int, size: int, *, stream: int = 0, rows: Tensor 
     """
     if size == 0:
         return torch.empty((BLOCK if rows is None else len(rows), 0))
-    words = _words(seed, stream, block, _GAUSSIAN, BLOCK * size // 2)
     if rows is not None:
-        return _some(words, rows.cpu().numpy(), size)
+        return _some(seed, stream, block, rows.cpu().numpy(), size)
+    words = _words(seed, stream, block, _GAUSSIAN, BLOCK * size // 2)
     radius = _radius((words >> np.uint64(32)).astype(np.uint32))
     cosine, sine = _cosine_and_sine(words.astype(np.uint32))
     result = np.empty(BLOCK * size, dtype=np.float32)
@@ -54,16 +54,21 @@ def gaussian(seed: int, block: int, size: int, *, stream: int = 0, rows: Tensor 
     return torch.from_numpy(result.reshape(BLOCK, size))
 
 
-def _some(words: NDArray[np.uint64], rows: NDArray[np.int64], size: int) -> Tensor:
+def _some(seed: int, stream: int, block: int, rows: NDArray[np.int64], size: int) -> Tensor:
     """Rows of the normal numbers that a block's words make."""
-    half, word = np.divmod(rows[:, None] * size + np.arange(size), len(words))
-    chosen = words[word]
+    half, word = np.divmod(rows[:, None] * size + np.arange(size), BLOCK * size // 2)
+    chosen = np.empty(word.shape, np.uint64)
+    for there in (half == 0, half == 1):
+        if there.any():
+            first, last = int(word[there].min()), int(word[there].max())
+            words = _words(seed, stream, block, _GAUSSIAN, last + 1 - first, first)
+            chosen[there] = words[word[there] - first]
     radius = _radius((chosen >> np.uint64(32)).astype(np.uint32))
     cosine, sine = _cosine_and_sine(chosen.astype(np.uint32))
     return torch.from_numpy(radius * np.where(half == 0, cosine, sine))
 
 
-def uniform(seed: int, block: int, size: int, *, stream: int = 0) -> Tensor:
+def uniform(seed: int, block: int, size: int, *, stream: int = 0, rows: Tensor | None = None) -> Tensor:
     """Uniform numbers in [0, 1) of one block of events; independent of :func:`gaussian`'s.
 
     Args:
@@ -71,31 +76,39 @@ def uniform(seed: int, block: int, size: int, *, stream: int = 0) -> Tensor:
         block: The block's number, from 0.
         size: Numbers per event.
         stream: From 0 to 2^64 - 1; streams of one seed are independent.
+        rows: The events of the block that are wanted (n,); all if None.
 
     Returns:
-        (BLOCK, size), float64, multiples of 2^-53.
+        (BLOCK or n, size), float64, multiples of 2^-53.
 
     Raises:
         ValueError: If an argument is out of range.
     """
-    if size == 0:
-        return torch.empty((BLOCK, 0), dtype=torch.float64)
-    words = _words(seed, stream, block, _UNIFORM, BLOCK * size)
-    return torch.from_numpy(((words >> np.uint64(11)) * 2.0**-53).reshape(BLOCK, size))
+    number = BLOCK if rows is None else len(rows)
+    if size == 0 or number == 0:
+        return torch.empty((number, size), dtype=torch.float64)
+    first, last = (0, BLOCK - 1) if rows is None else (int(rows.min()), int(rows.max()))
+    words = _words(seed, stream, block, _UNIFORM, (last + 1 - first) * size, first * size)
+    found = torch.from_numpy(((words >> np.uint64(11)) * 2.0**-53).reshape(-1, size))
+    return found if rows is None else found[rows.cpu() - first]
 
 
-def _words(seed: int, stream: int, block: int, purpose: int, count: int) -> NDArray[np.uint64]:
+def _words(
+    seed: int, stream: int, block: int, purpose: int, count: int, first: int = 0
+) -> NDArray[np.uint64]:
+    """The words ``first`` ... ``first + count - 1`` of a stream of one block."""
     for name, value in (("seed", seed), ("stream", stream), ("block", block)):
         if not 0 <= value < 2**64:
             msg = f"{name} must be from 0 to 2^64 - 1, not {value}"
             raise ValueError(msg)
-    # The low half of the counter counts within the block, so blocks can't overlap.
+    # The low half of the counter counts within the block, four words at a time, so blocks can't overlap.
+    whole, rest = divmod(first, 4)
     philox = np.random.Philox(
         key=np.array([seed, stream], dtype=np.uint64),
-        counter=np.array([0, 0, block, purpose], dtype=np.uint64),
+        counter=np.array([whole, 0, block, purpose], dtype=np.uint64),
     )
-    words: NDArray[np.uint64] = philox.random_raw(count)
-    return words
+    words: NDArray[np.uint64] = philox.random_raw(count + rest)
+    return words[rest:]
 
 
 def _radius(bits: NDArray[np.uint32]) -> _Floats:

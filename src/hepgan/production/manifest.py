@@ -133,7 +133,7 @@ def _yields(plan: Plan, files: Iterable[Written]) -> dict[str, float]:
     """What analyses normalise events by: ``cross_section * luminosity * weight / sum_of_weights``."""
     known = plan.normalisation
     if known is None:
-        return {"sum_of_weights": float(plan.events)}
+        return {"sum_of_weights": plan.events / (1.0 if plan.efficiency is None else plan.efficiency.value)}
     section = {} if known.cross_section is None else {"cross_section": known.cross_section}
     return {"sum_of_weights": total_weight(files) * known.summed, **section}
 

@@ -50,6 +50,7 @@ class Normalisation(Config):
         *,
         cross_section: float | None = None,
         luminosity: float | None = None,
+        efficiency: float = 1.0,
     ) -> Self | None:
         """The normalisation of n events; None if they have no weights.
 
@@ -63,6 +64,7 @@ class Normalisation(Config):
             schema: What they hold.
             cross_section: In pb, before any selection that ``Runs`` tell of.
             luminosity: In 1/pb, to go with it; 1 if None.
+            efficiency: The share of all events that these are chosen from, so of all weights, too.
 
         Raises:
             InputError: If a number is not positive, or there is a luminosity without a cross section.
@@ -87,10 +89,10 @@ class Normalisation(Config):
             yields.runs is not None or (schema.weight or _WEIGHT) == _WEIGHT
         )
         return cls(
-            weight=total / (n * share),
-            counted=factors.counted,
-            summed=factors.summed,
-            squared=factors.squared,
+            weight=efficiency * total / (n * share),
+            counted=factors.counted / efficiency,
+            summed=factors.summed / efficiency,
+            squared=factors.squared / efficiency,
             runs=nanoaod,
             cross_section=cross_section,
             luminosity=luminosity or 1.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import awkward as ak
@@ -12,6 +12,7 @@ import numpy as np
 from hepgan.config import Config
 from hepgan.generator import EventGenerator
 from hepgan.generator.model_file import installed_versions
+from hepgan.generator.where import MEASURED, Efficiency, texts
 from hepgan.production.normalisation import Normalisation
 
 __all__ = ["SUFFIXES", "Format", "Plan", "Shard"]
@@ -46,6 +47,8 @@ class Plan(Config):
         conditions: The digest of what is given in generation; empty if nothing is.
         member: The member of an ensemble whose events are made; all if None.
         seed: The seed of the events.
+        where: What all events fulfil.
+        efficiency: The share of generated events that do, if there is such a condition.
         events: Number of events.
         shard_size: Events in a file.
         format: Of the files.
@@ -61,6 +64,8 @@ class Plan(Config):
     conditions: str = ""
     member: int | None = None
     seed: int
+    where: tuple[str, ...] = ()
+    efficiency: Efficiency | None = None
     events: int
     shard_size: int
     format: Format
@@ -80,15 +85,32 @@ class Plan(Config):
         member: int | Literal["all"] | None = None,
         cross_section: float | None = None,
         luminosity: float | None = None,
+        where: str | Sequence[str] | None = None,
+        efficiency: Efficiency | None = None,
+        workers: int | None = None,
         **others: Any,
     ) -> Self:
         """The plan for n events of a generator; the other arguments are attributes of it.
 
+        The efficiency of ``where`` is measured here, if it is not given.
+
         Raises:
-            InputError: If the cross section or luminosity (see :meth:`Normalisation.of`) is not positive.
+            InputError: If the cross section or luminosity (see :meth:`Normalisation.of`) is not positive, or
+                ``where`` is not usable (see ``EventGenerator.generate``).
             ValueError: If there is no such member, or an attribute is of the wrong type.
         """
         schema = generator.schema_of(member)
+        if texts(where) and efficiency is None:
+            passed = min(n, MEASURED)
+            efficiency = generator.efficiency(
+                texts(where),
+                n=n,
+                passed=passed,
+                seed=seed,
+                condition=condition,
+                member=member,
+                workers=workers,
+            )
         return cls(
             version=installed_versions()["hepgan"],
             recipe=generator.recipe.name,
@@ -96,10 +118,17 @@ class Plan(Config):
             conditions=_digest(condition),
             member=None if member in (None, "all") else int(member),
             seed=seed,
+            where=texts(where),
+            efficiency=efficiency,
             events=n,
             tree=schema.tree,
             normalisation=Normalisation.of(
-                generator, n, schema, cross_section=cross_section, luminosity=luminosity
+                generator,
+                n,
+                schema,
+                cross_section=cross_section,
+                luminosity=luminosity,
+                efficiency=1.0 if efficiency is None else efficiency.value,
             ),
             **others,
         )
@@ -120,7 +149,8 @@ class Plan(Config):
     def differences(self, other: Plan) -> str:
         """What is different in another plan, in words."""
         mine, theirs = self.model_dump(), other.model_dump()
-        hidden = {"model", "conditions", "normalisation"}  # digests and many numbers say nothing to people
+        # Digests and many numbers say nothing to people.
+        hidden = {"model", "conditions", "efficiency", "normalisation"}
         return ", ".join(
             f"another {name}" if name in hidden else f"{name} {theirs[name]} instead of {value}"
             for name, value in mine.items()

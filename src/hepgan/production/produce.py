@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from hepgan.errors import OutputError
 from hepgan.files import Reservation
 from hepgan.generator import EventGenerator
 from hepgan.generator.conditions import check_lengths
+from hepgan.generator.where import Efficiency
 from hepgan.production.folder import ShardFolder
 from hepgan.production.manifest import FILESET, Written, listed, total_weight, write_manifest
 from hepgan.production.plan import SUFFIXES, Format, Plan
@@ -42,6 +43,7 @@ class Production:
         made: Number of events that were made; fewer than ``events`` where an earlier run had been stopped.
         kept: Number of files that an earlier run had made.
         sum_of_weights: Of the events; their number where they have no weights.
+        efficiency: The share of generated events that fulfil what all of these do, if that was asked for.
     """
 
     files: tuple[Path, ...]
@@ -51,6 +53,7 @@ class Production:
     made: int
     kept: int = 0
     sum_of_weights: float = math.nan
+    efficiency: Efficiency | None = None
 
     @property
     def rate(self) -> float:
@@ -73,6 +76,8 @@ def produce(
     identifiers: bool = True,
     cross_section: float | None = None,
     luminosity: float | None = None,
+    where: str | Sequence[str] | None = None,
+    efficiency: Efficiency | None = None,
     force: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> Production:
@@ -99,6 +104,9 @@ def produce(
             and weights sum to the share that is left. Without it, the events of a weighted training
             sample get its sum of weights.
         luminosity: In 1/pb, by which the cross section is multiplied; 1 if None.
+        where: What all events shall fulfil, as in ``EventGenerator.generate``. Their weights sum to the share
+            of the whole that fulfils it.
+        efficiency: That share, as ``EventGenerator.efficiency`` has measured it; if None, it is measured.
         force: Whether an existing file may be replaced, or in a folder what its fileset lists.
         on_progress: Called with the number of events written so far.
 
@@ -109,8 +117,8 @@ def produce(
         OutputError: If the output exists (without force), is being written by another process, cannot be
             written, or is too large for one file; if the events hold numbers that are not finite; or if a
             folder holds a part of another production (without force), or a user's file that is in the way.
-        InputError: If a condition is not one of the model's, or has not n values; or if a cross section or
-            luminosity is not positive.
+        InputError: If a condition is not one of the model's, or has not n values; if a cross section or
+            luminosity is not positive; or if ``where`` does not fit the events, or hardly one fulfils it.
         ValueError: If a number or the format is out of range.
     """
     n, shard_size, seed = whole("n", n), whole("shard_size", shard_size), whole("seed", seed, 0, SEEDS)
@@ -137,12 +145,15 @@ def produce(
         identifiers=identifiers,
         cross_section=cross_section,
         luminosity=luminosity,
+        where=where,
+        efficiency=efficiency,
+        workers=workers,
         file=output.name if single else None,
     )
     job = _Job(generator, plan, condition, workers, on_progress)
     files, fileset, kept, weights = (_one_file if single else _folder)(job, output, force=force)
     seconds = time.monotonic() - started
-    return Production(tuple(files), fileset, n, seconds, job.made, kept, weights)
+    return Production(tuple(files), fileset, n, seconds, job.made, kept, weights, plan.efficiency)
 
 
 class _Job:

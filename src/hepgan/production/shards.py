@@ -110,6 +110,7 @@ def write_shards(
         first=first,
         condition=condition,
         member=plan.member,
+        where=plan.where,
         workers=workers,
     )
     # Closed at once whatever happens, so that no thread goes on making events.
