@@ -22,13 +22,14 @@ from hepgan.events import (
     to_batch,
     write_events,
 )
-from hepgan.events.formats import FORMATS
+from hepgan.events.formats import ENDINGS, FORMATS
 
-FORMAT_NAMES = sorted(FORMATS)
+FORMAT_NAMES = ("feather", "parquet", "rntuple", "ttree")
+"""Those that hold lists."""
 
 
 def target(tmp_path: Path, format: str) -> Path:
-    return tmp_path / ("out.parquet" if format == "parquet" else "out.root")
+    return tmp_path / f"out{ENDINGS[format][0]}"
 
 
 @pytest.fixture
@@ -154,22 +155,22 @@ def test_lists_that_only_sometimes_have_common_offsets_stay_apart(tmp_path):
 
 @pytest.mark.parametrize("format", FORMAT_NAMES)
 def test_the_division_into_calls_leaves_no_trace(events, tmp_path, format):
-    schema = schema_of(events)
-    whole = write_events(tmp_path / "a.root", events, format=format, batch=300)
-    with EventWriter(tmp_path / "b.root", schema, format=format, batch=300) as writer:
+    schema, ending = schema_of(events), ENDINGS[format][0]
+    whole = write_events(tmp_path / f"a{ending}", events, format=format, batch=300)
+    with EventWriter(tmp_path / f"b{ending}", schema, format=format, batch=300) as writer:
         for at, end in ((0, 1), (1, 250), (250, 251), (251, 999), (999, 1000), (1000, 1000)):
             writer.extend(events[at:end])
     assert writer.written == 1000
     if format == "ttree":
-        one, two = (uproot.open(f"{p}:Events") for p in (whole, tmp_path / "b.root"))
+        one, two = (uproot.open(f"{p}:Events") for p in (whole, tmp_path / f"b{ending}"))
         assert list(one["Muon_pt"].entry_offsets) == [0, 300, 600, 900, 1000]
         assert list(one["Muon_pt"].entry_offsets) == list(two["Muon_pt"].entry_offsets)
         for name in one.keys():  # noqa: SIM118
             assert ak.array_equal(one[name].array(), two[name].array())
         one.file.close()
         two.file.close()
-    elif format == "parquet":
-        assert whole.read_bytes() == (tmp_path / "b.root").read_bytes()
+    elif format in ("parquet", "feather"):
+        assert whole.read_bytes() == (tmp_path / f"b{ending}").read_bytes()
 
 
 def test_batches_of_tensors_are_written_as_their_events(events, tmp_path):
@@ -338,9 +339,9 @@ def test_a_folder_without_permission_is_an_output_error(events, tmp_path, monkey
 
 
 def test_only_regular_files_are_replaced(events, tmp_path):
-    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.root")
     with pytest.raises(OutputError, match="not a regular file"):
-        write_events(tmp_path / "pipe", events, force=True)
+        write_events(tmp_path / "pipe.root", events, force=True)
     with pytest.raises(OutputError, match="is a folder"):
         write_events(tmp_path, events, force=True)
 
@@ -476,7 +477,12 @@ def test_no_events_make_a_readable_empty_tree(events, tmp_path):
 
 def test_unknown_formats_and_empty_schemas_are_refused(events, tmp_path):
     with pytest.raises(ValueError, match="format must be 'ttree' or 'rntuple' or 'parquet'"):
-        write_events(tmp_path / "out.csv", events, format="csv")
+        write_events(tmp_path / "out.root", events, format="xml")
+    with pytest.raises(OutputError, match=r"a ttree file is called \*.root"):
+        write_events(tmp_path / "out.csv", events, format="ttree")
+    for name in ("out.txt", "out", "out.root.bak"):
+        with pytest.raises(OutputError, match=r"files that end in \.root, \.parquet"):
+            write_events(tmp_path / name, events)
     with pytest.raises(ValueError, match="batch must be positive"):
         write_events(tmp_path / "out.root", events, batch=0)
     empty = schema_of(events).model_copy(

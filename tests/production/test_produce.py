@@ -207,7 +207,8 @@ def test_parquet_shards_replace_those_of_root(generator, tmp_path):
     ("output", "options", "match"),
     [
         ("out.root", {"format": "parquet"}, r"a parquet file is called \*\.parquet"),
-        ("out.parquet", {}, r"a ttree file is called \*\.root"),
+        ("out.parquet", {"format": "ttree"}, r"a ttree file is called \*\.root"),
+        ("out.xml", {}, r"neither a folder, which has no ending, nor a file of events \(\.root"),
         ("file/out.root", {}, "is a file, not a folder"),
         ("file", {}, "is a file; shards need a folder"),
         ("folder.root", {}, "is a folder, not a file"),
@@ -227,7 +228,7 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(
     assert listing(tmp_path) == ["file", "folder.root"]
 
 
-@pytest.mark.parametrize("wrong", [{"n": 0}, {"shard_size": 0}, {"format": "csv"}])
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"shard_size": 0}, {"format": "xml"}])
 def test_numbers_and_formats_out_of_range_are_refused(generator, tmp_path, wrong):
     n = wrong.pop("n", 10)
     with pytest.raises(ValueError, match=r"of at least 1|format"):

@@ -101,8 +101,8 @@ WHERE = click.option(
 FORMAT = click.option(
     "--format",
     "file_format",
-    type=click.Choice(["ttree", "rntuple", "parquet"]),
-    help="What to write.  [default: parquet for .parquet, else ttree]",
+    type=click.Choice(["ttree", "rntuple", "parquet", "feather", "csv"]),
+    help="What to write.  [default: by the file's ending; ttree for .root and in a folder]",
 )
 
 

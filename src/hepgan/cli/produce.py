@@ -193,7 +193,7 @@ def init(
 )
 @click.argument("model", type=FILE)
 @click.option("-n", "--events", type=Count(), required=True, help="Number of events, 1e6 for instance.")
-@output("File (.root, .parquet), or a folder that is filled with shards")
+@output("File (.root, .parquet, .csv, ...), or a folder that is filled with shards")
 @SEED
 @CONDITIONS
 @WHERE
@@ -248,7 +248,6 @@ def generate(
     from hepgan.production import produce, unfinished
 
     generator = EventGenerator.load(model, device=device)
-    named: Any = "parquet" if output.suffix.lower() in (".parquet", ".pq") else "ttree"
     given = read_conditions(conditions, generator, events)
     chosen = read_member(member, generator)
     efficiency = None
@@ -276,7 +275,7 @@ def generate(
                 member=chosen,
                 where=where,
                 efficiency=efficiency,
-                format=file_format or named,
+                format=file_format,
                 shard_size=shard_size,
                 cross_section=cross_section,
                 luminosity=luminosity,
@@ -312,7 +311,7 @@ def generate(
 )
 @click.argument("model", type=FILE)
 @click.argument("vertex")
-@output("File to write (.root, .parquet)")
+@output("File to write (.root, .parquet, .csv, ...)")
 @SEED
 @click.option("--keep-vertex", is_flag=True, help="Write the vertex-level collections, too.")
 @FORMAT

@@ -80,7 +80,7 @@ def branches_read(
     events = whole("events", events)
     path, named = locate(file)[0]
     with open_source(path, named) as source:
-        if source.label == path:
+        if not source.root:
             msg = "processors run on ROOT files"
             raise InputError(msg, file=path)
         tree, size, order = source.tree, min(source.entries, events), list(source.branches)

@@ -27,6 +27,7 @@ from hepgan.events import (
     to_awkward,
 )
 from hepgan.events.buffers import ATTRIBUTE
+from hepgan.events.formats import Format, format_for
 from hepgan.files import claim
 from hepgan.generator import EventGenerator
 from hepgan.generator.ensembles import check_single
@@ -412,7 +413,7 @@ def fold_file(
     *,
     seed: int = 0,
     keep_vertex: bool = False,
-    format: Literal["ttree", "rntuple", "parquet"] | None = None,
+    format: Format | None = None,
     workers: int | None = None,
     force: bool = False,
     chunk: int = CHUNK,
@@ -429,7 +430,7 @@ def fold_file(
         output: The file to write.
         seed: The same seed gives the same events, which are those of ``Folding.fold``.
         keep_vertex: Whether to write the vertex-level collections, too.
-        format: ``ttree``, ``rntuple`` or ``parquet``; by the file's ending if None.
+        format: As of ``hepgan.events.EventWriter``; by the file's ending if None.
         workers: Threads; as many as there are cores by default.
         force: Whether an existing file may be replaced.
         chunk: Events that are read at once, which the result does not depend on.
@@ -442,6 +443,7 @@ def fold_file(
         InputError: If the events cannot be read, or lack a condition.
         OutputError: If the file exists (without force), is one of those that are read, or cannot be written.
     """
+    format = format_for(output, format)
     claim(Path(output), force=force, make=False)
     if reads(vertex, output):
         msg = "is read and cannot be written, too: choose another name"

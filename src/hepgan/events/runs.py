@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from hepgan.arguments import checked
 from hepgan.config import Config
 from hepgan.errors import InputError
-from hepgan.events.formats import PathLike, is_parquet, locate
+from hepgan.events.formats import Format, PathLike, format_of, locate
 
 __all__ = ["RUNS", "Runs", "read_runs"]
 
@@ -83,7 +83,8 @@ def read_runs(paths: PathLike | Sequence[PathLike]) -> Runs | None:
 
 def _sums(path: str) -> tuple[float, float, float] | None:
     """Count, sum of weights and of squares of one file."""
-    columns = _of_parquet(path) if is_parquet(path) else _of_root(path)
+    reader = _READERS.get(format_of(path) or "ttree")
+    columns = None if reader is None else reader(path)
     if columns is None:
         return None
     return tuple(float(np.sum(np.asarray(columns[n], np.float64))) for n in (_COUNT, _SUM, _SQUARES))  # type: ignore[return-value]
@@ -116,3 +117,6 @@ def _of_parquet(path: str) -> dict[str, Any] | None:
         if isinstance(found, dict) and {_COUNT, _SUM, _SQUARES} <= found.keys():
             return found
     return None
+
+
+_READERS: dict[Format, Callable[[str], dict[str, Any] | None]] = {"ttree": _of_root, "parquet": _of_parquet}

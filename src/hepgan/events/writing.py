@@ -1,15 +1,16 @@
-"""Events into ROOT (TTree, RNTuple) and Parquet files."""
+"""Events into files of any format."""
 
 from __future__ import annotations
 
 import json
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
 import awkward as ak
 import numpy as np
@@ -21,7 +22,7 @@ from hepgan.errors import InputError, OutputError
 from hepgan.events.batch import EventBatch
 from hepgan.events.buffers import Buffer, Jagged, Numbers, buffers, concatenated, scalar_values, sliced
 from hepgan.events.convert import to_columns
-from hepgan.events.formats import FORMATS, Sink, locate, open_source
+from hepgan.events.formats import FORMATS, Content, Format, Sink, format_for, locate, open_source
 from hepgan.events.inference import schema_of
 from hepgan.events.reading import Paths
 from hepgan.events.schema import Branch, Collection, EventSchema, Field
@@ -38,8 +39,6 @@ __all__ = [
     "written",
 ]
 
-
-Format: TypeAlias = Literal["ttree", "rntuple", "parquet"]
 
 BATCH = 20_000
 """Events in a basket or cluster: enough to be read fast, few enough for ROOT's threads to share a file."""
@@ -74,12 +73,12 @@ class EventWriter:
     Args:
         path: The file.
         schema: What it is to hold: branches, types, titles.
-        format: ``ttree``, ``rntuple`` or ``parquet``; if None, by the file's ending (``.parquet``), or else
-            ``ttree``.
+        format: ``ttree``, ``rntuple``, ``parquet``, ``feather`` or ``csv``; by the file's ending if None,
+            where ``.root`` is a ``ttree``.
         force: Whether an existing file may be replaced.
-        identifiers: Whether to write what NanoAOD tools need, where the schema has none: ``run``,
-            ``luminosityBlock`` and ``event``, and ``x, y, z`` = 0 of a primary vertex (``PV``). Identifiers
-            that the schema has are always written; where the events have no values for them, they get
+        identifiers: Whether ROOT and Parquet files get what NanoAOD tools need, where the schema has none:
+            ``run``, ``luminosityBlock`` and ``event``, and ``x, y, z`` = 0 of a primary vertex. Those that
+            the schema has are always written; where the events have no values for them, they get
             ``run``, a number that rises by 1 each 1,000 events, and the number of the event.
         weight: Whether to write ``genWeight`` = 1 where the schema has no weight.
         run: The run number.
@@ -92,8 +91,8 @@ class EventWriter:
 
     Raises:
         OutputError: If the file exists already (without ``force``), is being written by another process, or
-            cannot be written.
-        ValueError: If the format or the size of a batch is not known.
+            cannot be written, as its name, too, may say.
+        ValueError: If the size of a batch is not positive.
 
     Example:
         >>> with EventWriter("generated.root", schema) as writer:    # doctest: +SKIP
@@ -120,14 +119,17 @@ class EventWriter:
         check: bool = True,
     ) -> None:
         self.path = Path(path)
-        chosen = format or ("parquet" if self.path.suffix.lower() in (".parquet", ".pq") else "ttree")
-        if chosen not in FORMATS:
-            msg = f"format must be one of {', '.join(FORMATS)}, not {chosen!r}"
-            raise ValueError(msg)
+        chosen = format_for(self.path, format)
         if batch < 1:
             msg = f"batch must be positive, not {batch}"
             raise ValueError(msg)
-        self.schema = written(schema, counters=chosen != "parquet", identifiers=identifiers, weight=weight)
+        self._format = FORMATS[chosen]
+        self.schema = written(
+            schema,
+            counters=self._format.root,
+            identifiers=identifiers and self._format.nanoaod,
+            weight=weight,
+        )
         self.written = 0
         self._given = undotted(schema)
         self._known = {b.name for b in branches_of(self._given)}
@@ -152,7 +154,9 @@ class EventWriter:
         self._temporary = temporary(self.path)
         self._cleanup = weakref.finalize(self, _remove, self._temporary)
         with self._guarded():
-            self._sink = FORMATS[chosen](self._temporary, branches, self._tree, title, level)
+            self._sink = self._format(
+                self._temporary, Content(self.schema, branches, self._tree, title), level
+            )
 
     def prepare(self, events: ak.Array | EventBatch) -> Prepared:
         """Events as this file takes them, for `extend`; any thread may do it, several at once.
@@ -193,6 +197,8 @@ class EventWriter:
     def add(self, tree: str, columns: Mapping[str, ArrayLike]) -> None:
         """Adds a tree of a few numbers, such as the ``Runs`` of NanoAOD; Parquet has them in its metadata.
 
+        Where a format has no place for them, a warning says so.
+
         Args:
             tree: Its name.
             columns: Its branches, all of one length.
@@ -203,6 +209,10 @@ class EventWriter:
         if tree == self._tree:
             msg = f"{tree!r} is the tree of the events"
             raise ValueError(msg)
+        if not self._format.nanoaod:
+            msg = f"{self.path} has no place for {tree}, as .root and .parquet have: {', '.join(columns)}"
+            warnings.warn(msg, UserWarning, stacklevel=3)
+            return
         self._beside[tree] = {name: np.asarray(values) for name, values in columns.items()}
 
     @property
@@ -276,6 +286,10 @@ class EventWriter:
             yield
         except BaseException as error:
             self.abort()
+            if isinstance(error, OutputError) and error.file == str(self._temporary):
+                raise OutputError(
+                    error.message, file=self.path, branch=error.branch, entry=error.entry
+                ) from error
             if isinstance(error, OutputError) or not isinstance(error, OSError):
                 raise
             message = f"cannot be written: {error.strerror or error}"
@@ -654,7 +668,7 @@ def _files(paths: Paths, tree: str | None, step: int) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for path, named in locate(paths):
         with open_source(path, named or tree) as source:
-            if source.label == path:
+            if not source.root:
                 message = "coffea filesets are of ROOT files"
                 raise InputError(message, file=path)
             entries, chosen = source.entries, source.tree

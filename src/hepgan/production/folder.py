@@ -16,6 +16,7 @@ from typing import Self
 
 from hepgan.arguments import checked
 from hepgan.errors import OutputError
+from hepgan.events.formats import ENDINGS
 from hepgan.files import Reservation, claim
 from hepgan.production.manifest import (
     FILESET,
@@ -180,7 +181,8 @@ class ShardFolder:
             name = self._plan.shard(k).name
             if name not in self.whole:
                 (self.work / name).unlink(missing_ok=True)
-        pattern = re.compile(r"\.(events-\d+\.(?:root|parquet))\.(?:lock|[0-9a-f]{12}\.part.*)")
+        endings = "|".join(re.escape(e[0][1:]) for e in ENDINGS.values())
+        pattern = re.compile(rf"\.(events-\d+\.(?:{endings}))\.(?:lock|[0-9a-f]{{12}}\.part.*)")
         for folder in {self._path, self.work}:
             left = {found[1] for p in folder.iterdir() if (found := pattern.fullmatch(p.name))}
             for name in left:

@@ -14,7 +14,7 @@ from pydantic import ValidationError, field_validator
 
 from hepgan.config import Config
 from hepgan.errors import OutputError
-from hepgan.events.formats import UNFINISHED
+from hepgan.events.formats import FORMATS, UNFINISHED
 from hepgan.events.writing import described, write_fileset
 from hepgan.files import replacing
 from hepgan.production.plan import Plan
@@ -109,7 +109,7 @@ def write_manifest(path: Path, plan: Plan, files: Iterable[Written], folder: Pat
     files = list(files)
     listed = {
         str(folder.resolve() / f.name): {
-            **described(plan.tree if plan.format != "parquet" else None, f.events, f.uuid),
+            **described(plan.tree if FORMATS[plan.format].root else None, f.events, f.uuid),
             "bytes": f.bytes,
             "adler32": f.adler32,
         }
@@ -123,7 +123,7 @@ def write_manifest(path: Path, plan: Plan, files: Iterable[Written], folder: Pat
         "plan": plan.model_dump(mode="json"),
     }
     content: dict[str, Any] = {plan.recipe: {"files": listed, "metadata": metadata}}
-    if plan.format != "parquet":
+    if FORMATS[plan.format].root:
         content[plan.recipe]["treename"] = plan.tree
     metadata["digest"] = _digest(content)
     write_fileset(path, content, force=True)

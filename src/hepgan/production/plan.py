@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Self
 
 import awkward as ak
 import numpy as np
 
 from hepgan.config import Config
+from hepgan.events.formats import ENDINGS, Format
 from hepgan.generator import EventGenerator
 from hepgan.generator.model_file import installed_versions
 from hepgan.generator.where import MEASURED, Efficiency, texts
 from hepgan.production.normalisation import Normalisation
 
-__all__ = ["SUFFIXES", "Format", "Plan", "Shard"]
-
-Format: TypeAlias = Literal["ttree", "rntuple", "parquet"]
-
-SUFFIXES: dict[Format, tuple[str, ...]] = {
-    "ttree": (".root",),
-    "rntuple": (".root",),
-    "parquet": (".parquet", ".pq"),
-}
+__all__ = ["Plan", "Shard"]
 
 
 class Shard(NamedTuple):
@@ -143,7 +136,7 @@ class Plan(Config):
         name = self.file
         if name is None:
             digits = max(4, len(str(len(self) - 1)))
-            name = f"events-{number:0{digits}d}{SUFFIXES[self.format][0]}"
+            name = f"events-{number:0{digits}d}{ENDINGS[self.format][0]}"
         return Shard(name, first, min(self.shard_size, self.events - first))
 
     def differences(self, other: Plan) -> str:

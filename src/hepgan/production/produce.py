@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +16,14 @@ import awkward as ak
 
 from hepgan.arguments import SEEDS, checked, whole
 from hepgan.errors import OutputError
+from hepgan.events.formats import ENDINGS, FORMATS, Format, all_endings, ending_of, format_for, named_format
 from hepgan.files import Reservation
 from hepgan.generator import EventGenerator
 from hepgan.generator.conditions import check_lengths
 from hepgan.generator.where import Efficiency
 from hepgan.production.folder import ShardFolder
 from hepgan.production.manifest import FILESET, Written, listed, total_weight, write_manifest
-from hepgan.production.plan import SUFFIXES, Format, Plan
+from hepgan.production.plan import Plan
 from hepgan.production.shards import write_shards
 
 __all__ = ["Production", "produce"]
@@ -70,7 +72,7 @@ def produce(
     seed: int = 0,
     condition: Mapping[str, Any] | ak.Array | None = None,
     member: int | Literal["all"] | None = None,
-    format: Format = "ttree",
+    format: Format | None = None,
     shard_size: int = 1_000_000,
     workers: int | None = None,
     identifiers: bool = True,
@@ -89,12 +91,12 @@ def produce(
     Args:
         generator: A trained generator.
         n: Number of events.
-        output: A file (``.root`` or ``.parquet``), or else a folder that gets a file for each
+        output: A file (``.root``, ``.parquet``, ...), or else a folder that gets a file for each
             ``shard_size`` events. The events do not depend on the choice.
         seed: The same seed gives the same events.
         condition: Conditions by name, as in ``EventGenerator.generate``.
         member: Of an ensemble the member whose events are wanted, as in ``EventGenerator.generate``.
-        format: ``ttree``, ``rntuple`` or ``parquet``.
+        format: As of ``hepgan.events.EventWriter``; by the file's ending if None, and ``ttree`` in a folder.
         shard_size: Events in a file of a folder.
         workers: Threads; as many as there are cores by default.
         identifiers: Whether to write run (1), luminosityBlock and event, which coffea's NanoAODSchema
@@ -124,13 +126,11 @@ def produce(
     n, shard_size, seed = whole("n", n), whole("shard_size", shard_size), whole("seed", seed, 0, SEEDS)
     if workers is not None:
         workers = whole("workers", workers)
-    if format not in SUFFIXES:
-        msg = f"format must be one of {', '.join(SUFFIXES)}, not {format!r}"
-        raise ValueError(msg)
     started = time.monotonic()
     check_lengths(condition, n)
     output = Path(output)
-    single = _is_file(output, format)
+    single = _is_file(output)
+    format = format_for(output, format) if single else format or "ttree"
     if not single and n > MAX_SHARDS * shard_size:
         msg = f"{-(-n // shard_size):,} files are more than {MAX_SHARDS:,}: raise --shard-size (shard_size)"
         raise OutputError(msg, file=output)
@@ -196,25 +196,25 @@ class _Job:
             self._on_progress(self.done)
 
 
-def _is_file(output: Path, format: Format) -> bool:
-    """Whether the output is one file.
+def _is_file(output: Path) -> bool:
+    """Whether the output is one file; a folder that is not there yet has no ending.
 
     Raises:
-        OutputError: If its name is that of another format.
+        OutputError: If its ending is that of no format.
     """
-    suffix = output.suffix.lower()
-    if suffix not in {e for known in SUFFIXES.values() for e in known}:
-        return False
-    if suffix not in SUFFIXES[format]:
-        msg = f"a {format} file is called *{SUFFIXES[format][0]}"
+    if named_format(output) is not None:
+        return True
+    if re.fullmatch(r"\.[A-Za-z]\w*", output.suffix) and not output.exists():
+        msg = f"names neither a folder, which has no ending, nor a file of events ({all_endings()})"
         raise OutputError(msg, file=output)
-    return True
+    return False
 
 
 def _one_file(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, int, float]:
     # That of s.parquet is another than that of s.root.
-    ending = f"{output.suffix}.{FILESET}" if job.plan.format == "parquet" else f".{FILESET}"
-    fileset = output.with_name(f"{output.stem}{ending}")
+    found = ending_of(output)
+    ending = f".{FILESET}" if FORMATS[job.plan.format].root else f"{output.name[-len(found) :]}.{FILESET}"
+    fileset = output.with_name(f"{output.name[: -len(found)]}{ending}")
     with Reservation(output, force=force), Reservation(fileset, force=force):
         listed(fileset)  # nothing else is replaced
 
@@ -233,7 +233,7 @@ def _folder(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, 
             job.write(numbers, folder.work, folder.note)
         kept = len(folder.whole)
         files, fileset, weights = folder.finish()
-    suffix, names = files[0].suffix, {f.name for f in files}
+    suffix, names = ENDINGS[job.plan.format][0], {f.name for f in files}
     others = sorted(p.name for p in output.glob(f"*{suffix}") if p.name not in names and p.name[0] != ".")
     if others:
         message = (

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hepgan.arguments import checked
 from hepgan.errors import OutputError
 from hepgan.events import EventBatch, EventSchema, EventWriter
+from hepgan.events.formats import FORMATS
 from hepgan.events.runs import RUNS
 from hepgan.events.writing import Prepared, undotted
 from hepgan.generator import EventGenerator
@@ -122,7 +123,7 @@ def write_shards(
                 for part in source.take(shard.size, writer.path):
                     writer.extend(part)
                     weighed.add(part)
-                    if plan.format != "parquet":
+                    if FORMATS[plan.format].root:
                         _check_size(writer, shard)
                     if on_events is not None:
                         on_events(len(part))
@@ -198,7 +199,7 @@ class _Weighed:
 
 def _written(path: Path, shard: Shard, plan: Plan, sum_of_weights: float | None) -> Written:
     uuid = ""
-    if plan.format != "parquet":
+    if FORMATS[plan.format].root:
         with uproot.open(path) as file:
             uuid = str(file.file.uuid)
     return Written(

@@ -26,7 +26,7 @@ from hepgan.events import (
     weighted_by,
 )
 from hepgan.events.buffers import ATTRIBUTE
-from hepgan.events.formats import PathLike
+from hepgan.events.formats import PathLike, format_for
 from hepgan.events.inference import with_weight
 from hepgan.events.runs import RUNS
 from hepgan.events.weights import NO_WEIGHT, is_written, marked
@@ -191,6 +191,7 @@ def reweight_file(
             written.
     """
     output = Path(output)
+    format_for(output)
     claim(output, force=force, make=False)
     check_output(output, reference, generated)
     # What cannot be written is better known before anything is learned.

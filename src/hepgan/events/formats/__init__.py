@@ -1,32 +1,57 @@
-"""The formats of files that events come from and go to, behind one face: TTree, RNTuple and Parquet."""
+"""The formats of files that events come from and go to, behind one face: a source and a sink for each."""
 
 from __future__ import annotations
 
 from hepgan.events.formats.array import ArraySource
+from hepgan.events.formats.arrow import FeatherSink, TableSource
+from hepgan.events.formats.csv import CSVSink
+from hepgan.events.formats.names import (
+    ENDINGS,
+    Format,
+    all_endings,
+    ending_of,
+    format_for,
+    format_of,
+    named_format,
+)
 from hepgan.events.formats.opening import open_source, tree_names
-from hepgan.events.formats.parquet import ParquetSink, is_parquet
+from hepgan.events.formats.parquet import ParquetSink
 from hepgan.events.formats.paths import UNFINISHED, locate, overlap, reads
 from hepgan.events.formats.rntuple import RNTupleSink
-from hepgan.events.formats.source import PathLike, Sink, Source
+from hepgan.events.formats.source import Content, PathLike, Sink, Source
 from hepgan.events.formats.ttree import TTreeSink
 
 __all__ = [
+    "ENDINGS",
     "FORMATS",
     "UNFINISHED",
     "ArraySource",
+    "Content",
+    "Format",
     "ParquetSink",
     "PathLike",
     "RNTupleSink",
     "Sink",
     "Source",
     "TTreeSink",
-    "is_parquet",
+    "TableSource",
+    "all_endings",
+    "ending_of",
+    "format_for",
+    "format_of",
     "locate",
+    "named_format",
     "open_source",
     "overlap",
     "reads",
     "tree_names",
 ]
 
-FORMATS: dict[str, type[Sink]] = {"ttree": TTreeSink, "rntuple": RNTupleSink, "parquet": ParquetSink}
-"""The formats by name."""
+FORMATS: dict[Format, type[Sink]] = {
+    "ttree": TTreeSink,
+    "rntuple": RNTupleSink,
+    "parquet": ParquetSink,
+    "feather": FeatherSink,
+    "csv": CSVSink,
+}
+"""What writes each format."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import uproot
 
 from hepgan.errors import InputError
-from hepgan.events.formats.parquet import ParquetSource, is_parquet
+from hepgan.events.formats.arrow import FeatherSource
+from hepgan.events.formats.csv import CSVSource
+from hepgan.events.formats.names import Format, all_endings, format_of
+from hepgan.events.formats.parquet import ParquetSource
 from hepgan.events.formats.rntuple import RNTupleSource
 from hepgan.events.formats.source import Source, brief
 from hepgan.events.formats.ttree import TTreeSource
@@ -20,15 +24,24 @@ def open_source(path: str, tree: str | None) -> Source:
     """Opens a file.
 
     Args:
-        path: A ROOT or Parquet file.
+        path: A file of any of the formats.
         tree: The tree or RNTuple; None for the only one, or for ``Events`` among several.
 
     Raises:
         InputError: If it cannot be opened, or has no such tree.
     """
-    _refuse_what_is_no_file(path)
-    if is_parquet(path):
-        return ParquetSource(path)
+    source = _SOURCES.get(_format(path))
+    return _open_root(path, tree) if source is None else source(path)
+
+
+_SOURCES: dict[Format, Callable[[str], Source]] = {
+    "parquet": ParquetSource,
+    "feather": FeatherSource,
+    "csv": CSVSource,
+}
+
+
+def _open_root(path: str, tree: str | None) -> Source:
     file, trees = _opened(path)
     chosen = tree
     if chosen is None and len(trees) != 1:
@@ -44,8 +57,8 @@ def open_source(path: str, tree: str | None) -> Source:
         raise InputError(message, file=path)
     label = f"{path}:{chosen}"
     try:
-        source = RNTupleSource if "RNTuple" in trees[chosen] else TTreeSource
-        return source(file, file[chosen], chosen, label)
+        kind = RNTupleSource if "RNTuple" in trees[chosen] else TTreeSource
+        return kind(file, file[chosen], chosen, label)
     except Exception as error:
         raise InputError(f"damaged or truncated ({brief(error)})", file=label) from error  # noqa: EM102
 
@@ -56,21 +69,30 @@ def tree_names(path: str) -> tuple[str, ...] | None:
     Raises:
         InputError: If it cannot be opened.
     """
-    _refuse_what_is_no_file(path)
-    if is_parquet(path):
+    if _format(path) in _SOURCES:
         return None
     file, trees = _opened(path)
     file.close()
     return tuple(trees)
 
 
-def _refuse_what_is_no_file(path: str) -> None:
+def _format(path: str) -> Format:
+    """The format of what can be read.
+
+    Raises:
+        InputError: If it is no file, or of no format.
+    """
     if os.path.isdir(path):
         message = "is a folder; name its files, or use a glob such as folder/*.root"
         raise InputError(message, file=path)
     if os.path.exists(path) and not os.path.isfile(path):
         message = "is no file that can be read twice, but a pipe or a device; copy it into a file"
         raise InputError(message, file=path)
+    found = format_of(path)
+    if found is None and os.path.getsize(path):
+        message = f"no file of events that hepgan knows; their names end in {all_endings()}"
+        raise InputError(message, file=path)
+    return found or "ttree"
 
 
 def _opened(path: str) -> tuple[Any, dict[str, str]]:

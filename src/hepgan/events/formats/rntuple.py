@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import uproot
 from hepgan.errors import InputError
 from hepgan.events.buffers import Buffer, Numbers
 from hepgan.events.formats.forms import FormSource, columns, layout
-from hepgan.events.formats.source import Sink, brief
+from hepgan.events.formats.source import Content, Sink, brief
 from hepgan.events.schema import Branch
 
 
 class RNTupleSource(FormSource):
     """An RNTuple of an open file."""
+
+    root = True
 
     def __init__(self, file: Any, ntuple: Any, name: str, label: str) -> None:
         self._file, self._ntuple = file, ntuple
@@ -58,11 +60,16 @@ class RNTupleSource(FormSource):
 class RNTupleSink(Sink):
     """An RNTuple of flat fields and vectors (``nMuon``, ``Muon_pt``)."""
 
-    def __init__(self, path: Path, branches: Sequence[Branch], tree: str, title: str, level: int) -> None:
-        self._names = [b.name for b in branches]
+    root = True
+    nanoaod = True
+
+    def __init__(self, path: Path, content: Content, level: int) -> None:
+        self._names = [b.name for b in content.branches]
         self._file = uproot.recreate(path, compression=uproot.ZSTD(level))
-        contents = [_form(b) for b in branches]
-        self._tuple = self._file.mkrntuple(tree, ak.forms.RecordForm(contents, self._names), title)
+        contents = [_form(b) for b in content.branches]
+        self._tuple = self._file.mkrntuple(
+            content.tree, ak.forms.RecordForm(contents, self._names), content.title
+        )
 
     def write(self, columns: Mapping[str, Buffer]) -> None:
         """Writes one cluster."""

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import ClassVar, NamedTuple, Self, TypeAlias
 
 from hepgan.events.buffers import Buffer, Numbers
-from hepgan.events.schema import Branch
+from hepgan.events.schema import Branch, EventSchema
 
 PathLike: TypeAlias = str | Path
 
@@ -23,6 +23,7 @@ class Source(ABC):
         entries: Number of events.
         branches: The branches that hold numbers, strings, or lists of numbers, in the file's order.
         left_out: Branches of other types.
+        root: Whether it is of a ROOT file.
     """
 
     label: str
@@ -30,6 +31,7 @@ class Source(ABC):
     entries: int
     branches: dict[str, Branch]
     left_out: tuple[str, ...] = ()
+    root: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
@@ -51,27 +53,47 @@ class Source(ABC):
         self.close()
 
 
+class Content(NamedTuple):
+    """What a file is to hold.
+
+    Attributes:
+        schema: What its branches make.
+        branches: Its branches, counters among them; jagged ones name their counter.
+        tree: The tree's name.
+        title: The tree's title.
+    """
+
+    schema: EventSchema
+    branches: Sequence[Branch]
+    tree: str
+    title: str
+
+
 class Sink(ABC):
     """An open file that takes batches of columns.
 
     Args:
         path: The file to be made.
-        branches: Its branches, counters among them; jagged ones name their counter.
-        tree: The tree's name.
-        title: The tree's title.
-        level: Level of the ZSTD compression.
+        content: What it is to hold.
+        level: Level of the compression.
+
+    Attributes:
+        root: Whether it is a ROOT file.
+        nanoaod: Whether it can be as NanoAOD: with identifiers, and a place for ``Runs`` beside the events.
     """
 
+    root: ClassVar[bool] = False
+    nanoaod: ClassVar[bool] = False
+
     @abstractmethod
-    def __init__(self, path: Path, branches: Sequence[Branch], tree: str, title: str, level: int) -> None: ...
+    def __init__(self, path: Path, content: Content, level: int) -> None: ...
 
     @abstractmethod
     def write(self, columns: Mapping[str, Buffer]) -> None:
         """Writes one batch; all columns have the same number of events."""
 
-    @abstractmethod
-    def add(self, tree: str, columns: Mapping[str, Numbers]) -> None:
-        """Writes a tree of a few numbers beside the events, when these are all there."""
+    def add(self, tree: str, columns: Mapping[str, Numbers]) -> None:  # noqa: B027
+        """Writes a tree of a few numbers beside all events; only in a ``nanoaod`` format."""
 
     @abstractmethod
     def close(self) -> None:

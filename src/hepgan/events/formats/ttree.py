@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import uproot
 from hepgan.errors import InputError, OutputError
 from hepgan.events.buffers import Buffer, Jagged, Numbers
 from hepgan.events.formats.forms import columns, layout, listed
-from hepgan.events.formats.source import Sink, Source, brief
+from hepgan.events.formats.source import Content, Sink, Source, brief
 from hepgan.events.schema import Branch
 
 
 class TTreeSource(Source):
     """A TTree of an open file."""
+
+    root = True
 
     def __init__(self, file: Any, tree: Any, name: str, label: str) -> None:
         self._file, self._tree = file, tree
@@ -74,7 +76,11 @@ def _describe(branch: Any) -> Branch | None:
 class TTreeSink(Sink):
     """A TTree, with counters shared by the branches of a collection, as in NanoAOD."""
 
-    def __init__(self, path: Path, branches: Sequence[Branch], tree: str, title: str, level: int) -> None:
+    root = True
+    nanoaod = True
+
+    def __init__(self, path: Path, content: Content, level: int) -> None:
+        branches = content.branches
         bracketed = next((b.name for b in branches if set(b.name) & set("[]")), None)
         if bracketed is not None:
             message = "a TTree takes brackets in a name for the size of an array; write an RNTuple or Parquet"
@@ -95,9 +101,9 @@ class TTreeSink(Sink):
         # A capacity of one basket makes uproot write the branches' descriptions once more before the first
         # basket, and with them the titles and counter types, for which it has no arguments.
         self._tree = self._file.mktree(
-            tree,
+            content.tree,
             types,
-            title,
+            content.title,
             counter_name=_counter_of,
             field_name=lambda _, name: name,
             initial_basket_capacity=1,

@@ -1,0 +1,222 @@
+"""What Arrow reads and writes: Feather files, and tables in memory, which CSV files become."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import awkward as ak
+import numpy as np
+
+from hepgan.errors import InputError
+from hepgan.events.buffers import Buffer, Jagged, Numbers
+from hepgan.events.formats.forms import FormSource, columns
+from hepgan.events.formats.source import Content, Sink, brief
+from hepgan.events.schema import Branch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class ArrowSource(FormSource):
+    """A source whose branches an Arrow schema tells."""
+
+    def _take_schema(self, schema: pa.Schema, file: str) -> None:
+        twice = next((n for n, number in Counter(schema.names).items() if number > 1), None)
+        if twice is not None:
+            message = "several columns have this name; give each a name of its own"
+            raise InputError(message, file=file, branch=twice)
+        self.tree = _text((schema.metadata or {}).get(b"tree") or b"Events")
+        try:
+            self._take(ak.to_layout(ak.from_arrow(schema.empty_table())).form)
+        except Exception as error:
+            message = f"a column of a kind that cannot be read ({brief(error)})"
+            raise InputError(message, file=file) from error
+        for name in schema.names:
+            title = _text((schema.field(name).metadata or {}).get(b"title") or b"")
+            known = self.branches.get(name)
+            if title and known is not None:
+                self.branches[name] = Branch(name, known.dtype, known.jagged, known.counter, title)
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+class TableSource(ArrowSource):
+    """A table in memory; numbers that are missing in it are NaN.
+
+    Args:
+        table: The table.
+        label: How errors name it.
+
+    Raises:
+        InputError: If two of its columns have one name.
+    """
+
+    def __init__(self, table: pa.Table, label: str) -> None:
+        self._table = _filled(_plain(table))
+        self.label, self.entries = label, table.num_rows
+        self._take_schema(self._table.schema, label)
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        """The columns of some branches."""
+        wanted = list(dict.fromkeys(names))
+        tops = set(self._table.schema.names)
+        chosen = dict.fromkeys(n if n in tops else n.partition(".")[0] for n in wanted)
+        part = self._table.select(list(chosen)).slice(start, stop - start)
+        return columns(ak.from_arrow(part), wanted, self.label)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The table with texts and numbers of the kinds that awkward knows."""
+    import pyarrow as pa
+
+    for i, field in enumerate(table.schema):
+        kind = field.type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if pa.types.is_string_view(kind):
+            kind = pa.large_string()
+        if pa.types.is_decimal(kind) or pa.types.is_null(kind):
+            kind = pa.float64()
+        if kind != field.type:
+            table = table.set_column(i, field.with_type(kind), table.column(i).cast(kind))
+    return table
+
+
+def _filled(table: pa.Table) -> pa.Table:
+    """The table with NaN for numbers that are missing, which makes floating-point numbers of whole ones."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for i, field in enumerate(table.schema):
+        column, kind = table.column(i), field.type
+        number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+        if not column.null_count or not number:
+            continue
+        wide = kind if pa.types.is_floating(kind) else pa.float64()
+        filled = pc.fill_null(column.cast(wide, safe=False), pa.scalar(np.nan, wide))
+        table = table.set_column(i, field.with_type(wide), filled)
+    return table
+
+
+class FeatherSource(ArrowSource):
+    """A Feather file (Arrow's file format).
+
+    Raises:
+        InputError: If it is not whole, or holds what cannot be read.
+    """
+
+    def __init__(self, path: str) -> None:
+        import pyarrow as pa
+
+        self.label = path
+        try:
+            self._map = pa.memory_map(path)
+            self._file = pa.ipc.open_file(self._map)
+            sizes = [self._file.get_batch(i).num_rows for i in range(self._file.num_record_batches)]
+        except Exception as error:
+            size = Path(path).stat().st_size
+            what = (
+                "the file is empty (0 bytes)" if size == 0 else f"not a whole Feather file ({brief(error)})"
+            )
+            raise InputError(what, file=path) from error
+        self._stops = np.cumsum(sizes, dtype=np.int64)
+        self.entries = int(sum(sizes))
+        self._take_schema(self._file.schema, path)
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        """The columns of some branches."""
+        import pyarrow as pa
+
+        wanted = list(dict.fromkeys(names))
+        tops = set(self._file.schema.names)
+        chosen = list(dict.fromkeys(n if n in tops else n.partition(".")[0] for n in wanted))
+        groups, skipped = groups_of(self._stops, start, stop)
+        try:
+            batches = [self._file.get_batch(i).select(chosen) for i in groups]
+            table = pa.Table.from_batches(batches, pa.schema([self._file.schema.field(n) for n in chosen]))
+            array = ak.from_arrow(_plain(table.slice(start - skipped, stop - start)))
+        except Exception as error:
+            raise InputError(f"damaged or truncated ({brief(error)})", file=self.label) from error  # noqa: EM102
+        return columns(array, wanted, self.label)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._map.close()
+
+
+def groups_of(stops: Numbers, start: int, stop: int) -> tuple[list[int], int]:
+    """Which groups of events hold some of them, and how many events there are before these groups.
+
+    Args:
+        stops: (G,) numbers of events up to the end of each group.
+        start: The first event.
+        stop: The event after the last.
+    """
+    first = int(np.searchsorted(stops, start, side="right"))
+    last = int(np.searchsorted(stops, stop, side="left"))
+    return list(range(first, min(last, len(stops) - 1) + 1)), int(stops[first - 1]) if first else 0
+
+
+def arrow_schema(content: Content) -> pa.Schema:
+    """An Arrow schema with a column for each branch; titles are the columns' metadata."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field(
+                b.name,
+                pa.large_list(_arrow_type(b)) if b.jagged else _arrow_type(b),
+                nullable=False,
+                metadata={"title": b.title} if b.title else None,
+            )
+            for b in content.branches
+        ],
+        metadata={"tree": content.tree, "title": content.title},
+    )
+
+
+def table_of(columns: Mapping[str, Buffer], schema: pa.Schema) -> pa.Table:
+    """Columns as a table."""
+    import pyarrow as pa
+
+    return pa.Table.from_arrays([_array(columns[f.name], f.type) for f in schema], schema=schema)
+
+
+def _array(values: Buffer, kind: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(values, Jagged):
+        inner = pa.array(values.content, type=kind.value_type)
+        return pa.LargeListArray.from_arrays(pa.array(values.offsets), inner, type=kind)
+    return pa.array(values.tolist() if values.dtype.kind == "U" else values, type=kind)
+
+
+def _arrow_type(branch: Branch) -> Any:
+    import pyarrow as pa
+
+    return pa.string() if branch.dtype == "string" else pa.from_numpy_dtype(np.dtype(branch.dtype))
+
+
+class FeatherSink(Sink):
+    """A Feather file (Arrow's file format) with a column for each branch."""
+
+    def __init__(self, path: Path, content: Content, level: int) -> None:
+        import pyarrow as pa
+
+        self._schema = arrow_schema(content)
+        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", level))
+        self._file = pa.ipc.new_file(path, self._schema, options=options)
+
+    def write(self, columns: Mapping[str, Buffer]) -> None:
+        """Writes one record batch."""
+        for batch in table_of(columns, self._schema).to_batches():
+            self._file.write_batch(batch)
+
+    def close(self) -> None:
+        """Completes the file."""
+        self._file.close()
