@@ -2,7 +2,8 @@
 
 For each of the analyses in ``examples/analyses.py`` a recipe is drafted by the branches that it reads of the
 training file, and trained as it stands. The analysis then runs on other true events and on generated ones,
-in each of coffea's modes. Yields are for the number of true events::
+in each of coffea's modes. Yields are for the number of true events, and compared with those of other true
+events and of the training file. The floor is that of the training file against other true events::
 
     python benchmarks/processors.py ../shared/data --max-time 300 --events 100000
 """
@@ -44,9 +45,26 @@ def total(file):
     return float(hepgan.read_events(file, branches=["genWeight"], on_bad="keep").genWeight.to_numpy().sum())
 
 
+def training_file(chosen):
+    """The file that is learned from."""
+    return chosen.data / f"{chosen.sample}_train.root"
+
+
+def distance(found, true, scale):
+    """A yield in the scale of the true one, its error, and how many errors of both it is off."""
+    value, error = found[0] * scale, math.sqrt(found[1]) * scale
+    together = math.hypot(error, math.sqrt(true[1]))
+    return value, error, (value - true[0]) / together if together else 0.0
+
+
+def rms(pulls):
+    """How far yields are apart, in errors."""
+    return math.sqrt(sum(p * p for p in pulls) / len(pulls))
+
+
 def generated(analysis, chosen, folder):
     """A file of events that were learned for an analysis, and the training."""
-    train = chosen.data / f"{chosen.sample}_train.root"
+    train = training_file(chosen)
     cut = folder / "train.root"
     if chosen.limit:
         hepgan.write_events(cut, hepgan.read_events(train, entry_stop=chosen.limit), force=True)
@@ -78,30 +96,35 @@ def main() -> None:
         analysis = getattr(module, name)()
         with tempfile.TemporaryDirectory() as folder:
             made, training = generated(analysis, chosen, Path(folder))
-            scale = total(test) / total(made)
-            true = module.analyse(test, analysis)
+            scale, known = (total(test) / total(f) for f in (made, training_file(chosen)))
+            true, learned = (module.analyse(f, analysis) for f in (test, training_file(chosen)))
             each = [module.analyse(made, analysis, mode) for mode in modes()]
-        columns = {"true": {}, "generated": {}, "difference / error": {}}
-        pulls = []
+        names = ("true", "generated", "difference / error", "floor of that", "of the training file")
+        columns = {n: {} for n in names}
+        pulls, floor, own = [], [], []
         for region, (value, squares) in true.items():
-            if region not in each[0]:
-                columns["true"][region] = f"{value:,.0f} ± {math.sqrt(squares):,.0f}"
-                continue
-            found, error = each[0][region][0] * scale, math.sqrt(each[0][region][1]) * scale
-            together = math.hypot(error, math.sqrt(squares))
-            pulls.append((found - value) / together if together else 0.0)
             columns["true"][region] = f"{value:,.0f} ± {math.sqrt(squares):,.0f}"
+            if region not in each[0]:
+                continue
+            found, error, pull = distance(each[0][region], true[region], scale)
+            pulls.append(pull)
+            floor.append(distance(learned[region], true[region], known)[2])
             columns["generated"][region] = f"{found:,.0f} ± {error:,.0f}"
-            columns["difference / error"][region] = f"{pulls[-1]:+.1f}"
+            columns["difference / error"][region] = f"{pull:+.1f}"
+            columns["floor of that"][region] = f"{floor[-1]:+.1f}"
+            original = tuple(part * known**k for k, part in enumerate(learned[region], 1))
+            own.append(distance(each[0][region], original, scale)[2])
+            columns["of the training file"][region] = f"{own[-1]:+.1f}"
         print(f"\n{name}\n")
         print_table(columns)
-        apart = math.sqrt(sum(p * p for p in pulls) / len(pulls))
         summary[name] = {
             "steps": f"{training['steps']:,}",
             "yields": f"{len(true)}",
             "on generated events": f"{len(pulls)}",
-            "within 2 errors": f"{sum(abs(p) <= 2 for p in pulls)}",
-            "root mean square of difference / error": f"{apart:.2f}",
+            "within 2 errors": f"{sum(abs(p) <= 2 for p in pulls)} (floor {sum(abs(p) <= 2 for p in floor)})",
+            "root mean square of difference / error": f"{rms(pulls):.2f} (floor {rms(floor):.2f})",
+            "the same, of the training file": f"{rms(own):.2f}",
+            "within 2 errors of the training file": f"{sum(abs(p) <= 2 for p in own)}",
             "modes that agree": f"{sum(e == each[0] for e in each)} of {len(each)}",
         }
     print()

@@ -12,7 +12,7 @@ import pytest
 from hepgan.stats.classifiers import TREES
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-HELP = ("bad_input", "common", "digests", "forks")
+HELP = ("bad_input", "common", "digests", "field_files", "forks")
 """What is no benchmark that prints a table."""
 
 NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in HELP)
@@ -38,6 +38,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "coverage_of_bands": (
         *("--kinds", "flow_matching", "--toys", "2", "--members", "2", "--events", "200"),
         *("--steps", "5", "--generated", "300"),
+    ),
+    "dialects": (
+        *("DATA", "--dialects", "records", "--limit", "800", "--events", "400", "--steps", "5"),
+        *("--set", MATCHING),
     ),
     "dis_energies": ("DATA", "--limit", "1000", "--set", MATCHING, *SHORT),
     "distill": (
@@ -73,6 +77,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "hybrids": (
         *("DATA", "--limit", "1000", "--events", "500", "--variants", "mmd-2", "--set", "training.steps=20"),
     ),
+    "layouts": ("--layouts", "NanoAOD", "--events", "400", "--steps", "5"),
     "loss_surfaces": ("DATA", "--limit", "500", "--steps", "2", "--points", "3"),
     "multilepton": ("DATA", "--limit", "800", "--events", "400", "--steps", "5", "--set", MATCHING),
     "objectives": ("--batch", "32", "--seconds", "0", "--rounds", "1"),

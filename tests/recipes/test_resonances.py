@@ -208,6 +208,18 @@ def test_peaks_that_no_block_keeps_are_told(tmp_path: Path) -> None:
     assert "No block keeps that mass as one number" in text
 
 
+def test_a_draft_that_only_tells_of_a_peak_has_no_blocks(tmp_path: Path) -> None:
+    events = kaon_decays(4000)
+    number = (np.random.default_rng(7).random(4000) < 0.6).astype(int)
+    track = ak.with_name(events.mum[["pt", "eta", "phi"]], "Momentum3D")
+    muon = ak.with_name(events.mup[["pt", "eta", "phi"]], "Momentum3D")
+    path = tmp_path / "tracks.root"
+    write_events(path, ak.Array({"Muon": muon, "Track": ak.unflatten(track[number > 0], number)}))
+    text = draft_recipe(str(path), name="tracks")
+    assert "No block keeps" in " ".join(text.replace("#", " ").split())
+    assert load_recipe(parse_yaml(text, "tracks")).features.blocks == ()
+
+
 def test_objects_of_no_common_resonance_have_no_peak() -> None:
     events = sometimes_four(4000)
     electrons = events.Electron[np.roll(np.arange(len(events)), 1)]

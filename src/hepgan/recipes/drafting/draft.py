@@ -408,9 +408,10 @@ def _features(
         *_edged(contents, {*systems, *(p.collection for p in peaks)}, bounds),
         *_pointing(references),
     ]
-    if blocks:
+    building = any(map(_is_setting, blocks))
+    if building:
         yield "  blocks:"
-        yield from blocks
+    yield from blocks
     if contents.masses:
         yield "  masses:"
         for collection, (mass, reason) in contents.masses.items():
@@ -427,9 +428,13 @@ def _features(
         yield from _comment("What every event keeps. Generated events that do not are drawn anew.", "  ")
         yield "  rules:"
         yield from (line for r in rules for line in r.lines(_comment, _quoted))
-    told = any(not line.lstrip().startswith("#") for line in before)
-    if not (told or blocks or contents.masses or bounds or rules):
+    told = any(map(_is_setting, before))
+    if not (told or building or contents.masses or bounds or rules):
         yield "  azimuth: null"
+
+
+def _is_setting(line: str) -> bool:
+    return not line.lstrip().startswith("#")
 
 
 def _azimuth(contents: Contents, symmetry: Symmetry) -> Iterator[str]:
