@@ -156,21 +156,31 @@ def test_weights_that_sum_to_zero_are_an_error(columns, make):
 def test_lists_of_different_lengths_in_a_collection_are_an_error(columns):
     from hepgan.events import as_events
 
-    longer = ak.concatenate([columns["Muon_eta"][:5], columns["Muon_eta"][6:], columns["Muon_eta"][5:6]])
+    known = schema_of(as_events(ak.Array(columns)))
+    shifted = ak.concatenate([columns["Muon_eta"][:5], columns["Muon_eta"][6:], columns["Muon_eta"][5:6]])
     with pytest.raises(InputError, match="values, but Muon_pt has") as caught:
-        as_events(ak.Array(columns | {"Muon_eta": longer}))
+        as_events(ak.Array(columns | {"Muon_eta": shifted}), schema=known)
     assert caught.value.branch == "Muon_eta"
     assert caught.value.entry is not None
+    # In nearly all events the same lengths are those of one object, of which a few are damaged.
+    eta = columns["Muon_eta"]
+    slip = ak.concatenate([eta[:5], eta[6:7], eta[6:]])
+    with pytest.raises(InputError, match="values, but Muon_pt has") as caught:
+        as_events(ak.Array(columns | {"Muon_eta": slip}))
+    assert (caught.value.branch, caught.value.entry) == ("Muon_eta", 5)
 
 
 def test_a_counter_that_disagrees_with_its_lists_is_an_error(columns):
     from hepgan.events import as_events
 
     counts = ak.to_numpy(ak.num(columns["Muon_pt"])).astype(np.int32)
+    known = schema_of(as_events(ak.Array(columns | {"nMuon": counts})))
     counts[12] += 1
     with pytest.raises(InputError, match="objects, but Muon_pt has") as caught:
-        as_events(ak.Array(columns | {"nMuon": counts}))
+        as_events(ak.Array(columns | {"nMuon": counts}), schema=known)
     assert (caught.value.branch, caught.value.entry) == ("nMuon", 12)
+    # Without a schema that says what it counts, it counts something else.
+    assert as_events(ak.Array(columns | {"nMuon": counts})).nMuon.tolist() == counts.tolist()
 
 
 def test_missing_values_are_an_error(columns):

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from hepgan.events import EventSchema
-from hepgan.events.inference import draft
 from hepgan.events.schema import Branch
+from hepgan.events.structure import draft
 
 
 def flat(*names: str, dtype: str = "float32") -> list[Branch]:

@@ -10,7 +10,7 @@ from toys import dimuons
 from hepgan.errors import InputError
 from hepgan.events import Field, read_events, schema_of, weighted_by, write_events
 from hepgan.events.formats import ArraySource
-from hepgan.events.inference import draft
+from hepgan.events.structure import draft
 from hepgan.events.weights import WEIGHT_TITLE, looks_like_weight, weight_names
 
 

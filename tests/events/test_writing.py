@@ -232,14 +232,18 @@ def test_identifiers_and_weights_are_added_on_demand(make, columns, tmp_path):
     }
 
 
-def test_dots_in_names_become_underscores_and_still_read_by_the_old_schema(columns, tmp_path):
+def test_dots_in_names_stay_and_names_without_them_are_known_by_the_schema(columns, tmp_path):
     muons = ak.zip({k[5:]: v for k, v in columns.items() if k.startswith("Muon_")})
     ak.to_parquet(ak.Array({"Muon": muons}), tmp_path / "nested.parquet")
     events = read_events(tmp_path / "nested.parquet")
     path = write_events(tmp_path / "out.root", events)
     with uproot.open(f"{path}:Events") as tree:
-        assert "Muon_pt" in tree.keys()  # noqa: SIM118
+        assert "Muon.pt" in tree.keys()  # noqa: SIM118
     assert ak.array_equal(read_events(path, schema=schema_of(events)).Muon, events.Muon)
+    plain = write_events(tmp_path / "plain.root", ak.Array(events, attrs={}))
+    with uproot.open(f"{plain}:Events") as tree:
+        assert "Muon_pt" in tree.keys()  # noqa: SIM118
+    assert ak.array_equal(read_events(plain, schema=schema_of(events)).Muon, events.Muon)
 
 
 def test_an_existing_file_is_replaced_only_by_force(events, tmp_path):

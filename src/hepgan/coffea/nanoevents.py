@@ -13,7 +13,8 @@ from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 from hepgan.arguments import checked
 from hepgan.events import EventSchema, schema_of
 from hepgan.events.buffers import record_name
-from hepgan.events.writing import branches_of, numbered, written
+from hepgan.events.nanoaod import numbered
+from hepgan.events.writing import branches_of, written
 
 __all__ = ["HepganSchema", "to_nanoevents"]
 
@@ -101,35 +102,41 @@ def to_nanoevents(
         N NanoEvents.
     """
     given = schema or schema_of(events)
-    known = written(given, counters=True, identifiers=True, weight=False)
-    there = {_plain(b.name) for b in branches_of(given)}
+    nanoaod = issubclass(schemaclass, NanoAODSchema)
+    known = written(given, counters=True, identifiers=nanoaod, weight=False)
+    there = {b.name for b in branches_of(given)}
+
+    def called(branch: str) -> str:
+        # A dot is no name for tools of NanoAOD.
+        return branch.replace(".", "_") if nanoaod else branch
+
     columns: dict[str, ak.Array] = {}
     for c in known.collections:
         objects = events[c.name]
         if c.layout == "jagged":
-            columns[f"n{c.name}"] = ak.Array(ak.to_numpy(ak.num(objects)).astype("int32"))
+            counts = ak.to_numpy(ak.num(objects))
+            counters = {n.branch: n.dtype for n in c.counters}
+            if nanoaod:
+                counters = {f"n{c.name}": "int32"} | counters
+            columns |= {called(n): ak.Array(counts.astype(dtype)) for n, dtype in counters.items()}
         for f in c.fields:
-            if _plain(f.branch) not in there:
+            if f.branch not in there:
                 columns[f.branch] = ak.Array(np.zeros(len(events), f.dtype))
                 continue
             values = objects[f.name]
             if c.layout == "indexed":
-                columns |= {_plain(b): values[:, i] for i, b in enumerate(f.branches)}
+                columns |= {called(b): values[:, i] for i, b in enumerate(f.branches)}
             else:
-                columns[_plain(f.branch)] = values
+                columns[called(f.branch)] = values
     for f in known.scalars:
         if f.name in ak.fields(events):
-            columns[_plain(f.branch)] = events[f.name]
+            columns[called(f.branch)] = events[f.name]
     for f in known.identifiers:
         numbers = events[f.name] if f.name in ak.fields(events) else numbered(f.name, 0, len(events))
-        columns[_plain(f.branch)] = ak.values_astype(ak.Array(numbers), f.dtype)
+        columns[called(f.branch)] = ak.values_astype(ak.Array(numbers), f.dtype)
     packed = {name: ak.to_packed(ak.without_parameters(values)) for name, values in columns.items()}
     source = SimplePreloadedColumnSource(packed, uuid4(), len(events), f"/{known.tree}")
     factory = NanoEventsFactory.from_preloaded(
         source, schemaclass=schemaclass, metadata=metadata or {"dataset": "generated"}
     )
     return factory.events()
-
-
-def _plain(branch: str) -> str:
-    return branch.replace(".", "_")

@@ -28,6 +28,7 @@ from hepgan.events import (
 )
 from hepgan.events.buffers import ATTRIBUTE
 from hepgan.events.formats import Format, format_for
+from hepgan.events.nanoaod import is_nanoaod
 from hepgan.files import claim
 from hepgan.generator import EventGenerator
 from hepgan.generator.ensembles import check_single
@@ -456,8 +457,9 @@ def fold_file(
             if writer is None:
                 weight = _weight_field(events)
                 schema = folding.schema(weight, keep_vertex=keep_vertex)
+                known = is_nanoaod(schema)
                 writer = stack.enter_context(
-                    EventWriter(output, schema, format=format, force=force, identifiers=True)
+                    EventWriter(output, schema, format=format, force=force, identifiers=known)
                 )
             try:
                 pieces = folding.pieces(

@@ -290,15 +290,16 @@ def part_of(schema: EventSchema, branches: Sequence[str] | None, weight: str | N
     for c in schema.collections:
         by_branch |= {b: str(Address(c.name, None, f.name)) for f in c.fields for b in f.branches}
     by_branch |= {f.branch: str(Address(None, None, f.name)) for f in (*schema.scalars, *schema.identifiers)}
-    counters = {c.counter for c in schema.collections}
+    counters = [n.branch for c in schema.collections for n in c.counters]
     names = {*schema.collection_names, *schema.scalar_names, *by_branch.values()}
     chosen: list[str] = []
     for wanted in branches:
-        if wanted in names or wanted in by_branch:
-            chosen.append(wanted if wanted in names else by_branch[wanted])
+        if wanted in names or wanted in by_branch or wanted in counters:
+            chosen.append(by_branch.get(wanted, wanted) if wanted not in names else wanted)
             continue
         matches = [name for branch, name in by_branch.items() if fnmatchcase(branch, wanted)]
-        if not matches and not any(fnmatchcase(n or "", wanted) for n in counters):
+        matches += [name for name in counters if fnmatchcase(name, wanted)]
+        if not matches:
             there = [*schema.collection_names, *schema.scalar_names]
             message = f"no such branch, collection or field; there are {_few(there) or 'none'}"
             raise InputError(message, branch=wanted)

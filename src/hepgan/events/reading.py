@@ -15,16 +15,14 @@ from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, assemble
 from hepgan.events.checks import check_events, check_weights, drop_faulty, warn_dropped
 from hepgan.events.common import listed, look, opened, part_of, placed
 from hepgan.events.formats import ArraySource, PathLike, Source
-from hepgan.events.inference import attach, complete, draft
+from hepgan.events.inference import attach, complete
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
+from hepgan.events.structure import Evidence, draft, trusted
 
 __all__ = ["Reader", "as_events", "count_events", "drafted", "infer_schema", "iterate_events", "read_events"]
 
-_LOOK = 1_000
-"""Events in which numbers of objects are compared with the lengths of lists."""
-
-_DISAGREEING = 0.05
-"""With a larger share of other numbers what is called as a counter is none; else some are wrong."""
+_LOOK, _LOOK_AGAIN, _STEP = 1_000, 200_000, 50_000
+"""Events in which lengths of lists are compared, and in which what is taken for a counter must be one."""
 
 
 class Reader:
@@ -58,8 +56,7 @@ class Reader:
             if f.branch in here:
                 names[f.branch] = f.branch
         for c in schema.collections:
-            if c.counter in here:
-                names[c.counter] = c.counter
+            names |= {n.branch: n.branch for n in c.counters if n.branch in here}
         return names
 
     def _check_type(self, c: Collection | None, f: Field, branch: str) -> None:
@@ -113,27 +110,56 @@ class Reader:
 
 
 def drafted(source: Source) -> EventSchema:
-    """What a source holds, by the names of its branches; kinds and counts need the data.
+    """What a source holds, by its branches and the lengths of its lists; kinds and ranges need all the data.
 
-    What is called as a number of objects, and is none in many of the first events, is a number of its own.
+    What is taken for a number of objects is one in all of the events that are looked at.
     """
     branches = list(source.branches.values())
-    schema = draft(branches, source.tree)
-    others = {c.counter for c in schema.collections if c.counter is not None and not _counts(source, c)}
-    return draft(branches, source.tree, numbers=others) if others else schema
+    seen = _evidence(source)
+    schema = draft(branches, source.tree, seen)
+    wrong = _no_counters(source, schema)
+    if wrong:
+        rest = {name: values for name, values in seen.numbers.items() if name not in wrong}
+        schema = draft(branches, source.tree, Evidence(seen.lengths, rest))
+    return schema
 
 
-def _counts(source: Source, c: Collection) -> bool:
-    """Whether a collection's counter has the lengths of its lists, in the first events."""
-    branch = c.fields[0].branch
-    # The lengths of Jet_pt will be written as nJet.
-    if c.counter in (source.branches[branch].counter, f"n{c.name}") or not source.entries:
-        return True
-    read = source.read([str(c.counter), branch], 0, min(source.entries, _LOOK))
-    values, lists = read[str(c.counter)], read[branch]
-    if not isinstance(lists, Jagged):
-        return True
-    return bool((np.asarray(values) != np.diff(lists.offsets)).mean() <= _DISAGREEING)
+def _evidence(source: Source) -> Evidence:
+    """Lengths and whole numbers in the first events, of the branches where they tell something."""
+    lists = [b for b in source.branches.values() if b.jagged]
+    stop = min(source.entries, _LOOK)
+    if not lists or not stop:
+        return Evidence()
+    numbers = [b.name for b in source.branches.values() if not b.jagged and b.integer]
+    counted = [b for b in lists if b.counter in source.branches]
+    # Of lists that share a counter or a record, one is enough.
+    others = {trusted(b) or b.name: b.name for b in lists if b.counter not in source.branches}
+    read = source.read([*numbers, *others.values()], 0, stop)
+    whole = {
+        n: np.asarray(v) for n in numbers if (v := read.get(n)) is not None and not isinstance(v, Jagged)
+    }
+    lengths = {n: np.diff(v.offsets) for n in others.values() if isinstance(v := read.get(n), Jagged)}
+    lengths |= {b.name: whole[b.counter].astype(np.int64) for b in counted if b.counter in whole}
+    return Evidence(lengths, whole)
+
+
+def _no_counters(source: Source, schema: EventSchema) -> set[str]:
+    """Numbers that were taken for counters, and are none in more events than the first."""
+    wrong: set[str] = set()
+    for c in schema.collections:
+        first = source.branches[c.fields[0].branch]
+        counts = {n.branch for n in c.counts}
+        if c.counter is not None and c.counter not in {source.branches[f.branch].counter for f in c.fields}:
+            counts.add(c.counter)
+        if not counts:
+            continue
+        own = first.counter if first.counter in source.branches else None
+        for start in range(_LOOK, min(source.entries, _LOOK_AGAIN), _STEP):
+            read = source.read([own or first.name, *counts], start, min(start + _STEP, _LOOK_AGAIN))
+            lists = read[own or first.name]
+            lengths = np.diff(lists.offsets) if isinstance(lists, Jagged) else np.asarray(lists)
+            wrong |= {n for n in counts if not np.array_equal(np.asarray(read[n]), lengths)}
+    return wrong
 
 
 def _unlimited(schema: EventSchema) -> EventSchema:
@@ -170,18 +196,19 @@ def _check_lengths(c: Collection, columns: dict[str, Buffer], label: str, start:
     if not isinstance(first, Jagged):
         return
     lengths = np.diff(first.offsets)
-    others = [(f.branch, columns[f.branch]) for f in c.fields[1:]]
-    counter = columns.get(c.counter or "")
-    for branch, other in others:
+    for f in c.fields[1:]:
+        other = columns[f.branch]
         if isinstance(other, Jagged) and not np.array_equal(other.offsets, first.offsets):
             entry = int((np.diff(other.offsets) != lengths).argmax())
             there = other.offsets[entry + 1] - other.offsets[entry]
             message = f"has {there} values, but {c.fields[0].branch} has {lengths[entry]}"
-            raise InputError(message, file=label, branch=branch, entry=entry + start)
-    if counter is not None and not isinstance(counter, Jagged) and (bad := counter != lengths).any():
-        entry = int(bad.argmax())
-        message = f"says {counter[entry]} objects, but {c.fields[0].branch} has {lengths[entry]}"
-        raise InputError(message, file=label, branch=c.counter, entry=entry + start)
+            raise InputError(message, file=label, branch=f.branch, entry=entry + start)
+    for n in c.counters:
+        counter = columns.get(n.branch)
+        if counter is not None and not isinstance(counter, Jagged) and (bad := counter != lengths).any():
+            entry = int(bad.argmax())
+            message = f"says {counter[entry]} objects, but {c.fields[0].branch} has {lengths[entry]}"
+            raise InputError(message, file=label, branch=n.branch, entry=entry + start)
 
 
 def _cast(schema: EventSchema, columns: dict[str, Buffer], label: str, start: int) -> dict[str, Buffer]:

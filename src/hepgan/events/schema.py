@@ -152,6 +152,20 @@ class Kind(StrEnum):
     CATEGORY = "category"
 
 
+class Counter(Config):
+    """A branch that holds the number of objects of a collection.
+
+    Attributes:
+        branch: Its name.
+        dtype: The type in the file: a numpy dtype's name.
+        title: Its title in the file.
+    """
+
+    branch: str
+    dtype: str = "int32"
+    title: str = ""
+
+
 class Field(Config):
     """One number of an event or of an object.
 
@@ -165,6 +179,8 @@ class Field(Config):
         atoms: Values of a continuous number that occur with finite probability (an isolation of 0).
         low: Smallest value seen.
         high: Largest value seen.
+        counter: What counts the lists of this branch alone, where the file has such a branch (``nMuon_pt``).
+        record: Whether the dots in the branches' names are those of records in the file.
     """
 
     name: str
@@ -176,6 +192,8 @@ class Field(Config):
     atoms: tuple[float, ...] = ()
     low: float | None = None
     high: float | None = None
+    counter: Counter | None = None
+    record: bool = False
 
     @property
     def branch(self) -> str:
@@ -203,6 +221,7 @@ class Collection(Config):
             as in Parquet or an RNTuple of vectors).
         counter_dtype: The counter's type in the file.
         counter_title: The counter's title in the file.
+        counts: Other branches that hold the number of objects, too.
         min_count: Smallest number of objects in an event.
         max_count: Largest number of objects in an event.
     """
@@ -213,6 +232,7 @@ class Collection(Config):
     counter: str | None = None
     counter_dtype: str = "int32"
     counter_title: str = ""
+    counts: tuple[Counter, ...] = ()
     min_count: int = Setting(default=0, ge=0)
     max_count: int = Setting(ge=0)
 
@@ -235,6 +255,14 @@ class Collection(Config):
     def fixed(self) -> bool:
         """Whether every event has the same number of objects."""
         return self.min_count == self.max_count
+
+    @property
+    def counters(self) -> tuple[Counter, ...]:
+        """All branches that hold the number of objects, but for those of single lists."""
+        if self.counter is None:
+            return self.counts
+        first = Counter(branch=self.counter, dtype=self.counter_dtype, title=self.counter_title)
+        return (first, *self.counts)
 
     @property
     def field_names(self) -> tuple[str, ...]:
@@ -353,6 +381,7 @@ class Branch:
         jagged: Whether it holds a list in each event.
         counter: The branch with the lists' lengths, where the file says so.
         title: Its title, if it is more than ROOT's own list of leaves.
+        record: Whether the dots in its name are those of records.
     """
 
     name: str
@@ -360,6 +389,7 @@ class Branch:
     jagged: bool = False
     counter: str | None = None
     title: str = ""
+    record: bool = False
 
     @property
     def integer(self) -> bool:
@@ -373,7 +403,8 @@ def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
 
     Args:
         schema: The whole.
-        names: Collections (``Muon``), fields (``Jet.pt``) and scalars (``beam_energy``). Identifiers and the
+        names: Collections (``Muon``), fields (``Jet.pt``), scalars (``beam_energy``) and numbers of objects
+            (``nMuon``), which are scalars if nothing else of their collection is named. Identifiers and the
             weight stay.
 
     Returns:
@@ -383,9 +414,15 @@ def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
         InputError: If there is no such thing.
     """
     identifiers = [f.name for f in schema.identifiers]
+    counters = {n.branch: (c, n) for c in schema.collections for n in c.counters}
     whole: set[str] = set()
     some: dict[str, set[str]] = {}
+    alone: dict[str, Field] = {}
     for name in names:
+        if name in counters and name not in (*schema.collection_names, *schema.scalar_names):
+            n = counters[name][1]
+            alone[name] = Field(name=name, branches=(name,), dtype=n.dtype, title=n.title)
+            continue
         owner, field = _split(name, schema)
         if owner is not None and field:
             some.setdefault(owner, set()).add(_found(schema, owner, field).name)
@@ -403,6 +440,9 @@ def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
             kept = tuple(f for f in c.fields if f.name in some[c.name])
             collections.append(c.model_copy(update={"fields": kept}))
     scalars = tuple(f for f in schema.scalars if f.name in whole or f.name == schema.weight)
+    # What counts objects that are not there is a number of the event.
+    here = {c.name for c in collections}
+    scalars += tuple(f for name, f in alone.items() if counters[name][0].name not in here)
     return schema.model_copy(update={"collections": tuple(collections), "scalars": scalars})
 
 

@@ -24,16 +24,15 @@ from hepgan.events.buffers import Buffer, Jagged, Numbers, buffers, concatenated
 from hepgan.events.convert import to_columns
 from hepgan.events.formats import FORMATS, Content, Format, Sink, format_for, locate, open_source
 from hepgan.events.inference import schema_of
+from hepgan.events.nanoaod import completed, is_nanoaod, numbered
 from hepgan.events.reading import Paths
-from hepgan.events.schema import Branch, Collection, EventSchema, Field
+from hepgan.events.schema import Branch, EventSchema, Field
 from hepgan.files import Reservation, claim, publish, replacing, temporary
 
 __all__ = [
     "EventWriter",
     "branches_of",
     "fileset",
-    "numbered",
-    "undotted",
     "write_events",
     "write_fileset",
     "written",
@@ -42,9 +41,6 @@ __all__ = [
 
 BATCH = 20_000
 """Events in a basket or cluster: enough to be read fast, few enough for ROOT's threads to share a file."""
-
-LUMINOSITY_BLOCK = 1_000
-"""Events in a luminosity block."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +122,12 @@ class EventWriter:
         self._format = FORMATS[chosen]
         self.schema = written(
             schema,
-            counters=self._format.root,
+            counters=chosen == "ttree" or (self._format.root and is_nanoaod(schema)),
             identifiers=identifiers and self._format.nanoaod,
             weight=weight,
         )
         self.written = 0
-        self._given = undotted(schema)
+        self._given = schema
         self._known = {b.name for b in branches_of(self._given)}
         self._batch, self._run, self._done, self._check = batch, run, first, check
         self._pending: list[dict[str, Buffer]] = []
@@ -313,15 +309,16 @@ class EventWriter:
         for c in self.schema.collections:
             for f in c.fields:
                 for b in f.branches:
-                    added = c.name == _VERTEX and b not in self._known
+                    added = b not in self._known
                     result[b] = self._cast(np.zeros(size) if added else columns[b], f.dtype, b)
             if c.layout == "jagged":
                 counts = _counts([result[b] for f in c.fields for b in f.branches])
                 if counts is None or len(counts) != size:
                     message = f"the fields of {c.name} are not of the same objects"
                     raise OutputError(message, file=self.path, branch=c.fields[0].branch)
-                if c.counter is not None:
-                    result[c.counter] = self._cast(counts, c.counter_dtype, c.counter)
+                own = (f.counter for f in c.fields if f.counter is not None)
+                for n in (*c.counters, *own):
+                    result[n.branch] = self._cast(counts, n.dtype, n.branch)
         for f in self.schema.scalars:
             result[f.branch] = self._cast(columns.get(f.branch, np.ones(size)), f.dtype, f.branch)
         for f in self.schema.identifiers:
@@ -526,101 +523,55 @@ def _counts(columns: Sequence[Buffer]) -> NDArray[np.int64] | None:
     return np.diff(offsets) if same and whole else None
 
 
-def numbered(name: str, first: int, size: int, run: int = 1) -> NDArray[np.uint64]:
-    """An identifier of events that have none, as (size,) whole numbers that the events' numbers determine.
-
-    Args:
-        name: ``run``, ``luminosityBlock`` or ``event``.
-        first: How many events there are before.
-        size: How many there are.
-        run: The run number.
-    """
-    if name == "run":
-        return np.full(size, run, np.uint64)
-    numbers = np.arange(first, first + size, dtype=np.uint64)
-    return (numbers if name == "event" else numbers // np.uint64(LUMINOSITY_BLOCK)) + np.uint64(1)
-
-
-_VERTEX = "PV"
-_PLACE = tuple(
-    Field(
-        name=name,
-        branches=(f"{_VERTEX}_{name}",),
-        dtype="float32",
-        title="0, for tools of NanoAOD; the events that were learned have none",
-    )
-    for name in ("x", "y", "z")
-)
-
-_NANOAOD = (
-    Field(name="run", branches=("run",), dtype="uint32"),
-    Field(name="luminosityBlock", branches=("luminosityBlock",), dtype="uint32"),
-    Field(name="event", branches=("event",), dtype="uint64"),
-)
-
-
-def undotted(schema: EventSchema) -> EventSchema:
-    """The schema with ``Jet_pt`` for a branch ``Jet.pt``, which is no name for tools of NanoAOD."""
-
-    def plain(f: Field) -> Field:
-        return f.model_copy(update={"branches": tuple(b.replace(".", "_") for b in f.branches)})
-
-    return schema.model_copy(
-        update={
-            "collections": tuple(
-                c.model_copy(update={"fields": tuple(map(plain, c.fields))}) for c in schema.collections
-            ),
-            "scalars": tuple(map(plain, schema.scalars)),
-        }
-    )
-
-
 def written(schema: EventSchema, *, counters: bool, identifiers: bool, weight: bool) -> EventSchema:
     """The schema of a file: what the events' schema says, and what the file needs besides.
 
     Args:
         schema: The events' schema.
-        counters: Whether jagged collections need a counter.
-        identifiers: Whether to add run, luminosityBlock and event, and the place of a primary vertex.
+        counters: Whether lists need a counter.
+        identifiers: Whether to add what tools of NanoAOD need.
         weight: Whether to add genWeight, where there is no weight.
     """
-    schema = undotted(schema)
+    taken = {b.name for b in branches_of(schema)}
+    collections = {c.name: c for c in schema.collections}
+    for c in schema.collections:
+        uncounted = c.counter is None and any(f.counter is None for f in c.fields)
+        if counters and c.layout == "jagged" and uncounted:
+            name = next(n for form in _FREE if (n := form.format(c.name)) not in taken)
+            taken.add(name)
+            collections[c.name] = c.model_copy(update={"counter": name})
+    schema = schema.model_copy(update={"collections": tuple(collections.values())})
     if identifiers:
-        schema = schema.model_copy(update={"collections": tuple(map(_placed, schema.collections))})
-    collections = tuple(
-        c.model_copy(update={"counter": f"n{c.name}"})
-        if counters and c.layout == "jagged" and not c.counter
-        else c
-        for c in schema.collections
-    )
-    named = {*schema.collection_names, *schema.scalar_names, *(f.name for f in schema.identifiers)}
-    added = tuple(f for f in _NANOAOD if f.name not in named) if identifiers else ()
-    update: dict[str, Any] = {"collections": collections, "identifiers": (*schema.identifiers, *added)}
+        schema = completed(schema)
     if weight and schema.weight is None and "genWeight" not in schema.scalar_names:
         one = Field(name="genWeight", branches=("genWeight",), dtype="float32")
-        update |= {"scalars": (*schema.scalars, one), "weight": "genWeight"}
-    return schema.model_copy(update=update)
+        schema = schema.model_copy(update={"scalars": (*schema.scalars, one), "weight": "genWeight"})
+    return schema
 
 
-def _placed(c: Collection) -> Collection:
-    """The collection, with a place if it is a primary vertex, which NanoAODSchema refuses without one."""
-    if c.name != _VERTEX or c.layout != "single":
-        return c
-    named = {b for f in c.fields for b in f.branches}
-    added = (f for f in _PLACE if f.name not in c.field_names and f.branch not in named)
-    return c.model_copy(update={"fields": (*c.fields, *added)})
+_FREE = ("n{}", "{}_size", "n_{}", "number_of_{}", *(f"n{{}}_{i}" for i in range(2, 1000)))
+"""Names for the number of objects, where the file that was read has none; the first that is free."""
 
 
 def branches_of(schema: EventSchema) -> list[Branch]:
     """The branches that a schema makes, identifiers first, as in NanoAOD."""
-    result = [Branch(f.branch, f.dtype, title=f.title) for f in schema.identifiers]
+    result = [Branch(f.branch, f.dtype, title=f.title, record=f.record) for f in schema.identifiers]
     for c in schema.collections:
-        if c.counter is not None:
-            result.append(Branch(c.counter, c.counter_dtype, title=c.counter_title))
+        own = tuple(f.counter for f in c.fields if f.counter is not None)
+        result.extend(Branch(n.branch, n.dtype, title=n.title) for n in (*c.counters, *own))
         result.extend(
-            Branch(b, f.dtype, c.layout == "jagged", c.counter, f.title) for f in c.fields for b in f.branches
+            Branch(
+                b,
+                f.dtype,
+                c.layout == "jagged",
+                c.counter if f.counter is None else f.counter.branch,
+                f.title,
+                f.record,
+            )
+            for f in c.fields
+            for b in f.branches
         )
-    result.extend(Branch(f.branch, f.dtype, title=f.title) for f in schema.scalars)
+    result.extend(Branch(f.branch, f.dtype, title=f.title, record=f.record) for f in schema.scalars)
     return result
 
 

@@ -99,8 +99,8 @@ def produce(
         format: As of ``hepgan.events.EventWriter``; by the file's ending if None, and ``ttree`` in a folder.
         shard_size: Events in a file of a folder.
         workers: Threads; as many as there are cores by default.
-        identifiers: Whether to write run (1), luminosityBlock and event, which coffea's NanoAODSchema
-            asks for.
+        identifiers: Whether to add run (1), luminosityBlock and event, which coffea's NanoAODSchema asks
+            for, to files of NanoAOD (see `hepgan.events.nanoaod.is_nanoaod`).
         cross_section: In pb: events get weights (``genWeight`` where they have none) that sum to it. Of a
             training sample whose ``Runs`` tell what there was before its selection, it is that of all that,
             and weights sum to the share that is left. Without it, the events of a weighted training

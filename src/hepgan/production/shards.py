@@ -16,8 +16,9 @@ from hepgan.arguments import checked
 from hepgan.errors import OutputError
 from hepgan.events import EventBatch, EventSchema, EventWriter
 from hepgan.events.formats import FORMATS
+from hepgan.events.nanoaod import is_nanoaod
 from hepgan.events.runs import RUNS
-from hepgan.events.writing import Prepared, undotted
+from hepgan.events.writing import Prepared
 from hepgan.generator import EventGenerator
 from hepgan.production.manifest import Written, checksum
 from hepgan.production.plan import Plan, Shard
@@ -96,7 +97,7 @@ def write_shards(
             folder / shard.name,
             schema,
             format=plan.format,
-            identifiers=plan.identifiers,
+            identifiers=plan.identifiers and is_nanoaod(schema),
             first=shard.first,
             force=force,
             tree=plan.tree,
@@ -178,7 +179,7 @@ class _Weighed:
 
     def __init__(self, shard: Shard, plan: Plan, schema: EventSchema) -> None:
         self._shard, self._known = shard, plan.normalisation
-        self._branch = None if schema.weight is None else undotted(schema).scalar(schema.weight).branch
+        self._branch = None if schema.weight is None else schema.scalar(schema.weight).branch
         self.sum_of_weights: float | None = None if self._branch is None else 0.0
         self._squares = 0.0
 
