@@ -1,8 +1,14 @@
-"""Small files as the field has them: names, types and oddities of public formats, with toy events in them."""
+"""Small files as the field has them: names, types and oddities of public formats, with toy events in them.
+
+    python benchmarks/field_files.py FOLDER [--layouts Delphes ...] [--events 3000]
+
+writes ``delphes_train.root`` and ``delphes_test.root``.
+"""
 
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +16,9 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import uproot
+from common import parser_of
 
-__all__ = ["LAYOUTS", "Layout", "Toys"]
+__all__ = ["LAYOUTS", "Layout", "Toys", "write_files"]
 
 MUON, Z = 0.1056584, 91.19
 
@@ -568,3 +575,29 @@ LAYOUTS = {
     "LHE": Layout(lhe, "lhe.gz"),
     "HepMC3": Layout(hepmc, "hepmc3"),
 }
+
+
+def write_files(name: str, folder: Path, events: int) -> tuple[Path, Path]:
+    """Writes a layout's training and test sample; both names end as its formats do."""
+    layout = LAYOUTS[name]
+    stem = re.sub(r"\W+", "_", name.lower()).strip("_")
+    train, test = (folder / f"{stem}_{sample}.{layout.suffix}" for sample in ("train", "test"))
+    layout.write(train, Toys(events, 1))
+    layout.write(test, Toys(events, 2))
+    return train, test
+
+
+def main() -> None:
+    """Writes files."""
+    parser = parser_of(__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--layouts", nargs="+", default=list(LAYOUTS), choices=list(LAYOUTS))
+    parser.add_argument("--events", type=int, default=3000)
+    chosen = parser.parse_args()
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    for name in chosen.layouts:
+        print(*write_files(name, chosen.folder, chosen.events))
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 
 from common import parser_of, print_table
-from field_files import LAYOUTS, Layout, Toys
+from field_files import LAYOUTS, write_files
 
 from hepgan.cli import main as command
 from hepgan.events.formats import locate, open_source
@@ -36,19 +36,19 @@ def run(line: str) -> tuple[int, str]:
     return status, said.getvalue()
 
 
-def branches(path: Path) -> dict[str, str]:
+def branches(path: str) -> dict[str, str]:
     """The branches of a file with their types."""
-    ((file, tree),) = locate(str(path))
+    ((file, tree),) = locate(path)
     with open_source(file, tree) as source:
         return {b.name: f"{b.dtype}{'[]' if b.jagged else ''}" for b in source.branches.values()}
 
 
-def tried(layout: Layout, events: int, steps: int) -> dict[str, str]:
+def tried(name: str, events: int, steps: int) -> dict[str, str]:
     """A file of a layout in this folder through the four commands; what came out, by name."""
-    tree = f":{layout.tree}" if layout.tree and layout.suffix in ("root", "h5") else ""
-    train, test, made = (f"{n}.{layout.suffix}" for n in ("train", "test", "generated"))
-    layout.write(Path(train), Toys(events, 1))
-    layout.write(Path(test), Toys(events, 2))
+    layout = LAYOUTS[name]
+    tree = f":{layout.tree}" if layout.tree else ""
+    train, test = write_files(name, Path(), events)
+    made = f"generated.{layout.suffix}"
     row = {"init": "", "train": "", "generate": "", "validate": ""}
     drafted, said = run(f"init {train}{tree} -o r.yaml {layout.options}")
     row["init"] = _outcome(drafted, said)
@@ -61,12 +61,12 @@ def tried(layout: Layout, events: int, steps: int) -> dict[str, str]:
         "generate": f"generate m.safetensors -n {events} -o {made}",
         "validate": f"validate {test}{tree} {made} -o report --recipe r.yaml --train {train}{tree}",
     }
-    for name, line in lines.items():
+    for step, line in lines.items():
         status, said = run(line)
-        row[name] = _outcome(status, said)
+        row[step] = _outcome(status, said)
         if status not in (0, 3):
             return row
-    before, after = branches(Path(train)), branches(Path(made))
+    before, after = branches(str(train)), branches(made)
     kept = [n for n, kind in before.items() if after.get(n) == kind]
     changed = [f"{n} ({k}, was {before[n]})" for n, k in after.items() if n in before and before[n] != k]
     lacking, new = ([n for n in a if n not in b] for a, b in ((before, after), (after, before)))
@@ -103,7 +103,7 @@ def main() -> None:
             folder.mkdir(parents=True)
             os.chdir(folder)
             try:
-                table[name] = tried(LAYOUTS[name], chosen.events, chosen.steps)
+                table[name] = tried(name, chosen.events, chosen.steps)
             finally:
                 os.chdir(before)
     columns = list(dict.fromkeys(key for row in table.values() for key in row))
