@@ -180,6 +180,16 @@ def test_momenta_without_mass_have_other_functions(base: dict[str, Any], fields:
     assert found == [("angle", "Muon[0].deltaphi(Muon[1])")]
 
 
+def test_momenta_with_and_without_mass_have_angles_between_them(base: dict[str, Any]) -> None:
+    muon = ak.zip({n: base["Muon"][n] for n in ("pt", "eta", "phi")}, with_name="Momentum3D")
+    events = ak.Array({"Muon": muon, "Jet": base["Jet"], "MET": base["MET"]})
+    events = events[(ak.num(events.Muon) > 0) & (ak.num(events.Jet) > 0)]
+    angle = np.abs(events.Jet[:, 0].deltaphi(events.Muon[:, 0]).to_numpy()).astype(np.float32)
+    events = ak.with_field(events, angle, "angle")
+    found = [(f.name, f.expression) for f in find_functions(events, schema_of(events))]
+    assert found == [("angle", "abs(Muon[0].deltaphi(Jet[0]))")]
+
+
 def test_what_is_independent_follows_from_nothing(base: dict[str, Any]) -> None:
     rng = np.random.default_rng(5)
     events = ak.Array(

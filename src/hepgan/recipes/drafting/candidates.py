@@ -76,7 +76,7 @@ def quantities_of_events(schema: EventSchema) -> Iterator[Candidate]:
     for (a, has_a, one), (b, has_b, other) in combinations(objects, 2):
         # of one collection, the later object is there only with the earlier one
         exists = has_b if one is other else " and ".join(filter(None, (has_a, has_b)))
-        yield from _of_pair(a, b, exists, min(len(one.coordinates), len(other.coordinates)))
+        yield from _of_pair(a, b, exists, len(one.coordinates), len(other.coordinates))
     for c in several:
         leading = list(_leading(c))
         if len(leading) > 2 and len(c.coordinates) > 2:
@@ -134,9 +134,10 @@ def _of_collection(c: Collection) -> Iterator[Candidate]:
         yield from (Candidate(f"sum({name}).{n}", some) for n in momentum)
 
 
-def _of_pair(a: str, b: str, exists: str, size: int) -> Iterator[Candidate]:
-    yield from (Candidate(f"({a} + {b}).{q}", exists) for q in _OF_PAIRS.get(size, ()))
-    if size > 2:
+def _of_pair(a: str, b: str, exists: str, size: int, other: int) -> Iterator[Candidate]:
+    if size == other:  # momenta of three coordinates and of four have no sum
+        yield from (Candidate(f"({a} + {b}).{q}", exists) for q in _OF_PAIRS.get(size, ()))
+    if min(size, other) > 2:
         yield Candidate(f"{a}.deltaR({b})", exists)
         yield Candidate(f"{a}.eta - {b}.eta", exists)
         yield Candidate(f"abs({a}.eta - {b}.eta)", exists)
