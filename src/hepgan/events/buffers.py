@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vector.backends import awkward as backend
 
 from hepgan.errors import InputError
+from hepgan.events.missing import with_nulls
 from hepgan.events.schema import Collection, EventSchema, coordinates
 
 __all__ = [
@@ -157,7 +158,7 @@ class Buffers(NamedTuple):
 
 
 def buffer(layout: Any, *, file: str | None = None, branch: str | None = None) -> Buffer:
-    """The buffers of one branch.
+    """The buffers of one branch; for numbers that are null see `hepgan.events.missing`.
 
     Args:
         layout: Its awkward layout.
@@ -165,14 +166,30 @@ def buffer(layout: Any, *, file: str | None = None, branch: str | None = None) -
         branch: For errors.
 
     Raises:
-        InputError: If an entry is missing (null).
+        InputError: If a list is missing (null).
     """
-    layout = _plain(layout, file, branch)
-    if layout.is_list and layout.parameter("__array__") not in ("string", "bytestring"):
-        layout = layout.to_ListOffsetArray64(True)
-        inner = _plain(layout.content[: layout.offsets[-1]], file, branch)
-        return Jagged(np.asarray(layout.offsets.data), content(inner))
-    return content(layout)
+    if _holds_lists(layout):
+        layout = _plain(layout, file, branch).to_ListOffsetArray64(True)
+        return Jagged(np.asarray(layout.offsets.data), _numbers(layout.content[: layout.offsets[-1]]))
+    return _numbers(layout)
+
+
+def _holds_lists(layout: Any) -> bool:
+    while layout.is_option or layout.is_indexed:
+        layout = layout.content
+    return bool(layout.is_list) and layout.parameter("__array__") not in ("string", "bytestring")
+
+
+def _numbers(layout: Any) -> Numbers:
+    """A flat layout, some entries of which may be null, as numpy."""
+    if layout.is_option or layout.is_indexed:
+        null = np.asarray(ak.to_numpy(ak.is_none(ak.Array(layout))))
+        if null.any():
+            known = content(_plain(ak.to_layout(ak.drop_none(ak.Array(layout))), None, None))
+            values = np.zeros(len(null), known.dtype)
+            values[~null] = known
+            return with_nulls(values, null)
+    return content(_plain(layout, None, None))
 
 
 def content(layout: Any) -> Numbers:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events.buffers import Numbers, buffers, scalar_values
+from hepgan.events.missing import is_missing, is_null
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 
 __all__ = ["ENERGY_TOLERANCE", "Fault", "check_events", "drop_faulty", "find_faults"]
@@ -64,9 +65,9 @@ def check_events(
 ) -> None:
     """Checks that events fit a schema, and that their numbers can be true.
 
-    Checked are: missing and mistyped fields, NaN and infinity, negative pT, phi outside [-pi, pi], E < abs(p)
-    beyond rounding (`ENERGY_TOLERANCE`), more objects than the schema allows, category values that the schema
-    does not know, and weights that sum to zero.
+    Checked are: missing and mistyped fields, NaN (unless the schema has it for what is missing) and infinity,
+    negative pT, phi outside [-pi, pi], E < abs(p) beyond rounding (`ENERGY_TOLERANCE`), more objects
+    than the schema allows, category values that the schema does not know, and weights that sum to zero.
 
     Args:
         events: The events.
@@ -209,12 +210,17 @@ def _values(branch: _Branch, values: Numbers) -> Iterator[Fault]:
     if values.dtype.kind == "f":
         with np.errstate(all="ignore"):
             total = values.sum(dtype=np.float64)
+        there = True if f.missing is None or np.isfinite(total) else ~is_missing(values, f.missing)
         if not np.isfinite(total):
-            if (bad := np.isnan(values)).any():
+            null = is_null(values) & there
+            if null.any():
+                yield branch.fault("a value is missing", null, values, "null")
+            if (bad := np.isnan(values) & there & ~null).any():
                 yield branch.fault("not a number", bad, values, "nan")
-            if (bad := np.isinf(values)).any():
+            if (bad := np.isinf(values) & there).any():
                 yield branch.fault("infinite", bad, values)
-        if np.dtype(f.dtype).kind in "iu" and (bad := values != np.round(values)).any():
+        whole = f.dtype != "string" and np.dtype(f.dtype).kind in "iu"
+        if whole and (bad := (values != np.round(values)) & there).any():
             yield branch.fault("not a whole number", bad, values)
     if f.kind is Kind.CATEGORY and f.values is not None and values.size:
         known = np.array(f.values)
@@ -222,7 +228,10 @@ def _values(branch: _Branch, values: Numbers) -> Iterator[Fault]:
             known = known.astype(values.dtype)
         known = np.sort(known)
         at = np.minimum(np.searchsorted(known, values), known.size - 1)
-        if (bad := known[at] != values).any():
+        bad = known[at] != values
+        if bad.any() and f.missing is not None:
+            bad &= ~is_missing(values, f.missing)
+        if bad.any():
             listed = ", ".join(map(str, f.values[:8])) + (", ..." if len(f.values) > 8 else "")
             first = values[int(bad.argmax())]
             yield branch.fault(

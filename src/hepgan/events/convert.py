@@ -23,6 +23,7 @@ from hepgan.events.buffers import (
     scalar_values,
 )
 from hepgan.events.inference import schema_of
+from hepgan.events.missing import type_in_memory, with_nulls
 from hepgan.events.schema import Collection, EventSchema, Field
 from hepgan.runtime import choose_device
 
@@ -155,10 +156,12 @@ def _numpy(tensor: Tensor, field: Field) -> Any:
     values = tensor.detach().cpu()
     if field.dtype == "string":
         return np.array(field.values)[values.numpy()]
-    wanted = np.dtype(field.dtype)
-    if values.is_floating_point() and wanted.kind in "iub":
+    wanted = np.dtype(type_in_memory(field))
+    if values.is_floating_point() and np.dtype(field.dtype).kind in "iub":
         values = values.round()
     numbers = values.contiguous().numpy()
+    if field.nulls:
+        return with_nulls(numbers.astype(wanted, copy=False), np.isnan(numbers))
     if wanted.kind in "iu" and numbers.size:
         ends, low, high = np.iinfo(wanted), numbers.min(), numbers.max()
         if not (low >= ends.min and high <= ends.max):

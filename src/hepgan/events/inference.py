@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from hepgan.arguments import checked
 from hepgan.events.buffers import ATTRIBUTE, buffers, scalar_values
+from hepgan.events.missing import NULL_TEXT, find_missing, is_missing, may_be_missing
 from hepgan.events.schema import Branch, Collection, EventSchema, Field, Kind
 from hepgan.events.structure import draft
 from hepgan.events.weights import weighted_by
@@ -227,7 +228,10 @@ def complete(schema: EventSchema, events: ak.Array, known: EventSchema | None = 
         offsets, values = buffers(events, c)
         names = old[c.name].field_names if c.name in old else ()
         update: dict[str, Any] = {
-            "fields": tuple(_found(f, values[f.name], f.name in names, of_object=True) for f in c.fields)
+            "fields": tuple(
+                _found(f, values[f.name], f.name in names, of_object=True, missable=may_be_missing(f, c))
+                for f in c.fields
+            )
         }
         if c.layout == "jagged" and offsets is not None:
             counts = np.diff(offsets)
@@ -246,15 +250,21 @@ def complete(schema: EventSchema, events: ak.Array, known: EventSchema | None = 
 
 
 def _found(
-    field: Field, values: NDArray[Any], known: bool, *, of_object: bool = False, weight: bool = False
+    field: Field,
+    values: NDArray[Any],
+    known: bool,
+    *,
+    of_object: bool = False,
+    weight: bool = False,
+    missable: bool = True,
 ) -> Field:
     """A field as it is, if it is known and holds all values, else with what the values say."""
     if not known:
-        return kind_of(field, values, of_object=of_object, weight=weight)
+        return kind_of(field, values, of_object=of_object, weight=weight, missable=missable)
     text = values.dtype.kind == "U"
     if text != (field.dtype == "string") or not values.size:
         return field
-    if not text and np.dtype(field.dtype).kind in "iu" and values.dtype.kind == "f":
+    if not text and np.dtype(field.dtype).kind in "iu" and values.dtype.kind == "f" and not field.nulls:
         # Arithmetic makes floating-point numbers of whole ones; of others, the checks say what is wrong.
         with np.errstate(invalid="ignore"):
             whole = values.astype(np.int64)
@@ -263,7 +273,7 @@ def _found(
         values = whole
     if _holds(field, values):
         return field
-    found = kind_of(field, values, of_object=of_object, weight=weight)
+    found = kind_of(field, values, of_object=of_object, weight=weight, missable=missable)
     if field.kind is Kind.CATEGORY:
         return found
     # A kind that holds any numbers may have been chosen by hand.
@@ -273,18 +283,31 @@ def _found(
 
 def _holds(field: Field, values: NDArray[Any]) -> bool:
     """Whether the values and the range of a field are those of values."""
+    if field.missing is not None and values.dtype.kind != "U":
+        values = values[~is_missing(values, field.missing)]
+        if not values.size:
+            return True
     if field.values is not None:
         return bool(_among(values, np.sort(np.array(field.values))).all())
     if values.dtype.kind == "U" or field.low is None or field.high is None:
         return True
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
+        if field.missing is None and np.isnan(low):
+            return False
         values = values[np.isfinite(values)]
         low, high = (values.min(), values.max()) if values.size else (field.low, field.high)
     return bool(field.low <= low and high <= field.high)
 
 
-def kind_of(field: Field, values: NDArray[Any], *, of_object: bool = False, weight: bool = False) -> Field:
+def kind_of(
+    field: Field,
+    values: NDArray[Any],
+    *,
+    of_object: bool = False,
+    weight: bool = False,
+    missable: bool = True,
+) -> Field:
     """A field with its kind, values, atoms and range, by the rules above.
 
     Args:
@@ -292,16 +315,26 @@ def kind_of(field: Field, values: NDArray[Any], *, of_object: bool = False, weig
         values: All its values.
         of_object: Whether it is an object's, not the event's.
         weight: Whether it is the event weight, which is always continuous.
+        missable: Whether it may be missing while its object is there (see `hepgan.events.missing`).
     """
     if values.dtype.kind == "U":
-        return _category(field, np.unique(values)) if values.size else field
+        known = np.unique(values)
+        nulls = NULL_TEXT in known
+        return _category(field.model_copy(update={"nulls": nulls}), known) if values.size else field
     if values.dtype.kind == "b":
         return _category(field, np.array([False, True]) if not values.size else np.unique(values))
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    missing, nulls = (None, False) if weight or not missable else find_missing(values)
     update: dict[str, Any] = {"kind": Kind.CONTINUOUS, "values": None, "atoms": ()}
+    update |= {"missing": missing, "nulls": nulls, "step": None, "bits": None}
+    there = values if missing is None else values[~is_missing(values, missing)]
+    finite = there[np.isfinite(there)] if there.dtype.kind == "f" else there
+    if nulls and field.dtype != "float32":
+        finite = finite.astype(np.dtype(field.dtype), copy=False)
+    if finite.dtype.kind == "b":
+        return _category(field.model_copy(update=update), np.unique(finite)) if finite.size else field
     if finite.size:
         update |= {"low": float(finite.min()), "high": float(finite.max())}
-    if values.dtype.kind in "iu" and not weight:
+    if finite.dtype.kind in "iu" and not weight:
         few = _distinct(finite, _NAMED)
         if few is not None and few.size and _is_integer_category(field.name, few, finite.size):
             return _category(field.model_copy(update=update), few)

@@ -16,6 +16,7 @@ from hepgan.events.checks import check_events, check_weights, drop_faulty, warn_
 from hepgan.events.common import listed, look, opened, part_of, placed
 from hepgan.events.formats import ArraySource, PathLike, Source
 from hepgan.events.inference import attach, complete
+from hepgan.events.missing import is_null, tolerant, type_in_memory
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.events.structure import Evidence, draft, trusted
 
@@ -89,7 +90,9 @@ class Reader:
             stop - start,
         )
         events.attrs[ATTRIBUTE] = schema
-        known = (schema if self._limits else _unlimited(schema)).model_copy(update={"identifiers": present})
+        known = (schema if self._limits else tolerant(_unlimited(schema))).model_copy(
+            update={"identifiers": present}
+        )
         self.dropped = {}
         if self.on_bad == "drop":
             events, self.dropped = drop_faulty(events, known, label)
@@ -218,13 +221,13 @@ def _cast(schema: EventSchema, columns: dict[str, Buffer], label: str, start: in
     for f in (*fields, *schema.scalars, *schema.identifiers):
         if f.dtype == "string":
             continue
-        wanted = np.dtype(f.dtype)
+        wanted = np.dtype(type_in_memory(f))
         for b in f.branches:
             old = columns.get(b)
             if old is None:
                 continue
             values = old.content if isinstance(old, Jagged) else old
-            if values.dtype == wanted:
+            if values.dtype == wanted or (wanted.kind != "f" and is_null(values).any()):
                 continue
             with np.errstate(all="ignore"):
                 new = values.astype(wanted)
@@ -288,7 +291,7 @@ def read_events(
     if first is None or not sum(len(c) for c in chunks):
         message = "no good events are left" if on_bad == "drop" else "there are no events"
         raise InputError(message, file=listed(paths))
-    events = first if len(chunks) == 1 else ak.concatenate(chunks)
+    events = first if len(chunks) == 1 else ak.concatenate(chunks, mergebool=True)
     known: EventSchema = first.attrs[ATTRIBUTE]
     final = known if schema is not None else complete(known, events)
     if schema is None:
@@ -386,7 +389,7 @@ def inferred(
     if not sum(map(len, chunks)):
         message = "there are no events"
         raise InputError(message, file=named)
-    events = chunks[0] if len(chunks) == 1 else ak.concatenate(chunks)
+    events = chunks[0] if len(chunks) == 1 else ak.concatenate(chunks, mergebool=True)
     schema = complete(layout, events)
     collections = tuple(
         c.model_copy(
@@ -430,7 +433,7 @@ def as_events(array: ak.Array, *, schema: EventSchema | None = None, check: bool
         InputError: As in `read_events`.
     """
     source = ArraySource(array)
-    layout = schema or drafted(source)
+    layout = schema or tolerant(drafted(source))
     if schema is None and source.left_out:
         names = ", ".join(source.left_out[:5]) + (", ..." if len(source.left_out) > 5 else "")
         message = f"{source.label}: left out {len(source.left_out)} branches of other types: {names}"
@@ -454,7 +457,7 @@ def _planned(
     files = look(paths, drafted)
     layout = files.part(branches, weight, drafted)
     files.tell(branches)
-    return files.places, layout
+    return files.places, tolerant(layout)
 
 
 def _chunks(

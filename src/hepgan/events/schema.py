@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import keyword
+import math
 import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
+from pydantic import AfterValidator, PlainSerializer, model_validator
 from pydantic import Field as Setting
-from pydantic import model_validator
 
 from hepgan.arguments import checked
 from hepgan.config import Config
@@ -166,6 +167,18 @@ class Counter(Config):
     title: str = ""
 
 
+def _one_nan(value: float | None) -> float | None:
+    return math.nan if value is not None and math.isnan(value) else value
+
+
+def _as_text(value: float | None) -> float | str | None:
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+Placeholder = Annotated[float | None, AfterValidator(_one_nan), PlainSerializer(_as_text, when_used="json")]
+"""A number that stands for no value, NaN among them, which JSON has as text; None if there is none."""
+
+
 class Field(Config):
     """One number of an event or of an object.
 
@@ -177,6 +190,11 @@ class Field(Config):
         kind: How the number is to be learned.
         values: The values of a category, in ascending order; others are errors.
         atoms: Values of a continuous number that occur with finite probability (an isolation of 0).
+        missing: What a number holds that its event or object has no value for: NaN, or a number far from all
+            others (-999); None if all have one. It is none of the other values here.
+        nulls: Whether what is missing is null in files that know it (Parquet).
+        step: The distance of neighbours, if all values are on a grid that begins at ``low``: 0.01, or 1.
+        bits: How many bits of their mantissas the values use, if these were rounded.
         low: Smallest value seen.
         high: Largest value seen.
         counter: What counts the lists of this branch alone, where the file has such a branch (``nMuon_pt``).
@@ -190,6 +208,10 @@ class Field(Config):
     kind: Kind = Kind.CONTINUOUS
     values: tuple[bool | int | float | str, ...] | None = None
     atoms: tuple[float, ...] = ()
+    missing: Placeholder = None
+    nulls: bool = False
+    step: float | None = Setting(default=None, gt=0)
+    bits: int | None = Setting(default=None, ge=1, le=52)
     low: float | None = None
     high: float | None = None
     counter: Counter | None = None
@@ -350,6 +372,19 @@ class EventSchema(Config):
         msg = f"no scalar {name!r}; there are {', '.join(self.scalar_names) or 'none'}"
         raise KeyError(msg)
 
+    def known(self, collection: str | None, name: str) -> Field | None:
+        """A field of a collection, or a scalar; None if there is none.
+
+        Args:
+            collection: The collection; None for a scalar.
+            name: The field, or the scalar.
+        """
+        if collection is None:
+            fields = self.scalars
+        else:
+            fields = next((c.fields for c in self.collections if c.name == collection), ())
+        return next((f for f in fields if f.name == name), None)
+
 
 def coordinates(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names that make a momentum, azimuthal ones first: ``("pt", "phi", "eta", "mass")``; or ().
@@ -382,6 +417,7 @@ class Branch:
         counter: The branch with the lists' lengths, where the file says so.
         title: Its title, if it is more than ROOT's own list of leaves.
         record: Whether the dots in its name are those of records.
+        nulls: Whether some of its numbers are null.
     """
 
     name: str
@@ -390,6 +426,7 @@ class Branch:
     counter: str | None = None
     title: str = ""
     record: bool = False
+    nulls: bool = False
 
     @property
     def integer(self) -> bool:

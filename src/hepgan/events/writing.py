@@ -24,6 +24,7 @@ from hepgan.events.buffers import Buffer, Jagged, Numbers, buffers, concatenated
 from hepgan.events.convert import to_columns
 from hepgan.events.formats import FORMATS, Content, Format, Sink, format_for, locate, open_source
 from hepgan.events.inference import schema_of
+from hepgan.events.missing import is_missing, is_null, type_in_memory
 from hepgan.events.nanoaod import completed, is_nanoaod, numbered
 from hepgan.events.reading import Paths
 from hepgan.events.schema import Branch, EventSchema, Field
@@ -125,6 +126,7 @@ class EventWriter:
             counters=chosen == "ttree" or (self._format.root and is_nanoaod(schema)),
             identifiers=identifiers and self._format.nanoaod,
             weight=weight,
+            nulls=self._format.nulls,
         )
         self.written = 0
         self._given = schema
@@ -310,7 +312,7 @@ class EventWriter:
             for f in c.fields:
                 for b in f.branches:
                     added = b not in self._known
-                    result[b] = self._cast(np.zeros(size) if added else columns[b], f.dtype, b)
+                    result[b] = self._cast(np.zeros(size) if added else columns[b], f.dtype, b, f.missing)
             if c.layout == "jagged":
                 counts = _counts([result[b] for f in c.fields for b in f.branches])
                 if counts is None or len(counts) != size:
@@ -320,7 +322,8 @@ class EventWriter:
                 for n in (*c.counters, *own):
                     result[n.branch] = self._cast(counts, n.dtype, n.branch)
         for f in self.schema.scalars:
-            result[f.branch] = self._cast(columns.get(f.branch, np.ones(size)), f.dtype, f.branch)
+            values = columns.get(f.branch, np.ones(size))
+            result[f.branch] = self._cast(values, f.dtype, f.branch, f.missing)
         for f in self.schema.identifiers:
             if f.branch in columns:
                 result[f.branch] = self._cast(columns[f.branch], f.dtype, f.branch)
@@ -331,17 +334,21 @@ class EventWriter:
                 raise OutputError(message, file=self.path, branch=name)
         return result
 
-    def _cast(self, values: Buffer, dtype: str, branch: str) -> Buffer:
-        """The numbers in the type of their branch, which holds each of them."""
+    def _cast(self, values: Buffer, dtype: str, branch: str, missing: float | None = None) -> Buffer:
+        """The numbers in the type of their branch, which holds each of them, but for null."""
         given = values.content if isinstance(values, Jagged) else values
         if (given.dtype.kind == "U") != (dtype == "string"):
             message = f"holds {given.dtype.name}, which is no {dtype}"
             raise OutputError(message, file=self.path, branch=branch)
         if dtype == "string":
             return values
+        null = is_null(given) if np.dtype(dtype).kind != "f" else np.zeros(0, bool)
+        if null.any():
+            self._cast(given[~null], dtype, branch)
+            return values
         with np.errstate(all="ignore"):
             new = given.astype(dtype, copy=False)
-            wrong = _first_wrong(given, new, finite=self._check)
+            wrong = _first_wrong(given, new, finite=self._check, missing=missing)
         if wrong is not None:
             message = f"is {given[wrong]}, which is no {dtype}"
             if not np.isfinite(given[wrong]) and new.dtype.kind == "f":
@@ -494,12 +501,14 @@ def _joined(pieces: Sequence[dict[str, Buffer]]) -> dict[str, Buffer]:
     return result
 
 
-def _first_wrong(given: Numbers, new: Numbers, *, finite: bool) -> int | None:
+def _first_wrong(given: Numbers, new: Numbers, *, finite: bool, missing: float | None) -> int | None:
     """Where numbers that were cast are first not what they were, or not finite; rounding is no harm."""
     if new.dtype.kind == "f":
         if np.isfinite(new.sum()):  # many times faster than to look at each
             return None
         bad = ~np.isfinite(new) if finite else np.isfinite(given) & ~np.isfinite(new)
+        if missing is not None:
+            bad &= ~is_missing(given, missing)
     elif np.can_cast(given.dtype, new.dtype):
         return None
     else:
@@ -523,7 +532,9 @@ def _counts(columns: Sequence[Buffer]) -> NDArray[np.int64] | None:
     return np.diff(offsets) if same and whole else None
 
 
-def written(schema: EventSchema, *, counters: bool, identifiers: bool, weight: bool) -> EventSchema:
+def written(
+    schema: EventSchema, *, counters: bool, identifiers: bool, weight: bool, nulls: bool = False
+) -> EventSchema:
     """The schema of a file: what the events' schema says, and what the file needs besides.
 
     Args:
@@ -531,7 +542,9 @@ def written(schema: EventSchema, *, counters: bool, identifiers: bool, weight: b
         counters: Whether lists need a counter.
         identifiers: Whether to add what tools of NanoAOD need.
         weight: Whether to add genWeight, where there is no weight.
+        nulls: Whether the file knows null; else what has some is written as a floating-point number.
     """
+    schema = schema if nulls else _without_nulls(schema)
     taken = {b.name for b in branches_of(schema)}
     collections = {c.name: c for c in schema.collections}
     for c in schema.collections:
@@ -547,6 +560,18 @@ def written(schema: EventSchema, *, counters: bool, identifiers: bool, weight: b
         one = Field(name="genWeight", branches=("genWeight",), dtype="float32")
         schema = schema.model_copy(update={"scalars": (*schema.scalars, one), "weight": "genWeight"})
     return schema
+
+
+def _without_nulls(schema: EventSchema) -> EventSchema:
+    def plain(f: Field) -> Field:
+        return f.model_copy(update={"dtype": type_in_memory(f), "nulls": False}) if f.nulls else f
+
+    collections = tuple(
+        c.model_copy(update={"fields": tuple(map(plain, c.fields))}) for c in schema.collections
+    )
+    return schema.model_copy(
+        update={"collections": collections, "scalars": tuple(map(plain, schema.scalars))}
+    )
 
 
 _FREE = ("n{}", "{}_size", "n_{}", "number_of_{}", *(f"n{{}}_{i}" for i in range(2, 1000)))
@@ -567,11 +592,14 @@ def branches_of(schema: EventSchema) -> list[Branch]:
                 c.counter if f.counter is None else f.counter.branch,
                 f.title,
                 f.record,
+                f.nulls,
             )
             for f in c.fields
             for b in f.branches
         )
-    result.extend(Branch(f.branch, f.dtype, title=f.title, record=f.record) for f in schema.scalars)
+    result.extend(
+        Branch(f.branch, f.dtype, title=f.title, record=f.record, nulls=f.nulls) for f in schema.scalars
+    )
     return result
 
 

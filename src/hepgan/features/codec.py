@@ -305,9 +305,8 @@ class Codec(PreciseModule):
         self.encoder = ContextEncoder(learned.variables, learned.ordinal)
         gates = self.assembly.gates[self.standard.kept]
         self.register_buffer("gates", gates, persistent=False)
-        self._gated = (
-            bool((gates[:, 1] > -2).any()) or self.assembly.hint_count > 0 or self.assembly.replacing
-        )
+        told = self.assembly.hint_count > 0 or any(p.tells for p in self.parts)
+        self._gated = bool((gates[:, 1] > -2).any()) or told or self.assembly.replacing
 
     @classmethod
     def learn(

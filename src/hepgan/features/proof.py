@@ -90,7 +90,9 @@ def _off(name: str, original: Tensor, back: Tensor, scale: Tensor | None) -> Ten
         return (original.to(torch.int64) - back.round().to(torch.int64)).abs() / SAME
     a, b = original.to(torch.float64), back.to(torch.float64)
     size = a.abs() + (1.0 if name == "phi" else 1e-3) if scale is None else scale.to(a).clamp(min=1e-12)
-    return ((wrap(a - b) if name == "phi" else a - b).abs() / (SAME * size)).nan_to_num(torch.inf)
+    off = ((wrap(a - b) if name == "phi" else a - b).abs() / (SAME * size)).nan_to_num(torch.inf)
+    # What is missing in both is the same.
+    return torch.where(torch.isnan(a) & torch.isnan(b), 0.0, off)
 
 
 def prove(

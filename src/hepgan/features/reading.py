@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hepgan.errors import InputError
 from hepgan.events.batch import EventBatch, Objects
+from hepgan.events.missing import is_missing
 from hepgan.events.schema import Address, coordinates
 from hepgan.features.facts import MOMENTUM, Facts, Mass
 from hepgan.vectors.kinematics import Kinematics, azimuth
@@ -59,12 +60,16 @@ def within(events: EventBatch, bounds: Mapping[str, tuple[float | None, float | 
         if address.collection is None:
             values = events.scalars[address.field].unsqueeze(1)
             present = torch.ones_like(values, dtype=torch.bool)
+            stored = True
         else:
             objects = events.collections[address.collection]
             stored = address.field in objects.fields
             known = objects.fields if stored else raw_kinematics(events, address.collection)
             slots = slice(None) if address.slot is None else slice(address.slot, address.slot + 1)
             values, present = known[address.field][:, slots], objects.mask[:, slots]
+        field = events.schema.known(address.collection, address.field) if stored else None
+        if field is not None and field.missing is not None:
+            present = present & ~is_missing(values, field.missing)
         inside = torch.ones_like(values, dtype=torch.bool)
         inside = inside if low is None else inside & (values >= low)
         inside = inside if high is None else inside & (values <= high)

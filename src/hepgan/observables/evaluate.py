@@ -14,7 +14,9 @@ from torch import Tensor
 from hepgan import vectors
 from hepgan.errors import InputError
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.schema import coordinates, quoted
+from hepgan.events.buffers import ATTRIBUTE
+from hepgan.events.missing import is_missing
+from hepgan.events.schema import EventSchema, Field, coordinates, quoted
 from hepgan.observables import functions
 from hepgan.observables.language import (
     CONSTANTS,
@@ -48,6 +50,10 @@ class Source(Protocol):
     def names(self) -> Collection[str]:
         """The names of collections and scalars."""
 
+    @property
+    def schema(self) -> EventSchema | None:
+        """What the events hold, if that is known."""
+
     def objects(self, name: str, fields: Set[str]) -> Objects | None:
         """The objects called so with those of the fields that they have; None if there are none."""
 
@@ -69,6 +75,11 @@ class BatchSource:
     def names(self) -> Collection[str]:
         """The names of collections and scalars."""
         return (*self.batch.collections, *self.batch.scalars)
+
+    @property
+    def schema(self) -> EventSchema:
+        """What the events hold."""
+        return self.batch.schema
 
     def objects(self, name: str, fields: Set[str]) -> Objects | None:
         """The collection with those of the fields that are needed."""
@@ -240,7 +251,7 @@ class _Evaluator:
             return Value(CONSTANTS[name])
         scalar = self.source.scalar(name)
         if scalar is not None:
-            return Value(scalar)
+            return Value(*_split(scalar, _described(self.source, None, name)))
         objects = self._objects(name)
         if objects is not None:
             return objects
@@ -256,7 +267,13 @@ class _Evaluator:
         if objects is None:
             return None
         mask = None if objects.full else objects.mask
-        return Value(Objects(objects.fields), mask, quoted(name) if len(objects.shape) > 1 else None)
+        fields = dict(objects.fields)
+        for field, values in objects.fields.items():
+            fields[field], there = _split(values, _described(self.source, name, field))
+            if there is not None:
+                # Goes wherever the objects go.
+                fields[_there(field)] = there
+        return Value(Objects(fields), mask, quoted(name) if len(objects.shape) > 1 else None)
 
     def _attribute(self, node: ast.Attribute) -> Value:
         text = self.expression.texts[node]
@@ -277,7 +294,12 @@ class _Evaluator:
                 orders = _zeroed(value.orders.expand(value.shape), value.mask)
                 return Value(orders, value.mask, value.domain, value.compact)
         if isinstance(value.data, Objects) and name in value.data.fields:
-            return Value(value.data[name], value.mask, value.domain, value.compact)
+            there = value.data.fields.get(_there(name))
+            if there is None:
+                return Value(value.data[name], value.mask, value.domain, value.compact)
+            mask = there if value.mask is None else there & value.mask
+            # Objects that lack a number leave holes between others.
+            return Value(value.data[name], mask, value.domain, compact=value.domain is None)
         if value.is_number:
             msg = f"a number has no attribute {name!r}"
             raise Mismatch(msg)
@@ -334,13 +356,28 @@ class _Evaluator:
         text = self.expression.texts[node]
         if text not in self.memo:
             arguments = [self.visit(a) for a in node.args]
-            if isinstance(node.func, ast.Attribute):
+            if isinstance(node.func, ast.Name) and node.func.id == "missing":
+                found = self._missing(node.args[0], *arguments)
+            elif isinstance(node.func, ast.Attribute):
                 found = self._method_of(node.func.attr, self.visit(node.func.value), *arguments)
             else:
                 name = node.func.id if isinstance(node.func, ast.Name) else ""
                 found = functions.call(name, arguments, text)
             self.memo[text] = found
         return self.memo[text]
+
+    def _missing(self, node: ast.expr, value: Value) -> Value:
+        """Where a number is missing that its object, or event, could have."""
+        if value.is_constant or not value.is_number:
+            msg = "missing is for a number of the events, such as Jet.btag"
+            raise Mismatch(msg)
+        owner = self.visit(node.value).mask if isinstance(node, ast.Attribute) else None
+        if owner is None and value.domain is not None and not isinstance(node, ast.Attribute):
+            msg = (
+                "missing is for one number of each object, such as Jet.btag, not for what is made of several"
+            )
+            raise Mismatch(msg)
+        return Value(~value.exists(), owner, value.domain, value.compact)
 
     def _method_of(self, name: str, *operands: Value) -> Value:
         aligned, mask, domain, compact = align(*operands)
@@ -405,6 +442,26 @@ class _Evaluator:
     }
 
 
+def _there(field: str) -> str:
+    """The name, which no expression can say, of where a field is there."""
+    return f"{field}\n"
+
+
+def _described(source: Source, collection: str | None, name: str) -> Field | None:
+    return None if source.schema is None else source.schema.known(collection, name)
+
+
+def _split(values: Tensor, field: Field | None) -> tuple[Tensor, Tensor | None]:
+    """Numbers with zeros in place of what is missing, and where they are there; None if they always are."""
+    if field is None or field.missing is None:
+        return values, None
+    there = ~is_missing(values, field.missing)
+    found = torch.where(there, values, torch.zeros_like(values))
+    # Whole numbers and conditions beside null are held as floating-point ones.
+    whole = values.is_floating_point() and field.dtype != "string" and np.dtype(field.dtype).kind in "iub"
+    return (found.to(torch.int64) if whole else found), there
+
+
 def _zeroed(data: Any, mask: Tensor | None) -> Any:
     """Zeros in the place of missing numbers or momenta: a zero momentum has quantities that are nan."""
     if mask is None:
@@ -444,6 +501,11 @@ class AwkwardSource:
     def names(self) -> Collection[str]:
         """The names of collections and scalars."""
         return self._names
+
+    @property
+    def schema(self) -> EventSchema | None:
+        """What the events hold, if they were read."""
+        return self.events.attrs.get(ATTRIBUTE)  # type: ignore[no-any-return]
 
     def objects(self, name: str, fields: Set[str]) -> Objects | None:
         """The collection, padded to the largest number of objects; made once."""

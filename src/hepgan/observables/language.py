@@ -48,7 +48,7 @@ _SHOWN = 120
 CONSTANTS = {"pi": math.pi}
 
 FUNCTIONS: dict[str, tuple[int, int]] = {
-    **dict.fromkeys(("sum", "count", "mean", "any", "all"), (1, 1)),
+    **dict.fromkeys(("sum", "count", "mean", "any", "all", "missing"), (1, 1)),
     **dict.fromkeys(("max", "min"), (1, 8)),
     **dict.fromkeys(("abs", "sqrt", "exp", "log", "log10", "sign", "floor", "wrap"), (1, 1)),
     **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"), (1, 1)),

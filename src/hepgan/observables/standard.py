@@ -485,6 +485,15 @@ def _of_collection(collection: Collection) -> Iterator[Observable]:
 def _of_field(name: str, expression: str, field: Field, of: str) -> Iterator[Observable]:
     if field.dtype == "string":
         return
+    if field.missing is not None:
+        told = r"\ \mathrm{missing}$"
+        yield Observable(
+            f"{name}_missing",
+            f"missing({expression})",
+            range=(0.0, 1.0),
+            integer=True,
+            label=rf"$\mathrm{{{_text(field.name)}}}" + (rf"_{{{of}}}" if of else "") + told,
+        )
     values = [v for v in field.values or () if not isinstance(v, str)]
     whole = field.kind is not Kind.CONTINUOUS and all(float(v).is_integer() for v in values)
     if not whole or field.name in _QUANTITIES:

@@ -14,6 +14,7 @@ from hepgan.errors import InputError
 from hepgan.events.buffers import Buffer, Jagged, Numbers
 from hepgan.events.formats.forms import FormSource, columns
 from hepgan.events.formats.source import Content, Sink, brief
+from hepgan.events.missing import is_null
 from hepgan.events.schema import Branch
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _text(data: bytes) -> str:
 
 
 class TableSource(ArrowSource):
-    """A table in memory; numbers that are missing in it are NaN.
+    """A table in memory.
 
     Args:
         table: The table.
@@ -57,7 +58,7 @@ class TableSource(ArrowSource):
     """
 
     def __init__(self, table: pa.Table, label: str) -> None:
-        self._table = _filled(_plain(table))
+        self._table = _plain(table)
         self.label, self.entries = label, table.num_rows
         self._take_schema(self._table.schema, label)
 
@@ -84,22 +85,6 @@ def _plain(table: pa.Table) -> pa.Table:
             kind = pa.float64()
         if kind != field.type:
             table = table.set_column(i, field.with_type(kind), table.column(i).cast(kind))
-    return table
-
-
-def _filled(table: pa.Table) -> pa.Table:
-    """The table with NaN for numbers that are missing, which makes floating-point numbers of whole ones."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for i, field in enumerate(table.schema):
-        column, kind = table.column(i), field.type
-        number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
-        if not column.null_count or not number:
-            continue
-        wide = kind if pa.types.is_floating(kind) else pa.float64()
-        filled = pc.fill_null(column.cast(wide, safe=False), pa.scalar(np.nan, wide))
-        table = table.set_column(i, field.with_type(wide), filled)
     return table
 
 
@@ -171,7 +156,7 @@ def arrow_schema(content: Content) -> pa.Schema:
             pa.field(
                 b.name,
                 pa.large_list(_arrow_type(b)) if b.jagged else _arrow_type(b),
-                nullable=False,
+                nullable=b.nulls and not b.jagged,
                 metadata={"title": b.title} if b.title else None,
             )
             for b in content.branches
@@ -191,9 +176,19 @@ def _array(values: Buffer, kind: Any) -> Any:
     import pyarrow as pa
 
     if isinstance(values, Jagged):
-        inner = pa.array(values.content, type=kind.value_type)
+        inner = _flat(values.content, kind.value_type)
         return pa.LargeListArray.from_arrays(pa.array(values.offsets), inner, type=kind)
-    return pa.array(values.tolist() if values.dtype.kind == "U" else values, type=kind)
+    return _flat(values, kind)
+
+
+def _flat(values: Numbers, kind: Any) -> Any:
+    import pyarrow as pa
+
+    null = is_null(values)
+    mask = null if null.any() else None
+    if mask is not None and values.dtype.kind == "f" and not pa.types.is_floating(kind):
+        values = np.where(null, 0.0, values).astype(kind.to_pandas_dtype())
+    return pa.array(values.tolist() if values.dtype.kind == "U" else values, type=kind, mask=mask)
 
 
 def _arrow_type(branch: Branch) -> Any:
@@ -204,6 +199,8 @@ def _arrow_type(branch: Branch) -> Any:
 
 class FeatherSink(Sink):
     """A Feather file (Arrow's file format) with a column for each branch."""
+
+    nulls = True
 
     def __init__(self, path: Path, content: Content, level: int) -> None:
         import pyarrow as pa

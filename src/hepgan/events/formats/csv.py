@@ -18,7 +18,7 @@ _SEPARATORS = (",", ";", "\t")
 class CSVSource(TableSource):
     """A CSV file, gzipped or not, separated by commas, semicolons or tabs; it is read as a whole.
 
-    Cells that are missing (empty, ``nan``, ``NA``, ``null``) are NaN where the others hold numbers.
+    Cells that are empty, ``nan``, ``NA`` or ``null`` are null where the others hold numbers.
 
     Raises:
         InputError: If it cannot be read, or its first line does not name the columns.
@@ -65,6 +65,8 @@ def _is_number(text: str) -> bool:
 
 class CSVSink(Sink):
     """A CSV file, gzipped where its name says so."""
+
+    nulls = True
 
     def __init__(self, path: Path, content: Content, level: int) -> None:
         import pyarrow as pa

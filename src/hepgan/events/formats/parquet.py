@@ -69,6 +69,7 @@ class ParquetSink(Sink):
     """A Parquet file with a column for each branch."""
 
     nanoaod = True
+    nulls = True
 
     def __init__(self, path: Path, content: Content, level: int) -> None:
         import pyarrow.parquet as pq

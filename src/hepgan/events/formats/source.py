@@ -79,10 +79,12 @@ class Sink(ABC):
 
     Attributes:
         root: Whether it is a ROOT file.
+        nulls: Whether it knows null.
         nanoaod: Whether it can be as NanoAOD: with identifiers, and a place for ``Runs`` beside the events.
     """
 
     root: ClassVar[bool] = False
+    nulls: ClassVar[bool] = False
     nanoaod: ClassVar[bool] = False
 
     @abstractmethod

@@ -144,6 +144,11 @@ class Part(Config):
         """Of variables that are indices of objects the collection that these are in."""
         return {}
 
+    @property
+    def tells(self) -> bool:
+        """Whether `tell` says more of its columns than their gates do."""
+        return False
+
     @abstractmethod
     def read(self, reading: Reading) -> Encoded:
         """The events as columns and classes.

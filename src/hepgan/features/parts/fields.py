@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import ClassVar, Literal, Self
 
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
-from hepgan.events.schema import Address, Field, Kind
+from hepgan.events.missing import is_missing
+from hepgan.events.schema import Address, Field, Kind, Placeholder
 from hepgan.features.draft import Draft
 from hepgan.features.facts import Facts
-from hepgan.features.parts.base import Encoded, Part, TransformSpec
+from hepgan.features.parts.base import Encoded, Part, Told, TransformSpec
 from hepgan.features.precise import constant
 from hepgan.features.reading import Reading, Refusal
 from hepgan.features.variables import NEVER, Column, DiscreteVariable, Gate
@@ -86,6 +87,8 @@ class Entry(Config):
         atoms: Values of finite probability (``continuous``).
         kinds: Of each object which occur: 0 for values other than atoms, k for the k-th atom.
         offset: What large integers are counted from; all other numbers here are relative to it.
+        missing: What it is where it is missing, as it is stored; None if it never is.
+        lacking: The number of the group of fields that are missing together, if it may be missing.
     """
 
     collection: str | None
@@ -101,6 +104,8 @@ class Entry(Config):
     atoms: tuple[float, ...] = ()
     kinds: tuple[tuple[int, ...], ...] = ()
     offset: int = 0
+    missing: Placeholder = None
+    lacking: int | None = None
 
     @cached_property
     def drawn(self) -> tuple[int, ...]:
@@ -126,6 +131,34 @@ class Entry(Config):
         return 0 if self.mode == "classes" else len(self.slots)
 
 
+class Lacking(Config):
+    """Fields of the same objects, or numbers of the event, that are missing together.
+
+    Attributes:
+        collection: The collection; None for scalars.
+        name: The first of the fields.
+        slots: The objects.
+        kinds: Of each object whether they are there (0), missing (1), or either.
+    """
+
+    collection: str | None
+    name: str
+    slots: tuple[int, ...]
+    kinds: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def drawn(self) -> tuple[int, ...]:
+        """The places, among the slots, of objects with a discrete variable."""
+        return tuple(j for j, kinds in enumerate(self.kinds) if len(kinds) > 1)
+
+    def where(self, classes: Tensor) -> Tensor:
+        """Where (N, S) they are missing, by the classes (N, drawn)."""
+        always = constant(tuple(kinds == (1,) for kinds in self.kinds), classes.device, torch.bool)
+        found = always.expand(len(classes), -1).clone()
+        found[:, list(self.drawn)] = classes > 0
+        return found
+
+
 class FieldsPart(Part):
     """Fields of collections, or scalars: integers and categories as classes, the others as columns.
 
@@ -133,9 +166,13 @@ class FieldsPart(Part):
     atom it is, or none (class 0); its column exists only in the latter case. A coordinate that is measured
     apart from the momentum is learned as its deviation from it, and called ``Muon[0].pt:own``.
 
+    Fields that are missing in the same objects have one discrete variable together, which says whether they
+    are; what stands in their place is seen by nothing else.
+
     Attributes:
         settings: The recipe's settings.
         entries: How each field is learned.
+        lacking: Which of them are missing together.
     """
 
     first: ClassVar[bool] = True
@@ -143,6 +180,7 @@ class FieldsPart(Part):
     kind: Literal["fields"] = "fields"
     settings: FieldsConfig
     entries: tuple[Entry, ...]
+    lacking: tuple[Lacking, ...] = ()
 
     @property
     def optional(self) -> frozenset[str]:
@@ -167,20 +205,40 @@ class FieldsPart(Part):
         Raises:
             RecipeError: If a number that is no integer is to be learned as one.
         """
-        entries = []
+        entries: list[Entry] = []
+        groups: list[Lacking] = []
+        masks: list[Tensor] = []
         for (collection, name), slots in slots_of(settings, reading.facts).items():
             values = reading.values(collection, name)[:, list(slots)]
-            present = (
-                torch.ones_like(values, dtype=torch.bool)
-                if collection is None
-                else reading.mask(collection)[:, list(slots)]
-            )
+            present = _present(reading, collection, slots)
             field = described(reading.facts, collection, name)
-            entries.append(_entry(field, collection, slots, values, present, discrete))
-        return cls.make(settings, reading.facts, bounds, tuple(entries))
+            missing = None if field.missing is None else is_missing(values, field.missing) & present
+            if missing is None or not bool(missing.any()):
+                entries.append(_entry(field, collection, slots, values, present, discrete))
+                continue
+            entry = _entry(field, collection, slots, values, present & ~missing, discrete)
+            known = [
+                g
+                for g, (group, mask) in enumerate(zip(groups, masks, strict=True))
+                if (group.collection, group.slots) == (collection, slots) and torch.equal(mask, missing)
+            ]
+            if not known:
+                known = [len(groups)]
+                kinds = tuple(_missing_kinds(m, p) for m, p in zip(missing.T, present.T, strict=True))
+                groups.append(Lacking(collection=collection, name=name, slots=slots, kinds=kinds))
+                masks.append(missing)
+            entries.append(entry.model_copy(update={"missing": field.missing, "lacking": known[0]}))
+        return cls.make(settings, reading.facts, bounds, tuple(entries), tuple(groups))
 
     @classmethod
-    def make(cls, settings: FieldsConfig, facts: Facts, bounds: Bounds, entries: tuple[Entry, ...]) -> Self:
+    def make(
+        cls,
+        settings: FieldsConfig,
+        facts: Facts,
+        bounds: Bounds,
+        entries: tuple[Entry, ...],
+        lacking: tuple[Lacking, ...] = (),
+    ) -> Self:
         """The part of these entries.
 
         Args:
@@ -188,15 +246,55 @@ class FieldsPart(Part):
             facts: What is known of the events.
             bounds: Ranges of fields, where the recipe has them.
             entries: How each field is learned.
+            lacking: Which of them are missing together.
         """
         columns: list[Column] = []
         variables: list[DiscreteVariable] = []
+        for group in lacking:
+            for j in group.drawn:
+                address = facts.address(group.collection, group.slots[j], f"{group.name}:missing")
+                slot = None if group.collection is None else group.slots[j]
+                variables.append(DiscreteVariable.of(address, (0.0, 1.0), slot))
         for entry in entries:
             for j, slot in enumerate(entry.slots):
                 variable, column = _numbers(entry, j, slot, facts, bounds)
                 variables += [] if variable is None else [variable]
                 columns += [] if column is None else [column]
-        return cls(columns=tuple(columns), variables=tuple(variables), settings=settings, entries=entries)
+        return cls(
+            columns=tuple(columns),
+            variables=tuple(variables),
+            settings=settings,
+            entries=entries,
+            lacking=lacking,
+        )
+
+    # ------------------------------------------------------------------ what is missing
+
+    @property
+    def tells(self) -> bool:
+        """Whether columns are missing, which no gate says."""
+        return any(e.lacking is not None and e.columns for e in self.entries)
+
+    def _missing(self, classes: Tensor) -> list[Tensor]:
+        """Where (N, S) each group is missing, by all classes (N, K) of the part."""
+        found, start = [], 0
+        for group in self.lacking:
+            end = start + len(group.drawn)
+            found.append(group.where(classes[:, start:end]))
+            start = end
+        return found
+
+    def tell(self, discrete: Tensor, own: Tensor, count: Tensor) -> Told | None:
+        """Columns of what is missing don't exist."""
+        if not self.tells:
+            return None
+        missing = self._missing(own)
+        exists = [own.new_ones((len(own), 0), dtype=torch.bool)]
+        for entry in self.entries:
+            if entry.columns:
+                there = own.new_ones((len(own), entry.columns), dtype=torch.bool)
+                exists.append(there if entry.lacking is None else ~missing[entry.lacking])
+        return Told(torch.cat(exists, 1), own.new_zeros((len(own), 0), dtype=torch.float64))
 
     def lost(self, facts: Facts) -> Mapping[tuple[str | None, str], tuple[int, ...]]:
         """Numbers that are smeared, and those of objects that were left out."""
@@ -213,32 +311,56 @@ class FieldsPart(Part):
         """Columns (N, D) and classes (N, K)."""
         columns: list[Tensor] = [torch.zeros(len(reading), 0, dtype=torch.float64, device=reading.device)]
         classes: list[Tensor] = [reading.no_classes()]
+        missing: dict[int, Tensor] = {}
+        for number, group in enumerate(self.lacking):
+            entry = next(e for e in self.entries if e.lacking == number)
+            values = reading.values(entry.collection, entry.name)[:, list(entry.slots)]
+            present = _present(reading, entry.collection, entry.slots)
+            missing[number] = is_missing(values, entry.missing or 0.0) & present
+            for j in group.drawn:
+                flags = missing[number][:, j].to(torch.int64)
+                classes.append(torch.where(present[:, j], flags, -1).unsqueeze(1))
         for entry in self.entries:
             slots = list(entry.slots)
             # Large integers are subtracted as integers, which have all their digits.
             stored = reading.values(entry.collection, entry.name)[:, slots]
+            if entry.lacking is not None:
+                self._require_together(entry, stored, missing[entry.lacking], reading)
+                stored = torch.where(missing[entry.lacking], _as(entry.low + entry.offset, stored), stored)
             values = (stored - entry.offset if entry.offset else stored).to(torch.float64)
             if entry.mode in ("dequantise", "smear"):
                 noise = reading.noise(entry.collection, entry.name, entry.slots)
                 columns.append(values + (noise if entry.mode == "dequantise" else _normal(noise)))
                 continue
-            present = (
-                torch.ones_like(values, dtype=torch.bool)
-                if entry.collection is None
-                else reading.mask(entry.collection)[:, slots]
-            )
+            present = _present(reading, entry.collection, entry.slots)
             if entry.mode == "classes":
+                if entry.lacking is not None:
+                    first = tuple(t[0] if t else 0.0 for t in entry.tables)
+                    values = torch.where(missing[entry.lacking], constant(first, values.device), values)
                 classes += classes_of(entry, values, present, reading.refuse)
                 continue
             classes += _atoms(entry, values, present)
             columns.append(values)
         return Encoded(torch.cat(columns, 1), torch.cat(classes, 1))
 
+    @staticmethod
+    def _require_together(entry: Entry, stored: Tensor, missing: Tensor, reading: Reading) -> None:
+        """Refuses events in which a number is missing without those that it was always missing with."""
+        present = _present(reading, entry.collection, entry.slots)
+        apart = ((is_missing(stored, entry.missing or 0.0) & present) != missing).any(1)
+
+        def error(event: int) -> InputError:
+            msg = "missing, or there, apart from numbers with which it was always missing in training"
+            return InputError(msg, branch=entry.branch, entry=event)
+
+        reading.refuse(apart, error)
+
     # ------------------------------------------------------------------ decoding
 
     def write(self, encoded: Encoded, draft: Draft) -> None:
         """Puts in the fields."""
-        column = variable = 0
+        missing = self._missing(encoded.classes)
+        column, variable = 0, sum(len(g.drawn) for g in self.lacking)
         for entry in self.entries:
             ends = column + entry.columns, variable + len(entry.drawn)
             raw, classes = encoded.columns[:, column : ends[0]], encoded.classes[:, variable : ends[1]]
@@ -248,7 +370,27 @@ class FieldsPart(Part):
                 values = values.round().to(torch.int64) + entry.offset
             elif entry.dtype == "bool":
                 values = values > 0.5
+            if entry.lacking is not None and entry.missing is not None:
+                values = torch.where(missing[entry.lacking], _as(entry.missing, values), values)
             draft.put_field(entry.collection, entry.name, values, entry.slots, self.settings.fill)
+
+
+def _as(number: float, like: Tensor) -> Tensor:
+    """A number of the type of others."""
+    return torch.tensor(number, dtype=like.dtype, device=like.device)
+
+
+def _present(reading: Reading, collection: str | None, slots: Sequence[int]) -> Tensor:
+    """Where (N, S) there are numbers to read."""
+    if collection is None:
+        return torch.ones((len(reading), 1), dtype=torch.bool, device=reading.device)
+    return reading.mask(collection)[:, list(slots)]
+
+
+def _missing_kinds(missing: Tensor, present: Tensor) -> tuple[int, ...]:
+    """Whether a number (N,) is there (0), missing (1), or either."""
+    kinds = (0,) if bool((present & ~missing).any()) else ()
+    return (*kinds, 1) if bool(missing.any()) else kinds or (0,)
 
 
 def slots_of(settings: FieldsConfig, facts: Facts) -> dict[tuple[str | None, str], tuple[int, ...]]:

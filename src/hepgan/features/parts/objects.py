@@ -151,6 +151,10 @@ class _Numbers:
     def names(self) -> Collection[str]:
         return self._numbers.keys()
 
+    @property
+    def schema(self) -> None:
+        return None
+
     def objects(self, name: str, fields: Set[str]) -> Objects | None:
         return None
 

@@ -45,7 +45,7 @@ def own_fields(c: Collection) -> tuple[Field, ...]:
 
 def derivable(c: Collection) -> tuple[Field, ...]:
     """The fields of objects that may be derived from others."""
-    return tuple(f for f in own_fields(c) if f.name not in _LEFT_ALONE)
+    return tuple(f for f in own_fields(c) if f.name not in _LEFT_ALONE and f.missing is None)
 
 
 def _coordinates(c: Collection) -> set[str]:

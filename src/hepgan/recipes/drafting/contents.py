@@ -27,6 +27,7 @@ from hepgan.events.buffers import buffers as parts
 from hepgan.events.buffers import record_name, scalar_values
 from hepgan.events.checks import drop_faulty
 from hepgan.events.formats import locate, open_source
+from hepgan.events.missing import is_missing
 from hepgan.events.reading import drafted
 from hepgan.events.schema import quoted
 from hepgan.features.parts.fields import WHOLE
@@ -368,10 +369,13 @@ def _restrict(contents: Contents) -> None:
 
 def _unusable(f: Field, values: NDArray[np.generic], asked: bool) -> str:
     """Why a field cannot be learned; a few bad values cost their events instead."""
+    there = values if f.missing is None or f.dtype == "string" else values[~is_missing(values, f.missing)]
     if values.dtype.kind == "f" and not asked:
-        wrong = int((~np.isfinite(values)).sum())
+        wrong = int((~np.isfinite(there)).sum())
         if wrong > _MOST_BAD * values.size:
             return f"{wrong:,} of {values.size:,} values are not finite (NaN or infinite)"
+        if values.size and not there.size:
+            return "it is missing in all events"
     if values.dtype.kind in "iu" and values.size:
         low, high = int(values.min()), int(values.max())
         if high >= 2**63 or high - low > (2**53 if f.kind is Kind.CATEGORY else WHOLE):

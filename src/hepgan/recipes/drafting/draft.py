@@ -14,6 +14,7 @@ import yaml
 
 from hepgan.errors import HepganError, InputError, RecipeError
 from hepgan.events import Address, Collection, Field, Kind, to_batch
+from hepgan.events.missing import is_missing
 from hepgan.events.schema import quoted
 from hepgan.features import FeaturesConfig, Representation
 from hepgan.features.facts import MOMENTUM, Facts
@@ -263,6 +264,16 @@ def _fields(contents: Contents, facts: Facts, c: Collection | None, fields: Iter
 
 
 def _kind(contents: Contents, c: Collection | None, f: Field) -> str:
+    """What a field is, in words."""
+    told = _kind_of_value(contents, c, f)
+    if f.missing is None:
+        return told
+    values = values_of(contents.events, contents.schema, c.name if c else None, f.name)
+    what = "null" if f.nulls else f"{f.missing:.6g}".replace("nan", "NaN")
+    return f"{told}; missing ({what}) in {_share(float(is_missing(values, f.missing).mean()))}"
+
+
+def _kind_of_value(contents: Contents, c: Collection | None, f: Field) -> str:
     told = None if c is None else contents.told.get(str(Address(c.name, None, f.name)))
     if told is not None:
         return told

@@ -128,7 +128,7 @@ def find_functions(
 
 def _targets(schema: EventSchema) -> Iterator[_Target]:
     for f in schema.scalars:
-        if f.dtype != "string" and f.name != schema.weight:
+        if f.dtype != "string" and f.name != schema.weight and f.missing is None:
             yield _Target(f.name, Address(None, None, f.name), f)
     for c in schema.collections:
         for f in derivable(c) if len(c.fields) > 1 or c.layout == "single" else ():
