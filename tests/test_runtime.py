@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from functools import partial
@@ -68,11 +69,12 @@ def test_progress_is_silent_where_there_is_no_terminal(capfd):
 
 def test_training_and_production_show_the_same_bar(capfd, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    with progress("generating", 1000, shown=True) as advance:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress("generating", 1000) as advance:
         advance(250)
         advance(1000)
     generation = capfd.readouterr()
-    with Progress("training", shown=True, done=0.5) as bar:
+    with Progress("training", done=0.5) as bar:
         bar.update(1.0, lambda: "step 7, 9 events/s; critic 0.5")
     training = capfd.readouterr()
     for said, what, text in (
@@ -83,6 +85,27 @@ def test_training_and_production_show_the_same_bar(capfd, monkeypatch):
         assert what in said.err
         assert text in said.err
         assert "100%" in said.err
+
+
+def test_a_line_every_half_minute_stands_for_a_bar_where_there_is_no_terminal(capfd, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("hepgan.runtime.time.monotonic", lambda: clock[0])
+
+    def lines(**how):
+        with Progress("training", 200, done=20, **how) as bar:
+            for done in range(21, 201):
+                clock[0] += 1.0
+                bar.tell(done, f"step {done}")
+        out, err = capfd.readouterr()
+        assert not out
+        return err.splitlines()
+
+    assert lines(shown=False) == []
+    found = lines()
+    assert len(found) == 6
+    assert found[0] == "training 25%, 2 min left: step 50"
+    assert found[1] == "training 40%, 2 min left: step 80"
+    assert found[-1] == "training 100%, 0 s left: step 200"
 
 
 def test_cores_are_no_more_than_a_quota_and_a_user_allow(tmp_path, monkeypatch):

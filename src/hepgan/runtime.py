@@ -14,12 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from hepgan.errors import InputError
+from hepgan.errors import InputError, printable
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,8 @@ __all__ = [
     "wait_briefly",
 ]
 
-_SECONDS_BETWEEN_UPDATES = 0.25
+_SECONDS_BETWEEN_UPDATES, _SECONDS_BETWEEN_LINES = 0.25, 30.0
+"""Of a bar on a terminal, and of the lines that stand for it elsewhere."""
 
 _ENDINGS = ("SIGHUP", "SIGXCPU", "SIGUSR1")
 """Signals that, like SIGTERM, come before the end: a terminal's, a limit of time's, a batch system's."""
@@ -310,23 +311,24 @@ def terminable() -> Iterator[Callable[[], int | None]]:
 
 
 class Progress:
-    """A bar on stderr with the share that is done, the time left and a line about it; or nothing.
+    """A bar on stderr with the share that is done, the time left and a line about it.
+
+    Where stderr is no terminal, a line every half minute stands for it.
 
     Args:
         what: What is being done.
         total: How much of it there is to do.
         done: How much of it is done already.
-        shown: Whether to show anything; on a terminal alone, by default.
+        shown: Whether to show anything.
     """
 
-    def __init__(
-        self, what: str, total: float = 1.0, *, done: float = 0.0, shown: bool | None = None
-    ) -> None:
-        self._last = -1.0
-        self._total = total
+    def __init__(self, what: str, total: float = 1.0, *, done: float = 0.0, shown: bool = True) -> None:
+        self._what, self._total, self._begun = what, total, done
+        self._shown = shown and sys.stderr is not None
+        self._started = time.monotonic()
+        self._last = -math.inf
         self._bar: Any = None
-        terminal = sys.stderr is not None and sys.stderr.isatty()
-        if terminal if shown is None else shown:
+        if self._shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -340,9 +342,11 @@ class Progress:
                 TimeRemainingColumn(compact=True, table_column=whole),
                 TextColumn("left, {task.fields[text]}"),
                 console=Console(stderr=True),
-                transient=terminal,
+                transient=True,
             )
             self._task = self._bar.add_task(what, total=total, completed=done, text="")
+        else:
+            self._last = self._started
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -361,13 +365,33 @@ class Progress:
 
     def update(self, done: float, text: Callable[[], str]) -> None:
         """Shows how much is done, and what is to be said of it."""
-        if self._bar is None:
-            return
         now = time.monotonic()
-        if now - self._last < _SECONDS_BETWEEN_UPDATES and done < self._total:
-            return
-        self._last = now
-        self._bar.update(self._task, completed=done, text=text())
+        if self._bar is not None:
+            if now - self._last >= _SECONDS_BETWEEN_UPDATES or done >= self._total:
+                self._last = now
+                self._bar.update(self._task, completed=done, text=text())
+        elif self._shown and now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
+            self._write(done, now - self._started, text())
+
+    def _write(self, done: float, seconds: float, text: str) -> None:
+        left = ""
+        if done > self._begun:
+            left = f", {_duration(seconds * (self._total - done) / (done - self._begun))} left"
+        with suppress(OSError, ValueError):  # where it cannot be written, the work goes on
+            print(
+                printable(f"{self._what} {100 * done / self._total:.0f}%{left}: {text}"),
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _duration(seconds: float) -> str:
+    """A time in words: 45 s, 12 min or 3 h 20 min."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 @contextmanager
@@ -395,13 +419,13 @@ def doing(what: str) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int, *, shown: bool | None = None) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
     """Progress of work on events, with its rate.
 
     Args:
         what: What is being done.
         total: Number of events.
-        shown: Whether to show it; on a terminal alone, by default.
+        shown: Whether to show it.
 
     Yields:
         What to call with the number of events done so far. It raises KeyboardInterrupt if the user has asked

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -452,7 +453,8 @@ def test_evaluations_see_averaged_weights_and_leave_training_alone(feature_batch
         assert torch.equal(a, b)
 
 
-def test_the_progress_bar_shows_losses_and_rate(feature_batch, capsys):
+def test_the_progress_bar_shows_losses_and_rate(feature_batch, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     config = TrainingConfig(steps=3, batch_size=64)
     Trainer(flow(), feature_batch(torch.randn(500, 2)), config, progress=True).run()
     shown = " ".join("".join(capsys.readouterr()).split())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import shlex
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -82,7 +81,7 @@ class Job:
             "max_time": self.max_time,
             "checkpoint": self.checkpoint,
             "resume": self.resume,
-            "progress": sys.stderr.isatty(),
+            "progress": True,
         }
 
     def write(
@@ -474,7 +473,7 @@ def unfold(
             classifier=classifier,
             settings=job.settings,
             seed=job.seed,
-            progress=sys.stderr.isatty(),
+            progress=True,
         )
 
     generator = job.write(make, prior, folding)

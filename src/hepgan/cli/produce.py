@@ -242,8 +242,9 @@ def generate(
     The events depend on the model and the seed alone, not on shards or workers. A fileset for coffea's
     Runner is written beside them.
     """
+    from hepgan.files import claim
     from hepgan.generator import EventGenerator
-    from hepgan.generator.where import MEASURED, together
+    from hepgan.generator.where import enough, together
     from hepgan.generator.yields import YIELDS
     from hepgan.production import produce, unfinished
 
@@ -252,7 +253,10 @@ def generate(
     chosen = read_member(member, generator)
     efficiency = None
     if where:
-        passed = min(events, MEASURED)
+        if output.suffix.lower() in (".root", ".parquet", ".pq"):
+            claim(output, force=force, make=False)
+        weighted = generator.schema.weight is not None or cross_section is not None
+        passed = enough(events, weighted=weighted)
         with progress("measuring the efficiency", passed) as advance:
             efficiency = generator.efficiency(
                 where,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -74,7 +73,7 @@ def run(
         read_events(train),
         seed=seed,
         max_time=max_time,
-        progress=sys.stderr.isatty(),
+        progress=True,
         checkpoint=model.with_suffix(".part"),
     )
     model.with_suffix(".part").unlink(missing_ok=True)

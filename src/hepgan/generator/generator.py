@@ -144,7 +144,8 @@ class EventGenerator:
                 annealed; those of the recipe if None.
             checkpoint: File that the training is saved to as it goes, and resumed from.
             resume: Whether to go on from ``checkpoint``.
-            progress: Whether to show progress bars, of the preparation and of the training.
+            progress: Whether to show progress bars, of the preparation and of the training; where there is
+                no terminal, a line every half minute.
             runs: What there was before the selection of the events (see ``hepgan.events.read_runs``), by
                 which files of generated events are normalised.
 

@@ -18,7 +18,7 @@ from hepgan.generator.sampling import Sampler
 from hepgan.models import BLOCK
 from hepgan.observables import Condition
 
-__all__ = ["LEAST", "MEASURED", "Efficiency", "Selected", "Where", "measure", "texts", "together"]
+__all__ = ["LEAST", "MEASURED", "Efficiency", "Selected", "Where", "enough", "measure", "texts", "together"]
 
 LEAST = 1e-4
 """The smallest share of events that may fulfil a condition."""
@@ -29,8 +29,8 @@ LOOKED = 200_000
 ENOUGH = 20
 """Events that fulfil a condition by which it is known to be possible."""
 
-MEASURED = 10_000
-"""Events that fulfil a condition by which their share is measured, to 1%."""
+MEASURED, ROUGHLY = 10_000, 400
+"""Events that fulfil a condition by which their share is measured: to 1%, and to 5%."""
 
 FEWEST_ROWS, MOST_TRIES = 64, 256
 """Events of a block that are drawn anew together, and tries for each of them in one call of the network."""
@@ -46,6 +46,11 @@ def texts(where: str | Sequence[str] | None) -> tuple[str, ...]:
 def together(conditions: Sequence[str]) -> str:
     """Conditions that all hold, as one."""
     return " and ".join(conditions if len(conditions) == 1 else (f"({c})" for c in conditions))
+
+
+def enough(n: int, *, weighted: bool) -> int:
+    """Events by which to measure the share for a production of n; what they weigh depends on it."""
+    return min(n, MEASURED if weighted else ROUGHLY)
 
 
 class Efficiency(Config):

@@ -13,7 +13,7 @@ from hepgan.config import Config
 from hepgan.events.formats import ENDINGS, Format
 from hepgan.generator import EventGenerator
 from hepgan.generator.model_file import installed_versions
-from hepgan.generator.where import MEASURED, Efficiency, texts
+from hepgan.generator.where import Efficiency, enough, texts
 from hepgan.production.normalisation import Normalisation
 
 __all__ = ["Plan", "Shard"]
@@ -94,11 +94,10 @@ class Plan(Config):
         """
         schema = generator.schema_of(member)
         if texts(where) and efficiency is None:
-            passed = min(n, MEASURED)
             efficiency = generator.efficiency(
                 texts(where),
                 n=n,
-                passed=passed,
+                passed=enough(n, weighted=schema.weight is not None or cross_section is not None),
                 seed=seed,
                 condition=condition,
                 member=member,

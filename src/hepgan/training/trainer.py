@@ -81,7 +81,7 @@ class Trainer:
         evaluate: Metrics (smaller is better) of the model, called with averaged weights, without gradients.
         checkpoint: The checkpoint's file; None for none.
         resume: Whether to go on from the checkpoint, if there is one.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar, or lines where there is no terminal.
         rows: For an ensemble the numbers of each member's events, as ``Batches`` takes them.
         until: Share of the training after which this part of it ends, one step before the end at the latest.
         history: That of the part before, to go on with: steps, time and schedules are those of the whole.
@@ -217,9 +217,9 @@ class Trainer:
                 losses = self._train_step()
                 now = time.monotonic()
                 history.seconds = before + now - start
-                events = (self._step - start_step) * self._batches.size
+                steps = (self._step - start_step) / (now - start)
                 self._watch()
-                said = partial(_said, self._step, events / (now - start), losses)
+                said = partial(_said, self._step, steps, self._batches.size, losses)
                 progress.update(self._share(), said)
                 if self._diagnose_every and self._step % self._diagnose_every == 0:
                     self._diagnose()
@@ -520,10 +520,10 @@ def train_from_one(
     Trainer(ensemble, data, config, rows=rows, evaluate=evaluate, resume=branched, **options).run()
 
 
-def _said(step: int, rate: float, losses: Mapping[str, float]) -> str:
-    """What a bar of progress says of a step: its number, events per second, and the losses."""
+def _said(step: int, rate: float, batch: int, losses: Mapping[str, float]) -> str:
+    """What is said of a step: its number, how many there are in a second, of how many events, the losses."""
     totals = (f"{n.removesuffix('/total')} {v:.4g}" for n, v in losses.items() if n.endswith("/total"))
-    return f"step {step:,}, {rate:,.0f} events/s; {', '.join(totals)}"
+    return f"step {step:,} ({rate:.3g}/s), {rate * batch:,.0f} events/s; {', '.join(totals)}"
 
 
 def _size(losses: NDArray[np.float64]) -> float:
