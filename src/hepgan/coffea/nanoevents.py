@@ -12,8 +12,9 @@ from coffea.nanoevents.mapping import SimplePreloadedColumnSource
 
 from hepgan.arguments import checked
 from hepgan.events import EventSchema, schema_of
-from hepgan.events.buffers import record_name
+from hepgan.events.buffers import Jagged, buffers, record_name
 from hepgan.events.nanoaod import numbered
+from hepgan.events.slots import spread
 from hepgan.events.writing import branches_of, written
 
 __all__ = ["HepganSchema", "to_nanoevents"]
@@ -113,6 +114,12 @@ def to_nanoevents(
     columns: dict[str, ak.Array] = {}
     for c in known.collections:
         objects = events[c.name]
+        if c.slotted:
+            offsets, fields = buffers(events, c)
+            if offsets is not None:
+                lists = {f.branch: Jagged(offsets, fields[f.name]) for f in c.fields}
+                columns |= {called(b): ak.Array(v) for b, v in spread(c, lists).items()}
+            continue
         if c.layout == "jagged":
             counts = ak.to_numpy(ak.num(objects))
             counters = {n.branch: n.dtype for n in c.counters}
@@ -123,11 +130,7 @@ def to_nanoevents(
             if f.branch not in there:
                 columns[f.branch] = ak.Array(np.zeros(len(events), f.dtype))
                 continue
-            values = objects[f.name]
-            if c.layout == "indexed":
-                columns |= {called(b): values[:, i] for i, b in enumerate(f.branches)}
-            else:
-                columns[called(f.branch)] = values
+            columns[called(f.branch)] = objects[f.name]
     for f in known.scalars:
         if f.name in ak.fields(events):
             columns[called(f.branch)] = events[f.name]

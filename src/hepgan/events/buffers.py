@@ -147,7 +147,7 @@ class Jagged(NamedTuple):
 
 
 Buffer: TypeAlias = "Numbers | Jagged"
-"""One number (or string, as numpy's str) in each event, or a list of them."""
+"""One number (or string, as numpy's str) in each event, numbers (N, K) of K places, or a list of them."""
 
 
 class Buffers(NamedTuple):
@@ -168,10 +168,27 @@ def buffer(layout: Any, *, file: str | None = None, branch: str | None = None) -
     Raises:
         InputError: If a list is missing (null).
     """
+    if (regular := _regular(layout)) is not None:
+        values = _numbers(regular.content[: regular.length * regular.size])
+        return values.reshape(regular.length, regular.size)
     if _holds_lists(layout):
         layout = _plain(layout, file, branch).to_ListOffsetArray64(True)
         return Jagged(np.asarray(layout.offsets.data), _numbers(layout.content[: layout.offsets[-1]]))
     return _numbers(layout)
+
+
+def _regular(layout: Any) -> Any:
+    """The arrays of one size, of numbers, that a layout is; None if it is anything else."""
+    while layout.is_indexed and not layout.is_option:
+        layout = layout.project()
+    if layout.is_option and not np.asarray(layout.mask_as_bool(valid_when=False)).any():
+        layout = layout.project()
+    if not layout.is_regular or not layout.size:
+        return None
+    inner = layout.content
+    while inner.is_option or inner.is_indexed:
+        inner = inner.content
+    return layout if inner.is_numpy else None
 
 
 def _holds_lists(layout: Any) -> bool:
@@ -219,11 +236,11 @@ def _layout(values: Numbers) -> Any:
 
 
 def assemble(schema: EventSchema, columns: Mapping[str, Buffer], size: int) -> ak.Array:
-    """The events that a schema makes of a file's columns; no numbers of jagged branches are copied.
+    """The events that a schema makes of columns; no numbers of lists are copied.
 
     Args:
         schema: What the columns hold.
-        columns: The columns by branch.
+        columns: The columns by branch; of several objects, lists by their fields' first branches.
         size: Number of events.
     """
     contents: list[Any] = [_collection(c, columns) for c in schema.collections]
@@ -243,10 +260,6 @@ def _collection(c: Collection, columns: Mapping[str, Buffer]) -> Any:
         if isinstance(values, Jagged):
             offsets = values.offsets if offsets is None else offsets
             contents.append(_layout(values.content))
-        elif c.layout == "indexed":
-            stacked = np.stack([np.asarray(columns[b]) for b in f.branches], axis=1)
-            contents.append(_layout(stacked.reshape(-1)))
-            offsets = np.arange(len(stacked) + 1, dtype=np.int64) * c.max_count
         else:
             contents.append(_layout(np.asarray(values)))
     record = ak.contents.RecordArray(contents, list(c.field_names), parameters=parameters)
@@ -282,7 +295,7 @@ def buffers(events: ak.Array, collection: Collection) -> Buffers:
             raise InputError(message, branch=f.branch)
         inner = layout.content(f.name)[: layout.length]
         values = buffer(inner, branch=f.branch)
-        if isinstance(values, Jagged):
+        if isinstance(values, Jagged) or values.ndim > 1:
             message = f"{collection.name}.{f.name} holds lists, not numbers"
             raise InputError(message, branch=f.branch)
         fields[f.name] = values
@@ -299,7 +312,7 @@ def scalar_values(events: ak.Array, name: str, branch: str) -> Numbers:
         message = f"these events have no {name}; they have {', '.join(events.fields) or 'nothing'}"
         raise InputError(message, branch=branch)
     values = buffer(ak.to_layout(events[name]), branch=branch)
-    if isinstance(values, Jagged):
+    if isinstance(values, Jagged) or values.ndim > 1:
         message = f"{name} holds lists, not one number in each event"
         raise InputError(message, branch=branch)
     return values

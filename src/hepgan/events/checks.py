@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import awkward as ak
 import numpy as np
@@ -104,7 +105,7 @@ def check_weights(events: ak.Array, schema: EventSchema, file: str | None = None
 
 
 def drop_faulty(
-    events: ak.Array, schema: EventSchema, file: str | None = None
+    events: ak.Array, schema: EventSchema, file: str | None = None, known: Iterable[Fault] = ()
 ) -> tuple[ak.Array, dict[str, int]]:
     """The events without faults.
 
@@ -112,6 +113,7 @@ def drop_faulty(
         events: The events.
         schema: What they should hold.
         file: The file, for errors.
+        known: Faults that were found before.
 
     Returns:
         The good events, and how many were dropped for each reason (an event counts for its first one).
@@ -121,7 +123,7 @@ def drop_faulty(
     """
     bad = np.zeros(len(events), bool)
     report: dict[str, int] = {}
-    for fault in find_faults(events, schema, file):
+    for fault in chain(known, find_faults(events, schema, file)):
         new = int((fault.bad & ~bad).sum())
         if new:
             key = f"{fault.branch}: {fault.reason}"
@@ -182,7 +184,7 @@ class _Branch:
             events = np.zeros(self.size, bool)
             events[at] = True
             if self.collection is not None and self.collection.layout == "indexed":
-                branch = self.field.branches[first % self.collection.max_count]
+                branch = self.field.branches[first - int(self.offsets[at[0]])]
         detail = text or f"{values[first]}"
         return Fault(reason, branch, events, detail)
 
@@ -196,7 +198,7 @@ def _counts(c: Collection, counts: NDArray[np.int64]) -> Iterator[Fault]:
         bad = counts > c.max_count
         most = f"{counts[bad.argmax()]} where the schema allows {c.max_count}"
         yield Fault(f"too many objects in {c.name}", branch, bad, most)
-    if c.layout == "indexed" and (bad := counts < c.max_count).any():
+    if c.slotted and not c.marked and (bad := counts < c.max_count).any():
         yield Fault(f"too few objects in {c.name}", branch, bad, f"{counts[bad.argmax()]}, not {c.max_count}")
 
 

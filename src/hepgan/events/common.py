@@ -160,12 +160,14 @@ class _Merged:
         self._first: dict[str, tuple[str, Branch]] = {}
         self._labels: list[str] = []
         self._counters: set[str] = set()
+        self._own: dict[str, str] = {}
 
     def add(self, source: Readable) -> None:
         """Takes what a further file has."""
         if not self._labels:
             self.branches = dict(source.branches)
         self._counters |= {b.counter for b in source.branches.values() if b.counter is not None}
+        self._own |= source.notes
         for name in source.left_out:
             self.others.setdefault(name, source.label)
         for name in [n for n in self.branches if n not in source.branches]:
@@ -184,7 +186,7 @@ class _Merged:
     def notes(self) -> dict[str, str]:
         """What is to be told of branches; the numbers of objects in lists go without saying."""
         lost = {n: f"{why}; left out" for n, why in self.left_out.items() if n not in self._counters}
-        return lost | self.wider
+        return lost | self.wider | {n: note for n, note in self._own.items() if n in self.branches}
 
     def _lost(self, name: str, label: str) -> None:
         where = self.others.get(name)
@@ -194,7 +196,8 @@ class _Merged:
     def _join(self, name: str, new: Branch, label: str) -> None:
         old = self.branches[name]
         where, first = self._first[name]
-        if old.jagged != new.jagged or (old.dtype == "string") != (new.dtype == "string"):
+        alike = (old.jagged, old.size, old.dtype == "string") == (new.jagged, new.size, new.dtype == "string")
+        if not alike:
             del self.branches[name]
             self.left_out[name] = f"{_what(first)} in {where}, {_what(new)} in {label}"
             return
@@ -207,7 +210,7 @@ class _Merged:
 
 def _what(branch: Branch) -> str:
     one = "text" if branch.dtype == "string" else branch.dtype
-    return f"lists of {one}" if branch.jagged else one
+    return f"lists of {one}" if branch.jagged else one if branch.size is None else f"{one}[{branch.size}]"
 
 
 def _wider(first: str, second: str) -> str:
@@ -291,6 +294,7 @@ def part_of(schema: EventSchema, branches: Sequence[str] | None, weight: str | N
         by_branch |= {b: str(Address(c.name, None, f.name)) for f in c.fields for b in f.branches}
     by_branch |= {f.branch: str(Address(None, None, f.name)) for f in (*schema.scalars, *schema.identifiers)}
     counters = [n.branch for c in schema.collections for n in c.counters]
+    masks = [b for c in schema.collections for f in c.marks for b in f.branches]
     names = {*schema.collection_names, *schema.scalar_names, *by_branch.values()}
     chosen: list[str] = []
     for wanted in branches:
@@ -299,7 +303,7 @@ def part_of(schema: EventSchema, branches: Sequence[str] | None, weight: str | N
             continue
         matches = [name for branch, name in by_branch.items() if fnmatchcase(branch, wanted)]
         matches += [name for name in counters if fnmatchcase(name, wanted)]
-        if not matches:
+        if not matches and not any(fnmatchcase(name, wanted) for name in masks):
             there = [*schema.collection_names, *schema.scalar_names]
             message = f"no such branch, collection or field; there are {_few(there) or 'none'}"
             raise InputError(message, branch=wanted)

@@ -109,18 +109,16 @@ def _dense(
 
 
 def to_columns(batch: EventBatch) -> dict[str, Buffer]:
-    """The columns of a file, by branch, that hold a batch; in the schema's types."""
+    """The columns, by branch, that hold a batch; in the schema's types.
+
+    Of several objects, lists by their fields' first branches, even where the file has places for them.
+    """
     columns: dict[str, Buffer] = {}
     for c in batch.schema.collections:
         objects = batch.collections[c.name]
         if c.layout == "single":
             for f in c.fields:
                 columns[f.branch] = _numpy(objects[f.name][:, 0], f)
-            continue
-        if c.layout == "indexed":
-            for f in c.fields:
-                values = objects[f.name]
-                columns |= {b: _numpy(values[:, i], f) for i, b in enumerate(f.branches)}
             continue
         size, most = objects.shape
         if objects.full:

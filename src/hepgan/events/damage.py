@@ -24,7 +24,7 @@ class Readable(Source):
         self._source = source
         self.label, self.tree, self.entries = source.label, source.tree, source.entries
         self.branches = dict(source.branches if branches is None else branches)
-        self.left_out = source.left_out
+        self.left_out, self.notes = source.left_out, source.notes
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
         """The columns of some branches.

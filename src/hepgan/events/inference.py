@@ -143,17 +143,21 @@ def _merged(known: Collection, fresh: Collection, events: ak.Array) -> Collectio
     """A collection with the fields that there are; None if the file cannot hold it as it did."""
     if (known.layout == "single") != (fresh.layout == "single"):
         return None
-    if known.layout == "indexed" and bool(ak.any(ak.num(events[known.name]) != known.max_count)):
-        return None
+    if known.slotted:
+        number = ak.num(events[known.name])
+        if bool(ak.any(number > known.places if known.marked else number != known.places)):
+            return None
     here = set(fresh.field_names)
     kept = [f for f in known.fields if f.name in here]
     named = {f.name for f in kept}
     extra = [f for f in fresh.fields if f.name not in named]
     if known.layout == "indexed":
         extra = [
-            f.model_copy(update={"branches": tuple(f"{f.name}{i + 1}" for i in range(known.max_count))})
+            f.model_copy(update={"branches": tuple(f"{f.name}{i + 1}" for i in range(known.places))})
             for f in extra
         ]
+    elif known.layout == "padded":
+        extra = [f.model_copy(update={"branches": (f"{known.name}_{f.name}",)}) for f in extra]
     return known.model_copy(update={"fields": (*kept, *extra)})
 
 
@@ -229,11 +233,14 @@ def complete(schema: EventSchema, events: ak.Array, known: EventSchema | None = 
         names = old[c.name].field_names if c.name in old else ()
         update: dict[str, Any] = {
             "fields": tuple(
-                _found(f, values[f.name], f.name in names, of_object=True, missable=may_be_missing(f, c))
+                _kept(
+                    _found(f, values[f.name], f.name in names, of_object=True, missable=may_be_missing(f, c)),
+                    f,
+                )
                 for f in c.fields
             )
         }
-        if c.layout == "jagged" and offsets is not None:
+        if (c.layout == "jagged" or (c.slotted and c.marked)) and offsets is not None:
             counts = np.diff(offsets)
             least, most = (int(counts.min()), int(counts.max())) if counts.size else (0, 0)
             # Without events, any numbers of objects hold.
@@ -279,6 +286,12 @@ def _found(
     # A kind that holds any numbers may have been chosen by hand.
     atoms = found.atoms if field.kind is Kind.CONTINUOUS else ()
     return found.model_copy(update={"kind": field.kind, "values": None, "atoms": atoms})
+
+
+def _kept(found: Field, field: Field) -> Field:
+    """A field that was found, with the null that stands in its file where there is no object."""
+    null = field.nulls and field.fill is not None and field.fill != field.fill
+    return found.model_copy(update={"nulls": True}) if null else found
 
 
 def _holds(field: Field, values: NDArray[Any]) -> bool:

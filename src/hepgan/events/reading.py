@@ -11,13 +11,15 @@ import numpy as np
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError
+from hepgan.events.absence import with_absent
 from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, assemble
-from hepgan.events.checks import check_events, check_weights, drop_faulty, warn_dropped
+from hepgan.events.checks import Fault, check_events, check_weights, drop_faulty, warn_dropped
 from hepgan.events.common import listed, look, opened, part_of, placed
 from hepgan.events.formats import ArraySource, PathLike, Source
 from hepgan.events.inference import attach, complete
 from hepgan.events.missing import is_null, tolerant, type_in_memory
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
+from hepgan.events.slots import gathered
 from hepgan.events.structure import Evidence, draft, trusted
 
 __all__ = ["Reader", "as_events", "count_events", "drafted", "infer_schema", "iterate_events", "read_events"]
@@ -58,18 +60,26 @@ class Reader:
                 names[f.branch] = f.branch
         for c in schema.collections:
             names |= {n.branch: n.branch for n in c.counters if n.branch in here}
+            if c.counter is not None and c.slotted and c.counter not in here:
+                raise InputError(_missing(c.counter, self.source), file=self.source.label, branch=c.counter)
+            for mark in c.marks:
+                for b in mark.branches:
+                    if b not in here:
+                        raise InputError(_missing(b, self.source), file=self.source.label, branch=b)
+                    self._check_type(c, mark, b)
+                    names[b] = b
         return names
 
     def _check_type(self, c: Collection | None, f: Field, branch: str) -> None:
         found = self.source.branches[branch]
         jagged = c is not None and c.layout == "jagged"
+        size = c.places if c is not None and c.layout == "padded" else None
         text = found.dtype == "string"
         if text != (f.dtype == "string"):
             expected = "strings are" if f.dtype == "string" else "a number is"
             message = f"holds {'strings' if text else found.dtype}, where {expected} expected"
-        elif found.jagged != jagged:
-            one, many = "one number in each event", "a list in each event"
-            message = f"holds {many if found.jagged else one}, where {many if jagged else one} is expected"
+        elif (found.jagged, found.size) != (jagged, size):
+            message = f"holds {_each(found.jagged, found.size)}, where {_each(jagged, size)} is expected"
         else:
             return
         raise InputError(message, file=self.source.label, branch=branch)
@@ -84,18 +94,23 @@ class Reader:
                 _check_lengths(c, columns, label, start)
         schema = self.schema
         present = tuple(f for f in schema.identifiers if f.branch in columns)
-        events = assemble(
-            schema.model_copy(update={"identifiers": present}),
-            _cast(schema, columns, label, start),
-            stop - start,
-        )
+        faults: list[Fault] = []
+        for c in schema.collections:
+            if c.slotted:
+                lists, wrong = gathered(c, columns)
+                columns |= lists
+                faults += wrong
+        columns = _cast(schema, columns, label, start)
+        events = assemble(schema.model_copy(update={"identifiers": present}), columns, stop - start)
         events.attrs[ATTRIBUTE] = schema
         known = (schema if self._limits else tolerant(_unlimited(schema))).model_copy(
             update={"identifiers": present}
         )
         self.dropped = {}
+        if faults and self.on_bad != "drop":
+            raise faults[0].error(label, start)  # no lists are like this
         if self.on_bad == "drop":
-            events, self.dropped = drop_faulty(events, known, label)
+            events, self.dropped = drop_faulty(events, known, label, faults)
         elif self.on_bad == "raise" and stop > start:
             check_events(events, known, label, first_entry=start, weights=False)
         return events
@@ -124,7 +139,7 @@ def drafted(source: Source) -> EventSchema:
     if wrong:
         rest = {name: values for name, values in seen.numbers.items() if name not in wrong}
         schema = draft(branches, source.tree, Evidence(seen.lengths, rest))
-    return schema
+    return with_absent(source, schema)
 
 
 def _evidence(source: Source) -> Evidence:
@@ -133,7 +148,8 @@ def _evidence(source: Source) -> Evidence:
     stop = min(source.entries, _LOOK)
     if not lists or not stop:
         return Evidence()
-    numbers = [b.name for b in source.branches.values() if not b.jagged and b.integer]
+    single = (b for b in source.branches.values() if not b.jagged and b.size is None)
+    numbers = [b.name for b in single if b.integer]
     counted = [b for b in lists if b.counter in source.branches]
     # Of lists that share a counter or a record, one is enough.
     others = {trusted(b) or b.name: b.name for b in lists if b.counter not in source.branches}
@@ -165,6 +181,11 @@ def _no_counters(source: Source, schema: EventSchema) -> set[str]:
     return wrong
 
 
+def _each(jagged: bool, size: int | None) -> str:
+    many = "a list" if jagged else "one number" if size is None else f"an array of {size}"
+    return f"{many} in each event"
+
+
 def _unlimited(schema: EventSchema) -> EventSchema:
     """The schema without the counts and categories, which may be those of a part of the events."""
     free = {"kind": Kind.CONTINUOUS, "values": None}
@@ -174,6 +195,7 @@ def _unlimited(schema: EventSchema) -> EventSchema:
                 c.model_copy(
                     update={"fields": tuple(f.model_copy(update=free) for f in c.fields)}
                     | ({"min_count": 0, "max_count": 0} if c.layout == "jagged" else {})
+                    | ({"min_count": 0, "max_count": c.places} if c.slotted and c.marked else {})
                 )
                 for c in schema.collections
             ),
@@ -222,22 +244,21 @@ def _cast(schema: EventSchema, columns: dict[str, Buffer], label: str, start: in
         if f.dtype == "string":
             continue
         wanted = np.dtype(type_in_memory(f))
-        for b in f.branches:
-            old = columns.get(b)
-            if old is None:
-                continue
-            values = old.content if isinstance(old, Jagged) else old
-            if values.dtype == wanted or (wanted.kind != "f" and is_null(values).any()):
-                continue
-            with np.errstate(all="ignore"):
-                new = values.astype(wanted)
-                same = (wanted.kind == values.dtype.kind == "f") or (
-                    np.array_equal(new.astype(values.dtype), values) and np.array_equal(new < 0, values < 0)
-                )
-            if not same:
-                message = f"holds {values.dtype.name} values that are no {f.dtype}"
-                raise InputError(message, file=label, branch=b, entry=start)
-            result[b] = Jagged(old.offsets, new) if isinstance(old, Jagged) else new
+        old = columns.get(f.branch)
+        if old is None:
+            continue
+        values = old.content if isinstance(old, Jagged) else old
+        if values.dtype == wanted or (wanted.kind != "f" and is_null(values).any()):
+            continue
+        with np.errstate(all="ignore"):
+            new = values.astype(wanted)
+            same = (wanted.kind == values.dtype.kind == "f") or (
+                np.array_equal(new.astype(values.dtype), values) and np.array_equal(new < 0, values < 0)
+            )
+        if not same:
+            message = f"holds {values.dtype.name} values that are no {f.dtype}"
+            raise InputError(message, file=label, branch=f.branch, entry=start)
+        result[f.branch] = Jagged(old.offsets, new) if isinstance(old, Jagged) else new
     return result
 
 

@@ -184,7 +184,7 @@ class Field(Config):
 
     Attributes:
         name: hepgan's name: a momentum coordinate (``pt``, ``px``, ``mass``, ...) or the file's own.
-        branches: The file's branch; one branch for each object in an ``indexed`` collection.
+        branches: The file's branch; one branch for each place in an ``indexed`` collection.
         dtype: The type in the file: a numpy dtype's name, or ``string``.
         title: The branch's title in the file.
         kind: How the number is to be learned.
@@ -199,6 +199,8 @@ class Field(Config):
         high: Largest value seen.
         counter: What counts the lists of this branch alone, where the file has such a branch (``nMuon_pt``).
         record: Whether the dots in the branches' names are those of records in the file.
+        fill: What stands in the file where there is no object (-999, 0, NaN), in the places of an ``indexed``
+            or ``padded`` collection; None if there always is one, or if it does not matter (0 is written).
     """
 
     name: str
@@ -216,11 +218,24 @@ class Field(Config):
     high: float | None = None
     counter: Counter | None = None
     record: bool = False
+    fill: Placeholder = None
 
     @property
     def branch(self) -> str:
         """The (first) branch."""
         return self.branches[0]
+
+    @property
+    def telling(self) -> bool:
+        """Whether no object has the fill as its value, as far as is known: it alone tells of absence."""
+        if self.fill is None:
+            return False
+        if self.fill != self.fill:
+            return True
+        if self.kind is Kind.CATEGORY or self.dtype == "bool":
+            return self.values is not None and self.fill not in self.values
+        outside = self.low is None or self.high is None or not self.low <= self.fill <= self.high
+        return outside or (self.dtype.startswith("float") and self.fill not in self.atoms)
 
     @model_validator(mode="after")
     def _category_has_values(self) -> Field:
@@ -236,20 +251,23 @@ class Collection(Config):
     Attributes:
         name: The collection's name, capitalised as in NanoAOD where the file leaves the choice.
         layout: How the file stores it: ``jagged`` (a counter branch and arrays: ``nMuon``, ``Muon_pt``),
-            ``indexed`` (one branch for each object: ``px1``, ``px2``) or ``single`` (exactly one object in
-            each event: ``MET_pt``).
+            ``indexed`` (one branch for each place: ``px1``, ``px2``), ``padded`` (arrays of one size:
+            ``part_pt[30]``) or ``single`` (exactly one object in each event: ``MET_pt``).
         fields: The objects' numbers.
-        counter: The branch with the number of objects (``jagged`` only; None where the file has none,
-            as in Parquet or an RNTuple of vectors).
+        counter: The branch with the number of objects: of ``jagged`` ones (None where the file has none, as
+            in Parquet or an RNTuple of vectors), or of places where objects may be absent.
         counter_dtype: The counter's type in the file.
         counter_title: The counter's title in the file.
         counts: Other branches that hold the number of objects, too.
         min_count: Smallest number of objects in an event.
         max_count: Largest number of objects in an event.
+        size: Places for objects in each event, of a ``padded`` collection; objects are in the first ones.
+        mask: What says for each place whether there is an object (``part_mask``): its ``fill`` where there is
+            none, 1 or 0 where there is one.
     """
 
     name: str
-    layout: Literal["jagged", "indexed", "single"]
+    layout: Literal["jagged", "indexed", "padded", "single"]
     fields: tuple[Field, ...] = Setting(min_length=1)
     counter: str | None = None
     counter_dtype: str = "int32"
@@ -257,21 +275,56 @@ class Collection(Config):
     counts: tuple[Counter, ...] = ()
     min_count: int = Setting(default=0, ge=0)
     max_count: int = Setting(ge=0)
+    size: int | None = Setting(default=None, gt=0)
+    mask: Field | None = None
 
     @model_validator(mode="after")
     def _counts_fit_the_layout(self) -> Collection:
         if self.min_count > self.max_count:
             msg = f"{self.name}: min_count {self.min_count} exceeds max_count {self.max_count}"
             raise ValueError(msg)
-        if self.layout != "jagged" and self.min_count != self.max_count:
+        if self.layout == "single" and self.min_count != self.max_count:
             msg = f"{self.name}: {self.layout} objects have one fixed count"
             raise ValueError(msg)
-        if self.layout == "indexed":
-            wrong = [f.name for f in self.fields if len(f.branches) != self.max_count]
-            if wrong:
-                msg = f"{self.name}.{wrong[0]}: an indexed field needs {self.max_count} branches"
-                raise ValueError(msg)
+        if not self.slotted:
+            return self
+        if self.layout == "padded" and self.size is None:
+            msg = f"{self.name}: a padded collection needs its size"
+            raise ValueError(msg)
+        places = self.places
+        if not self.marked and self.min_count != self.max_count:
+            msg = f"{self.name}: absent {self.layout} objects need fills, a mask or a counter"
+            raise ValueError(msg)
+        needed = 1 if self.layout == "padded" else places if self.marked else self.max_count
+        wrong = [f.name for f in (*self.fields, *self.marks) if len(f.branches) != needed]
+        if wrong:
+            msg = f"{self.name}.{wrong[0]}: a field of this {self.layout} collection needs {needed} branches"
+            raise ValueError(msg)
+        if self.max_count > places or (not self.marked and self.max_count != places):
+            msg = f"{self.name}: {self.max_count} objects do not fit {places} places"
+            raise ValueError(msg)
         return self
+
+    @property
+    def slotted(self) -> bool:
+        """Whether the file has a number of places for objects, whether they are there or not."""
+        return self.layout in ("indexed", "padded")
+
+    @property
+    def places(self) -> int:
+        """How many places for objects the file has (``indexed`` and ``padded`` collections)."""
+        return len(self.fields[0].branches) if self.layout == "indexed" else self.size or self.max_count
+
+    @property
+    def marks(self) -> tuple[Field, ...]:
+        """The mask, if there is one."""
+        return () if self.mask is None else (self.mask,)
+
+    @property
+    def marked(self) -> bool:
+        """Whether the file tells in which places there are objects."""
+        told = self.counter is not None or self.mask is not None
+        return told or any(f.fill is not None for f in self.fields)
 
     @property
     def fixed(self) -> bool:
@@ -418,6 +471,7 @@ class Branch:
         title: Its title, if it is more than ROOT's own list of leaves.
         record: Whether the dots in its name are those of records.
         nulls: Whether some of its numbers are null.
+        size: The number of values in each event, of a branch with arrays of one size.
     """
 
     name: str
@@ -427,6 +481,7 @@ class Branch:
     title: str = ""
     record: bool = False
     nulls: bool = False
+    size: int | None = None
 
     @property
     def integer(self) -> bool:
@@ -442,7 +497,7 @@ def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
         schema: The whole.
         names: Collections (``Muon``), fields (``Jet.pt``), scalars (``beam_energy``) and numbers of objects
             (``nMuon``), which are scalars if nothing else of their collection is named. Identifiers and the
-            weight stay.
+            weight stay, and of objects that may be absent one field that tells of it.
 
     Returns:
         The part, in the whole's order.
@@ -475,12 +530,21 @@ def select(schema: EventSchema, names: Iterable[str]) -> EventSchema:
             collections.append(c)
         elif c.name in some:
             kept = tuple(f for f in c.fields if f.name in some[c.name])
-            collections.append(c.model_copy(update={"fields": kept}))
+            collections.append(c.model_copy(update={"fields": _telling(c, kept)}))
     scalars = tuple(f for f in schema.scalars if f.name in whole or f.name == schema.weight)
     # What counts objects that are not there is a number of the event.
     here = {c.name for c in collections}
     scalars += tuple(f for name, f in alone.items() if counters[name][0].name not in here)
     return schema.model_copy(update={"collections": tuple(collections), "scalars": scalars})
+
+
+def _telling(c: Collection, kept: tuple[Field, ...]) -> tuple[Field, ...]:
+    """Some fields of a collection, and one more if without it nobody could tell where there are objects."""
+    told = not c.slotted or not c.marked or c.counter is not None or c.mask is not None
+    if told or any(f.telling for f in kept):
+        return kept
+    needed = next((f.name for f in c.fields if f.telling), None)
+    return tuple(f for f in c.fields if f in kept or f.name == needed)
 
 
 @checked

@@ -15,15 +15,17 @@ Names propose, and the lengths of lists decide. The rules, in their order:
 3. A whole number of the event is a counter where it equals the lengths of a collection in all events that
    were looked at, by its name (``nMuon``, ``NMuon``, ``n_mu``, ``Muon_size``) or, if the lengths differ from
    event to event, whatever it is called. Else it is a number of the event.
-4. Branches with numbers, ``px1, py1, pz1, E1, px2, ...``, ``lep1_pt, lep2_pt, ...``, ``pt_1, pt_2, ...`` or
+4. Arrays of one size (``part_pt[30]``) are objects of one collection, if they have a common prefix or make a
+   momentum.
+5. Branches with numbers, ``px1, py1, pz1, E1, px2, ...``, ``lep1_pt, lep2_pt, ...``, ``pt_1, pt_2, ...`` or
    ``pT_h1, pT_h2, ...``, are the objects of one collection, if they hold a momentum and are numbered from 0
    or 1 without gaps. Without a prefix it is called ``Particle``.
-5. Other numbers with a common prefix are one object in each event (``MET_pt, MET_phi``), if the prefix
+6. Other numbers with a common prefix are one object in each event (``MET_pt, MET_phi``), if the prefix
    starts with a capital letter, or if they hold a momentum (``jet_pt, jet_phi``; ``jetPt, jetPhi``; ``pt_jet,
    phi_jet``). All else is a scalar, with the name that it has in the file.
-6. Momentum coordinates get hepgan's names (see `coordinate`): ``Px`` and ``momentum.x`` are ``px``, ``PT`` is
+7. Momentum coordinates get hepgan's names (see `coordinate`): ``Px`` and ``momentum.x`` are ``px``, ``PT`` is
    ``pt``, ``E`` and ``PE`` are ``energy``, ``M`` is ``mass``.
-7. The weight is the scalar whose name says so most clearly: ``genWeight, weight, mcEventWeight, weight_mc,
+8. The weight is the scalar whose name says so most clearly: ``genWeight, weight, mcEventWeight, weight_mc,
    ...``, or ``nSig_sw`` of an sPlot (see `hepgan.events.weights`).
 """
 
@@ -155,7 +157,7 @@ def draft(branches: Sequence[Branch], tree: str = "Events", seen: Evidence | Non
     Returns:
         A schema with all fields continuous, and counts from 0 to 0 for ``jagged`` collections.
     """
-    flat = {b.name: b for b in branches if not b.jagged}
+    flat = {b.name: b for b in branches if not b.jagged and b.size is None}
     jagged = _Lists(flat, seen or Evidence()).collections([b for b in branches if b.jagged])
     identifiers: dict[str, Field] = {}
     # What is called exactly so comes first, so that no other number has its name.
@@ -167,14 +169,16 @@ def draft(branches: Sequence[Branch], tree: str = "Events", seen: Evidence | Non
             wide = {} if b.integer else {"dtype": "float64"}
             identifiers[name] = found.model_copy(update=wide)
     taken = {c.name for c in jagged} | set(identifiers)
+    padded = _padded([b for b in branches if b.size is not None], taken)
+    taken |= {c.name for c in padded}
     indexed = _indexed(flat, taken)
     taken |= {c.name for c in indexed}
     single = _single(flat, taken)
     scalars = tuple(_field(b.name, [b]) for b in flat.values())
     names = {s.name for s in scalars} | set(identifiers)
-    there = {c.name for c in (*jagged, *indexed, *single)}
+    there = {c.name for c in (*jagged, *padded, *indexed, *single)}
     collections = []
-    for c in (*jagged, *indexed, *single):
+    for c in (*jagged, *padded, *indexed, *single):
         name = c.name
         if name in names and (word := _OBJECTS.get(name.lower())) and word not in there:
             name = word
@@ -581,6 +585,32 @@ def _stripped(stem: str, members: list[Branch]) -> list[tuple[str, Branch]]:
 
 
 # ---------------------------------------------------------------------- numbers
+
+
+def _padded(branches: Sequence[Branch], taken: set[str]) -> list[Collection]:
+    groups: dict[tuple[str, int], list[Branch]] = {}
+    for b in branches:
+        groups.setdefault((_cuts(b.name)[0][0] if _cuts(b.name) else "", int(b.size or 0)), []).append(b)
+    collections = []
+    for (prefix, size), members in groups.items():
+        parts = [(prefix, [(_after(b.name, prefix) or "", [b]) for b in members])]
+        if not prefix:
+            together = _makes_momentum(b.name for b in members)
+            alone = [(b.name, [("", [b])]) for b in members]
+            parts = [("Particle", [(b.name, [b]) for b in members])] if together else alone
+        elif len(members) == 1 and prefix in taken:
+            parts = [(members[0].name, [("", members)])]
+        for name, named in parts:
+            while name in taken:
+                name += "Objects"
+            taken.add(name)
+            fields = _fields(named, name)
+            collections.append(
+                Collection(
+                    name=name, layout="padded", fields=fields, min_count=size, max_count=size, size=size
+                )
+            )
+    return collections
 
 
 def _indexed(flat: dict[str, Branch], taken: set[str]) -> list[Collection]:

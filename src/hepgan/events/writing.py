@@ -27,7 +27,8 @@ from hepgan.events.inference import schema_of
 from hepgan.events.missing import is_missing, is_null, type_in_memory
 from hepgan.events.nanoaod import completed, is_nanoaod, numbered
 from hepgan.events.reading import Paths
-from hepgan.events.schema import Branch, EventSchema, Field
+from hepgan.events.schema import Branch, Collection, EventSchema, Field
+from hepgan.events.slots import spread
 from hepgan.files import Reservation, claim, publish, replacing, temporary
 
 __all__ = [
@@ -309,15 +310,16 @@ class EventWriter:
         )
         result: dict[str, Buffer] = {}
         for c in self.schema.collections:
+            if c.slotted:
+                result |= self._spread(c, columns)
+                continue
             for f in c.fields:
-                for b in f.branches:
-                    added = b not in self._known
-                    result[b] = self._cast(np.zeros(size) if added else columns[b], f.dtype, b, f.missing)
+                added = f.branch not in self._known
+                result[f.branch] = self._cast(
+                    np.zeros(size) if added else columns[f.branch], f.dtype, f.branch, f.missing
+                )
             if c.layout == "jagged":
-                counts = _counts([result[b] for f in c.fields for b in f.branches])
-                if counts is None or len(counts) != size:
-                    message = f"the fields of {c.name} are not of the same objects"
-                    raise OutputError(message, file=self.path, branch=c.fields[0].branch)
+                counts = self._counts(c, result)
                 own = (f.counter for f in c.fields if f.counter is not None)
                 for n in (*c.counters, *own):
                     result[n.branch] = self._cast(counts, n.dtype, n.branch)
@@ -333,6 +335,27 @@ class EventWriter:
                 message = f"holds values for {found} events, not for {size}"
                 raise OutputError(message, file=self.path, branch=name)
         return result
+
+    def _counts(self, c: Collection, columns: Mapping[str, Buffer]) -> NDArray[np.int64]:
+        """The number of objects in each event (N,)."""
+        counts = _counts([columns[f.branch] for f in c.fields])
+        if counts is None:
+            message = f"the fields of {c.name} are not of the same objects"
+            raise OutputError(message, file=self.path, branch=c.fields[0].branch)
+        return counts
+
+    def _spread(self, c: Collection, columns: Mapping[str, Buffer]) -> dict[str, Numbers]:
+        """The columns of a collection with places for objects."""
+        cast = {f.branch: self._cast(columns[f.branch], f.dtype, f.branch, f.missing) for f in c.fields}
+        counts = self._counts(c, cast)
+        wrong = counts > c.places if c.marked else counts != c.places
+        if wrong.any():
+            entry = int(wrong.argmax())
+            message = f"{counts[entry]} objects in {c.name}, which has {c.places} places"
+            if not c.marked:
+                message = f"{c.name} needs {c.places} objects in each event"
+            raise OutputError(message, file=self.path, branch=c.fields[0].branch, entry=entry)
+        return spread(c, {b: v for b, v in cast.items() if isinstance(v, Jagged)})
 
     def _cast(self, values: Buffer, dtype: str, branch: str, missing: float | None = None) -> Buffer:
         """The numbers in the type of their branch, which holds each of them, but for null."""
@@ -372,19 +395,9 @@ class EventWriter:
         columns: dict[str, Buffer] = {}
         for c in self._given.collections:
             offsets, fields = buffers(events, c)
-            if c.layout == "indexed" and offsets is not None and (np.diff(offsets) != c.max_count).any():
-                entry = int((np.diff(offsets) != c.max_count).argmax())
-                message = f"{c.name} needs {c.max_count} objects in each event"
-                raise OutputError(message, file=self.path, branch=c.fields[0].branch, entry=entry)
             for f in c.fields:
                 values = fields[f.name]
-                if c.layout == "jagged" and offsets is not None:
-                    columns[f.branch] = Jagged(offsets, values)
-                elif c.layout == "indexed":
-                    table = values.reshape(-1, c.max_count)
-                    columns |= {b: np.ascontiguousarray(table[:, i]) for i, b in enumerate(f.branches)}
-                else:
-                    columns[f.branch] = values
+                columns[f.branch] = values if offsets is None else Jagged(offsets, values)
         here = set(events.fields)
         for f in self._given.scalars:
             columns[f.branch] = scalar_values(events, f.name, f.branch)
@@ -584,17 +597,19 @@ def branches_of(schema: EventSchema) -> list[Branch]:
     for c in schema.collections:
         own = tuple(f.counter for f in c.fields if f.counter is not None)
         result.extend(Branch(n.branch, n.dtype, title=n.title) for n in (*c.counters, *own))
+        jagged, size = c.layout == "jagged", c.size if c.layout == "padded" else None
         result.extend(
             Branch(
                 b,
                 f.dtype,
-                c.layout == "jagged",
-                c.counter if f.counter is None else f.counter.branch,
+                jagged,
+                None if not jagged else c.counter if f.counter is None else f.counter.branch,
                 f.title,
                 f.record,
                 f.nulls,
+                size,
             )
-            for f in c.fields
+            for f in (*c.fields, *c.marks)
             for b in f.branches
         )
     result.extend(

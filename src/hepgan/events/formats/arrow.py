@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class ArrowSource(FormSource):
             title = _text((schema.field(name).metadata or {}).get(b"title") or b"")
             known = self.branches.get(name)
             if title and known is not None:
-                self.branches[name] = Branch(name, known.dtype, known.jagged, known.counter, title)
+                self.branches[name] = replace(known, title=title)
 
 
 def _text(data: bytes) -> str:
@@ -155,8 +156,8 @@ def arrow_schema(content: Content) -> pa.Schema:
         [
             pa.field(
                 b.name,
-                pa.large_list(_arrow_type(b)) if b.jagged else _arrow_type(b),
-                nullable=b.nulls and not b.jagged,
+                _arrow_type(b),
+                nullable=b.nulls and not b.jagged and b.size is None,
                 metadata={"title": b.title} if b.title else None,
             )
             for b in content.branches
@@ -178,6 +179,8 @@ def _array(values: Buffer, kind: Any) -> Any:
     if isinstance(values, Jagged):
         inner = _flat(values.content, kind.value_type)
         return pa.LargeListArray.from_arrays(pa.array(values.offsets), inner, type=kind)
+    if values.ndim > 1:
+        return pa.FixedSizeListArray.from_arrays(_flat(values.reshape(-1), kind.value_type), type=kind)
     return _flat(values, kind)
 
 
@@ -194,7 +197,10 @@ def _flat(values: Numbers, kind: Any) -> Any:
 def _arrow_type(branch: Branch) -> Any:
     import pyarrow as pa
 
-    return pa.string() if branch.dtype == "string" else pa.from_numpy_dtype(np.dtype(branch.dtype))
+    kind = pa.string() if branch.dtype == "string" else pa.from_numpy_dtype(np.dtype(branch.dtype))
+    if branch.size is not None:
+        return pa.list_(kind, branch.size)
+    return pa.large_list(kind) if branch.jagged else kind
 
 
 class FeatherSink(Sink):

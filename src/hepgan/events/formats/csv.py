@@ -72,10 +72,10 @@ class CSVSink(Sink):
         import pyarrow as pa
         from pyarrow import csv
 
-        lists = next((b.name for b in content.branches if b.jagged), None)
+        lists = next((b.name for b in content.branches if b.jagged or b.size is not None), None)
         if lists is not None:
             message = (
-                "a CSV file has one number in a cell, and this is a list in each event; "
+                "a CSV file has one number in a cell, and this is a list or array in each event; "
                 "write .root, .parquet, .feather or .h5"
             )
             raise OutputError(message, file=path, branch=lists)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import awkward as ak
@@ -12,6 +13,9 @@ from hepgan.errors import InputError
 from hepgan.events.buffers import Buffer, Jagged, buffer
 from hepgan.events.formats.source import Source
 from hepgan.events.schema import Branch
+
+_DEEP = 2
+"""How many dots there may be in the name of a record whose members are branches."""
 
 
 class FormSource(Source):
@@ -43,15 +47,12 @@ def _from_form(name: str, form: Any, *, inside: bool = False) -> list[Branch | s
         # No ROOT tree holds half precision.
         return [Branch(name, form.primitive.replace("float16", "float32"), inside, title=title)]
     if form.is_list and not inside:
-        return (
-            _from_form(name, form.content, inside=True)
-            if not title
-            else [
-                b if isinstance(b, str) else Branch(b.name, b.dtype, True, title=b.title or title)
-                for b in _from_form(name, form.content, inside=True)
-            ]
-        )
-    if form.is_record and not form.is_tuple and "." not in name:
+        found = _from_form(name, form.content, inside=True)
+        size = form.size if form.is_regular else None
+        if size is not None and not size:
+            return [name]
+        return [b if isinstance(b, str) else _in_list(b, size, title) for b in found]
+    if form.is_record and not form.is_tuple and name.count(".") < _DEEP:
         return [
             b
             for field, inner in zip(form.fields, form.contents, strict=True)
@@ -60,8 +61,24 @@ def _from_form(name: str, form: Any, *, inside: bool = False) -> list[Branch | s
     return [name]
 
 
-def columns(array: ak.Array, names: Iterable[str], label: str) -> dict[str, Buffer]:
+def _in_list(b: Branch, size: int | None, title: str) -> Branch:
+    """A branch of what is in lists; in lists of one it is one number."""
+    title = b.title or title
+    if size is None:
+        return replace(b, title=title)
+    return replace(b, jagged=False, size=size if size > 1 else None, title=title)
+
+
+def columns(
+    array: ak.Array, names: Iterable[str], label: str, inside: Mapping[str, str] | None = None
+) -> dict[str, Buffer]:
     """The columns of an array of events.
+
+    Args:
+        array: The events.
+        names: Branches.
+        label: The file, for errors.
+        inside: What the array calls them, where that is something else; ``outer.inner`` is in a record.
 
     Raises:
         InputError: If the array is not sound.
@@ -69,13 +86,23 @@ def columns(array: ak.Array, names: Iterable[str], label: str) -> dict[str, Buff
     fields = set(array.fields)
     result: dict[str, Buffer] = {}
     for name in names:
-        outer, _, field = name.partition(".")
-        layout = ak.to_layout(array[name] if name in fields else array[outer][field])
+        key = name if inside is None else inside.get(name, name)
+        layout = ak.to_layout(array[key] if key in fields else _member(array, key))
         if not layout.is_numpy and (wrong := ak.validity_error(layout)):
             message = f"damaged ({wrong.splitlines()[0]:.120})"
             raise InputError(message, file=label, branch=name)
         result[name] = buffer(layout, file=label, branch=name)
     return result
+
+
+def _member(array: ak.Array, name: str) -> ak.Array:
+    """What is in ``array[outer][inner]`` for ``outer.inner``; names may have dots themselves."""
+    parts = name.split(".")
+    for at in range(len(parts) - 1, 0, -1):
+        outer, inner = ".".join(parts[:at]), ".".join(parts[at:])
+        if outer in array.fields:
+            return array[outer][inner] if inner in array[outer].fields else _member(array[outer], inner)
+    return array[name]
 
 
 def layout(values: Buffer) -> Any:
@@ -84,7 +111,7 @@ def layout(values: Buffer) -> Any:
         return listed(values, layout(values.content))
     if values.dtype.kind == "U":
         return ak.to_layout(ak.from_iter(values.tolist()) if not len(values) else ak.from_numpy(values))
-    return ak.contents.NumpyArray(values)
+    return ak.contents.NumpyArray(np.ascontiguousarray(values)).to_RegularArray()
 
 
 def listed(values: Buffer, content: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,8 @@ class RNTupleSource(FormSource):
             if known is not None:
                 cardinality = "Cardinality<std::uint32_t>" in field.typename
                 title = str(getattr(field, "description", "") or "")
-                self.branches[top] = Branch(
-                    top, "uint32" if cardinality else known.dtype, known.jagged, known.counter, title
-                )
+                dtype = "uint32" if cardinality else known.dtype
+                self.branches[top] = replace(known, dtype=dtype, title=title)
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
         """The columns of some branches."""
@@ -58,7 +58,7 @@ class RNTupleSource(FormSource):
 
 
 class RNTupleSink(Sink):
-    """An RNTuple of flat fields and vectors (``nMuon``, ``Muon_pt``)."""
+    """An RNTuple of flat fields, vectors (``nMuon``, ``Muon_pt``) and arrays (``part_pt``)."""
 
     root = True
     nanoaod = True
@@ -93,4 +93,6 @@ def _form(branch: Branch) -> Any:
         return ak.forms.ListOffsetForm("i64", characters, parameters={"__array__": "string", **parameters})
     if branch.jagged:
         return ak.forms.ListOffsetForm("i64", ak.forms.NumpyForm(branch.dtype), parameters=parameters)
+    if branch.size is not None:
+        return ak.forms.RegularForm(ak.forms.NumpyForm(branch.dtype), branch.size, parameters=parameters)
     return ak.forms.NumpyForm(branch.dtype, parameters=parameters)

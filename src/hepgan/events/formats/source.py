@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import ClassVar, NamedTuple, Self, TypeAlias
 
 from hepgan.events.buffers import Buffer, Numbers
@@ -24,6 +24,7 @@ class Source(ABC):
         branches: The branches that hold numbers, strings, or lists of numbers, in the file's order.
         left_out: Branches of other types.
         root: Whether it is of a ROOT file.
+        notes: What else is to be told of single branches.
     """
 
     label: str
@@ -31,6 +32,7 @@ class Source(ABC):
     entries: int
     branches: dict[str, Branch]
     left_out: tuple[str, ...] = ()
+    notes: Mapping[str, str] = MappingProxyType({})
     root: ClassVar[bool] = False
 
     @abstractmethod

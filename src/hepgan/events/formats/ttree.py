@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
 import uproot
+from uproot.interpretation.numerical import TruncatedNumerical
 
 from hepgan.errors import InputError, OutputError
 from hepgan.events.buffers import Buffer, Jagged, Numbers
@@ -27,50 +29,105 @@ class TTreeSource(Source):
         self._file, self._tree = file, tree
         self.label, self.tree, self.entries = label, name, int(tree.num_entries)
         self.branches = {}
-        left_out = []
-        for b in tree.itervalues(recursive=True):
+        self._where: dict[str, tuple[Any, str]] = {}
+        left_out: list[str] = []
+        notes: dict[str, str] = {}
+        for key, b in tree.iteritems(recursive=True):
             if len(b.branches):
                 continue
-            described = _describe(b) if b.name else None
-            if described is None:
+            described = _describe(b) if b.name else []
+            # In an array, leaves and members are parts of a record; sizes in brackets are parts of names.
+            inside = [d.name if d.name.startswith(b.name) else b.name for d in described]
+            if not described:
                 left_out.append(b.name or "(a branch without a name)")
-            else:
-                self.branches.setdefault(b.name, described)
-        self.left_out = tuple(left_out)
+            if described and described[0].name in self.branches:
+                # Members of objects that are stored alike are told apart by whose they are.
+                owner = key.replace("/", ".").removesuffix(b.name)
+                described = [replace(d, name=f"{owner}{d.name}") for d in described]
+            for d, path in zip(described, inside, strict=True):
+                if d.name not in self.branches:
+                    self.branches[d.name] = d
+                    self._where[d.name] = b, path
+            if len(described) > 1:
+                notes |= dict.fromkeys(
+                    (d.name for d in described), "leaves and members are written as branches"
+                )
+            elif described and isinstance(_flat(b.interpretation), TruncatedNumerical):
+                notes[described[0].name] = f"written as {described[0].dtype}"
+        self.left_out, self.notes = tuple(left_out), notes
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
         """The columns of some branches."""
-        wanted = list(dict.fromkeys(names))
+        found: dict[str, Buffer] = {}
+        wanted = dict.fromkeys(names)
+        while wanted:
+            # Of branches of the same name, one at a time.
+            chosen: dict[str, Any] = {}
+            owners = {n: self._where[n][0] for n in wanted}
+            now = [n for n, b in owners.items() if chosen.setdefault(b.name, b) is b]
+            found |= self._read(now, {id(b) for b in chosen.values()}, start, stop)
+            wanted = dict.fromkeys(n for n in wanted if n not in found)
+        return found
+
+    def _read(self, names: list[str], chosen: set[int], start: int, stop: int) -> dict[str, Buffer]:
         try:
-            chosen = set(wanted)
             array = self._tree.arrays(
-                filter_branch=lambda b: b.name in chosen, entry_start=start, entry_stop=stop, library="ak"
+                filter_branch=lambda b: id(b) in chosen, entry_start=start, entry_stop=stop, library="ak"
             )
         except Exception as error:
             raise InputError(f"damaged or truncated ({brief(error)})", file=self.label) from error  # noqa: EM102
-        return columns(array, wanted, self.label)
+        return columns(array, names, self.label, {n: self._where[n][1] for n in names})
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
 
 
-def _describe(branch: Any) -> Branch | None:
-    kind = branch.interpretation
+def _flat(interpretation: Any) -> Any:
+    return interpretation.content if isinstance(interpretation, uproot.AsJagged) else interpretation
+
+
+def _describe(branch: Any) -> list[Branch]:
+    """A branch of numbers, strings or lists of numbers; several, if it has leaves or members; or nothing."""
+    kind, name = branch.interpretation, str(branch.name)
     title = str(branch.title)
-    if re.fullmatch(rf"{re.escape(branch.name)}(\[\w*\])*/[A-Za-z]", title) or title == branch.name:
+    if re.fullmatch(rf"{re.escape(name)}(\[\w*\])*/[A-Za-z](\[.*\])?", title) or title == name:
         title = ""
     if isinstance(kind, uproot.AsStrings):
-        return Branch(branch.name, "string", title=title)
-    jagged = isinstance(kind, uproot.AsJagged)
-    flat = kind.content if jagged else kind
-    if type(flat) is not uproot.AsDtype:
-        return None
-    dtype = np.dtype(flat.to_dtype)
-    if dtype.shape or dtype.names or dtype.kind not in "biuf":
-        return None
+        return [Branch(name, "string", title=title)]
+    jagged, flat = isinstance(kind, uproot.AsJagged), _flat(kind)
     counter = branch.count_branch
-    return Branch(branch.name, dtype.name, jagged, None if counter is None else counter.name, title)
+    of = None if counter is None else str(counter.name)
+    if isinstance(flat, uproot.AsStridedObjects):
+        members = [] if np.dtype(flat.to_dtype).shape else list(_members(flat))
+    elif isinstance(flat, TruncatedNumerical) or type(flat) is uproot.AsDtype:
+        dtype = np.dtype(flat.to_dtype)
+        members = [(n, dtype[n]) for n in dtype.names] if dtype.names else [("", dtype)]
+        title = "" if dtype.names else title
+    else:
+        return []
+    found = []
+    for member, dtype in members:
+        base, shape = dtype.base, dtype.shape
+        if base.kind not in "biuf" or len(shape) > 1 or 0 in shape or (jagged and shape):
+            return []
+        size = shape[0] if shape and shape[0] > 1 else None
+        plain = name.removesuffix(f"[{shape[0]}]") if shape else name
+        found.append(
+            Branch(f"{plain}.{member}" if member else plain, base.name, jagged, of, title, size=size)
+        )
+    return found
+
+
+def _members(objects: Any) -> Iterator[tuple[str, np.dtype[Any]]]:
+    """The names and types of the numbers in stored objects: ``fP.fX`` of a TLorentzVector."""
+    for name, member in objects.members:
+        if name.startswith("@"):
+            continue
+        if isinstance(member, uproot.AsStridedObjects):
+            yield from ((f"{name}.{inner}", dtype) for inner, dtype in _members(member))
+        else:
+            yield name, np.dtype(getattr(member, "to_dtype", member)).newbyteorder("=")
 
 
 class TTreeSink(Sink):
@@ -93,7 +150,10 @@ class TTreeSink(Sink):
         kinds = {b.name: ak.types.NumpyType(b.dtype) for b in branches if b.jagged}
         text = ak.types.ListType(ak.types.NumpyType("uint8"), parameters={"__array__": "string"})
         self._flat = [b.name for b in branches if not b.jagged and b.name not in self._groups]
-        flat = {b.name: text if b.dtype == "string" else np.dtype(b.dtype) for b in branches}
+        flat = {
+            b.name: text if b.dtype == "string" else np.dtype((b.dtype, () if b.size is None else (b.size,)))
+            for b in branches
+        }
         types: dict[str, Any] = {name: flat[name] for name in self._flat}
         for counter, names in self._groups.items():
             types[_key(counter)] = ak.types.ListType(ak.types.RecordType([kinds[n] for n in names], names))

@@ -30,6 +30,7 @@ from hepgan.events.formats import locate, open_source
 from hepgan.events.missing import is_missing
 from hepgan.events.reading import drafted
 from hepgan.events.schema import quoted
+from hepgan.events.slots import filled
 from hepgan.features.parts.fields import WHOLE
 from hepgan.recipes.derived import Derived
 from hepgan.recipes.drafting.findings import constant_mass
@@ -408,4 +409,5 @@ def counts(c: Collection) -> str:
     """How many objects there are, in words."""
     if c.layout == "single":
         return "one in every event"
-    return f"{c.max_count} in every event" if c.fixed else f"{c.min_count} to {c.max_count} in an event"
+    number = f"{c.max_count} in every event" if c.fixed else f"{c.min_count} to {c.max_count} in an event"
+    return "; ".join(part for part in (number, filled(c)) if part)
