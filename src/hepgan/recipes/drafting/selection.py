@@ -62,6 +62,15 @@ _USUAL: dict[str, tuple[str, ...]] = {
 }
 """What analyses of NanoAOD usually read, as patterns of fields."""
 
+_MAIN = ("Muon", "Electron", "Tau", "Photon", "Jet", "FatJet")
+_KNOWN = {*_MAIN, "MET", "PuppiMET", "PV"}
+_OBJECT = re.compile(r"(?i)(muon|electron|lepton|photon|gamma|tau|jet|met|miss|^(mu|el|ele|lep|ph)(?![a-z]))")
+"""Names of what is reconstructed, where they are not those of NanoAOD."""
+
+_TRUTH = re.compile(r"(?i)(gen|truth|true|lhe|mc(?![a-z])|simhit|parton)")
+_WHOLE, _MANY = 12, 8
+"""Fields up to which other objects are taken with all they have, and how many collections of them."""
+
 _USUAL_SCALARS = ("fixedGridRhoFastjetAll",)
 _INSTEAD = {"PuppiMET": "MET"}
 
@@ -142,42 +151,69 @@ def unlearnable(c: Collection, f: Field | None = None) -> str:
 
 
 def usual(schema: EventSchema, left_out: dict[str, str]) -> EventSchema | None:
-    """What analyses usually read of NanoAOD, and what that leaves out; None if it is no NanoAOD.
+    """What analyses usually read of NanoAOD, and what that leaves out; None if there are no such objects.
+
+    Where none of NanoAOD's objects has the usual fields, others with momenta stand in for them: what is
+    reconstructed, by its name, or else any.
 
     Args:
         schema: All that there is.
         left_out: Gets what is left out, and why: by patterns and with numbers of fields, since it is much.
     """
     here = schema.collection_names
-    if not {"Muon", "Electron", "Tau", "Photon", "Jet", "FatJet", "MET", "PuppiMET", "PV"} & {*here}:
+    lists = [c for c in schema.collections if c.layout == "jagged" and c.coordinates]
+    if not _KNOWN & {*here} and not lists:
         return None
+    kept = {c.name: [] if _INSTEAD.get(c.name) in here else _usual_fields(c) for c in schema.collections}
     names = [n for n in schema.scalar_names if n in _USUAL_SCALARS]
     others = [n for n in schema.scalar_names if n not in (*_USUAL_SCALARS, schema.weight)]
+    if not any(kept.get(name) for name in _MAIN):
+        kept |= _stand_ins([c for c in schema.collections if not kept[c.name]])
     parts: list[str] = []
     triggers: list[str] = []
+    told: dict[str, str] = {}
     for c in schema.collections:
-        patterns = () if _INSTEAD.get(c.name) in here else _USUAL.get(c.name, ())
-        kept = [f.name for f in c.fields if any(fnmatchcase(f.name, p) for p in patterns)]
-        names += [str(Address(c.name, None, n)) for n in kept]
-        number, size = len(c.fields) - len(kept), len(c.fields)
+        names += [str(Address(c.name, None, n)) for n in kept[c.name]]
+        number, size = len(c.fields) - len(kept[c.name]), len(c.fields)
         if c.name in ("HLT", "L1"):
             triggers.append(f"{c.name}_* ({number} of {size})")
         elif reason := unlearnable(c):
-            left_out[c.name] = reason
-        elif not kept and any(unlearnable(c, f) for f in c.fields):
-            left_out[c.name] = "family trees, which no draft learns; `--select` takes the rest as objects"
-        elif kept:
+            told[c.name] = reason
+        elif not kept[c.name] and any(unlearnable(c, f) for f in c.fields):
+            told[c.name] = "family trees, which no draft learns; `--select` takes the rest as objects"
+        elif kept[c.name]:
             parts += [f"{quoted(c.name)}_* ({number} of {size})"] if number else []
         else:
             others.append(c.name)
-    for told, reason in (
+    if not names:
+        return None
+    left_out |= told
+    for found, reason in (
         (triggers, "triggers beyond the usual ones"),
         (parts, "fields beyond the usual ones"),
         (others, "beyond the usual objects"),
     ):
-        if told:
-            left_out[", ".join(told)] = reason
+        if found:
+            left_out[", ".join(found)] = reason
     return select(schema, names)
+
+
+def _usual_fields(c: Collection) -> list[str]:
+    patterns = _USUAL.get(c.name, ())
+    return [f.name for f in c.fields if any(fnmatchcase(f.name, p) for p in patterns)]
+
+
+def _stand_ins(collections: Sequence[Collection]) -> dict[str, list[str]]:
+    """Fields of objects with momenta, by collection: of what is reconstructed, or else of any."""
+    moving = [c for c in collections if c.coordinates and not unlearnable(c)]
+    named = [c for c in moving if _OBJECT.search(c.name) and not _TRUTH.search(c.name)]
+    taken: dict[str, list[str]] = {}
+    for c in (named or moving)[:_MANY]:
+        few = len(c.fields) <= _WHOLE
+        taken[c.name] = [
+            f.name for f in c.fields if not unlearnable(c, f) and (few or f.name.lower() in _MOMENTUM)
+        ]
+    return taken
 
 
 def _by_text(schema: EventSchema) -> dict[str, str]:
