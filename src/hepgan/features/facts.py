@@ -15,10 +15,13 @@ from hepgan.features.precise import constant
 from hepgan.features.variables import NEVER, Gate
 from hepgan.vectors.kinematics import wrap
 
-__all__ = ["MOMENTUM", "Deviation", "Facts", "Mass", "Places", "count_name", "fakes_name"]
+__all__ = ["COMPUTED", "MOMENTUM", "Deviation", "Facts", "Mass", "Places", "count_name", "fakes_name"]
 
 MOMENTUM = ("px", "py", "pz", "pt", "eta", "phi", "theta", "mass", "energy")
 """Fields that are a momentum's coordinates, where their collection has a momentum."""
+
+COMPUTED = (*MOMENTUM, "p")
+"""Fields that follow from a momentum of three components or more."""
 
 
 class Deviation(NamedTuple):
@@ -209,7 +212,7 @@ class Facts:
         names = self.collection(name).field_names
         if self.dimensions(name) == 0:
             return ()
-        kept = MOMENTUM if self.dimensions(name) > 2 else ("px", "py", "pt", "phi")
+        kept = COMPUTED if self.dimensions(name) > 2 else ("px", "py", "pt", "phi")
         return tuple(n for n in names if n in kept and self.deviation(name, n) is None)
 
     def computed(self, name: str) -> tuple[str, ...]:

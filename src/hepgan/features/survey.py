@@ -27,7 +27,7 @@ MAX_NOISE = 1e-3
 OUTLIERS = 1e-3
 """Share of objects that a constant mass need not describe."""
 
-REDUNDANT = ("pt", "eta", "phi", "theta", "energy")
+REDUNDANT = ("pt", "eta", "phi", "theta", "energy", "p")
 """Coordinates that may be stored beside others that make the momentum."""
 
 SINGLE = 2.0**-23
@@ -259,7 +259,7 @@ def find_deviations(
         difference = _difference(name, own, computed).abs()
         if _share(difference > SEVERAL * allowed) <= DIFFERING:
             continue
-        ratio = name in ("pt", "energy") and bool(((own > 0) == (computed > 0)).all())
+        ratio = name in ("pt", "energy", "p") and bool(((own > 0) == (computed > 0)).all())
         agrees = Deviation(ratio, ROUNDING).of(name, own, computed) == 0
         found[name] = Deviation(ratio, ROUNDING if _share(agrees) > AGREEING else 0.0)
     return found

@@ -17,7 +17,7 @@ from hepgan.events import Address, Collection, Field, Kind, to_batch
 from hepgan.events.missing import is_missing
 from hepgan.events.schema import quoted
 from hepgan.features import FeaturesConfig, Representation
-from hepgan.features.facts import MOMENTUM, Facts
+from hepgan.features.facts import COMPUTED, Facts
 from hepgan.observables import Observable, default_observables, standard
 from hepgan.recipes.document import parse_yaml
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
@@ -304,7 +304,7 @@ def _kind_of_value(contents: Contents, c: Collection | None, f: Field) -> str:
         return f"continuous, but exactly {atoms}; whether it is, is drawn first"
     if c is not None and f.name in c.coordinates:
         return "momentum"
-    known = MOMENTUM if c is not None and len(c.coordinates) > 2 else ("px", "py", "pt", "phi")
+    known = COMPUTED if c is not None and len(c.coordinates) > 2 else ("px", "py", "pt", "phi")
     if c is not None and c.coordinates and f.name in known:
         return "computed from the momentum"
     return "continuous"
