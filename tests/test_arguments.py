@@ -473,7 +473,7 @@ def test_what_an_argument_may_be_is_taken(name: str, value: Any) -> None:
         ("numbers", "a", "numbers must be numbers"),
         ("numbers", [[1], [2, 3]], "numbers must be numbers"),
         ("events", ak.Array([1, 2]), "events must be events"),
-        ("events", {"x": np.zeros(3)}, r"events must be .*\.as_events\(ak.Array"),
+        ("events", {"x": np.zeros(3)}, r"events must be .*\.as_events makes events of tables"),
         ("events", np.zeros(3), "hepgan.read_events reads events"),
     ],
 )

@@ -11,6 +11,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from hepgan.errors import InputError
 
-__all__ = ["SEEDS", "checked", "whole"]
+__all__ = ["SEEDS", "Made", "checked", "whole"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +30,23 @@ SEEDS = 2**64 - 1
 
 COUNTS = 2**63 - 1
 """The largest of other whole numbers, which arrays can still count."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """How an argument is made of what a user gives: the metadata of an ``Annotated``.
+
+    Attributes:
+        words: What it may be, in words.
+        takes: Whether something is of such a kind.
+        make: Makes the argument of it.
+        hint: How to come from something else to what it may be, in words.
+    """
+
+    words: str
+    takes: Callable[[Any], bool]
+    make: Callable[[Any], Any]
+    hint: Callable[[Any], str]
 
 
 def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
@@ -153,7 +171,8 @@ def _members(annotation: Any) -> list[Any]:
     if annotation is ArrayLike:
         return [ArrayLike]
     if get_origin(annotation) is Annotated:
-        return _members(get_args(annotation)[0])
+        kind, *told = get_args(annotation)
+        return [m for m in told if isinstance(m, Made)] or _members(kind)
     if get_origin(annotation) in (Union, types.UnionType):
         parts, numbers = get_args(annotation), get_args(ArrayLike)
         if set(numbers) <= set(parts):  # a union forgets which of its members were one
@@ -165,6 +184,8 @@ def _members(annotation: Any) -> list[Any]:
 
 def _as(name: str, value: Any, wanted: Any) -> Any:
     """The value as what is wanted, or `_NOTHING`."""
+    if isinstance(wanted, Made):
+        return wanted.make(value) if wanted.takes(value) else _NOTHING
     origin = get_origin(wanted) or wanted
     if wanted is int:
         try:
@@ -224,7 +245,10 @@ def _elements(name: str, value: Any, wanted: Any) -> bool:
 
 def _fits(name: str, value: Any, annotation: Any) -> bool:
     members = _members(annotation)
-    return Any in members or any(_as(name, value, member) is not _NOTHING for member in members)
+    return Any in members or any(
+        member.takes(value) if isinstance(member, Made) else _as(name, value, member) is not _NOTHING
+        for member in members
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -252,6 +276,8 @@ def _is_array(wanted: Any) -> bool:
 def _called(wanted: Any) -> str:
     if wanted is type(None):
         return "None"
+    if isinstance(wanted, Made):
+        return wanted.words
     if _is_array(wanted):
         return "events (an ak.Array with fields)"
     if get_origin(wanted) is Literal:
@@ -272,11 +298,14 @@ def _called(wanted: Any) -> str:
 
 
 def _way(value: Any, members: Sequence[Any]) -> str:
-    """How events are made of something else."""
+    """How what is wanted is made of something else."""
+    made = next((m for m in members if isinstance(m, Made)), None)
+    if made is not None:
+        return made.hint(value)
     if not any(map(_is_array, members)):
         return ""
     if isinstance(value, Mapping) or hasattr(value, "columns"):
-        return "; of a table, hepgan.events.as_events(ak.Array({name: numbers, ...})) makes events"
+        return "; hepgan.events.as_events makes events of tables"
     return "; hepgan.read_events reads events, hepgan.events.to_awkward makes them of an EventBatch"
 
 

@@ -42,7 +42,7 @@ def test_each_format_has_a_sink_endings_and_an_option():
     assert list(FORMAT(lambda: None).__click_params__[0].type.choices) == list(FORMATS)
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.feather", "a.arrow", "a.CSV"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.feather", "a.arrow", "a.CSV", "a.h5", "a.hdf5"])
 def test_flat_events_come_back(table, tmp_path, name):
     path = write_events(tmp_path / name, table)
     again = read_events(path)
@@ -121,7 +121,7 @@ def test_files_of_no_format_are_refused_with_those_that_there_are(name, table, t
         read_events(tmp_path / name)
 
 
-@pytest.mark.parametrize("ending", [".root", ".parquet", ".feather"])
+@pytest.mark.parametrize("ending", [".root", ".parquet", ".feather", ".h5"])
 def test_files_of_other_names_are_known_by_what_is_in_them(ending, table, tmp_path):
     path = write_events(tmp_path / f"a{ending}", table)
     moved = path.rename(tmp_path / "a.bak")
@@ -138,7 +138,7 @@ def test_a_format_that_has_no_place_for_numbers_beside_the_events_says_so(table,
     assert count_events(tmp_path / "a.csv") == 300
 
 
-FLAT = ["a.csv", "a.csv.gz", "a.feather"]
+FLAT = ["a.csv", "a.csv.gz", "a.feather", "a.h5"]
 
 
 @pytest.mark.parametrize("name", FLAT)

@@ -24,7 +24,7 @@ from hepgan.events import (
 )
 from hepgan.events.formats import ENDINGS, FORMATS
 
-FORMAT_NAMES = ("feather", "parquet", "rntuple", "ttree")
+FORMAT_NAMES = ("feather", "hdf5", "parquet", "rntuple", "ttree")
 """Those that hold lists."""
 
 

@@ -101,7 +101,7 @@ WHERE = click.option(
 FORMAT = click.option(
     "--format",
     "file_format",
-    type=click.Choice(["ttree", "rntuple", "parquet", "feather", "csv"]),
+    type=click.Choice(["ttree", "rntuple", "parquet", "feather", "csv", "hdf5"]),
     help="What to write.  [default: by the file's ending; ttree for .root and in a folder]",
 )
 

@@ -19,6 +19,7 @@ from hepgan.errors import InputError, OutputError, RecipeError
 from hepgan.events import (
     EventBatch,
     EventSchema,
+    EventsLike,
     EventWriter,
     Field,
     iterate_events,
@@ -214,7 +215,7 @@ class Folding:
     # ------------------------------------------------------------------ learning
 
     @checked
-    def fit(self, events: ak.Array, *, seed: int = 0, **options: Any) -> Folding:
+    def fit(self, events: EventsLike, *, seed: int = 0, **options: Any) -> Folding:
         """Learns from events that have both levels.
 
         Args:
@@ -244,7 +245,7 @@ class Folding:
     @checked
     def fold(
         self,
-        events: ak.Array,
+        events: EventsLike,
         *,
         seed: int = 0,
         keep_vertex: bool = False,
@@ -274,7 +275,7 @@ class Folding:
     @checked
     def pieces(
         self,
-        events: ak.Array,
+        events: EventsLike,
         *,
         seed: int = 0,
         first: int = 0,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.arguments import checked
 from hepgan.detector.levels import Level, bootstrap, event_weights, recorded, seen, with_weights
 from hepgan.errors import InputError
+from hepgan.events import EventsLike
 from hepgan.reweighting import Reweighter, Weights, effective_sample_size
 from hepgan.stats.classifiers import Calibration, ClassifierName
 
@@ -47,8 +47,8 @@ class OmniFolded:
 
 @checked
 def omnifold(
-    simulation: ak.Array,
-    data: ak.Array,
+    simulation: EventsLike,
+    data: EventsLike,
     vertex: Level,
     detector: Level,
     *,
@@ -111,8 +111,8 @@ def omnifold(
 
 
 def _unfolded(
-    simulation: ak.Array,
-    data: ak.Array,
+    simulation: EventsLike,
+    data: EventsLike,
     vertex: Level,
     detector: Level,
     iterations: int,

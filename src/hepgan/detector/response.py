@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError
-from hepgan.events import event_weights, schema_of, select, to_batch
+from hepgan.events import EventsLike, event_weights, schema_of, select, to_batch
 from hepgan.features.parts.response import Distance, match
 from hepgan.features.reading import raw_kinematics
 from hepgan.observables import Observable
@@ -50,7 +49,7 @@ class Pairs(NamedTuple):
 
 @checked
 def pairs(
-    events: ak.Array,
+    events: EventsLike,
     vertex: str = "Electron",
     detector: str = "Detector",
     *,
@@ -216,7 +215,7 @@ class Response:
 
 @checked
 def response(
-    events: ak.Array,
+    events: EventsLike,
     vertex: Observable,
     detector: Observable,
     *,

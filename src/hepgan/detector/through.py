@@ -18,6 +18,7 @@ from hepgan.arguments import checked
 from hepgan.detector.levels import Fold, event_weights, folding_of
 from hepgan.detector.unfolding import conditions_of, joined, pool_of
 from hepgan.errors import InputError
+from hepgan.events import EventsLike
 from hepgan.features import FeatureBatch
 from hepgan.generator import EventGenerator
 from hepgan.generator.ensembles import check_single
@@ -170,7 +171,7 @@ class Unfolder(GuidedLearner):
 def unfold_through(
     prior: EventGenerator,
     folding: Any,
-    data: ak.Array,
+    data: EventsLike,
     observables: Mapping[str, Observable],
     config: ThroughConfig | Mapping[str, Any],
     *,

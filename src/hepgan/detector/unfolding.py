@@ -17,7 +17,7 @@ from torch import Tensor
 from hepgan.arguments import checked
 from hepgan.detector.levels import Fold, Level, event_weights, folding_of, recorded, seen
 from hepgan.errors import InputError, RecipeError
-from hepgan.events import EventBatch, to_awkward, to_batch
+from hepgan.events import EventBatch, EventsLike, to_awkward, to_batch
 from hepgan.features import mirrored
 from hepgan.generator import EventGenerator
 from hepgan.generator.conditions import Pool
@@ -57,7 +57,7 @@ ATTEMPTS = 20
 def unfold(
     prior: EventGenerator,
     folding: Any,
-    data: ak.Array,
+    data: EventsLike,
     detector: Level,
     *,
     iterations: int = 4,

@@ -7,7 +7,8 @@ from hepgan.events.checks import check_events
 from hepgan.events.convert import to_awkward, to_batch
 from hepgan.events.formats import overlap, reads
 from hepgan.events.inference import event_weights, schema_of
-from hepgan.events.reading import as_events, count_events, infer_schema, iterate_events, read_events
+from hepgan.events.memory import EventsLike, as_events
+from hepgan.events.reading import count_events, infer_schema, iterate_events, read_events
 from hepgan.events.runs import Runs, read_runs
 from hepgan.events.schema import (
     COORDINATES,
@@ -30,6 +31,7 @@ __all__ = [
     "EventBatch",
     "EventSchema",
     "EventWriter",
+    "EventsLike",
     "Field",
     "Kind",
     "Objects",

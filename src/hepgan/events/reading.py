@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
@@ -15,14 +14,14 @@ from hepgan.events.absence import with_absent
 from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, assemble
 from hepgan.events.checks import Fault, check_events, check_weights, drop_faulty, warn_dropped
 from hepgan.events.common import listed, look, opened, part_of, placed
-from hepgan.events.formats import ArraySource, PathLike, Source
+from hepgan.events.formats import PathLike, Source
 from hepgan.events.inference import attach, complete
 from hepgan.events.missing import is_null, tolerant, type_in_memory
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.events.slots import gathered
 from hepgan.events.structure import Evidence, draft, trusted
 
-__all__ = ["Reader", "as_events", "count_events", "drafted", "infer_schema", "iterate_events", "read_events"]
+__all__ = ["Reader", "count_events", "drafted", "infer_schema", "iterate_events", "read_events"]
 
 _LOOK, _LOOK_AGAIN, _STEP = 1_000, 200_000, 50_000
 """Events in which lengths of lists are compared, and in which what is taken for a counter must be one."""
@@ -439,31 +438,6 @@ def count_events(paths: Paths) -> int:
         with opened(path, tree) as source:
             total += source.entries
     return total
-
-
-@checked
-def as_events(array: ak.Array, *, schema: EventSchema | None = None, check: bool = True) -> ak.Array:
-    """Events from an array with one field for each branch (``Muon_pt``), as uproot gives it.
-
-    Args:
-        array: The array.
-        schema: As in `read_events`.
-        check: Whether to check the events.
-
-    Raises:
-        InputError: As in `read_events`.
-    """
-    source = ArraySource(array)
-    layout = schema or tolerant(drafted(source))
-    if schema is None and source.left_out:
-        names = ", ".join(source.left_out[:5]) + (", ..." if len(source.left_out) > 5 else "")
-        message = f"{source.label}: left out {len(source.left_out)} branches of other types: {names}"
-        warnings.warn(message, UserWarning, stacklevel=3)
-    reader = Reader(source, layout, "raise" if check else "keep")
-    events = reader.chunk(0, source.entries)
-    if schema is None:
-        attach(events, complete(events.attrs[ATTRIBUTE], events))
-    return events
 
 
 def _planned(

@@ -24,6 +24,7 @@ from hepgan.events.buffers import Buffer, Jagged, Numbers, buffers, concatenated
 from hepgan.events.convert import to_columns
 from hepgan.events.formats import FORMATS, Content, Format, Sink, format_for, locate, open_source
 from hepgan.events.inference import schema_of
+from hepgan.events.memory import EventsLike
 from hepgan.events.missing import is_missing, is_null, type_in_memory
 from hepgan.events.nanoaod import completed, is_nanoaod, numbered
 from hepgan.events.reading import Paths
@@ -71,8 +72,8 @@ class EventWriter:
     Args:
         path: The file.
         schema: What it is to hold: branches, types, titles.
-        format: ``ttree``, ``rntuple``, ``parquet``, ``feather`` or ``csv``; by the file's ending if None,
-            where ``.root`` is a ``ttree``.
+        format: ``ttree``, ``rntuple``, ``parquet``, ``feather``, ``csv`` or ``hdf5``; by the file's ending if
+            None, where ``.root`` is a ``ttree``.
         force: Whether an existing file may be replaced.
         identifiers: Whether ROOT and Parquet files get what NanoAOD tools need, where the schema has none:
             ``run``, ``luminosityBlock`` and ``event``, and ``x, y, z`` = 0 of a primary vertex. Those that
@@ -426,7 +427,7 @@ class EventWriter:
 @checked
 def write_events(
     path: str | Path,
-    events: ak.Array | EventBatch,
+    events: EventBatch | EventsLike,
     *,
     schema: EventSchema | None = None,
     format: Format | None = None,
@@ -445,7 +446,7 @@ def write_events(
 
     Args:
         path: The file.
-        events: Events as `read_events` gives them, or a batch of tensors.
+        events: Events as `read_events` gives them, or anything of which `as_events` makes events.
         schema: What to write; `schema_of` the events if None.
         format: As in `EventWriter`, and so are all others.
         force: See `EventWriter`.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError
-from hepgan.events import to_awkward, to_batch
+from hepgan.events import EventsLike, to_awkward, to_batch
 from hepgan.features import FeatureBatch
 from hepgan.generator.conditions import check_lengths
 from hepgan.generator.density import fitting, needed
@@ -75,7 +75,7 @@ def hidden_layers(generator: EventGenerator) -> tuple[str, ...]:
 @checked
 def activations(
     generator: EventGenerator,
-    events: ak.Array | None = None,
+    events: EventsLike | None = None,
     *,
     layers: Sequence[str] | None = None,
     n: int = 2000,

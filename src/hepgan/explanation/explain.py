@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError
+from hepgan.events import EventsLike
 from hepgan.explanation.activations import Activations, activations
 from hepgan.explanation.embedding import (
     Labels,
@@ -163,7 +163,7 @@ class Explanation:
 @checked
 def explain(
     generator: EventGenerator,
-    events: ak.Array | None = None,
+    events: EventsLike | None = None,
     *,
     layers: Sequence[str] | None = None,
     observables: Mapping[str, Observable] | Sequence[str] | None = None,

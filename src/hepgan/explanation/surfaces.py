@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError
+from hepgan.events import EventsLike
 from hepgan.explanation.activations import encoded
 from hepgan.learners import Learner, Phase
 from hepgan.models import Refined, Student
@@ -79,7 +80,7 @@ def loss_terms(generator: EventGenerator, events: ak.Array) -> dict[str, str]:
 @checked
 def loss_surface(
     generator: EventGenerator,
-    events: ak.Array,
+    events: EventsLike,
     term: str = "total",
     *,
     phase: str | None = None,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hepgan.arguments import SEEDS, checked, whole
 from hepgan.errors import RecipeError
-from hepgan.events import EventBatch, EventSchema, check_events, to_awkward, to_batch
+from hepgan.events import EventBatch, EventSchema, EventsLike, check_events, to_awkward, to_batch
 from hepgan.events.runs import Runs
 from hepgan.features import Representation
 from hepgan.generator.conditions import check_lengths, warn_outside
@@ -121,7 +121,7 @@ class EventGenerator:
     @checked
     def fit(
         self,
-        events: ak.Array,
+        events: EventsLike,
         *,
         seed: int = 0,
         device: torch.device | str | None = None,
@@ -136,8 +136,8 @@ class EventGenerator:
         A part of them (``training.validation_fraction``) is kept apart, to choose the checkpoint.
 
         Args:
-            events: Events as ``read_events`` gives them; weights, negative ones too, are those of the
-                schema's weight.
+            events: Events as ``read_events`` gives them, or anything of which ``hepgan.events.as_events``
+                makes events; weights, negative ones too, are those of the schema's weight.
             seed: Seed of the split, the weights and the training; the same seed, the same model.
             device: Where to train; a GPU if there is one, by default.
             max_time: Seconds from its first step after which the training ends, with its learning rate
@@ -466,7 +466,7 @@ class EventGenerator:
 
     @checked
     def log_prob(
-        self, events: ak.Array, *, measure: MeasureName = "events", steps: int | None = None
+        self, events: EventsLike, *, measure: MeasureName = "events", steps: int | None = None
     ) -> NDArray[np.float64]:
         """Log of the density (N,) with which events are generated, given their conditions if there are any.
 
@@ -489,7 +489,7 @@ class EventGenerator:
         return log_prob(self.parts, events, measure=measure, steps=steps)
 
     @checked
-    def latents(self, events: ak.Array) -> Latents:
+    def latents(self, events: EventsLike) -> Latents:
         """The noise that events would be made of, given their discrete part and conditions.
 
         If the generator is right, these are independent standard normal numbers.

@@ -15,6 +15,7 @@ from hepgan.arguments import checked
 from hepgan.errors import InputError, OutputError
 from hepgan.events import (
     EventSchema,
+    EventsLike,
     EventWriter,
     event_weights,
     infer_schema,
@@ -40,8 +41,8 @@ __all__ = ["ReweightedFile", "check_name", "check_output", "reweight", "reweight
 
 @checked
 def reweight(
-    reference: ak.Array,
-    generated: ak.Array,
+    reference: EventsLike,
+    generated: EventsLike,
     observables: Mapping[str, Observable] | None = None,
     *,
     name: str = "weight",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError
-from hepgan.events import EventSchema, event_weights, schema_of
+from hepgan.events import EventSchema, EventsLike, event_weights, schema_of
 from hepgan.observables import Observable
 from hepgan.observables.table import Table, event_table, plan_table
 from hepgan.stats.classifiers import (
@@ -96,7 +96,7 @@ class Reweighter:
         self._corrections: list[Callable[..., Floats]] = []
 
     @checked
-    def fit(self, reference: ak.Array, generated: ak.Array) -> Self:
+    def fit(self, reference: EventsLike, generated: EventsLike) -> Self:
         """Learns to tell the samples apart.
 
         Args:
@@ -144,7 +144,7 @@ class Reweighter:
         return self
 
     @checked
-    def fit_factors(self, events: ak.Array, factors: ArrayLike) -> Self:
+    def fit_factors(self, events: EventsLike, factors: ArrayLike) -> Self:
         """Learns factors to events' weights, on average over events that look the same.
 
         It is the ratio of the events with these factors to the events without: as :meth:`fit` with the same
@@ -224,7 +224,7 @@ class Reweighter:
         return tuple(self._names)
 
     @checked
-    def __call__(self, events: ak.Array) -> Weights:
+    def __call__(self, events: EventsLike) -> Weights:
         """Weights (N,) of other generated events, by all members together.
 
         Their mean logarithm is made sharper: the mean of calibrated members, each with errors of its own, is

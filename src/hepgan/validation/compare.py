@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError, RecipeError
-from hepgan.events import schema_of, select
+from hepgan.events import EventsLike, schema_of, select
+from hepgan.events.memory import events_in
 from hepgan.events.schema import EventSchema
 from hepgan.observables import Observable, ObservableConfig, default_observables
 from hepgan.observables.table import Table
@@ -45,11 +46,11 @@ Chunks = Iterable[tuple[ak.Array, ArrayLike | None]]
 
 @checked
 def compare(
-    reference: ak.Array,
-    generated: ak.Array | Mapping[str, ak.Array],
+    reference: EventsLike,
+    generated: Mapping[str, EventsLike] | EventsLike,
     observables: Mapping[str, Observable | ObservableConfig | Mapping[str, Any] | str] | None = None,
     *,
-    train: ak.Array | None = None,
+    train: EventsLike | None = None,
     reference_weights: ArrayLike | None = None,
     generated_weights: ArrayLike | Mapping[str, ArrayLike] | None = None,
     train_weights: ArrayLike | None = None,
@@ -69,7 +70,7 @@ def compare(
     the reference, or two halves of the reference where there are none.
 
     Args:
-        reference: True events.
+        reference: True events, or anything of which ``hepgan.events.as_events`` makes them.
         generated: Generated events, or several samples of them by label.
         observables: What is histogrammed and measured (observables, or expressions); where they have no
             range, one is found from the reference; by default every field that all samples have, the
@@ -97,7 +98,8 @@ def compare(
         RecipeError: If an observable does not fit the events.
         ValueError: If there are weights of no sample, or not one for each event.
     """
-    samples = dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
+    several = isinstance(generated, Mapping)
+    samples = {n: events_in(e) for n, e in generated.items()} if several else {"generated": generated}
     check_labels(samples)
     weights: dict[str, ArrayLike | None] = dict.fromkeys(samples)
     if isinstance(generated_weights, Mapping):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hepgan.events.formats.array import ArraySource
 from hepgan.events.formats.arrow import FeatherSink, TableSource
 from hepgan.events.formats.csv import CSVSink
+from hepgan.events.formats.hdf5 import HDF5Sink
 from hepgan.events.formats.names import (
     ENDINGS,
     Format,
@@ -53,5 +54,6 @@ FORMATS: dict[Format, type[Sink]] = {
     "parquet": ParquetSink,
     "feather": FeatherSink,
     "csv": CSVSink,
+    "hdf5": HDF5Sink,
 }
 """What writes each format."""

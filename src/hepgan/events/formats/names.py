@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from hepgan.errors import OutputError
 from hepgan.events.formats.source import PathLike
 
-Format: TypeAlias = Literal["ttree", "rntuple", "parquet", "feather", "csv"]
+Format: TypeAlias = Literal["ttree", "rntuple", "parquet", "feather", "csv", "hdf5"]
 
 ENDINGS: dict[Format, tuple[str, ...]] = {
     "ttree": (".root",),
@@ -16,10 +16,16 @@ ENDINGS: dict[Format, tuple[str, ...]] = {
     "parquet": (".parquet", ".pq", ".parq"),
     "feather": (".feather", ".arrow"),
     "csv": (".csv", ".csv.gz"),
+    "hdf5": (".h5", ".hdf5", ".hdf"),
 }
 """How files of each format are called, the usual ending first."""
 
-_FIRST_BYTES: dict[bytes, Format] = {b"root": "ttree", b"PAR1": "parquet", b"ARROW1": "feather"}
+_FIRST_BYTES: dict[bytes, Format] = {
+    b"root": "ttree",
+    b"PAR1": "parquet",
+    b"ARROW1": "feather",
+    b"\x89HDF": "hdf5",
+}
 
 
 def all_endings() -> str:

@@ -13,6 +13,7 @@ import uproot
 from hepgan.errors import InputError
 from hepgan.events.formats.arrow import FeatherSource
 from hepgan.events.formats.csv import CSVSource
+from hepgan.events.formats.hdf5 import HDF5Source
 from hepgan.events.formats.names import Format, all_endings, format_of
 from hepgan.events.formats.parquet import ParquetSource
 from hepgan.events.formats.rntuple import RNTupleSource
@@ -25,12 +26,16 @@ def open_source(path: str, tree: str | None) -> Source:
 
     Args:
         path: A file of any of the formats.
-        tree: The tree or RNTuple; None for the only one, or for ``Events`` among several.
+        tree: The tree or RNTuple, or the group of an HDF5 file; None for the only one, or for ``Events``
+            among several.
 
     Raises:
         InputError: If it cannot be opened, or has no such tree.
     """
-    source = _SOURCES.get(_format(path))
+    found = _format(path)
+    if found == "hdf5":
+        return HDF5Source(path, tree)
+    source = _SOURCES.get(found)
     return _open_root(path, tree) if source is None else source(path)
 
 
@@ -69,7 +74,7 @@ def tree_names(path: str) -> tuple[str, ...] | None:
     Raises:
         InputError: If it cannot be opened.
     """
-    if _format(path) in _SOURCES:
+    if _format(path) != "ttree":
         return None
     file, trees = _opened(path)
     file.close()
