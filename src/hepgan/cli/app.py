@@ -18,9 +18,9 @@ __all__ = ["cli"]
 def cli() -> None:
     """Learn an event generator from your own ROOT files, and know how far to trust it.
 
-    Energies, momenta and masses are in GeV, angles in radians. Files are named FILE.root:Tree; the tree
-    may be left out if there is only one, or one called Events. Globs (in quotes) and Parquet files work
-    too. Each command has its own --help.
+    Energies, momenta and masses are in the unit of your file (GeV, MeV or TeV), angles in radians. Files
+    are named FILE.root:Tree; the tree may be left out if there is only one, or one called Events. Globs
+    (in quotes) and Parquet files work too. Each command has its own --help.
     """
 
 

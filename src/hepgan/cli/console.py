@@ -33,7 +33,10 @@ __all__ = [
     "warn",
 ]
 
-UNITS = "GeV for energies, momenta and masses; radians for angles; events are numbered from 0."
+UNITS = (
+    "those of the file (GeV, MeV or TeV) for energies, momenta and masses; radians for angles; events are "
+    "numbered from 0."
+)
 TRACEBACK = "HEPGAN_TRACEBACK"
 """The environment variable that asks for the traceback of an unexpected error."""
 

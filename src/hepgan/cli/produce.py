@@ -151,6 +151,12 @@ def recipes(name: str | None) -> None:
     help="coffea's schema for the processor, or HepganSchema.",
 )
 @weight_option("found by its name; asked where several could be it")
+@click.option(
+    "--units",
+    "unit",
+    type=click.Choice(["MeV", "GeV", "TeV"], case_sensitive=False),
+    help="What momenta, energies and masses are in.  [default: told from masses, resonances and sizes]",
+)
 @OVERWRITE
 def init(
     file: str,
@@ -159,6 +165,7 @@ def init(
     processor: str | None,
     schema: str,
     weight: str | None,
+    unit: Any,
     force: bool,
 ) -> None:
     """Draft a recipe for FILE.root:Tree, with comments that explain each choice.
@@ -178,7 +185,7 @@ def init(
 
         read = branches_read(file, load_processor(processor), schema=schema)
         say(f"{processor} reads {len(read)} branches: {', '.join(read)}")
-    text = draft_recipe(file, name=output.stem, select=select, weight=weight, read=read)
+    text = draft_recipe(file, name=output.stem, select=select, weight=weight, read=read, unit=unit)
     with replacing(output, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
     told = ", which tell what is left out" if "# Left out:" in text else ""

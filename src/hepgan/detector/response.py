@@ -34,7 +34,7 @@ class Pairs(NamedTuple):
 
     Attributes:
         event: The number (P,) of each true object's event.
-        true: Energy, p and pt (GeV), eta, theta and phi (P,) of each.
+        true: Energy, p and pt, eta, theta and phi (P,) of each.
         found: Whether (P,) there is a measured object.
         measured: The same quantities (P,) of it; NaN where there is none.
         fakes: The number (N,) of measured objects in each event that belong to no true one.

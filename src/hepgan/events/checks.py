@@ -20,7 +20,7 @@ from hepgan.events.schema import Collection, EventSchema, Field, Kind
 __all__ = ["ENERGY_TOLERANCE", "Fault", "check_events", "drop_faulty", "find_faults"]
 
 ENERGY_TOLERANCE = (1e-5, 2e-3)
-"""How far abs(p) may exceed E: relative to E (float32 components give a few 1e-6), and in GeV besides.
+"""How far abs(p) may exceed E: relative to E (float32 components give a few 1e-6), and besides, in GeV.
 
 Files made of text are often rounded to an MeV in each component; the published FAT-GAN samples are.
 """
@@ -157,7 +157,7 @@ def find_faults(events: ak.Array, schema: EventSchema, file: str | None = None) 
         for f in c.fields:
             branch = _Branch(f, c, offsets, size, file)
             yield from _values(branch, fields[f.name])
-        yield from _kinematics(c, fields, offsets, size, file)
+        yield from _kinematics(c, fields, offsets, size, file, schema.gev)
     for f in (*schema.scalars, *schema.identifiers):
         try:
             values = scalar_values(events, f.name, f.branch)
@@ -242,7 +242,12 @@ def _values(branch: _Branch, values: Numbers) -> Iterator[Fault]:
 
 
 def _kinematics(
-    c: Collection, fields: dict[str, Numbers], offsets: NDArray[np.int64] | None, size: int, file: str | None
+    c: Collection,
+    fields: dict[str, Numbers],
+    offsets: NDArray[np.int64] | None,
+    size: int,
+    file: str | None,
+    gev: float,
 ) -> Iterator[Fault]:
     def fault(name: str, reason: str, bad: NDArray[np.bool_], text: str = "") -> Fault:
         return _Branch(c.field(name), c, offsets, size, file).fault(reason, bad, fields[name], text)
@@ -264,7 +269,7 @@ def _kinematics(
     if energy is not None and momentum2 is not None:
         size_p = np.sqrt(momentum2)
         relative, absolute = ENERGY_TOLERANCE
-        bad = (size_p - energy > relative * np.abs(energy) + absolute) | (energy < 0)
+        bad = (size_p - energy > relative * np.abs(energy) + absolute * gev) | (energy < 0)
         if bad.any():
             at = int(bad.argmax())
             text = f"E = {energy[at]}, |p| = {size_p[at]:.9g}"

@@ -30,6 +30,7 @@ from hepgan.events.buffers import ATTRIBUTE, buffers, scalar_values
 from hepgan.events.missing import NULL_TEXT, find_missing, is_missing, may_be_missing
 from hepgan.events.schema import Branch, Collection, EventSchema, Field, Kind
 from hepgan.events.structure import draft
+from hepgan.events.units import with_unit
 from hepgan.events.weights import weighted_by
 
 __all__ = ["attach", "complete", "event_weights", "kind_of", "schema_of", "with_weight"]
@@ -62,7 +63,7 @@ def schema_of(events: ak.Array) -> EventSchema:
     known: EventSchema | None = events.attrs.get(ATTRIBUTE)
     fresh = _from_type(events)
     if known is None:
-        return complete(fresh, events)
+        return with_unit(complete(fresh, events), events)
     arrays = _arrays(ak.to_layout(events))
     seen: _Seen | None = events.attrs.get(_SEEN)
     if seen is not None and seen.schema is known and seen.is_of(arrays):

@@ -19,7 +19,7 @@ from hepgan.events.convert import to_awkward
 from hepgan.events.formats import ArraySource, Source, TableSource
 from hepgan.events.inference import attach, complete, schema_of
 from hepgan.events.missing import tolerant
-from hepgan.events.reading import Reader, drafted
+from hepgan.events.reading import Reader, drafted, measured
 from hepgan.events.schema import EventSchema
 
 __all__ = ["EventsLike", "as_events", "events_in"]
@@ -144,7 +144,7 @@ def _opened(data: Any) -> ak.Array | Source:
 
 
 def _read(source: Source, schema: EventSchema | None, *, check: bool) -> ak.Array:
-    layout = schema or tolerant(drafted(source))
+    layout = schema or tolerant(measured(source, drafted(source)))
     if schema is None and source.left_out:
         names = ", ".join(source.left_out[:5]) + (", ..." if len(source.left_out) > 5 else "")
         message = f"{source.label}: left out {len(source.left_out)} branches of other types: {names}"

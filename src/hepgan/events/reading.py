@@ -17,11 +17,21 @@ from hepgan.events.common import listed, look, opened, part_of, placed
 from hepgan.events.formats import PathLike, Source
 from hepgan.events.inference import attach, complete
 from hepgan.events.missing import is_null, tolerant, type_in_memory
+from hepgan.events.momenta import with_momenta
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.events.slots import gathered
 from hepgan.events.structure import Evidence, draft, trusted
+from hepgan.events.units import LOOK, telling, with_unit
 
-__all__ = ["Reader", "count_events", "drafted", "infer_schema", "iterate_events", "read_events"]
+__all__ = [
+    "Reader",
+    "count_events",
+    "drafted",
+    "infer_schema",
+    "iterate_events",
+    "measured",
+    "read_events",
+]
 
 _LOOK, _LOOK_AGAIN, _STEP = 1_000, 200_000, 50_000
 """Events in which lengths of lists are compared, and in which what is taken for a counter must be one."""
@@ -138,7 +148,37 @@ def drafted(source: Source) -> EventSchema:
     if wrong:
         rest = {name: values for name, values in seen.numbers.items() if name not in wrong}
         schema = draft(branches, source.tree, Evidence(seen.lengths, rest))
-    return with_absent(source, schema)
+    schema = with_absent(source, schema)
+    return with_momenta(schema, lambda part: _first(source, part))
+
+
+def measured(source: Source, schema: EventSchema) -> EventSchema:
+    """The schema with the unit of momenta that the first events tell."""
+    first = _first(source, telling(schema))
+    return with_unit(schema, first) if first.fields else schema
+
+
+def _first(source: Source, schema: EventSchema) -> ak.Array:
+    """The first events of a part of a source, without the collections and numbers that cannot be read."""
+
+    def read(part: EventSchema) -> ak.Array:
+        return Reader(source, tolerant(part), "keep").chunk(0, min(LOOK, source.entries))
+
+    empty = schema.model_copy(update={"collections": (), "scalars": ()})
+    parts = [empty.model_copy(update={"collections": (c,)}) for c in schema.collections]
+    parts += [empty.model_copy(update={"scalars": (f,)}) for f in schema.scalars]
+    found: dict[str, ak.Array] = {}
+    # All at once is faster, but for what is damaged.
+    for some in ([schema] if parts else [], parts):
+        for part in some:
+            try:
+                events = read(part)
+            except InputError:
+                continue
+            found |= {name: events[name] for name in events.fields}
+        if found:
+            break
+    return ak.zip(found, depth_limit=1) if found else ak.Array([])
 
 
 def _evidence(source: Source) -> Evidence:
@@ -306,7 +346,7 @@ def read_events(
     """
     wanted = None if branches is None else list(branches)
     places, layout = _planned(paths, schema, wanted, weight)
-    chunks = list(_chunks(places, None, layout, entry_start, entry_stop, on_bad))
+    chunks = list(_chunks(places, None, layout, entry_start, entry_stop, on_bad, known=schema is not None))
     first = chunks[0] if chunks else None
     if first is None or not sum(len(c) for c in chunks):
         message = "no good events are left" if on_bad == "drop" else "there are no events"
@@ -402,6 +442,7 @@ def inferred(
             if not source.entries:
                 continue
             share = source.entries if shares is None else min(shares, source.entries)
+            layout = layout if chunks else measured(source, layout)
             reader = Reader(source, layout, on_bad)
             chunks.append(reader.chunk(0, share))
             if share < source.entries:
@@ -464,6 +505,7 @@ def _chunks(
     on_bad: OnBad,
     *,
     limits: bool = True,
+    known: bool = True,
 ) -> Iterator[ak.Array]:
     before, total = 0, 0
     dropped: dict[str, int] = {}
@@ -476,6 +518,7 @@ def _chunks(
             before += source.entries
             if start >= stop:
                 continue
+            schema, known = schema if known else measured(source, schema), True
             reader = Reader(source, schema, on_bad, limits=limits)
             for at in range(start, stop, step or stop - start):
                 end = min(stop, at + (step or stop - start))

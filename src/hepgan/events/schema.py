@@ -19,12 +19,14 @@ from hepgan.errors import InputError
 
 __all__ = [
     "COORDINATES",
+    "GEV",
     "Address",
     "Branch",
     "Collection",
     "EventSchema",
     "Field",
     "Kind",
+    "Unit",
     "coordinates",
     "quoted",
     "select",
@@ -143,6 +145,13 @@ COORDINATES: tuple[tuple[tuple[str, ...], ...], ...] = (
 
 ``mass`` comes before ``energy``, since E^2 - p^2 in float32 loses a light particle's mass.
 """
+
+
+Unit = Literal["MeV", "GeV", "TeV"]
+"""What a file's momenta, energies and masses may be in."""
+
+GEV: dict[Unit, float] = {"MeV": 1000.0, "GeV": 1.0, "TeV": 0.001}
+"""A GeV in each unit."""
 
 
 class Kind(StrEnum):
@@ -371,6 +380,7 @@ class EventSchema(Config):
         identifiers: Numbers that name an event (run, luminosityBlock, event): never learned, written anew.
         weight: The scalar that holds the event weight; None if all events weigh 1.
         tree: The tree's name.
+        unit: The unit of momenta, energies and masses. All numbers are in it, in memory as in the file.
     """
 
     collections: tuple[Collection, ...] = ()
@@ -378,6 +388,7 @@ class EventSchema(Config):
     identifiers: tuple[Field, ...] = ()
     weight: str | None = None
     tree: str = "Events"
+    unit: Unit = "GeV"
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> EventSchema:
@@ -390,6 +401,11 @@ class EventSchema(Config):
             msg = f"the weight {self.weight!r} is not among the scalars"
             raise ValueError(msg)
         return self
+
+    @property
+    def gev(self) -> float:
+        """A GeV in the unit of these events."""
+        return GEV[self.unit]
 
     @property
     def collection_names(self) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ class FeaturesConfig(Config):
     def _masses_are_not_negative(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name, mass in value.items():
             if isinstance(mass, float) and not 0.0 <= mass < math.inf:
-                msg = f"the mass of {name} cannot be {mass} GeV"
+                msg = f"the mass of {name} cannot be {mass}"
                 raise ValueError(msg)
         return value
 

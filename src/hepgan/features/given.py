@@ -24,7 +24,7 @@ __all__ = ["Given", "given_config", "given_schema"]
 def given_schema(schema: EventSchema, names: Sequence[str]) -> EventSchema:
     """The part of a schema that is given: these collections, and nothing else."""
     kept = tuple(c for c in schema.collections if c.name in names)
-    return EventSchema(collections=kept, tree=schema.tree)
+    return EventSchema(collections=kept, tree=schema.tree, unit=schema.unit)
 
 
 def given_config(schema: EventSchema) -> FeaturesConfig:
@@ -39,7 +39,7 @@ def given_config(schema: EventSchema) -> FeaturesConfig:
             continue
         names = ("px", "py") if len(c.coordinates) == 2 else ("pt", "eta", "phi")
         transforms: dict[str, TransformSpec] = {
-            "pt": [{"kind": "signed_log", "scale": 1e-3}, "standardise"],
+            "pt": [{"kind": "signed_log", "scale": 1e-3 * schema.gev}, "standardise"],
             "phi": "angle",
         }
         used = {n: transforms[n] for n in names if n in transforms}

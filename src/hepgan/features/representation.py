@@ -402,7 +402,7 @@ class Representation(nn.Module):
         return (each if features.mask is None else torch.where(features.mask, each, 0.0)).sum(1)
 
     def columns(self, x: Tensor) -> Tensor:
-        """Features (N, D) as they were before their transforms: momenta in GeV, angles in radians, ..."""
+        """Features (N, D) as they were before their transforms: momenta, angles in radians, ..."""
         return self.codec.standard.inverse(x)[:, self.codec.standard.kept]
 
     # ------------------------------------------------------------------ what is given

@@ -103,6 +103,8 @@ def schema_for(recipe: Recipe, events: ak.Array) -> EventSchema:
     wanted = recipe.events
     schema = wanted.layout or schema_of(events)
     try:
+        if wanted.unit is not None:
+            schema = schema.model_copy(update={"unit": wanted.unit})
         if wanted.kinds:
             schema = with_kinds(schema, wanted.kinds)
         named = [*wanted.select, *wanted.derived, *recipe.conditions]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from hepgan.arguments import checked
 from hepgan.errors import RecipeError
-from hepgan.events.schema import QUOTED, Collection, EventSchema, Field, Kind, quoted, unquoted
+from hepgan.events.schema import QUOTED, Collection, EventSchema, Field, Kind, Unit, quoted, unquoted
 from hepgan.observables.language import MAX_LENGTH, suggestion
 from hepgan.observables.observable import Observable, ObservableConfig
 from hepgan.observables.ranges import MOST_INTEGERS, is_small
@@ -31,6 +31,7 @@ __all__ = [
     "efp",
     "from_config",
     "from_python_file",
+    "in_unit",
     "options_of",
     "scattering",
     "standard",
@@ -428,8 +429,15 @@ def default_observables(schema: EventSchema) -> dict[str, Observable]:
     """
     found: dict[str, Observable] = {}
     for observable in _all_defaults(schema):
-        found.setdefault(observable.name, observable)
+        found.setdefault(observable.name, in_unit(observable, schema.unit))
     return found
+
+
+def in_unit(observable: Observable, unit: Unit) -> Observable:
+    """A quantity that is said to be in GeV, or a power of it, of events whose momenta are in another unit."""
+    if unit == "GeV" or "GeV" not in observable.unit:
+        return observable
+    return replace(observable, unit=observable.unit.replace("GeV", unit))
 
 
 def _all_defaults(schema: EventSchema) -> Iterator[Observable]:
@@ -555,12 +563,15 @@ def _text(name: str) -> str:
 
 
 @checked
-def from_config(config: ObservableConfig | Mapping[str, Any] | str, name: str | None = None) -> Observable:
+def from_config(
+    config: ObservableConfig | Mapping[str, Any] | str, name: str | None = None, *, unit: Unit = "GeV"
+) -> Observable:
     """The observable that a recipe describes.
 
     Args:
         config: Settings, or an expression.
         name: Its name; that of the standard quantity or the expression itself by default.
+        unit: The unit of the events' momenta, which a standard quantity has where the settings say none.
 
     Raises:
         RecipeError: If the settings or the expression are wrong.
@@ -577,7 +588,8 @@ def from_config(config: ObservableConfig | Mapping[str, Any] | str, name: str | 
     keys = ("bins", "range", "edges", "log", "integer", "label", "unit", "weight")
     given: dict[str, Any] = {key: getattr(config, key) for key in keys if key in config.model_fields_set}
     if config.standard is not None:
-        return replace(standard(config.standard, *config.objects, name=name, **config.options), **given)
+        made = standard(config.standard, *config.objects, name=name, **config.options)
+        return replace(in_unit(made, unit), **given)
     expression = config.expression or ""
     return Observable(name or expression, expression, **given)
 

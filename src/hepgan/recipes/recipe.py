@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from hepgan.arguments import checked
 from hepgan.config import Config
 from hepgan.errors import RecipeError
-from hepgan.events.schema import Address, EventSchema, Kind
+from hepgan.events.schema import Address, EventSchema, Kind, Unit
 from hepgan.events.weights import NO_WEIGHT
 from hepgan.features.config import FeaturesConfig
 from hepgan.models.config import ModelConfig
@@ -278,6 +278,8 @@ class EventsConfig(Config):
         derived: Numbers that are computed from the rest of each generated event instead of being learned, of
             the event or of objects: ``{M: "(Muon[0] + Muon[1]).mass", Muon.tight: Muon.iso < 0.15}``. They
             have to agree with the data. Where an event has nothing to compute one from, it is 0.
+        unit: The unit of the file's momenta, energies and masses: ``MeV``, ``GeV`` or ``TeV``; without it, it
+            is told from the data. Numbers stay in it; labels and what is meant in GeV inside follow it.
         layout: The whole schema, for files whose branches follow no naming that hepgan knows.
     """
 
@@ -286,6 +288,7 @@ class EventsConfig(Config):
     weight: str | None = None
     signs: bool = False
     derived: dict[str, str] = Setting(default_factory=dict)
+    unit: Unit | None = None
     layout: EventSchema | None = None
 
     @field_validator("derived")
@@ -347,7 +350,8 @@ class Recipe(Config):
 
     def make_observables(self) -> dict[str, Observable]:
         """The recipe's observables, ready to be evaluated."""
-        return {n: observable_from_config(c, n) for n, c in self.observables.items()}
+        unit = self.events.unit or "GeV"
+        return {n: observable_from_config(c, n, unit=unit) for n, c in self.observables.items()}
 
     def with_settings(self, settings: Iterable[str]) -> Recipe:
         """The recipe with some values changed.

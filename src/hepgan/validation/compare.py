@@ -20,6 +20,7 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventsLike, schema_of, select
 from hepgan.events.memory import events_in
 from hepgan.events.schema import EventSchema
+from hepgan.events.units import check_units
 from hepgan.observables import Observable, ObservableConfig, default_observables
 from hepgan.observables.table import Table
 from hepgan.runtime import doing
@@ -110,9 +111,12 @@ def compare(
         weights.update(generated_weights)
     else:
         weights = dict.fromkeys(samples, generated_weights)
+    true = schema or schema_of(reference)
+    for label, events in (samples if train is None else {**samples, "training": train}).items():
+        check_units(reference, true, events, schema_of(events), file=None, of=label)
     view = None if features is None else FeatureView(features)
     known, schemas = weighting(
-        schema or schema_of(reference),
+        true,
         {label: schema_of(events) for label, events in samples.items()},
         weight or (None if view is None else view.weight),
     )
@@ -187,6 +191,11 @@ def compare_files(
     streams |= {
         label: Stream(paths, step, schema, on_bad=on_bad, hint=hint) for label, paths in samples.items()
     }
+    sources = {label: ", ".join(names_of(paths)) for label, paths in samples.items()}
+    true = streams["reference"]
+    for label, source in sources.items():
+        made = streams[label]
+        check_units(true.first, true.schema, made.first, made.schema, file=source, of=label)
     view = None if features is None else FeatureView(features)
     known, schemas = weighting(
         schema or streams["reference"].schema,
@@ -194,7 +203,6 @@ def compare_files(
         weight or (None if view is None else view.weight),
         ", ".join(names_of(reference)),
     )
-    sources = {label: ", ".join(names_of(paths)) for label, paths in samples.items()}
     found = _compare(
         streams["reference"],
         {label: streams[label] for label in samples},

@@ -120,8 +120,8 @@ def reduced_cross_section(
         luminosity: What the events amount to, in 1/pb. Of n generated events of a sample of N events of
             luminosity L, it is L n / N; of n events of cross section sigma it is n / sigma.
         x_edges: Edges of bins in x, ascending between 0 and 1.
-        Q2_edges: Edges of bins in Q2, ascending, in GeV^2.
-        beams: Energies of the lepton's and of the hadron's beam in GeV: numbers, or numbers of the event,
+        Q2_edges: Edges of bins in Q2, ascending, in GeV^2, whatever the events' unit.
+        beams: Energies of the lepton's and of the hadron's beam: numbers in GeV, or numbers of the event,
             which have to be the same in all events.
         lepton: The collection that holds the scattered lepton.
         direction: 1 if the lepton's beam goes along +z, -1 if along -z.
@@ -143,8 +143,9 @@ def reduced_cross_section(
     if not 0 <= y_range[0] < y_range[1] <= 1:
         msg = f"y_range must ascend between 0 and 1, not {y_range}"
         raise ValueError(msg)
-    energies = tuple(_energy(events, beam) for beam in beams)
-    x, q2, y = _kinematics(events, lepton, direction, energies)
+    gev = schema_of(events).gev
+    energies = tuple(_energy(events, beam, gev) for beam in beams)
+    x, q2, y = _kinematics(events, lepton, direction, energies, gev)
     weight = event_weights(events)
     good = (y > y_range[0]) & (y <= y_range[1])
     factor = x * q2**2 / (2 * math.pi * alpha**2 * (1 + (1 - y) ** 2)) / PB_GEV2
@@ -184,7 +185,8 @@ def _edges(name: str, edges: ArrayLike, most: float) -> Floats:
     return found
 
 
-def _energy(events: ak.Array, beam: float | str) -> float:
+def _energy(events: ak.Array, beam: float | str, gev: float) -> float:
+    """A beam's energy in GeV."""
     if not isinstance(beam, str):
         return float(beam)
     if beam not in events.fields:
@@ -195,13 +197,13 @@ def _energy(events: ak.Array, beam: float | str) -> float:
     if high - low > 1e-6 * high:
         msg = f"{beam} is {low:g} to {high:g}; a reduced cross section needs events of one energy"
         raise InputError(msg)
-    return float(values.mean())
+    return float(values.mean()) / gev
 
 
 def _kinematics(
-    events: ak.Array, lepton: str, direction: int, energies: Sequence[float]
+    events: ak.Array, lepton: str, direction: int, energies: Sequence[float], gev: float
 ) -> tuple[Floats, Floats, Floats]:
-    """x, Q2 and y (N,), in float64, in forms that lose no digits at small angles."""
+    """x, Q2 in GeV^2 and y (N,), in float64, in forms that lose no digits at small angles."""
     if lepton not in events.fields:
         msg = f"the events have no {lepton}; lepton names the scattered one, of {', '.join(events.fields)}"
         raise InputError(msg)
@@ -213,7 +215,7 @@ def _kinematics(
             raise InputError(msg, entry=int(ak.argmax(wrong)))
         objects = objects[:, 0]
     momenta = Kinematics(
-        {c: torch.from_numpy(np.array(getattr(objects, c), np.float64)) for c in ("px", "py", "pz")}
+        {c: torch.from_numpy(np.array(getattr(objects, c), np.float64) / gev) for c in ("px", "py", "pz")}
     )
     plus, minus = (momenta[n].numpy() for n in (("plus", "minus") if direction > 0 else ("minus", "plus")))
     y = 1 - plus / (2 * energies[0])

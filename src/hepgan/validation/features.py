@@ -95,7 +95,7 @@ class FeatureView:
             for i, n in enumerate(names)
         }
         self.physical = {
-            n: Observable(n, function=partial(_column, key=f"c{i}"), label=n, unit=_unit(n))
+            n: Observable(n, function=partial(_column, key=f"c{i}"), label=n, unit=_unit(n, schema.unit))
             for i, n in enumerate(names)
         }
 
@@ -202,11 +202,11 @@ def _optional(values: Floats, present: NDArray[np.bool_]) -> ak.Array:
     return ak.Array(numbers) if present.all() else ak.from_numpy(np.ma.MaskedArray(numbers, ~present))
 
 
-def _unit(name: str) -> str:
-    """The unit of a column, where its name tells."""
+def _unit(name: str, unit: str) -> str:
+    """The unit of a column, where its name tells, of events with momenta in a unit."""
     owner, _, last = name.rpartition(".")
     if "." in owner:  # parts of a system, which may be logarithms
         return ""
     if last in ("pt", "px", "py", "pz", "mass", "energy", "p"):
-        return "GeV"
+        return unit
     return "rad" if last in ("phi", "theta", "phi_star") else ""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from hepgan.events import schema_of
 from hepgan.observables import Flat, Observable, from_config
 
 __all__ = ["GROUPS", "Histograms", "empty_histogram", "fill", "flat_values", "per_event", "with_ranges"]
@@ -80,8 +81,10 @@ def with_ranges(observables: Mapping[str, Any], events: ak.Array) -> dict[str, O
         RecipeError: If an observable does not fit the events.
     """
     ready: dict[str, Observable] = {}
+    told = all(isinstance(o, Observable) for o in observables.values())
+    unit = "GeV" if told else schema_of(events).unit
     for name, given in observables.items():
-        observable = given if isinstance(given, Observable) else from_config(given, name)
+        observable = given if isinstance(given, Observable) else from_config(given, name, unit=unit)
         if observable.range is None and observable.edges is None:
             values, _, own = flat_values(observable, events)
             try:

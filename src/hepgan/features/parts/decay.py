@@ -221,7 +221,7 @@ class DecayPart(Part):
             half: Likewise.
             floors: Likewise.
             centres: Likewise.
-            scale: The largest summed transverse momentum, in GeV.
+            scale: The largest summed transverse momentum.
         """
         columns = []
         n = settings.name

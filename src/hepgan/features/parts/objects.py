@@ -346,7 +346,7 @@ class ObjectsPart(Part):
             order: See the attributes.
             low: Likewise.
             centre: Likewise.
-            scale: The largest transverse momentum, in GeV.
+            scale: The largest transverse momentum.
         """
         chosen = coordinates_of(settings, facts)
         ranges = _ranges(settings, chosen, facts.schema.scalar_names)

@@ -46,7 +46,8 @@ class PairsConfig(Config):
 
     Attributes:
         collection: The collection, of two or more objects with momentum.
-        mass: The mass of the resonance, in GeV: it decides between pairs where there are several.
+        mass: The mass of the resonance, in the events' unit: it decides between pairs where there are
+            several.
         opposite: The field that has opposite values in a pair (``charge``, ``pdgId``); False if none has to
             be; None: ``charge``, where there is one.
         most: The most pairs in an event; as many as there can be by default.
@@ -322,7 +323,7 @@ def pairs_first(momenta: Tensor, present: Tensor, values: Tensor | None, mass: f
         momenta: (N, M, 5) px, py, pz, mass and energy.
         present: (N, M) which objects there are.
         values: (N, M) what is opposite in a pair, and not 0; None if any two objects can be one.
-        mass: What the mass of a pair is to be near, in GeV.
+        mass: What the mass of a pair is to be near.
         most: The most pairs in an event.
     """
     width = present.shape[1]

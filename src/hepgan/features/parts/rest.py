@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
-from hepgan.events.schema import Address
+from hepgan.events.schema import GEV, Address, Unit
 from hepgan.features.facts import Mass
 from hepgan.features.precise import constant
 from hepgan.features.reading import Refusal
@@ -28,6 +28,7 @@ SLACK = 1e-3
 
 MOST_MASSES = 8
 _TINY = 1e-9
+"""In GeV."""
 
 
 class RestMomentum(NamedTuple):
@@ -62,7 +63,7 @@ def single_masses(mass: Mass) -> tuple[float, ...]:
 
 
 def lacking(total: Tensor, energy: float) -> Tensor:
-    """Where (N,) objects' total (N, 4) lacks something of an energy, in GeV."""
+    """Where (N,) objects' total (N, 4) lacks something of an energy."""
     return energy - total[:, 3] > 8 * ROUNDING * energy
 
 
@@ -71,10 +72,11 @@ class RestFound(Config):
 
     Attributes:
         collection: The collection.
-        total: The total energy, in GeV.
+        total: The total energy.
         masses: The masses that one object can have, if they are few.
         classes: The classes that occur.
         counts: The numbers of objects with which there is a rest.
+        unit: What energies are in.
     """
 
     collection: str
@@ -82,6 +84,7 @@ class RestFound(Config):
     masses: tuple[float, ...] = ()
     classes: tuple[int, ...] = ()
     counts: tuple[int, ...] = ()
+    unit: Unit = "GeV"
 
 
 class Rest:
@@ -98,24 +101,28 @@ class Rest:
     def __init__(self, found: RestFound) -> None:
         self.collection, self.total, self.masses = found.collection, found.total, found.masses
         self._classes, self._counts = found.classes, found.counts
+        self.unit, self._tiny = found.unit, _TINY * GEV[found.unit]
         self.many = len(self.masses) + 1
         """The class of a rest that isn't one object."""
 
     @classmethod
-    def find(cls, collection: str, total: float, mass: Mass, momenta: Tensor, count: Tensor) -> RestFound:
+    def find(
+        cls, collection: str, total: float, mass: Mass, momenta: Tensor, count: Tensor, unit: Unit = "GeV"
+    ) -> RestFound:
         """The classes that occur, and the numbers of objects with which there is a rest.
 
         Args:
             collection: The collection.
-            total: The total energy, in GeV.
+            total: The total energy.
             mass: Where the objects' masses come from.
             momenta: (N, M, 4) the objects.
             count: (N,) the number of objects.
+            unit: What energies are in.
 
         Raises:
             RecipeError: If what an event lacks has less than no energy, or more momentum than energy.
         """
-        empty = RestFound(collection=collection, total=total, masses=single_masses(mass))
+        empty = RestFound(collection=collection, total=total, masses=single_masses(mass), unit=unit)
         rest, whole = cls(empty), momenta.sum(1)
         rest._check(whole)
         classes = tuple(torch.unique(rest._number(whole)).tolist())
@@ -153,9 +160,10 @@ class Rest:
         if bool(wrong.any()):
             event = int(wrong.nonzero()[0])
             msg = (
-                f"{self.collection}: total_energy is {self.total:g} GeV, but the objects have together "
-                f"{float(total[event, 3]):g} GeV and a momentum of {float(momentum[event]):g} GeV, which "
-                f"leaves nothing that could be missing ({int(wrong.sum())} of {len(wrong)} events)"
+                f"{self.collection}: total_energy is {self.total:g} {self.unit}, but the objects have "
+                f"together {float(total[event, 3]):g} {self.unit} and a momentum of "
+                f"{float(momentum[event]):g} {self.unit}, which leaves nothing that could be missing "
+                f"({int(wrong.sum())} of {len(wrong)} events)"
             )
             raise RecipeError(msg, entry=event)
 
@@ -181,7 +189,7 @@ class Rest:
         def error(event: int) -> InputError:
             msg = (
                 f"{self.collection}: what is missing in the total ({self.total - float(total[event, 3]):g} "
-                "GeV) is of a kind that did not occur in the events that were learned from"
+                f"{self.unit}) is of a kind that did not occur in the events that were learned from"
             )
             return InputError(msg, entry=event)
 
@@ -200,13 +208,13 @@ class Rest:
 
     def encode(self, total: Tensor, x: Tensor, y: Tensor, z: Tensor) -> list[Tensor]:
         """The columns of objects' totals (N, 4), in the axes (N, 3)."""
-        energy = (self.total - total[:, 3]).clamp(min=_TINY)
-        mass = invariant_mass(torch.cat([-total[:, :3], energy.unsqueeze(1)], 1)).clamp(min=_TINY)
+        energy = (self.total - total[:, 3]).clamp(min=self._tiny)
+        mass = invariant_mass(torch.cat([-total[:, :3], energy.unsqueeze(1)], 1)).clamp(min=self._tiny)
         unit = direction(-total[:, :3])
         ahead, behind = ((unit + sign * z).square().sum(1).clamp(min=1e-24) for sign in (1, -1))
         return [
             torch.log(energy),
-            torch.log(mass / (energy - mass).clamp(min=_TINY)),
+            torch.log(mass / (energy - mass).clamp(min=self._tiny)),
             0.5 * torch.log(ahead / behind),
             azimuth((unit * x).sum(1), (unit * y).sum(1)),
         ]
@@ -240,7 +248,7 @@ class Rest:
         some = number > 0
         log_energy, log_mass, eta, phi = columns.unbind(1)
         energy = torch.exp(log_energy.clamp(max=math.log(self.total)))
-        most = (self.total - others).clamp(min=_TINY)
+        most = (self.total - others).clamp(min=self._tiny)
         energy = torch.minimum(energy, 0.999999 * most)
         mass = torch.where(many, energy * torch.sigmoid(log_mass), torch.minimum(known, energy))
         # M^2 = (Q - E)^2 - p^2 must exceed the square of the others' summed masses.

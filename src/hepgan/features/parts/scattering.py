@@ -61,7 +61,7 @@ class ScatteringConfig(Config):
     def _beams_have_energy(cls, value: tuple[float | str, float | str]) -> tuple[float | str, float | str]:
         for energy in value:
             if isinstance(energy, (int, float)) and not 0.0 < energy < math.inf:
-                msg = f"the energy of a beam cannot be {energy} GeV"
+                msg = f"the energy of a beam cannot be {energy}"
                 raise ValueError(msg)
         return value
 
@@ -168,7 +168,8 @@ class ScatteringPart(Part):
 
         def error(event: int) -> InputError:
             msg = (
-                f"{self.collection} is outside phase space: Q2 = {float(q2[event]):g} GeV^2, "
+                f"{self.collection} is outside phase space: Q2 = {float(q2[event]):g} "
+                f"{reading.facts.schema.unit}^2, "
                 f"y = {float(y[event]):g} ({int(outside.sum())} of {len(reading)} events); "
                 "are the beams and the direction right?"
             )

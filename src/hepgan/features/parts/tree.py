@@ -14,7 +14,7 @@ from torch import Tensor
 from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch
-from hepgan.events.schema import Address
+from hepgan.events.schema import GEV, Address, Unit
 from hepgan.features.draft import Draft
 from hepgan.features.facts import Facts
 from hepgan.features.parts.base import Encoded, Part, Told, TransformSpec
@@ -294,6 +294,7 @@ class TreePart(Part):
         labels: For each object the number of the variable that tells its mass, and the kind of each of its
             classes; none if the masses don't vary.
         label_count: The number of kinds of masses, but one.
+        unit: What energies are in.
     """
 
     kind: Literal["tree"] = "tree"
@@ -303,6 +304,11 @@ class TreePart(Part):
     rest: RestFound | None
     labels: tuple[tuple[int, tuple[int, ...]], ...] = ()
     label_count: int = 0
+    unit: Unit = "GeV"
+
+    @property
+    def _tiny(self) -> float:
+        return _TINY * GEV[self.unit]
 
     @property
     def _nodes(self) -> int:
@@ -338,7 +344,8 @@ class TreePart(Part):
         rest = None
         if settings.total_energy:
             momenta, mass = _momenta(name, reading), facts.masses[name]
-            rest = Rest.find(name, settings.total_energy, mass, momenta, reading.count(name))
+            count, unit = reading.count(name), facts.schema.unit
+            rest = Rest.find(name, settings.total_energy, mass, momenta, count, unit)
         return cls.make(settings, facts, firsts, rest)
 
     @classmethod
@@ -395,6 +402,7 @@ class TreePart(Part):
             width=width,
             firsts=firsts,
             rest=rest,
+            unit=facts.schema.unit,
         )
 
     def joined(self, variables: Sequence[DiscreteVariable], facts: Facts) -> Self:
@@ -451,10 +459,10 @@ class TreePart(Part):
             a, b = tree.child[:, k, 0], tree.child[:, k, 1]
             known[:, k] = known[rows, a] + known[rows, b]
             masses[:, k] = masses[rows, a] + masses[rows, b]
-        kinetic = (invariant_mass(known) - masses).clamp(min=_TINY)
+        kinetic = (invariant_mass(known) - masses).clamp(min=self._tiny)
         kinetic[:, self._nodes :] = 0.0
         if self._rest is not None:
-            kinetic[:, 0] = (self._rest.mass_of_others(total) - masses[:, 0]).clamp(min=_TINY)
+            kinetic[:, 0] = (self._rest.mass_of_others(total) - masses[:, 0]).clamp(min=self._tiny)
         columns = self._outermost(total, kinetic[:, 0], known, tree)
         for k in range(self._nodes):
             columns += self._decay(k, known, kinetic, tree)
@@ -467,7 +475,7 @@ class TreePart(Part):
         if self._rest is not None:
             return self._rest.encode(total, *self._frame_of_rest(known, tree))
         k = Kinematics(dict(zip(("px", "py", "pz"), total.unbind(1), strict=False)))
-        transverse = safe_sqrt(total[:, 3] ** 2 - total[:, 2] ** 2).clamp(min=_TINY)
+        transverse = safe_sqrt(total[:, 3] ** 2 - total[:, 2] ** 2).clamp(min=self._tiny)
         return [k["pt"], k["phi"], torch.asinh(total[:, 2] / transverse), kinetic]
 
     def _classes(self, k: int, tree: Tree, refuse: Refusal) -> Tensor:
@@ -491,8 +499,8 @@ class TreePart(Part):
         rows = torch.arange(len(known), device=known.device)
         a, b = tree.child[:, k, 0], tree.child[:, k, 1]
         inner = [kinetic[rows, c] for c in (a, b)]
-        own = (kinetic[:, k] - inner[0] - inner[1]).clamp(min=_TINY)
-        shares = [torch.log(i.clamp(min=_TINY) / own) for i in inner]
+        own = (kinetic[:, k] - inner[0] - inner[1]).clamp(min=self._tiny)
+        shares = [torch.log(i.clamp(min=self._tiny) / own) for i in inner]
         parent = known[:, k]
         # Nodes that don't exist have no momentum.
         energy = torch.where(parent[:, 3:] > 0, parent[:, 3:], 1.0)
@@ -585,7 +593,7 @@ class TreePart(Part):
         outer = columns[:, :4].unbind(1)
         masses = self._summed(mass, tree)
         if self._rest is None:
-            total_mass = masses[:, 0] + outer[3].clamp(min=_TINY)
+            total_mass = masses[:, 0] + outer[3].clamp(min=self._tiny)
             rest = None
         else:
             rest = self._rest.decode(columns[:, :4], discrete[:, -1], count, masses[:, 0])
@@ -624,7 +632,7 @@ class TreePart(Part):
         known = torch.stack([zero, zero, zero, total_mass], 1).unsqueeze(1)
         known = torch.nn.functional.pad(known, (0, 0, 0, size))
         kinetic = torch.nn.functional.pad(
-            (total_mass - masses[:, 0]).clamp(min=_TINY).unsqueeze(1), (0, size)
+            (total_mass - masses[:, 0]).clamp(min=self._tiny).unsqueeze(1), (0, size)
         )
         rows = torch.arange(number, device=columns.device)
         for k in range(self._nodes):

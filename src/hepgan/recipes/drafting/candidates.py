@@ -19,7 +19,9 @@ _OF_ONE = ("pt", "eta", "phi", "mass", "energy", "px", "py", "pz", "p", "rapidit
 _OF_PAIRS = {2: ("pt", "phi"), 3: ("pt", "eta", "phi"), 4: ("mass", "pt", "eta", "phi", "rapidity")}
 """Quantities of sums of momenta, by the number of their coordinates."""
 
-_KNOWN_MASSES = ("91.1876", "91.19", "91.2")
+_KNOWN_MASSES = (91.1876, 91.19, 91.2)
+"""Those of the Z in GeV, as analyses have them."""
+
 _LEFT_ALONE = ("charge", "pdgId")
 """Fields that others need as they are."""
 
@@ -88,7 +90,7 @@ def quantities_of_events(schema: EventSchema) -> Iterator[Candidate]:
                 yield Candidate(f"transverse_mass({o}, {quoted(met.name)})", exists)
                 yield from _angles(o, quoted(met.name), exists)
     for c in several:
-        yield from _of_pairs(c)
+        yield from _of_pairs(c, schema.gev)
 
 
 def _of_one(c: Collection) -> tuple[str, ...]:
@@ -149,7 +151,7 @@ def _angles(a: str, b: str, exists: str) -> Iterator[Candidate]:
     yield Candidate(f"abs({a}.deltaphi({b}))", exists)
 
 
-def _of_pairs(c: Collection) -> Iterator[Candidate]:
+def _of_pairs(c: Collection, gev: float) -> Iterator[Candidate]:
     """Of all pairs of a collection, also of opposite charge: the extreme ones, and that nearest to a mass."""
     if c.max_count < 2 or len(c.coordinates) < 3:
         return
@@ -164,7 +166,7 @@ def _of_pairs(c: Collection) -> Iterator[Candidate]:
             yield from (Candidate(f"{f}({pairs}.{q})", exists) for f in ("min", "max"))
         if len(c.coordinates) > 3:
             for mass in _KNOWN_MASSES:
-                yield Candidate(f"sort({pairs}, -abs({pairs}.mass - {mass}))[0].mass", exists)
+                yield Candidate(f"sort({pairs}, -abs({pairs}.mass - {mass * gev:.10g}))[0].mass", exists)
 
 
 def quantities_of_objects(c: Collection, singles: Iterable[Collection]) -> Iterator[Candidate]:

@@ -29,8 +29,9 @@ from hepgan.events.checks import drop_faulty
 from hepgan.events.formats import locate, open_source
 from hepgan.events.missing import is_missing
 from hepgan.events.reading import drafted
-from hepgan.events.schema import quoted
+from hepgan.events.schema import Unit, quoted
 from hepgan.events.slots import filled
+from hepgan.events.units import FoundUnit, find_unit
 from hepgan.features.parts.fields import WHOLE
 from hepgan.recipes.derived import Derived
 from hepgan.recipes.drafting.findings import constant_mass
@@ -71,6 +72,7 @@ class Contents:
         weight: The event weight.
         negative: What cannot be learned well, since its weighted density is negative somewhere, and where.
         besides: What is learned that was not asked for, and why.
+        unit: The unit of momenta.
         told: What a field is, where more is known than its kind, by its name in recipes.
     """
 
@@ -87,6 +89,7 @@ class Contents:
     negative: dict[str, str] = field(default_factory=dict)
     besides: dict[str, str] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
+    unit: FoundUnit = field(default_factory=FoundUnit)
 
     @property
     def complete(self) -> bool:
@@ -147,6 +150,7 @@ def look_at(
     max_events: int,
     weight: str | None = None,
     read: Sequence[str] = (),
+    unit: Unit | None = None,
 ) -> Contents:
     """Reads a part of a file, and decides what of it is to be learned.
 
@@ -157,6 +161,7 @@ def look_at(
         max_events: How many events to look at.
         weight: The scalar that is the event weight, or ``none``; found if None.
         read: Branches that an analysis reads, to be learned where they can be, besides those asked for.
+        unit: The unit of momenta; told from the data if None.
 
     Raises:
         InputError: If the file cannot be read, has nothing to learn, or lacks what was asked for.
@@ -200,8 +205,9 @@ def look_at(
         )
         for c in seen.collections
     )
-    schema = seen.model_copy(update={"collections": collections})
-    contents = Contents(file, events, schema, structure, total, left_out, weight=found)
+    units = find_unit(events, seen) if unit is None else FoundUnit(unit, asked=True)
+    schema = seen.model_copy(update={"collections": collections, "unit": units.unit})
+    contents = Contents(file, events, schema, structure, total, left_out, weight=found, unit=units)
     _drop_unusable(contents, explicit=set(wanted))
     contents.events, contents.bad = drop_faulty(contents.events, contents.schema, file)
     if not len(contents.events):
@@ -400,7 +406,7 @@ def _find_masses(contents: Contents) -> None:
     for c in contents.schema.collections:
         if "mass" in c.field_names and len(c.coordinates) == 4:
             masses = values_of(contents.events, contents.schema, c.name, "mass").astype(np.float64)
-            found = constant_mass(c.name, masses)
+            found = constant_mass(c.name, masses, contents.schema.gev)
             if found is not None:
                 contents.masses[c.name] = found
 

@@ -13,12 +13,14 @@ import numpy as np
 import yaml
 
 from hepgan.errors import HepganError, InputError, RecipeError
-from hepgan.events import Address, Collection, Field, Kind, to_batch
+from hepgan.events import Address, Collection, EventSchema, Field, Kind, to_batch
 from hepgan.events.missing import is_missing
-from hepgan.events.schema import quoted
+from hepgan.events.momenta import unnamed
+from hepgan.events.schema import Unit, quoted
 from hepgan.features import FeaturesConfig, Representation
 from hepgan.features.facts import COMPUTED, Facts
 from hepgan.observables import Observable, default_observables, standard
+from hepgan.observables.standard import in_unit
 from hepgan.recipes.document import parse_yaml
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
 from hepgan.recipes.drafting.findings import (
@@ -70,6 +72,7 @@ def draft_recipe(
     weight: str | None = None,
     read: Sequence[str] = (),
     max_events: int = 200_000,
+    unit: Unit | None = None,
 ) -> str:
     """Drafts a recipe for the events of a file, as YAML with comments that explain each choice.
 
@@ -88,6 +91,7 @@ def draft_recipe(
         read: Branches that an analysis reads, as `hepgan.coffea.branches_read` finds them, to learn instead
             of all that can be, or besides ``select``; a warning tells which cannot be learned, and why.
         max_events: How many events to look at.
+        unit: The unit of momenta, energies and masses; if None, it is told from the data.
 
     Returns:
         The YAML text.
@@ -99,7 +103,7 @@ def draft_recipe(
     if max_events < 1:
         msg = f"max_events must be positive, not {max_events}"
         raise ValueError(msg)
-    contents = look_at(file, select, max_events, weight, read)
+    contents = look_at(file, select, max_events, weight, read, unit)
     _warn_of_weights(contents)
     references = _references(contents, select)
     resonances = find_resonances(contents.events, contents.schema)
@@ -216,6 +220,7 @@ def _head(contents: Contents, name: str) -> Iterator[str]:
 def _events(contents: Contents, facts: Facts) -> Iterator[str]:
     schema = contents.schema
     yield "events:"
+    yield from _unit(contents)
     for c in schema.collections:
         yield f"  # {c.name}: {counts(c)}"
         yield from _fields(contents, facts, c, c.fields)
@@ -235,6 +240,18 @@ def _events(contents: Contents, facts: Facts) -> Iterator[str]:
             agrees = f"agrees to {off:.0e}" if off else "exactly"
             yield f"    {_plain(name)}: {_quoted(expression)}    # {agrees}"
     yield from _left_out(contents)
+
+
+def _unit(contents: Contents) -> Iterator[str]:
+    found = contents.unit
+    if told := found.told():
+        yield from _comment(told, "  ")
+        yield f"  unit: {found.unit}"
+
+
+def _rounded(mass: float) -> str:
+    """A mass to four digits: 91.19, or 91190."""
+    return f"{float(f'{mass:.4g}'):.10g}"
 
 
 def _list(key: str, names: Iterable[str]) -> Iterator[str]:
@@ -261,6 +278,13 @@ def _fields(contents: Contents, facts: Facts, c: Collection | None, fields: Iter
         told.setdefault(kind, []).append(f.name)
     for reason, names in told.items():
         yield from _comment(f"{', '.join(names)}: {reason}", "  ", "  ")
+    if c is not None and (branches := unnamed(c)):
+        yield from _comment(
+            f"{', '.join(branches)} are {', '.join(c.coordinates)}, which their numbers tell: E^2 - p^2 is "
+            "the square of a mass",
+            "  ",
+            "  ",
+        )
 
 
 def _kind(contents: Contents, c: Collection | None, f: Field) -> str:
@@ -413,7 +437,7 @@ def _features(
     systems = _in_systems(resonances, symmetry)
     blocks = [
         *_decays(contents, resonances, symmetry),
-        *_pairs(peaks, find_system(contents.once, contents.learned, peaks), resonances),
+        *_pairs(peaks, find_system(contents.once, contents.learned, peaks), resonances, contents.schema),
         *_loose(contents, resonances, peaks),
         *_planes(contents, bounds),
         *_edged(contents, {*systems, *(p.collection for p in peaks)}, bounds),
@@ -478,12 +502,13 @@ def _azimuth(contents: Contents, symmetry: Symmetry) -> Iterator[str]:
 def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry) -> Iterator[str]:
     objects = [o for r in resonances for o in r.objects]
     together = len(resonances) > 1 and is_at_rest(contents.events, objects)
+    unit = contents.schema.unit
     for r in resonances:
         for inner in r.systems:
-            low, middle, high = inner.quartiles
+            quartiles = ", ".join(_rounded(q) for q in inner.quartiles)
             yield from _comment(
-                f"The mass of {_listed(inner.objects)} peaks at {inner.peak:.4g} GeV (quartiles {low:.4g}, "
-                f"{middle:.4g}, {high:.4g}): a resonance that decays, so its mass is one number.",
+                f"The mass of {_listed(inner.objects)} peaks at {_rounded(inner.peak)} {unit} (quartiles "
+                f"{quartiles}): a resonance that decays, so its mass is one number.",
                 "    ",
             )
         if not together:
@@ -525,29 +550,31 @@ def _in_systems(resonances: list[Resonance], symmetry: Symmetry) -> set[str]:
     return {Address.parse(o).name for o in objects}
 
 
-def _pairs(peaks: list[Peak], system: Excess | None, resonances: list[Resonance]) -> Iterator[str]:
+def _pairs(
+    peaks: list[Peak], system: Excess | None, resonances: list[Resonance], schema: EventSchema
+) -> Iterator[str]:
     indent = "    " if system is None else "        "
     if system is not None:
         yield from _comment(
-            f"Of two pairs as below together, {_excess(system)}: a resonance of two pairs, whose mass is one "
-            "number, too.",
+            f"Of two pairs as below together, {_excess(system, schema)}: a resonance of two pairs, whose "
+            "mass is one number, too.",
             "    ",
         )
         yield "    - kind: systems"
         used = {inner.name for r in resonances for inner in r.systems}
-        yield f"      name: {name_of(system.mass, used)}"
+        yield f"      name: {name_of(system.mass, used, schema.gev)}"
         yield "      pairs:"
     for p in peaks:
         charges = f" of opposite {p.opposite}" if p.opposite else ""
         alike = f"; {p.alike:,} of other pairs are there" if p.opposite else ""
         yield from _comment(
-            f"Of {p.pairs:,} pairs of {p.collection}{charges}, {_excess(p.excess)}{alike}: a resonance in "
-            "some events. The mass of the pair nearest to it is one number.",
+            f"Of {p.pairs:,} pairs of {p.collection}{charges}, {_excess(p.excess, schema)}{alike}: a "
+            "resonance in some events. The mass of the pair nearest to it is one number.",
             indent,
         )
         more = f", opposite: {_plain(p.opposite)}" if p.opposite.lower() not in ("", "charge") else ""
         more += f", most: {MOST_PAIRS}" if p.most > MOST_PAIRS else ""
-        name, mass = _plain(p.collection), f"{p.excess.mass:.4g}"
+        name, mass = _plain(p.collection), _rounded(p.excess.mass)
         yield f"{indent}- {{kind: pairs, collection: {name}, mass: {mass}{more}}}"
 
 
@@ -555,16 +582,17 @@ def _loose(contents: Contents, resonances: list[Resonance], peaks: list[Peak]) -
     held = [system.objects for r in resonances for system in r.systems]
     for found in find_loose(contents.once, contents.learned, peaks, held):
         yield from _comment(
-            f"Of {found.number:,} combinations of {_listed(found.objects)}, {_excess(found.excess)}. No "
-            "block keeps that mass as one number: it is learned like any other, and may come out wider.",
+            f"Of {found.number:,} combinations of {_listed(found.objects)}, "
+            f"{_excess(found.excess, contents.schema)}. No block keeps that mass as one "
+            "number: it is learned like any other, and may come out wider.",
             "    ",
         )
 
 
-def _excess(e: Excess) -> str:
+def _excess(e: Excess, schema: EventSchema) -> str:
     return (
-        f"{e.number:,} have a mass within {_share(e.width)} of {e.mass:.4g} GeV, where beside it "
-        f"{e.beside:,.0f} have ({e.significance:.0f} standard deviations)"
+        f"{e.number:,} have a mass within {_share(e.width)} of {_rounded(e.mass)} {schema.unit}, where "
+        f"beside it {e.beside:,.0f} have ({e.significance:.0f} standard deviations)"
     )
 
 
@@ -687,17 +715,18 @@ def _training(events: int, different: int) -> Iterator[str]:
 def _observables(contents: Contents, resonances: list[Resonance], peaks: list[Peak]) -> Iterator[str]:
     """The observables, with ranges from the events."""
     systems = [s for r in resonances for s in r.systems]
-    found = {f"m_{s.name}": standard("mass", *s.objects, name=f"m_{s.name}") for s in systems}
+    unit = contents.schema.unit
+    found = {f"m_{s.name}": in_unit(standard("mass", *s.objects, name=f"m_{s.name}"), unit) for s in systems}
     for p in peaks:
         made = standard("mass", *(f"{quoted(p.collection)}[{i}]" for i in (0, 1)), name=f"m_{p.collection}")
         low, high = (float(f"{p.excess.mass * (1 + s * _AROUND):.2g}") for s in (-1, 1))
-        found[made.name] = replace(made, range=(low, high), bins=_BINS)
+        found[made.name] = replace(in_unit(made, unit), range=(low, high), bins=_BINS)
     known = {o.expression for o in found.values()}
     found |= {n: o for n, o in default_observables(contents.learned).items() if o.expression not in known}
     ranged = [o for o in (_ranged(o, contents) for o in found.values()) if o is not None]
-    size = max((_reach(o) for o in ranged if o.unit == "GeV"), default=0.0)
+    size = max((_reach(o) for o in ranged if o.unit == unit), default=0.0)
     # The pt of a system at rest is rounding.
-    lines = [_line(o) for o in ranged if o.unit != "GeV" or _reach(o) > _ROUNDING * size]
+    lines = [_line(o) for o in ranged if o.unit != unit or _reach(o) > _ROUNDING * size]
     yield from _comment(
         "What to look at in validation: ranges hold 99.8% of the events. Expressions are explained in the "
         "documentation; standard ones are mass, deltaR, HT, ..."

@@ -394,15 +394,21 @@ def _values(expression: str, events: ak.Array) -> NDArray[np.float64]:
     return numbers[np.isfinite(numbers)]
 
 
-def constant_mass(collection: str, masses: Numbers) -> tuple[float, str] | None:
-    """The one mass that stored masses stand for, where they differ by rounding only, with the reason."""
+def constant_mass(collection: str, masses: Numbers, gev: float = 1.0) -> tuple[float, str] | None:
+    """The one mass that stored masses stand for, where they differ by rounding only, with the reason.
+
+    Args:
+        collection: Whose they are.
+        masses: (n,) the masses.
+        gev: A GeV in their unit.
+    """
     if not masses.size or masses.min() == masses.max():
         return None
     low, high, middle = float(masses.min()), float(masses.max()), float(np.median(masses.astype(np.float64)))
     if low > 0 and high - low < 1e-4 * middle:
         return float(f"{middle:.7g}"), f"stored masses from {low:.9g} to {high:.9g} differ by rounding"
-    if low < 0 and abs(low) < 0.1 and np.quantile(np.abs(masses), 0.99) < 0.1:
-        return _MASSES.get(
+    if low < 0 and abs(low) < 0.1 * gev and np.quantile(np.abs(masses), 0.99) < 0.1 * gev:
+        return gev * _MASSES.get(
             collection, 0.0
         ), f"stored masses from {low:.3g} to {high:.3g} are rounding about 0"
     return None

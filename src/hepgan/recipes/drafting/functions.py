@@ -282,7 +282,7 @@ class _Finder:
                 continue
             fields = _object_fields(c)
             shown = {n: _padded(f"{quoted(c.name)}.{quoted(n)}", self.some, c) for n in fields}
-            for base, passing in _bases(c, shown, counts=whole):
+            for base, passing in _bases(c, shown, self.schema.gev, counts=whole):
                 for n, upper in _primaries(shown, whole, base):
                     values = np.where(passing(shown), shown[n], np.nan)
                     if (counting(some, values, upper) if whole else summing(some, values)) is None:
@@ -380,7 +380,9 @@ def _padded(expression: str, batch: EventBatch, c: Collection) -> Floats:
 Passing = Callable[[dict[str, Floats]], NDArray[np.bool_]]
 
 
-def _bases(c: Collection, shown: dict[str, Floats], *, counts: bool) -> Iterator[tuple[str, Passing]]:
+def _bases(
+    c: Collection, shown: dict[str, Floats], gev: float, *, counts: bool
+) -> Iterator[tuple[str, Passing]]:
     """Cuts besides that whose threshold is looked for."""
     name = quoted(c.name)
 
@@ -404,13 +406,13 @@ def _bases(c: Collection, shown: dict[str, Floats], *, counts: bool) -> Iterator
     for e in etas:
         yield f"abs({name}.eta) < {e:g}", within(e)
     least = np.nanmin(shown["pt"], initial=np.inf) if "pt" in shown else np.inf
-    for t in _PTS if counts and "pt" in shown else ():
+    for t in [p * gev for p in _PTS] if counts and "pt" in shown else ():
         if t <= least:
             continue
-        yield f"{name}.pt > {t}", above("pt", t)
+        yield f"{name}.pt > {t:g}", above("pt", t)
         for e in etas:
             if e in (2.1, 2.4, 2.5):
-                yield f"({name}.pt > {t}) & (abs({name}.eta) < {e:g})", hard(t, e)
+                yield f"({name}.pt > {t:g}) & (abs({name}.eta) < {e:g})", hard(t, e)
 
 
 def _primaries(shown: dict[str, Floats], whole: bool, base: str) -> Iterator[tuple[str, bool]]:

@@ -45,7 +45,7 @@ class Excess(NamedTuple):
     """Where masses are most in excess of their neighbours.
 
     Attributes:
-        mass: The middle, in GeV.
+        mass: The middle.
         width: Half the width, in units of the mass.
         number: How many masses are within.
         beside: How many there are in an equal range next to it, on the side that has more.
@@ -62,7 +62,7 @@ class Excess(NamedTuple):
         return (self.number - self.beside) / math.sqrt(self.number + self.beside + 1)
 
     def core(self, masses: Numbers) -> tuple[float, float]:
-        """The ends of the range in which most of these masses (n,) are that belong to the peak, in GeV."""
+        """The ends of the range in which most of these masses (n,) are that belong to the peak."""
         inside = masses[np.abs(np.log(np.maximum(masses, 1e-300) / self.mass)) < self.width]
         low, high = (float(q) for q in np.quantile(inside, (0.25, 0.75)))
         return low - (high - low), high + (high - low)
@@ -136,7 +136,7 @@ def highest_peak(masses: Numbers) -> Excess | None:
     has as many on one side, and what phase space and selections make is wider.
 
     Args:
-        masses: (n,) in GeV.
+        masses: (n,) of any unit.
     """
     logs = np.sort(np.log(masses[masses > 0]))
     if len(logs) < _LEAST:

@@ -50,8 +50,8 @@ class Resonance(NamedTuple):
     Attributes:
         name: A name.
         children: The objects, such as ``Muon[0]``, and resonances that it decays into.
-        peak: Where the peak is, in GeV.
-        quartiles: The quartiles of the mass, in GeV.
+        peak: Where the peak is.
+        quartiles: The quartiles of the mass.
     """
 
     name: str
@@ -79,8 +79,8 @@ class _Found(NamedTuple):
     Attributes:
         objects: The objects.
         width: The distance of the quartiles in units of the median, or the peak's width.
-        peak: Where the peak is, in GeV.
-        quartiles: The quartiles of the mass, in GeV.
+        peak: Where the peak is.
+        quartiles: The quartiles of the mass.
     """
 
     objects: frozenset[int]
@@ -115,7 +115,7 @@ def find_resonances(events: ak.Array, schema: EventSchema) -> list[Resonance]:
     for f in sorted(found, key=lambda f: f.width):
         if all(_apart(f.objects, k.objects) for k in kept):
             kept.append(f)
-    return _named(kept, objects)
+    return _named(kept, objects, schema.gev)
 
 
 def always(c: Collection) -> list[str]:
@@ -125,9 +125,15 @@ def always(c: Collection) -> list[str]:
     return [f"{quoted(c.name)}[{i}]" for i in range(c.max_count)] if c.fixed else []
 
 
-def name_of(mass: float, used: Container[str]) -> str:
-    """A name for a resonance of a mass in GeV that none of those used has: that of a known one, or ``X``."""
-    name = next((n for n, (m, w) in _KNOWN.items() if abs(mass - m) < w), "X")
+def name_of(mass: float, used: Container[str], gev: float = 1.0) -> str:
+    """A name for a resonance of a mass that none of those used has: that of a known one, or ``X``.
+
+    Args:
+        mass: The mass.
+        used: The names that are used.
+        gev: A GeV in its unit.
+    """
+    name = next((n for n, (m, w) in _KNOWN.items() if abs(mass / gev - m) < w), "X")
     return next(n for n in chain([name], (f"{name}{k}" for k in count(2))) if n not in used)
 
 
@@ -185,11 +191,11 @@ def _apart(a: frozenset[int], b: frozenset[int]) -> bool:
     return not a & b or a < b or b < a
 
 
-def _named(found: list[_Found], objects: list[str]) -> list[Resonance]:
+def _named(found: list[_Found], objects: list[str], gev: float) -> list[Resonance]:
     """The resonances that are part of no other, in order of the objects; each holds those in it."""
     names: dict[frozenset[int], str] = {}
     for f in found:
-        names[f.objects] = name_of(f.peak, names.values())
+        names[f.objects] = name_of(f.peak, names.values(), gev)
 
     def inside(members: frozenset[int]) -> list[_Found]:
         """The largest of those that are part of some objects."""
