@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from hepgan.errors import InputError
 from hepgan.events.buffers import Buffer, Jagged, Numbers
-from hepgan.events.formats.forms import FormSource, columns
+from hepgan.events.formats.forms import FormSource, columns, nested, tops_of
 from hepgan.events.formats.source import Content, Sink, brief
 from hepgan.events.missing import is_null
 from hepgan.events.schema import Branch
@@ -154,13 +154,8 @@ def arrow_schema(content: Content) -> pa.Schema:
 
     return pa.schema(
         [
-            pa.field(
-                b.name,
-                _arrow_type(b),
-                nullable=b.nulls and not b.jagged and b.size is None,
-                metadata={"title": b.title} if b.title else None,
-            )
-            for b in content.branches
+            _arrow_field(top, found[0]) if top == found[0].name else _record_field(top, found)
+            for top, found in tops_of(content.branches)
         ],
         metadata={"tree": content.tree, "title": content.title},
     )
@@ -170,7 +165,48 @@ def table_of(columns: Mapping[str, Buffer], schema: pa.Schema) -> pa.Table:
     """Columns as a table."""
     import pyarrow as pa
 
-    return pa.Table.from_arrays([_array(columns[f.name], f.type) for f in schema], schema=schema)
+    arrays = [
+        _array(columns[f.name], f.type) if f.name in columns else _records(columns, f.name, f.type)
+        for f in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _arrow_field(name: str, b: Branch) -> pa.Field:
+    import pyarrow as pa
+
+    nullable = b.nulls and not b.jagged and b.size is None
+    return pa.field(name, _arrow_type(b), nullable=nullable, metadata={"title": b.title} if b.title else None)
+
+
+def _record_field(top: str, members: Sequence[Branch]) -> pa.Field:
+    """A record, or a list of records."""
+    import pyarrow as pa
+
+    inner = {b.name[len(top) + 1 :]: _arrow_field("", replace(b, jagged=False)) for b in members}
+    record = nested(
+        inner,
+        lambda names, fields: pa.field(
+            "", pa.struct([f.with_name(n) for n, f in zip(names, fields, strict=True)]), nullable=False
+        ),
+    )
+    kind = pa.large_list(record.with_name("item")) if members[0].jagged else record.type
+    return pa.field(top, kind, nullable=False)
+
+
+def _records(columns: Mapping[str, Buffer], name: str, kind: Any) -> Any:
+    """The array of records, or of lists of them, of columns that are called ``name.member``."""
+    import pyarrow as pa
+
+    if pa.types.is_large_list(kind):
+        first = next(v for n, v in columns.items() if n.startswith(f"{name}.") and isinstance(v, Jagged))
+        inner = _records(columns, name, kind.value_type)
+        return pa.LargeListArray.from_arrays(pa.array(first.offsets), inner, type=kind)
+    if pa.types.is_struct(kind):
+        members = [_records(columns, f"{name}.{f.name}", f.type) for f in kind]
+        return pa.StructArray.from_arrays(members, fields=list(kind))
+    values = columns[name]
+    return _flat(values.content if isinstance(values, Jagged) else values, kind)
 
 
 def _array(values: Buffer, kind: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -53,8 +53,9 @@ def _from_form(name: str, form: Any, *, inside: bool = False) -> list[Branch | s
             return [name]
         return [b if isinstance(b, str) else _in_list(b, size, title) for b in found]
     if form.is_record and not form.is_tuple and name.count(".") < _DEEP:
+        # Members of records in a list have its lengths; lists in a record have lengths of their own.
         return [
-            b
+            b if isinstance(b, str) else replace(b, record=inside or not (b.jagged or b.size))
             for field, inner in zip(form.fields, form.contents, strict=True)
             for b in _from_form(f"{name}.{field}", inner, inside=inside)
         ]
@@ -66,7 +67,7 @@ def _in_list(b: Branch, size: int | None, title: str) -> Branch:
     title = b.title or title
     if size is None:
         return replace(b, title=title)
-    return replace(b, jagged=False, size=size if size > 1 else None, title=title)
+    return replace(b, jagged=False, size=size if size > 1 else None, title=title, record=False)
 
 
 def columns(
@@ -103,6 +104,29 @@ def _member(array: ak.Array, name: str) -> ak.Array:
         if outer in array.fields:
             return array[outer][inner] if inner in array[outer].fields else _member(array[outer], inner)
     return array[name]
+
+
+def tops_of(branches: Iterable[Branch]) -> list[tuple[str, list[Branch]]]:
+    """The fields of a file, in their order: branches, each by itself, and records, with their members."""
+    tops: dict[str, list[Branch]] = {}
+    for b in branches:
+        tops.setdefault(b.name.partition(".")[0] if b.record else b.name, []).append(b)
+    return list(tops.items())
+
+
+def nested(members: Mapping[str, Any], record: Callable[[list[str], list[Any]], Any]) -> Any:
+    """What stands for a record of members that are called ``momentum.x``, records in it included.
+
+    Args:
+        members: What stands for each member.
+        record: Makes what stands for a record of the names and the contents of its fields.
+    """
+    fields: dict[str, dict[str, Any]] = {}
+    for name, content in members.items():
+        first, _, rest = name.partition(".")
+        fields.setdefault(first, {})[rest] = content
+    contents = [inner[""] if "" in inner else nested(inner, record) for inner in fields.values()]
+    return record(list(fields), contents)
 
 
 def layout(values: Buffer) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import awkward as ak
 import uproot
 
 from hepgan.errors import InputError
-from hepgan.events.buffers import Buffer, Numbers
-from hepgan.events.formats.forms import FormSource, columns, layout
+from hepgan.events.buffers import Buffer, Jagged, Numbers
+from hepgan.events.formats.forms import FormSource, columns, layout, listed, nested, tops_of
 from hepgan.events.formats.source import Content, Sink, brief
 from hepgan.events.schema import Branch
 
@@ -58,23 +58,27 @@ class RNTupleSource(FormSource):
 
 
 class RNTupleSink(Sink):
-    """An RNTuple of flat fields, vectors (``nMuon``, ``Muon_pt``) and arrays (``part_pt``)."""
+    """An RNTuple of flat fields, vectors (``nMuon``, ``Muon_pt``), arrays and records."""
 
     root = True
     nanoaod = True
 
     def __init__(self, path: Path, content: Content, level: int) -> None:
-        self._names = [b.name for b in content.branches]
+        self._tops = tops_of(content.branches)
         self._file = uproot.recreate(path, compression=uproot.ZSTD(level))
-        contents = [_form(b) for b in content.branches]
-        self._tuple = self._file.mkrntuple(
-            content.tree, ak.forms.RecordForm(contents, self._names), content.title
-        )
+        forms = [
+            _form(found[0]) if top == found[0].name else _record(top, found) for top, found in self._tops
+        ]
+        names = [top for top, _ in self._tops]
+        self._tuple = self._file.mkrntuple(content.tree, ak.forms.RecordForm(forms, names), content.title)
 
     def write(self, columns: Mapping[str, Buffer]) -> None:
         """Writes one cluster."""
-        contents = [layout(columns[n]) for n in self._names]
-        self._tuple.extend(ak.Array(ak.contents.RecordArray(contents, self._names)))
+        contents = [
+            layout(columns[top]) if top == found[0].name else _records(top, found, columns)
+            for top, found in self._tops
+        ]
+        self._tuple.extend(ak.Array(ak.contents.RecordArray(contents, [top for top, _ in self._tops])))
 
     def add(self, tree: str, columns: Mapping[str, Numbers]) -> None:
         """Writes another RNTuple."""
@@ -84,6 +88,21 @@ class RNTupleSink(Sink):
     def close(self) -> None:
         """Completes the file."""
         self._file.close()
+
+
+def _record(top: str, members: Sequence[Branch]) -> Any:
+    """The form of a record, or of a list of records."""
+    jagged = members[0].jagged
+    inner = {b.name[len(top) + 1 :]: _form(replace(b, jagged=False)) for b in members}
+    form = nested(inner, lambda names, forms: ak.forms.RecordForm(forms, names))
+    return ak.forms.ListOffsetForm("i64", form) if jagged else form
+
+
+def _records(top: str, members: Sequence[Branch], columns: Mapping[str, Buffer]) -> Any:
+    values = {b.name[len(top) + 1 :]: columns[b.name] for b in members}
+    inner = {n: layout(v.content if isinstance(v, Jagged) else v) for n, v in values.items()}
+    found = nested(inner, lambda names, contents: ak.contents.RecordArray(contents, names))
+    return listed(columns[members[0].name], found) if members[0].jagged else found
 
 
 def _form(branch: Branch) -> Any:
