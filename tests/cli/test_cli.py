@@ -172,8 +172,8 @@ def test_a_recipe_is_printed_as_yaml_that_hepgan_reads(do, here):
 
 def test_a_drafted_recipe_trains_by_the_line_that_init_says(do, trained, here, capfd):
     said = do("init @train.root:Events -o drafts/my.yaml --select Muon --select MET")
-    assert said[0] == "recipe in drafts/my.yaml; read its comments"
-    words = said[1].removeprefix("next: hepgan ").split()
+    assert said[-2] == "recipe in drafts/my.yaml; its comments say why"
+    words = said[-1].removeprefix("next: hepgan ").split()
     assert words[:2] == ["train", "drafts/my.yaml"]
     assert run(*words, "--set", "training.steps=3") == 0
     assert Path("drafts/my.safetensors").is_file()

@@ -7,11 +7,13 @@ import os
 import re
 import shlex
 import sys
+import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
+from shutil import get_terminal_size
 from signal import SIGINT
 from typing import Any, TextIO
 
@@ -29,6 +31,7 @@ __all__ = [
     "Interrupted",
     "run",
     "say",
+    "say_each",
     "say_next",
     "warn",
 ]
@@ -43,6 +46,9 @@ TRACEBACK = "HEPGAN_TRACEBACK"
 MAX_COUNT = 10**12
 
 STDERR = 2
+
+WIDEST, MOST, PIPED = 14, 120, 100
+"""Characters of the first of two columns, and of a line, on a wide terminal and where there is none."""
 
 
 NOTHING_LEFT = "no unfinished file is left"
@@ -155,6 +161,28 @@ def say(line: str) -> None:
 def warn(line: str) -> None:
     """One line for the user on stderr, of what is done and yet not as it should be."""
     _line(f"hepgan: warning: {line}")
+
+
+def say_each(told: Iterable[tuple[str, str]]) -> None:
+    """Lines about something each, in two columns that fit a terminal."""
+    lines = [(printable(about), printable(text)) for about, text in told]
+    indent = 2 + max((len(about) for about, _ in lines if len(about) <= WIDEST), default=0)
+    width = min(get_terminal_size((PIPED, 0)).columns, MOST) if sys.stdout.isatty() else PIPED
+    before = None
+    for about, text in lines:
+        first = f"{'' if about == before else about:{indent - 2}}  "
+        before = about
+        room = max(width, len(first) + 20)
+        wrapped = textwrap.wrap(
+            text,
+            room,
+            initial_indent=first,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in wrapped or [first]:
+            say(line)
 
 
 def say_next(*words: object) -> None:

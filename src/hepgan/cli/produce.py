@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hepgan.cli.console import Command, Count, Duration, Interrupted, say, say_next
+from hepgan.cli.console import Command, Count, Duration, Interrupted, say, say_each, say_next
 from hepgan.cli.options import (
     CONDITIONS,
     DEVICE,
@@ -173,7 +173,7 @@ def init(
     It trains as it stands. Kinds of numbers, hard edges, resonances and symmetries are found in the data.
     """
     from hepgan.files import Reservation, replacing
-    from hepgan.recipes import draft_recipe
+    from hepgan.recipes import draft
 
     if output.suffix not in (".yaml", ".yml"):
         msg = "a recipe is called *.yaml"
@@ -185,12 +185,13 @@ def init(
 
         read = branches_read(file, load_processor(processor), schema=schema)
         say(f"{processor} reads {len(read)} branches: {', '.join(read)}")
-    text = draft_recipe(file, name=output.stem, select=select, weight=weight, read=read, unit=unit)
+    made = draft(file, name=output.stem, select=select, weight=weight, read=read, unit=unit)
     with replacing(output, force=force) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    told = ", which tell what is left out" if "# Left out:" in text else ""
-    say(f"recipe in {output}; read its comments{told}")
-    say_next("train", output, file, "-o", output.with_suffix(".safetensors"))
+        temporary.write_text(made.text, encoding="utf-8")
+    say_each(made.told)
+    say(f"recipe in {output}; its comments say why")
+    bad = ("--drop-bad",) if made.bad else ()
+    say_next("train", output, file, *bad, "-o", output.with_suffix(".safetensors"))
 
 
 @click.command(

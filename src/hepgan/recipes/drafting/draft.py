@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
-import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import yaml
 
 from hepgan.errors import HepganError, InputError, RecipeError
 from hepgan.events import Address, Collection, EventSchema, Field, Kind, to_batch
@@ -37,10 +34,19 @@ from hepgan.recipes.drafting.references import Reference, find_references, refer
 from hepgan.recipes.drafting.resonances import Resonance, find_resonances, name_of
 from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
 from hepgan.recipes.drafting.selection import HOW
+from hepgan.recipes.drafting.summary import Draft, grouped, summary
 from hepgan.recipes.drafting.systems import find_loose, find_system
+from hepgan.recipes.drafting.text import comment as _comment
+from hepgan.recipes.drafting.text import number as _number
+from hepgan.recipes.drafting.text import plain as _plain
+from hepgan.recipes.drafting.text import quote as _quoted
+from hepgan.recipes.drafting.text import rounded as _rounded
+from hepgan.recipes.drafting.text import row as _row
+from hepgan.recipes.drafting.text import share as _share
+from hepgan.recipes.drafting.training import model_lines, training_lines
 from hepgan.recipes.recipe import load_recipe
 
-__all__ = ["draft_recipe"]
+__all__ = ["draft", "draft_recipe"]
 
 _WIDTH = 100
 _WORDS = re.compile(r"[A-Za-z0-9_, ]+")
@@ -50,15 +56,8 @@ _FIT = 20_000
 """Events by which the number of features is counted."""
 
 _LISTED = 12
-_EXAMPLES = 4
 _OWN = "at odds with the momentum; the deviation from it is learned"
 _FEW_SETTINGS = 32
-_FEWEST_STEPS = 300
-_MOST_PASSES = 250
-"""How often each of few events is seen at most."""
-
-_FEW = 5_000
-
 _BINS = 50
 _AROUND = 0.4
 """How far from a peak its observable shows masses, in units of its own."""
@@ -74,6 +73,22 @@ def draft_recipe(
     max_events: int = 200_000,
     unit: Unit | None = None,
 ) -> str:
+    """The text of a draft; arguments and errors are those of :func:`draft`."""
+    return draft(
+        file, name=name, select=select, weight=weight, read=read, max_events=max_events, unit=unit
+    ).text
+
+
+def draft(
+    file: str,
+    *,
+    name: str,
+    select: Sequence[str] = (),
+    weight: str | None = None,
+    read: Sequence[str] = (),
+    max_events: int = 200_000,
+    unit: Unit | None = None,
+) -> Draft:
     """Drafts a recipe for the events of a file, as YAML with comments that explain each choice.
 
     It trains as it stands. Kinds of numbers, atoms, hard edges, pairs with a peaked mass (in all events, or
@@ -94,7 +109,7 @@ def draft_recipe(
         unit: The unit of momenta, energies and masses; if None, it is told from the data.
 
     Returns:
-        The YAML text.
+        The YAML text, and what it is made of in a few lines.
 
     Raises:
         InputError: If the file cannot be read, has nothing that can be learned, or lacks the weight.
@@ -131,7 +146,7 @@ def draft_recipe(
         msg = "no continuous number in it varies, so there is nothing to learn"
         raise InputError(msg, file=file)
     if read and contents.left_out:
-        message = f"of what the analysis reads, not learned: {'; '.join(_reasons(contents.left_out))}"
+        message = f"of what the analysis reads, not learned: {'; '.join(grouped(contents.left_out))}"
         warnings.warn(message, UserWarning, stacklevel=2)
     lines = [
         *_head(contents, name),
@@ -141,52 +156,18 @@ def draft_recipe(
         "",
         *features,
         "",
-        *_model(representation.size, different),
+        *model_lines(representation.size, different),
         "",
         *_observables(contents, resonances, peaks),
         "",
-        *_training(contents.total, different),
+        *training_lines(contents.total, different),
         "",
     ]
     # What a file calls its branches may be anything; comments end with their line.
     text = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
     load_recipe(parse_yaml(text, name))
-    return text
-
-
-def _comment(text: str, indent: str = "", inner: str = "") -> list[str]:
-    """Lines of a comment, indented before and after the ``#``."""
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=f"{indent}# {inner}",
-        subsequent_indent=f"{indent}# {inner}  " if inner else f"{indent}# ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _number(x: float) -> str:
-    return repr(float(x))
-
-
-def _quoted(text: str) -> str:
-    """A text in YAML, between quotes."""
-    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf).strip()
-
-
-def _plain(text: str) -> str:
-    """A text in YAML, without quotes where it would be read the same."""
-    word = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", text)
-    return text if word and yaml.safe_load(text) == text else _quoted(text)
-
-
-def _row(texts: Iterable[str]) -> str:
-    return f"[{', '.join(map(_quoted, texts))}]"
-
-
-def _share(x: float) -> str:
-    return f"{100 * x:.3g}%"
+    told = summary(contents, representation, resonances, peaks, symmetry, bounds, rules, conditions)
+    return Draft(text, told, sum(contents.bad.values()))
 
 
 def _head(contents: Contents, name: str) -> Iterator[str]:
@@ -247,11 +228,6 @@ def _unit(contents: Contents) -> Iterator[str]:
     if told := found.told():
         yield from _comment(told, "  ")
         yield f"  unit: {found.unit}"
-
-
-def _rounded(mass: float) -> str:
-    """A mass to four digits: 91.19, or 91190."""
-    return f"{float(f'{mass:.4g}'):.10g}"
 
 
 def _list(key: str, names: Iterable[str]) -> Iterator[str]:
@@ -371,9 +347,9 @@ def _left_out(contents: Contents) -> Iterator[str]:
     identifiers = [f.name for f in contents.schema.identifiers]
     if identifiers:
         yield from _comment(f"Not learned, but written anew: {', '.join(identifiers)}.", "  ")
-    for reason in _reasons(contents.besides):
+    for reason in grouped(contents.besides):
         yield from _comment(f"Learned besides: {reason}.", "  ")
-    reasons = _reasons(contents.left_out)
+    reasons = grouped(contents.left_out)
     if not reasons:
         return
     yield "  # Left out:"
@@ -381,18 +357,6 @@ def _left_out(contents: Contents) -> Iterator[str]:
         yield from _comment(reason, "  ", "  ")
     if any("beyond the usual" in r for r in reasons):
         yield from _comment(HOW, "  ")
-
-
-def _reasons(told: Mapping[str, str]) -> list[str]:
-    """Names with one reason, and the reason."""
-    reasons: dict[str, list[str]] = {}
-    for name, reason in told.items():
-        reasons.setdefault(reason, []).append(name)
-    lines = []
-    for reason, names in reasons.items():
-        few, rest = (names, 0) if len(names) <= _LISTED else (names[:_EXAMPLES], len(names) - _EXAMPLES)
-        lines.append(f"{', '.join(few)}{f' and {rest:,} others' if rest else ''}: {reason}")
-    return lines
 
 
 def _conditions(contents: Contents) -> dict[str, list[float]]:
@@ -659,57 +623,7 @@ def _representation(contents: Contents, text: Iterable[str], conditions: Iterabl
     return representation.fit(to_batch(contents.events[:_FIT], contents.learned))
 
 
-# ---------------------------------------------------------- model, training, observables
-
-
-def _model(size: int, events: int) -> Iterator[str]:
-    """The model for so many continuous numbers in an event, and different events."""
-    if events < _FEW:
-        width, blocks = 64, 2
-    elif events < 20_000 or size <= 6:
-        width, blocks = 128, 3
-    else:
-        width, blocks = (256, 4) if size <= 60 else (384, 4)
-    few = "Few events: a small network, which learns less by heart."
-    many = "A larger network learns more, and generates more slowly."
-    yield from _comment(f"Continuous numbers in an event: {size}. {few if events < _FEW else many}")
-    yield "model:"
-    yield "  kind: flow_matching"
-    yield f"  network: {{kind: residual, width: {width}, blocks: {blocks}, layer_norm: true}}"
-    yield "  time: logit_normal"
-    yield "  solver: midpoint"
-    yield "  steps: 8"
-
-
-def _training(events: int, different: int) -> Iterator[str]:
-    """The training for so many events, of which some are different."""
-    batch, steps, lr = next(
-        (b, s, r)
-        for least, b, s, r in (
-            (100_000, 2048, 8000, 2e-3),
-            (20_000, 1024, 6000, 2e-3),
-            (_FEW, 512, 4000, 1e-3),
-            (1_000, 256, 2000, 1e-3),
-            (0, 128, 1000, 1e-3),
-        )
-        if different >= least
-    )
-    # What a network learns by heart of few events makes it leap where it has seen none.
-    if different < _FEW:
-        steps = min(steps, max(_FEWEST_STEPS, math.ceil(_MOST_PASSES * different / batch)))
-    yield from _comment(
-        "All events are learned from: judge with others, by `hepgan validate`. "
-        "`hepgan train --max-time 10m` ends earlier, with the learning rate annealed."
-    )
-    yield "training:"
-    yield f"  steps: {steps}"
-    passes = steps * min(batch, events) / max(events, 1)
-    yield f"  batch_size: {batch}    # each event is seen {passes:,.0f} times"
-    yield f"  optimiser: {{kind: adamw, lr: {lr:g}, betas: [0.9, 0.99], weight_decay: 1.0e-3}}"
-    yield "  schedule: {kind: cosine, warmup: 100}"
-    yield "  ema: 0.999"
-    yield "  gradient_clip: 1.0"
-    yield "  validation_fraction: 0.0"
+# ---------------------------------------------------------------------- observables
 
 
 def _observables(contents: Contents, resonances: list[Resonance], peaks: list[Peak]) -> Iterator[str]:

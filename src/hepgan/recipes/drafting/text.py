@@ -1,0 +1,57 @@
+"""How drafts are written: comments, and texts and numbers in YAML."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Iterable
+
+import yaml
+
+__all__ = ["comment", "number", "plain", "quote", "rounded", "row", "share"]
+
+_WIDTH = 100
+
+
+def comment(text: str, indent: str = "", inner: str = "") -> list[str]:
+    """Lines of a comment, indented before and after the ``#``."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=f"{indent}# {inner}",
+        subsequent_indent=f"{indent}# {inner}  " if inner else f"{indent}# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def number(x: float) -> str:
+    """A number in YAML."""
+    return repr(float(x))
+
+
+def quote(text: str) -> str:
+    """A text in YAML, between quotes."""
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf).strip()
+
+
+def plain(text: str) -> str:
+    """A text in YAML, without quotes where it would be read the same."""
+    word = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", text)
+    return text if word and yaml.safe_load(text) == text else quote(text)
+
+
+def row(texts: Iterable[str]) -> str:
+    """A list of texts in YAML."""
+    return f"[{', '.join(map(quote, texts))}]"
+
+
+def rounded(mass: float) -> str:
+    """A mass to four digits: 91.19, or 91190."""
+    return f"{float(f'{mass:.4g}'):.10g}"
+
+
+def share(x: float) -> str:
+    """A share in per cent."""
+    return f"{100 * x:.3g}%"
