@@ -162,7 +162,9 @@ def _unit(contents: Contents) -> str:
         return f"{found.unit}, as asked for"
     if found.against:
         return f"{found.unit}, but that is in doubt: {'; '.join(found.against)} (--units sets another)"
-    return f"{found.unit}: {'; '.join(found.reasons)}" if found.reasons else ""
+    if not found.reasons:
+        return ""
+    return "GeV" if found.unit == "GeV" else f"{found.unit}: {'; '.join(found.reasons)}"
 
 
 def _resonances(resonances: Sequence[Resonance], peaks: Sequence[Peak], unit: str) -> Iterator[str]:
