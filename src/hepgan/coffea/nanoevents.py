@@ -137,6 +137,11 @@ def to_nanoevents(
     for f in known.identifiers:
         numbers = events[f.name] if f.name in ak.fields(events) else numbered(f.name, 0, len(events))
         columns[called(f.branch)] = ak.values_astype(ak.Array(numbers), f.dtype)
+    for f in (*known.scalars, *known.identifiers):
+        if f.alone and called(f.branch) in columns:
+            columns[called(f.branch)] = ak.from_regular(columns[called(f.branch)][:, np.newaxis])
+            if f.counter is not None:
+                columns[called(f.counter.branch)] = ak.Array(np.ones(len(events), f.counter.dtype))
     packed = {name: ak.to_packed(ak.without_parameters(values)) for name, values in columns.items()}
     source = SimplePreloadedColumnSource(packed, uuid4(), len(events), f"/{known.tree}")
     factory = NanoEventsFactory.from_preloaded(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import awkward as ak
@@ -11,7 +11,7 @@ import numpy as np
 from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events.absence import with_absent
-from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, assemble
+from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, Numbers, assemble
 from hepgan.events.checks import Fault, check_events, check_weights, drop_faulty, warn_dropped
 from hepgan.events.common import listed, look, opened, part_of, placed
 from hepgan.events.formats import PathLike, Source
@@ -81,7 +81,7 @@ class Reader:
 
     def _check_type(self, c: Collection | None, f: Field, branch: str) -> None:
         found = self.source.branches[branch]
-        jagged = c is not None and c.layout == "jagged"
+        jagged = f.alone or (c is not None and c.layout == "jagged")
         size = c.places if c is not None and c.layout == "padded" else None
         text = found.dtype == "string"
         if text != (f.dtype == "string"):
@@ -103,6 +103,9 @@ class Reader:
                 _check_lengths(c, columns, label, start)
         schema = self.schema
         present = tuple(f for f in schema.identifiers if f.branch in columns)
+        columns |= {
+            f.branch: _of_one(f, columns, label, start) for f in (*schema.scalars, *present) if f.alone
+        }
         faults: list[Fault] = []
         for c in schema.collections:
             if c.slotted:
@@ -273,6 +276,23 @@ def _check_lengths(c: Collection, columns: dict[str, Buffer], label: str, start:
             entry = int(bad.argmax())
             message = f"says {counter[entry]} objects, but {c.fields[0].branch} has {lengths[entry]}"
             raise InputError(message, file=label, branch=n.branch, entry=entry + start)
+
+
+def _of_one(f: Field, columns: Mapping[str, Buffer], label: str, start: int) -> Numbers:
+    """The numbers (N,) of lists of one.
+
+    Raises:
+        InputError: If a list has none or more.
+    """
+    lists = columns[f.branch]
+    if not isinstance(lists, Jagged):
+        return lists
+    lengths = np.diff(lists.offsets)
+    if (bad := lengths != 1).any():
+        entry = int(bad.argmax())
+        message = f"has {lengths[entry]} values, where one is expected, as in the events before"
+        raise InputError(message, file=label, branch=f.branch, entry=entry + start)
+    return lists.content
 
 
 def _cast(schema: EventSchema, columns: dict[str, Buffer], label: str, start: int) -> dict[str, Buffer]:

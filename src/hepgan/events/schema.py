@@ -207,6 +207,7 @@ class Field(Config):
         low: Smallest value seen.
         high: Largest value seen.
         counter: What counts the lists of this branch alone, where the file has such a branch (``nMuon_pt``).
+        alone: Whether the file has a number of the event in a list of one (``Event.Weight`` of Delphes).
         record: Whether the dots in the branches' names are those of records in the file.
         fill: What stands in the file where there is no object (-999, 0, NaN), in the places of an ``indexed``
             or ``padded`` collection; None if there always is one, or if it does not matter (0 is written).
@@ -226,6 +227,7 @@ class Field(Config):
     low: float | None = None
     high: float | None = None
     counter: Counter | None = None
+    alone: bool = False
     record: bool = False
     fill: Placeholder = None
 

@@ -3,7 +3,8 @@
 Names propose, and the lengths of lists decide. The rules, in their order:
 
 1. ``run``, ``luminosityBlock`` and ``event`` (also ``runNumber``, ``EventNumber``, ``Event.Number``, ...) are
-   identifiers, if they are numbers of the event.
+   identifiers, if they are numbers of the event. So are they, and the weight, in lists of one number in each
+   event, as Delphes has them.
 2. Lists that one branch counts, or that are fields of one record, are one collection. Other lists are one if
    what stands before the first ``_`` of their names (or before the first ``.`` or ``:``) is the same, and
    their lengths, too. Where lists with one prefix have several lengths, or make a momentum only behind a
@@ -158,23 +159,32 @@ def draft(branches: Sequence[Branch], tree: str = "Events", seen: Evidence | Non
         A schema with all fields continuous, and counts from 0 to 0 for ``jagged`` collections.
     """
     flat = {b.name: b for b in branches if not b.jagged and b.size is None}
-    jagged = _Lists(flat, seen or Evidence()).collections([b for b in branches if b.jagged])
+    alone = {b.name: b for b in branches if b.jagged and _is_alone(b, seen or Evidence())}
+    jagged = _Lists(flat, seen or Evidence()).collections(
+        [b for b in branches if b.jagged and b.name not in alone]
+    )
+    counters = {b.name: b for b in branches}
     identifiers: dict[str, Field] = {}
     # What is called exactly so comes first, so that no other number has its name.
-    for b in sorted(flat.values(), key=lambda b: b.name not in _IDENTIFIERS.values()):
+    for b in sorted((*flat.values(), *alone.values()), key=lambda b: b.name not in _IDENTIFIERS.values()):
         name = identifier(b.name, whole=b.integer)
         if name is not None and b.dtype not in ("string", "bool") and name not in identifiers:
-            found = _field(name, [flat.pop(b.name)])
+            found = _lone(name, b, counters) if b.name in alone else _field(name, [b])
+            (alone if b.name in alone else flat).pop(b.name)
             # Numbers in single precision would soon be those of several events.
             wide = {} if b.integer else {"dtype": "float64"}
             identifiers[name] = found.model_copy(update=wide)
+    lone = [_lone(re.sub(r"[.:/]", "_", _plain(b.name)), b, counters) for b in alone.values()]
+    for f in (*lone, *identifiers.values()):
+        if f.counter is not None:
+            flat.pop(f.counter.branch, None)
     taken = {c.name for c in jagged} | set(identifiers)
     padded = _padded([b for b in branches if b.size is not None], taken)
     taken |= {c.name for c in padded}
     indexed = _indexed(flat, taken)
     taken |= {c.name for c in indexed}
     single = _single(flat, taken)
-    scalars = tuple(_field(b.name, [b]) for b in flat.values())
+    scalars = (*(_field(b.name, [b]) for b in flat.values()), *lone)
     names = {s.name for s in scalars} | set(identifiers)
     there = {c.name for c in (*jagged, *padded, *indexed, *single)}
     collections = []
@@ -288,6 +298,21 @@ def _field(name: str, branches: Sequence[Branch], counter: Branch | None = None)
         counter=None if counter is None else _counter(counter),
         record=first.record,
     )
+
+
+def _is_alone(b: Branch, seen: Evidence) -> bool:
+    """Whether lists of one number are the weight of their event, or name it: all of ``Event.Weight``."""
+    lengths = seen.lengths.get(b.name)
+    if lengths is None or not lengths.size or (lengths != 1).any() or b.dtype in ("string", "bool"):
+        return False
+    return identifier(b.name, whole=b.integer) is not None or bool(
+        weight_names([Field(name=_plain(b.name), branches=(b.name,), dtype=b.dtype)])
+    )
+
+
+def _lone(name: str, b: Branch, counters: Mapping[str, Branch]) -> Field:
+    """A number of the event that the file has in a list of one."""
+    return _field(name, [b], counters.get(b.counter or "")).model_copy(update={"alone": True})
 
 
 def _counter(b: Branch) -> Counter:

@@ -43,7 +43,20 @@ _KNOWN = (
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _WEIGHT = {"weight", "weights", "wgt", "wgts"}
-_NEUTRAL = {"mc", "gen", "generator", "event", "evt", "nominal", "total", "final", "full", "norm", "xsec"}
+_NEUTRAL = {
+    "mc",
+    "gen",
+    "generator",
+    "event",
+    "evt",
+    "nominal",
+    "total",
+    "final",
+    "full",
+    "norm",
+    "xsec",
+    "info",
+}
 """Words that say no more than that it is the weight; others tell of what it corrects."""
 
 _SPLOT = re.compile(r"(.*[_.])?(sw|s_?weights?)", re.IGNORECASE)

@@ -28,7 +28,7 @@ from hepgan.events.memory import EventsLike
 from hepgan.events.missing import is_missing, is_null, type_in_memory
 from hepgan.events.nanoaod import completed, is_nanoaod, numbered
 from hepgan.events.reading import Paths
-from hepgan.events.schema import Branch, Collection, EventSchema, Field
+from hepgan.events.schema import Branch, Collection, Counter, EventSchema, Field
 from hepgan.events.slots import spread
 from hepgan.files import Reservation, claim, publish, replacing, temporary
 
@@ -330,6 +330,9 @@ class EventWriter:
         for f in self.schema.identifiers:
             if f.branch in columns:
                 result[f.branch] = self._cast(columns[f.branch], f.dtype, f.branch)
+        for f in (*self.schema.scalars, *self.schema.identifiers):
+            if f.alone and f.branch in result:
+                result |= _lists_of_one(f, result[f.branch])
         for name, values in result.items():
             found = len(values.offsets) - 1 if isinstance(values, Jagged) else len(values)
             if found != size:
@@ -388,7 +391,8 @@ class EventWriter:
         for f in self.schema.identifiers:
             if f.branch not in prepared.columns:
                 values = numbered(f.name, self._done, size, self._run)
-                result[f.branch] = self._cast(values, f.dtype, f.branch)
+                cast = self._cast(values, f.dtype, f.branch)
+                result |= _lists_of_one(f, cast) if f.alone else {f.branch: cast}
         self._done += size
         return result
 
@@ -535,6 +539,15 @@ def _first_wrong(given: Numbers, new: Numbers, *, finite: bool, missing: float |
     return int(bad.argmax()) if bad.any() else None
 
 
+def _lists_of_one(f: Field, values: Buffer) -> dict[str, Buffer]:
+    """The columns of a number that a file has in lists of one, with what counts them."""
+    if isinstance(values, Jagged):
+        return {f.branch: values}
+    ones = np.ones(len(values), "int32" if f.counter is None else f.counter.dtype)
+    counter = {} if f.counter is None else {f.counter.branch: ones}
+    return {f.branch: Jagged(np.arange(len(values) + 1), values), **counter}
+
+
 def _counts(columns: Sequence[Buffer]) -> NDArray[np.int64] | None:
     """The number of objects in each event (N,) of a collection's columns; None where they don't agree."""
     lists = [c for c in columns if isinstance(c, Jagged)]
@@ -567,13 +580,26 @@ def written(
             name = next(n for form in _FREE if (n := form.format(c.name)) not in taken)
             taken.add(name)
             collections[c.name] = c.model_copy(update={"counter": name})
-    schema = schema.model_copy(update={"collections": tuple(collections.values())})
+    schema = schema.model_copy(
+        update={
+            "collections": tuple(collections.values()),
+            "scalars": tuple(_counted(f) if counters else f for f in schema.scalars),
+            "identifiers": tuple(_counted(f) if counters else f for f in schema.identifiers),
+        }
+    )
     if identifiers:
         schema = completed(schema)
     if weight and schema.weight is None and "genWeight" not in schema.scalar_names:
         one = Field(name="genWeight", branches=("genWeight",), dtype="float32")
         schema = schema.model_copy(update={"scalars": (*schema.scalars, one), "weight": "genWeight"})
     return schema
+
+
+def _counted(f: Field) -> Field:
+    """A number in lists of one with what counts them."""
+    if not f.alone or f.counter is not None:
+        return f
+    return f.model_copy(update={"counter": Counter(branch=f"n{f.branch}")})
 
 
 def _without_nulls(schema: EventSchema) -> EventSchema:
@@ -594,7 +620,7 @@ _FREE = ("n{}", "{}_size", "n_{}", "number_of_{}", *(f"n{{}}_{i}" for i in range
 
 def branches_of(schema: EventSchema) -> list[Branch]:
     """The branches that a schema makes, identifiers first, as in NanoAOD."""
-    result = [Branch(f.branch, f.dtype, title=f.title, record=f.record) for f in schema.identifiers]
+    result = [_of_number(f) for f in schema.identifiers]
     for c in schema.collections:
         own = tuple(f.counter for f in c.fields if f.counter is not None)
         result.extend(Branch(n.branch, n.dtype, title=n.title) for n in (*c.counters, *own))
@@ -613,10 +639,18 @@ def branches_of(schema: EventSchema) -> list[Branch]:
             for f in (*c.fields, *c.marks)
             for b in f.branches
         )
-    result.extend(
-        Branch(f.branch, f.dtype, title=f.title, record=f.record, nulls=f.nulls) for f in schema.scalars
-    )
-    return result
+    result.extend(_of_number(f) for f in schema.scalars)
+    there = {b.name for b in result}
+    lone = (f.counter for f in (*schema.identifiers, *schema.scalars) if f.alone and f.counter is not None)
+    # Several numbers, and a collection, may share what counts them.
+    counters = {n.branch: Branch(n.branch, n.dtype, title=n.title) for n in lone if n.branch not in there}
+    return [*counters.values(), *result]
+
+
+def _of_number(f: Field) -> Branch:
+    """The branch of a number of the event."""
+    counter = f.counter.branch if f.alone and f.counter is not None else None
+    return Branch(f.branch, f.dtype, f.alone, counter, f.title, f.record, f.nulls)
 
 
 @checked
