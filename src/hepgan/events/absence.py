@@ -221,9 +221,9 @@ def _constant(values: Numbers) -> float | None:
     return _plain(first) if (values == first).all() else None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> float:
     """A value as a fill: false is 0, and so is -0.0, which is equal to it."""
-    return int(value) if isinstance(value, bool) else value + 0.0 if isinstance(value, float) else value
+    return float(value) + 0.0
 
 
 def _together(tables: Mapping[str, Numbers], name: str, value: float) -> _Absence | None:

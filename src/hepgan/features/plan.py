@@ -116,7 +116,7 @@ def check_addresses(config: FeaturesConfig, schema: EventSchema, given: Collecti
     for address in config.azimuth_objects:
         _check_objects(address, schema, "azimuth")
         described = schema.collection(address.name)
-        varying = address.slot is None and described.max_count > 1
+        varying = address.slot is None and (described.max_count > 1 or not described.fixed)
         if address.name in paired and not varying:
             msg = (
                 f"azimuth: {address.name} is in a pairs block, whose objects change places; take all, "

@@ -475,7 +475,7 @@ def _of_collection(collection: Collection) -> Iterator[Observable]:
         number = f"n{name}" if place == name else f"count({place})"
         yield Observable(f"n{name}", number, range=span, integer=True, label=f"$N_{{{symbol(place)}}}$")
     places = {f"{name}_": place}
-    if collection.layout != "single":
+    if collection.layout != "single" and not (collection.slotted and collection.places == 1):
         slots = min(collection.max_count, _MOST_SLOTS) if collection.fixed else min(collection.max_count, 1)
         places = {f"{name}{i}_": f"{place}[{i}]" for i in range(slots)}
         if not collection.fixed or collection.max_count > _MOST_SLOTS:

@@ -49,6 +49,9 @@ _MANY_BRANCHES = 200
 _CROWD = 12
 """More objects than this, in events that hold many on average, are constituents rather than a final state."""
 
+_WIDE = 150
+"""Constituents with no more numbers in an event than this are learned where there are no other objects."""
+
 _TEXTS = 256
 
 _MOST_BAD = 0.1
@@ -285,8 +288,9 @@ def _without_crowds(schema: EventSchema, left_out: dict[str, str], asked: set[st
             )
         else:
             kept.append(c)
-    if not kept and not schema.scalars:
-        return schema
+    crowd = [c for c in schema.collections if c.name in reasons]
+    if not kept and (not schema.scalars or sum(c.max_count * len(c.fields) for c in crowd) <= _WIDE):
+        return schema  # they are what the file is about
     left_out.update(reasons)
     return schema.model_copy(update={"collections": tuple(kept)})
 
