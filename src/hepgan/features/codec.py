@@ -19,7 +19,7 @@ from hepgan.events.schema import Address, EventSchema
 from hepgan.features.config import FeaturesConfig, TransformSpec
 from hepgan.features.context import ContextEncoder
 from hepgan.features.draft import Draft
-from hepgan.features.facts import Facts, count_name
+from hepgan.features.facts import Facts
 from hepgan.features.parts import AnyPart, DecayPart, Encoded, ObjectsPart, Part
 from hepgan.features.plan import plan
 from hepgan.features.precise import PreciseModule
@@ -58,7 +58,7 @@ class Assembly:
         self.columns = tuple(c for p in parts for c in p.columns)
         numbers = {v.name: i for i, v in enumerate(variables)}
         # Numbers of variables that count objects; none where a collection always has as many.
-        self._counts = {name: numbers.get(count_name(name)) for name in facts.counts}
+        self._counts = {name: numbers.get(facts.count_name(name)) for name in facts.counts}
         self._first = sum(n is not None for n in self._counts.values())
         self._orders = {n: key for n, key in facts.orders.items() if not self._kept_in_order(n, key)}
         self.hint_count = sum(p.hint_count for p in parts)
@@ -83,9 +83,8 @@ class Assembly:
             if high > low:
                 values = tuple(float(v) for v in range(low, high + 1))
                 address = Address(name, None, "count")
-                variables.append(
-                    DiscreteVariable(count_name(name), len(values), values, ordinal=True, address=address)
-                )
+                called = facts.count_name(name)
+                variables.append(DiscreteVariable(called, len(values), values, ordinal=True, address=address))
         variables += [v for p in parts for v in p.variables]
         for names in ([c.name for p in parts for c in p.columns], [v.name for v in variables]):
             for name, number in Counter(names).items():
@@ -96,7 +95,7 @@ class Assembly:
         pointed = {a: name for p in parts for a, name in p.indices.items()}
         for i, v in enumerate(variables):
             if v.address in pointed:
-                variables[i] = v = replace(v, within=numbers.get(count_name(pointed[v.address])))
+                variables[i] = v = replace(v, within=numbers.get(facts.count_name(pointed[v.address])))
             if v.slot is not None and v.address.collection is not None:
                 on = facts.hangs_on(v.address.collection, v.slot)
                 # A collection that never has an object has no variable that counts it.

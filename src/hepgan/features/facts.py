@@ -15,7 +15,7 @@ from hepgan.features.precise import constant
 from hepgan.features.variables import NEVER, Gate
 from hepgan.vectors.kinematics import wrap
 
-__all__ = ["COMPUTED", "MOMENTUM", "Deviation", "Facts", "Mass", "Places", "count_name", "fakes_name"]
+__all__ = ["COMPUTED", "MOMENTUM", "Deviation", "Facts", "Mass", "Places", "fakes_name"]
 
 MOMENTUM = ("px", "py", "pz", "pt", "eta", "phi", "theta", "mass", "energy")
 """Fields that are a momentum's coordinates, where their collection has a momentum."""
@@ -158,6 +158,10 @@ class Facts:
             return Address(collection, None, what)
         return Address(collection, slot, what)
 
+    def count_name(self, name: str) -> str:
+        """The name of the variable that counts a collection's objects, which no number of the event has."""
+        return f"n{name}" if f"n{name}" not in self.schema.scalar_names else f"{name}:count"
+
     def always(self, name: str) -> int:
         """How many objects every event has room for without a gate."""
         if name in self.places:
@@ -176,7 +180,7 @@ class Facts:
         if name not in self.counts:
             return NEVER
         low, high = self.counts[name]
-        return Gate(count_name(name), objects - low, high - low)
+        return Gate(self.count_name(name), objects - low, high - low)
 
     def _place_gate(self, name: str, slot: int) -> Gate | None:
         places = self.places[name]
@@ -191,7 +195,7 @@ class Facts:
     def hangs_on(self, name: str, slot: int) -> tuple[str, int] | None:
         """The variable whose value has to exceed a number for an object to exist; None if it always does."""
         if name not in self.places:
-            return None if slot < self.always(name) else (count_name(name), slot)
+            return None if slot < self.always(name) else (self.count_name(name), slot)
         if self._place_gate(name, slot) is None:
             return None
         number = len(self.places[name].found)
@@ -239,8 +243,3 @@ class Facts:
 def fakes_name(collection: str) -> str:
     """The name of the variable that counts a detector's objects that belong to none that is given."""
     return f"{collection}:fakes"
-
-
-def count_name(collection: str) -> str:
-    """The name of the variable that counts a collection's objects."""
-    return f"n{collection}"

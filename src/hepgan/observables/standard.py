@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -353,6 +353,7 @@ _QUANTITIES: dict[str, tuple[str, str]] = {
     "px": ("p_x^{{{0}}}", "GeV"),
     "py": ("p_y^{{{0}}}", "GeV"),
     "pz": ("p_z^{{{0}}}", "GeV"),
+    "p": ("p_{{{0}}}", "GeV"),
     "rapidity": ("y_{{{0}}}", ""),
 }
 
@@ -442,7 +443,7 @@ def in_unit(observable: Observable, unit: Unit) -> Observable:
 
 def _all_defaults(schema: EventSchema) -> Iterator[Observable]:
     for collection in schema.collections:
-        yield from _of_collection(collection)
+        yield from _of_collection(collection, schema.scalar_names)
     for field in schema.scalars:
         if field.name != schema.weight:
             yield from _of_field(field.name, quoted(field.name), field, "")
@@ -468,12 +469,14 @@ def _has_momentum(collection: Collection, *, jagged: bool) -> bool:
     return bool(collection.coordinates) and (collection.layout != "single") == jagged
 
 
-def _of_collection(collection: Collection) -> Iterator[Observable]:
+def _of_collection(collection: Collection, scalars: Container[str]) -> Iterator[Observable]:
     name, place = collection.name, quoted(collection.name)
     if not collection.fixed:
         span = (float(collection.min_count), float(collection.max_count))
-        number = f"n{name}" if place == name else f"count({place})"
-        yield Observable(f"n{name}", number, range=span, integer=True, label=f"$N_{{{symbol(place)}}}$")
+        own = f"n{name}" not in scalars
+        number = f"n{name}" if place == name and own else f"count({place})"
+        called = f"n{name}" if own else f"count_{name}"
+        yield Observable(called, number, range=span, integer=True, label=f"$N_{{{symbol(place)}}}$")
     places = {f"{name}_": place}
     if collection.layout != "single" and not (collection.slotted and collection.places == 1):
         slots = min(collection.max_count, _MOST_SLOTS) if collection.fixed else min(collection.max_count, 1)

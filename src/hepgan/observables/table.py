@@ -112,7 +112,9 @@ def event_table(
             columns[str(address)] = _numbers(values, field, strings)
         elif collection in plan.slots:
             if collection in plan.counted:
-                columns[f"n{collection}"] = ak.to_numpy(ak.num(values)).astype(np.float64)
+                number = f"n{collection}"
+                number = number if number not in schema.scalar_names else f"count({collection})"
+                columns[number] = ak.to_numpy(ak.num(values)).astype(np.float64)
             padded = _padded(values, field, strings, plan.slots[collection])
             columns |= {str(address._replace(slot=i)): column for i, column in enumerate(padded.T)}
     columns |= observables

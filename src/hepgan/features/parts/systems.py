@@ -14,7 +14,7 @@ from hepgan.config import Config
 from hepgan.errors import RecipeError
 from hepgan.events.schema import Address
 from hepgan.features.draft import Draft
-from hepgan.features.facts import Facts, count_name
+from hepgan.features.facts import Facts
 from hepgan.features.parts.base import Encoded, Part, Told, TransformSpec, circular_mean
 from hepgan.features.parts.decay import DecayConfig, DecayPart
 from hepgan.features.parts.objects import Bounds
@@ -147,7 +147,8 @@ class SystemsPart(Part):
         update = {
             "members": tuple(m.joined(variables, facts) for m in self.members),
             "counted": tuple(
-                (numbers.get(count_name(m.collection), -1), facts.always(m.collection)) for m in self.members
+                (numbers.get(facts.count_name(m.collection), -1), facts.always(m.collection))
+                for m in self.members
             ),
         }
         return self.model_copy(update=update)
