@@ -108,6 +108,7 @@ def validate(
             features=model,
             on_bad="keep" if keep_bad else "raise",
             seed=seed,
+            schema=None if chosen is None else chosen.events.layout,
         )
         comparison.save(output, force=force, deviation=deviation)
     for label, told in comparison.provenance.get("weighted by", {}).items():

@@ -295,6 +295,7 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
             list(files),
             schema=chosen.events.layout,
             branches=chosen.branches,
+            weight=chosen.events.weight,
             on_bad="drop" if drop_bad else "raise",
         )
         begun = job.resume and job.checkpoint.exists()
@@ -453,9 +454,12 @@ def unfold(
     """
     from hepgan.detector import Folding, Level
     from hepgan.detector import unfold as unfolded
-    from hepgan.events import read_events
+    from hepgan.events import select
+    from hepgan.events.common import names_in
+    from hepgan.events.reading import files_of, read_part
     from hepgan.generator import EventGenerator
     from hepgan.generator.describe import unfolding
+    from hepgan.observables import needs
     from hepgan.recipes import load_recipe
 
     def make() -> EventGenerator:
@@ -463,10 +467,16 @@ def unfold(
         detector = Folding.load(folding, device=job.device)
         names = (*detector.detector, *(n for n in detector.conditions if n not in detector.vertex))
         observables = {} if recipe is None else load_recipe(recipe).make_observables()
+        files = files_of(str(data))
+        folded = select(detector.generator.schema, names)
+        expressions = [text for o in observables.values() for text in (o.expression, o.weight)]
+        seen = {*names_in(folded), *before.recipe.conditions, *needs(expressions, files.schema)}
+        layout = select(files.schema, [n for n in names_in(files.schema) if n in seen])
+        files.tell(names_in(layout))
         return unfolded(
             before,
             detector,
-            read_events(str(data)),
+            read_part(files, layout),
             Level(names, observables),
             iterations=iterations,
             events=events,

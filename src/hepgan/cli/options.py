@@ -144,7 +144,7 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
         if not collection and is_law(value, generator.representation.schema.scalar(name)):
             values[name] = value
             continue
-        found = read_events(value, branches=[name], entry_stop=events)[name]
+        found = read_events(value, branches=[name], weight="none", entry_stop=events)[name]
         if not collection and len(found) < events:
             msg = f"{len(found):,} events cannot give the condition of {events:,}"
             raise InputError(msg, file=value, branch=name)

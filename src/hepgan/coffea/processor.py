@@ -14,10 +14,11 @@ from coffea.processor.executor import ExecutorBase
 from hepgan.arguments import checked
 from hepgan.coffea.nanoevents import HepganSchema
 from hepgan.errors import InputError
-from hepgan.events import fileset, infer_schema, read_events
-from hepgan.events.reading import Paths
+from hepgan.events import fileset, read_events, select
+from hepgan.events.common import names_in
+from hepgan.events.reading import Paths, files_of, inferred
 from hepgan.events.schema import EventSchema
-from hepgan.observables import Observable, ObservableConfig, default_observables, from_config, parse
+from hepgan.observables import Observable, ObservableConfig, default_observables, from_config, needs, parse
 from hepgan.stats.metrics import random_for
 from hepgan.validation import Comparison
 from hepgan.validation.histograms import GROUPS, Histograms, flat_values, per_event, with_ranges
@@ -172,9 +173,17 @@ def run_comparison(
         InputError: If a file cannot be read.
         RecipeError: If an observable does not fit the events, or is a Python function.
     """
-    schema = infer_schema(reference)
     samples = dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
-    first = read_events(reference, entry_stop=RANGE_EVENTS)
+    true = files_of(reference)
+    given = [o if isinstance(o, Observable) else from_config(o, n) for n, o in (observables or {}).items()]
+    if given:
+        expressions = [text for o in given for text in (o.expression, o.weight)]
+        layout = select(true.schema, needs(expressions, true.schema))
+    else:
+        layout = true.schema
+    true.tell(names_in(layout))
+    schema = inferred(true.places, layout, 1_000_000, "raise")
+    first = read_events(reference, schema=schema, entry_stop=RANGE_EVENTS)
     ready = with_ranges(observables or default_observables(schema), first)
     work = ComparisonProcessor(ready, weight=None if schema.weight is None else _branch(schema), seed=seed)
     runner = processor.Runner(

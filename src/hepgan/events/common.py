@@ -19,7 +19,7 @@ from hepgan.events.formats import PathLike, locate, open_source, tree_names
 from hepgan.events.schema import Address, Branch, EventSchema, select
 from hepgan.events.weights import weighted_by
 
-__all__ = ["Files", "listed", "look", "opened", "part_of", "placed"]
+__all__ = ["Files", "listed", "look", "names_in", "opened", "part_of", "placed"]
 
 _NAMED = 8
 """Names that a message lists."""
@@ -30,6 +30,7 @@ class Files:
     """What files that are read as one sample have in common.
 
     Attributes:
+        named: How errors call them.
         places: Path and tree of each.
         entries: Number of events in all of them.
         schema: What all have, as far as their branches tell; kinds and counts need the data.
@@ -38,6 +39,7 @@ class Files:
         notes: What is to be told of single branches: of those that some files lack, or have in another type.
     """
 
+    named: str
     places: tuple[tuple[str, str | None], ...]
     entries: int
     schema: EventSchema
@@ -128,7 +130,7 @@ def look(paths: PathLike | Sequence[PathLike], draft: Drafting) -> Files:
         left_out = merged.left_out
         schema = _drafted(Readable(first, merged.branches), draft, left_out)
     others = {n: label for n, label in merged.others.items() if n not in left_out}
-    return Files(tuple(places), entries, schema, left_out, others, merged.notes)
+    return Files(listed(paths), tuple(places), entries, schema, left_out, others, merged.notes)
 
 
 def opened(path: str, tree: str | None) -> Readable:
@@ -309,6 +311,12 @@ def part_of(schema: EventSchema, branches: Sequence[str] | None, weight: str | N
             raise InputError(message, branch=wanted)
         chosen.extend(matches)
     return select(schema, chosen)
+
+
+def names_in(schema: EventSchema) -> list[str]:
+    """All fields and scalars but the weight, as `select` takes them."""
+    fields = [str(Address(c.name, None, f.name)) for c in schema.collections for f in c.fields]
+    return [*fields, *(str(Address(None, None, n)) for n in schema.scalar_names if n != schema.weight)]
 
 
 def listed(paths: PathLike | Sequence[PathLike]) -> str:

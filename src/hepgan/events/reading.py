@@ -13,7 +13,7 @@ from hepgan.errors import InputError
 from hepgan.events.absence import with_absent
 from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, Numbers, assemble
 from hepgan.events.checks import Fault, check_events, check_weights, drop_faulty, warn_dropped
-from hepgan.events.common import listed, look, opened, part_of, placed
+from hepgan.events.common import Files, listed, look, opened, part_of, placed
 from hepgan.events.formats import PathLike, Source
 from hepgan.events.inference import attach, complete
 from hepgan.events.missing import is_null, tolerant, type_in_memory
@@ -366,21 +366,8 @@ def read_events(
     """
     wanted = None if branches is None else list(branches)
     places, layout = _planned(paths, schema, wanted, weight)
-    chunks = list(_chunks(places, None, layout, entry_start, entry_stop, on_bad, known=schema is not None))
-    first = chunks[0] if chunks else None
-    if first is None or not sum(len(c) for c in chunks):
-        message = "no good events are left" if on_bad == "drop" else "there are no events"
-        raise InputError(message, file=listed(paths))
-    events = first if len(chunks) == 1 else ak.concatenate(chunks, mergebool=True)
-    known: EventSchema = first.attrs[ATTRIBUTE]
-    final = known if schema is not None else complete(known, events)
-    if schema is None:
-        attach(events, final)
-    else:
-        events.attrs[ATTRIBUTE] = final
-    if on_bad != "keep":
-        check_weights(events, final, listed(paths))
-    return events
+    known = schema is not None
+    return _read(places, layout, on_bad, listed(paths), entry_start, entry_stop, known=known)
 
 
 @checked
@@ -420,8 +407,53 @@ def iterate_events(
     wanted = None if branches is None else list(branches)
     places, layout = _planned(paths, schema, wanted, weight)
     if schema is None:
-        layout = inferred(places, layout, 1_000_000, on_bad, listed(paths))
+        layout = inferred(places, layout, 1_000_000, on_bad)
     return _chunks(places, step, layout, entry_start, entry_stop, on_bad, limits=schema is not None)
+
+
+def files_of(paths: Paths) -> Files:
+    """What files have in common, by which it can be said what of them is to be read."""
+    return look(paths, drafted)
+
+
+def read_part(files: Files, layout: EventSchema, on_bad: OnBad = "raise") -> ak.Array:
+    """All events of files with a part of what these hold, as `read_events` gives them."""
+    return _read(files.places, layout, on_bad, files.named)
+
+
+def _read(
+    places: Places,
+    layout: EventSchema,
+    on_bad: OnBad,
+    named: str,
+    entry_start: int | None = None,
+    entry_stop: int | None = None,
+    *,
+    known: bool = False,
+) -> ak.Array:
+    """The events of files; with what is known of the layout, or with what their values tell."""
+    planned = layout if known else tolerant(layout)
+    chunks = list(_chunks(places, None, planned, entry_start, entry_stop, on_bad, known=known))
+    first = chunks[0] if chunks else None
+    if first is None or not sum(len(c) for c in chunks):
+        message = "no good events are left" if on_bad == "drop" else "there are no events"
+        raise InputError(message, file=named)
+    events = first if len(chunks) == 1 else ak.concatenate(chunks, mergebool=True)
+    read: EventSchema = first.attrs[ATTRIBUTE]
+    final = read if known else complete(read, events)
+    if known:
+        events.attrs[ATTRIBUTE] = final
+    else:
+        attach(events, final)
+    if on_bad != "keep":
+        check_weights(events, final, named)
+    return events
+
+
+def in_chunks(places: Places, layout: EventSchema, step: int, on_bad: OnBad) -> Iterator[ak.Array]:
+    """The events of files in chunks, whose schemas have the kinds, ranges and numbers of objects of all."""
+    schema = inferred(places, layout, 1_000_000, on_bad)
+    return _chunks(places, step, schema, None, None, on_bad, limits=False)
 
 
 @checked
@@ -447,13 +479,12 @@ def infer_schema(
         InputError: As in `read_events`.
     """
     places, layout = _planned(paths, None, None if branches is None else list(branches), weight)
-    return inferred(places, layout, max_events, on_bad, listed(paths))
+    return inferred(places, layout, max_events, on_bad)
 
 
-def inferred(
-    places: Places, layout: EventSchema, max_events: int | None, on_bad: OnBad, named: str
-) -> EventSchema:
+def inferred(places: Places, layout: EventSchema, max_events: int | None, on_bad: OnBad) -> EventSchema:
     """A schema with kinds, ranges and numbers of objects, of files whose places and branches are known."""
+    layout = tolerant(layout)
     chunks: list[ak.Array] = []
     limits: dict[str, list[int]] = {}
     shares = None if max_events is None else -(-max_events // len(places))
@@ -469,7 +500,9 @@ def inferred(
                 reader.counts(share, limits)
     if not sum(map(len, chunks)):
         message = "there are no events"
-        raise InputError(message, file=named)
+        raise InputError(
+            message, file=listed([path if tree is None else f"{path}:{tree}" for path, tree in places])
+        )
     events = chunks[0] if len(chunks) == 1 else ak.concatenate(chunks, mergebool=True)
     schema = complete(layout, events)
     collections = tuple(
@@ -510,10 +543,10 @@ def _planned(
             return placed(paths), part_of(schema, branches, weight)
         except InputError as error:
             raise InputError(error.message, file=error.file or listed(paths), branch=error.branch) from None
-    files = look(paths, drafted)
+    files = files_of(paths)
     layout = files.part(branches, weight, drafted)
     files.tell(branches)
-    return files.places, tolerant(layout)
+    return files.places, layout
 
 
 def _chunks(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hepgan.observables.condition import Condition
 from hepgan.observables.language import Expression, parse
+from hepgan.observables.needs import needs
 from hepgan.observables.observable import Checked, Observable, ObservableConfig
 from hepgan.observables.standard import STANDARD, default_observables, from_config, from_python_file, standard
 from hepgan.observables.values import Flat, Values
@@ -20,6 +21,7 @@ __all__ = [
     "default_observables",
     "from_config",
     "from_python_file",
+    "needs",
     "parse",
     "standard",
 ]

@@ -17,22 +17,24 @@ from hepgan.events import (
     EventSchema,
     EventsLike,
     EventWriter,
+    check_events,
     event_weights,
-    infer_schema,
     iterate_events,
     read_events,
     read_runs,
     reads,
     schema_of,
+    select,
     weighted_by,
 )
 from hepgan.events.buffers import ATTRIBUTE
+from hepgan.events.common import names_in
 from hepgan.events.formats import PathLike, format_for
-from hepgan.events.inference import with_weight
+from hepgan.events.reading import files_of, inferred, read_part
 from hepgan.events.runs import RUNS
 from hepgan.events.weights import NO_WEIGHT, is_written, marked
 from hepgan.files import claim
-from hepgan.observables import Observable
+from hepgan.observables import Observable, needs
 from hepgan.reweighting.reweighter import Reweighter
 from hepgan.stats.weights import TAIL, Unweighted, Weights, accepted, effective_sample_size, unweight
 
@@ -196,7 +198,9 @@ def reweight_file(
     claim(output, force=force, make=False)
     check_output(output, reference, generated)
     # What cannot be written is better known before anything is learned.
-    schema = infer_schema(generated)
+    files = files_of(generated)
+    files.tell()
+    schema = inferred(files.places, files.schema, 1_000_000, "keep")
     if weight == NO_WEIGHT or (weight in schema.scalar_names and not is_written(schema)):
         schema = weighted_by(schema, weight, keep=schema.scalar_names)
     if not keep:
@@ -204,18 +208,28 @@ def reweight_file(
     elif schema.weight is not None:
         msg = f"the events have weights ({schema.weight}) already, which --unweight would not do without"
         raise InputError(msg, file=str(generated))
-    true = read_events(reference)
+    there = files_of(reference)
     try:
-        by = weight or (schema.weight if schema.weight in schema_of(true).scalar_names else None)
-        true = with_weight(true, by)
+        by = weight or (schema.weight if schema.weight in there.schema.scalar_names else None)
+        known = weighted_by(there.schema, by)
     except InputError as error:
         raise InputError(error.message, file=str(reference)) from None
-    made = read_events(generated, schema=schema, entry_stop=events)
+    needed = [text for o in (observables or {}).values() for text in (o.expression, o.weight)]
+    shared = [n for n in names_in(known) if n in {*names_in(schema)}]
+    if not shared:
+        msg = f"has nothing of what the generated events have ({', '.join(names_in(schema)[:8])})"
+        raise InputError(msg, file=str(reference))
+    wanted = select(known, [*shared, *needs(needed, known)]).model_copy(update={"identifiers": ()})
+    there.tell(names_in(wanted))
+    true = read_part(there, wanted)
+    # What is only copied may hold anything.
+    seen = select(schema, [*shared, *needs(needed, schema)]).model_copy(update={"identifiers": ()})
+    made = read_events(generated, schema=seen, entry_stop=events)
     on_read(_told(made, "generated"), _told(true, "true"))
     reweighter = Reweighter(observables, seed=seed, **settings).fit(true, made)
     fitted = reweighter.fitted_weights.weight
     top = float(np.quantile(fitted, quantile)) if keep else None
-    read, written = _write(reweighter, generated, schema, output, len(made), name, top, seed, force)
+    read, written = _write(reweighter, generated, schema, seen, output, len(made), name, top, seed, force)
     found = unweight(fitted, quantile=quantile) if keep else None
     return ReweightedFile(output, reweighter, read, written, found)
 
@@ -242,6 +256,7 @@ def _write(
     reweighter: Reweighter,
     generated: PathLike,
     schema: EventSchema,
+    seen: EventSchema,
     output: Path,
     known: int,
     name: str,
@@ -251,6 +266,8 @@ def _write(
 ) -> tuple[int, int]:
     """Writes all generated events with weights, or those that are kept, with the probability weight / top.
 
+    Of them the classifiers have seen a part; what else they hold is copied, whatever it is.
+
     Returns:
         The numbers of events read and written.
     """
@@ -258,9 +275,11 @@ def _write(
     # The mean of the weights is 1, so what there was before a selection stays as it is.
     before = read_runs(generated) if top is None else None
     done = kept = 0
+    copied = {*names_in(schema)} - {*names_in(seen)}
     with ExitStack() as stack:
         writer: EventWriter | None = None
-        for chunk in iterate_events(generated, step=CHUNK, schema=schema):
+        for chunk in iterate_events(generated, step=CHUNK, schema=schema, on_bad="keep"):
+            check_events(chunk, seen, str(generated), first_entry=done, weights=False)
             old = max(0, min(known - done, len(chunk)))
             parts = [fitted.weight[done : done + old]], [fitted.error[done : done + old]]
             if old < len(chunk):
@@ -273,7 +292,9 @@ def _write(
             else:
                 events = chunk[accepted(found.weight, top, np.random.default_rng([seed, done]))]
             if writer is None:
-                writer = stack.enter_context(EventWriter(output, schema_of(events), force=force))
+                writer = stack.enter_context(
+                    EventWriter(output, schema_of(events), force=force, check=not copied)
+                )
                 if before is not None:
                     writer.add(RUNS, before.columns(run=1))
             writer.extend(events)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import awkward as ak
@@ -16,12 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hepgan.arguments import checked
-from hepgan.errors import InputError, RecipeError
+from hepgan.errors import RecipeError
 from hepgan.events import EventsLike, schema_of, select
+from hepgan.events.common import Files, names_in, placed
 from hepgan.events.memory import events_in
+from hepgan.events.reading import files_of
 from hepgan.events.schema import EventSchema
 from hepgan.events.units import check_units
-from hepgan.observables import Observable, ObservableConfig, default_observables
+from hepgan.events.weights import NO_WEIGHT
+from hepgan.observables import Observable, ObservableConfig, default_observables, from_config
 from hepgan.observables.table import Table
 from hepgan.runtime import doing
 from hepgan.validation.comparison import Comparison, FeatureComparison
@@ -31,6 +32,7 @@ from hepgan.validation.report import check_labels
 from hepgan.validation.results import evaluate
 from hepgan.validation.samples import Paths, Sample, SampleBuilder, Stream, checked_event_weights, names_of
 from hepgan.validation.sections import latent_section, members_section, weights_section
+from hepgan.validation.sharing import layouts, shared_names
 from hepgan.validation.weighting import told_weights, weighting
 
 if TYPE_CHECKING:
@@ -120,13 +122,16 @@ def compare(
         {label: schema_of(events) for label, events in samples.items()},
         weight or (None if view is None else view.weight),
     )
+    trained = {}
+    if train is not None:
+        trained["train"] = weighting(schema_of(train), schemas, weight or known.weight or NO_WEIGHT)[0]
+    shared = shared_names(known, {**schemas, **trained}, tell=not observables)
     return _compare(
         [(reference, reference_weights)],
         {label: [(events, weights.get(label))] for label, events in samples.items()},
         None if train is None else [(train, train_weights)],
-        with_ranges(observables or default_observables(_shared(known, schemas)), reference),
-        known,
-        schemas,
+        with_ranges(observables or default_observables(select(known, shared)), reference),
+        {"reference": known, **schemas, **trained},
         view=view,
         classifier=classifier,
         seed=seed,
@@ -186,45 +191,50 @@ def compare_files(
         dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
     )
     check_labels(samples)
-    streams = {"reference": Stream(reference, step, schema)}
-    hint = "--keep-bad (on_bad='keep') judges such events, too"
-    streams |= {
-        label: Stream(paths, step, schema, on_bad=on_bad, hint=hint) for label, paths in samples.items()
-    }
-    sources = {label: ", ".join(names_of(paths)) for label, paths in samples.items()}
-    true = streams["reference"]
-    for label, source in sources.items():
-        made = streams[label]
-        check_units(true.first, true.schema, made.first, made.schema, file=source, of=label)
     view = None if features is None else FeatureView(features)
-    known, schemas = weighting(
-        schema or streams["reference"].schema,
-        {label: streams[label].schema for label in samples},
+    paths = {"reference": reference, **samples} | ({} if train is None else {"train": train})
+    files = {label: files_of(p) if schema is None else _given(p, schema) for label, p in paths.items()}
+    known = layouts(
+        {label: found.schema for label, found in files.items()},
+        [o if isinstance(o, Observable) else from_config(o, n) for n, o in (observables or {}).items()],
+        None if view is None else view.needs,
         weight or (None if view is None else view.weight),
-        ", ".join(names_of(reference)),
+        {label: found.named for label, found in files.items()},
     )
-    found = _compare(
-        streams["reference"],
+    for label, found in files.items():
+        found.tell(names_in(known.read[label]))
+    hint = "--keep-bad (on_bad='keep') judges such events, too"
+    options: dict[str, Any] = {label: {"on_bad": on_bad, "hint": hint} for label in samples}
+    streams = {
+        label: Stream(found, known.read[label], step, **options.get(label, {}))
+        for label, found in files.items()
+    }
+    true = streams["reference"]
+    for label in samples:
+        made = streams[label]
+        check_units(true.first, true.schema, made.first, made.schema, file=files[label].named, of=label)
+    ready = with_ranges(observables or default_observables(select(true.schema, known.shared)), true.first)
+    result = _compare(
+        true,
         {label: streams[label] for label in samples},
-        None if train is None else Stream(train, step, schema),
-        with_ranges(
-            observables or default_observables(_shared(known, schemas, sources)), streams["reference"].first
-        ),
-        known,
-        schemas,
+        streams.get("train"),
+        ready,
+        {label: stream.schema for label, stream in streams.items()},
         view=view,
         classifier=classifier,
         seed=seed,
         max_events=max_events,
         classifier_events=classifier_events,
         n_jobs=n_jobs,
-        provenance={"reference": names_of(reference)}
-        | {label: names_of(paths) for label, paths in samples.items()}
-        | ({} if train is None else {"train": names_of(train)})
-        | dict(provenance or {}),
+        provenance={label: names_of(p) for label, p in paths.items()} | dict(provenance or {}),
     )
     faults = {f"{label} faults": streams[label].faults for label in samples if streams[label].faults}
-    return replace(found, provenance={**found.provenance, **faults}) if faults else found
+    return replace(result, provenance={**result.provenance, **faults}) if faults else result
+
+
+def _given(paths: Paths, schema: EventSchema) -> Files:
+    """Files of which it is known what they hold."""
+    return Files(", ".join(names_of(paths)), tuple(placed(paths)), 0, schema)
 
 
 @checked
@@ -268,7 +278,6 @@ def _compare(
     generated: Mapping[str, Chunks],
     train: Chunks | None,
     observables: Mapping[str, Observable],
-    schema: EventSchema,
     schemas: Mapping[str, EventSchema],
     *,
     view: FeatureView | None,
@@ -279,7 +288,8 @@ def _compare(
     n_jobs: int | None,
     provenance: Mapping[str, Any],
 ) -> Comparison:
-    def gather(chunks: Chunks, label: str, held: EventSchema) -> tuple[Sample, FeatureSample | None]:
+    def gather(chunks: Chunks, label: str) -> tuple[Sample, FeatureSample | None]:
+        held = schemas[label]
         named = provenance.get(label) or f"{label} events"
         source = named if isinstance(named, str) else ", ".join(map(str, named))
         true = label in ("reference", "train")
@@ -300,9 +310,9 @@ def _compare(
             raise RecipeError(error.message, file=source) from error
         return builder.finish(), None if encoded is None else encoded.finish()
 
-    true, true_features = gather(reference, "reference", schema)
-    both = {label: gather(chunks, label, schemas[label]) for label, chunks in generated.items()}
-    trained, trained_features = (None, None) if train is None else gather(train, "train", schema)
+    true, true_features = gather(reference, "reference")
+    both = {label: gather(chunks, label) for label, chunks in generated.items()}
+    trained, trained_features = (None, None) if train is None else gather(train, "train")
     made = {label: sample for label, (sample, _) in both.items()}
     results = evaluate(
         true,
@@ -329,7 +339,7 @@ def _compare(
             {
                 **provenance,
                 "features": None if view is None else view.name,
-                "weighted by": told_weights({"reference": schema, **schemas}) or None,
+                "weighted by": told_weights({k: s for k, s in schemas.items() if k != "train"}) or None,
             },
             everything,
             seed,
@@ -373,30 +383,6 @@ def _in_features(
         ),
         {label: sample.lost for label, sample in {"reference": reference, **generated}.items()},
     )
-
-
-def _shared(
-    reference: EventSchema,
-    others: Mapping[str, EventSchema],
-    sources: Mapping[str, str] = MappingProxyType({}),
-) -> EventSchema:
-    """The part of the reference's schema that all samples have; a warning tells what is left out."""
-    names = [f"{c.name}.{f.name}" for c in reference.collections for f in c.fields]
-    names += [name for name in reference.scalar_names if name != reference.weight]
-    for label, schema in others.items():
-        there = {f"{c.name}.{f.name}" for c in schema.collections for f in c.fields} | set(
-            schema.scalar_names
-        )
-        lacking = [name for name in names if name not in there]
-        names = [name for name in names if name in there]
-        if not names:
-            msg = f"the {label} events have nothing of what the reference has ({', '.join(lacking[:8])}, ...)"
-            raise InputError(msg, file=sources.get(label))
-        if lacking:
-            listed = ", ".join(lacking[:8]) + (", ..." if len(lacking) > 8 else "")
-            msg = f"not compared, since the {label} events lack it: {listed}"
-            warnings.warn(msg, UserWarning, stacklevel=3)
-    return select(reference, names)
 
 
 def _plane_table(sample: Sample) -> Table:

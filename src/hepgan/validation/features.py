@@ -99,6 +99,11 @@ class FeatureView:
             for i, n in enumerate(names)
         }
 
+    @property
+    def needs(self) -> EventSchema:
+        """What events have to hold."""
+        return self._schema
+
     def prepare(self, events: ak.Array, weights: Floats, source: str) -> None:
         """Finds the ranges of the histograms, and the latents.
 

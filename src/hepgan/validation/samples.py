@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hepgan.errors import InputError
-from hepgan.events import event_weights, iterate_events, schema_of
+from hepgan.events import event_weights, schema_of
 from hepgan.events.checks import find_faults
+from hepgan.events.common import Files
+from hepgan.events.reading import in_chunks
 from hepgan.events.schema import EventSchema
 from hepgan.generator.ensembles import MEMBER, member_field
 from hepgan.observables import Flat, Observable
@@ -278,12 +280,12 @@ def members_of(events: ak.Array, schema: EventSchema, source: str = "events") ->
 
 
 class Stream:
-    """The chunks of some files, with the schema of the first.
+    """The chunks of some files.
 
     Args:
-        paths: The files.
+        files: The files.
+        layout: What of them is read.
         step: Events in a chunk.
-        schema: What they hold; inferred from them if None.
         on_bad: Whether events with NaN, E < abs(p) and the like are an error, or judged like others and
             counted in a warning.
         hint: What an error about such events adds.
@@ -299,15 +301,15 @@ class Stream:
 
     def __init__(
         self,
-        paths: Paths,
+        files: Files,
+        layout: EventSchema,
         step: int,
-        schema: EventSchema | None,
         *,
         on_bad: Literal["raise", "keep"] = "raise",
         hint: str = "",
     ) -> None:
-        self._files, self._keep, self._hint = ", ".join(names_of(paths)), on_bad == "keep", hint
-        self._chunks = self._hinted(lambda: iterate_events(paths, step=step, schema=schema, on_bad=on_bad))
+        self._files, self._keep, self._hint = files.named, on_bad == "keep", hint
+        self._chunks = self._hinted(lambda: in_chunks(files.places, layout, step, on_bad))
         self.faults: dict[str, int] = {}
         first = next(self._chunks, None)
         if first is None:
