@@ -150,3 +150,18 @@ def test_a_list_and_a_number_of_the_same_prefix_stay_apart():
     schema = draft([Branch("nJet", "int32"), *lists("nJet", "Jet_pt"), *flat("Jet_HT")])
     assert schema.collection("Jet").field_names == ("pt",)
     assert schema.scalar_names == ("Jet_HT",)
+
+
+def test_nominal_values_of_atlas_belong_to_their_object():
+    names = ("jet_NOSYS_pt", "jet_NOSYS_eta", "jet_NOSYS_phi", "jet_isBtag")
+    schema = draft([*lists(None, *names), *flat("met_NOSYS_met", "met_NOSYS_phi", "generatorWeight_NOSYS")])
+    assert schema.collection("jet").field_names == ("pt", "eta", "phi", "isBtag")
+    assert branches_of(schema, "met") == {"pt": ("met_NOSYS_met",), "phi": ("met_NOSYS_phi",)}
+    assert schema.weight == "generatorWeight_NOSYS"
+
+
+def test_fields_of_numbered_objects_may_have_numbers_in_their_names():
+    numbered = [f"{f}_h{i}" for f in ("pT", "eta", "phi", "r9", "sigma2eta") for i in (1, 2)]
+    schema = draft(flat(*numbered))
+    assert schema.collection("H").field_names == ("pt", "eta", "phi", "r9", "sigma2eta")
+    assert schema.scalars == ()

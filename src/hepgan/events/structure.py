@@ -90,7 +90,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NUMBERED = (
     re.compile(r"(?P<prefix>[A-Za-z][A-Za-z_]*?)_?(?P<index>\d+)[_.](?P<field>.+)"),
     re.compile(r"(?P<prefix>[A-Za-z]+?)(?P<index>\d+)(?P<field>[A-Z][A-Za-z]*)"),
-    re.compile(r"(?P<field>[A-Za-z]+)_(?P<prefix>[A-Za-z_]*?[A-Za-z])_?(?P<index>\d+)"),
+    re.compile(r"(?P<field>[A-Za-z][A-Za-z0-9]*)_(?P<prefix>[A-Za-z_]*?[A-Za-z])_?(?P<index>\d+)"),
     re.compile(r"(?:(?P<prefix>\w+?)_)?(?P<field>[A-Za-z]+)_?(?P<index>\d+)"),
 )
 """``lep1_pt``, ``lep1Pt``, ``pt_lep1`` and ``lep_pt1`` or ``pt1``."""
@@ -209,7 +209,11 @@ def draft(branches: Sequence[Branch], tree: str = "Events", seen: Evidence | Non
 
 
 def _plain(name: str) -> str:
-    """The name as ``object.member``, where it is one of a split object or of an ATLAS store."""
+    """The name as ``object.member``, where it is one of a split object or of an ATLAS store.
+
+    What ATLAS calls a nominal value, ``met_NOSYS_phi``, is ``met_phi``.
+    """
+    name = re.sub(r"(?<=.)_NOSYS(?=[_.:]|$)", "", name)
     for pattern in (_SPLIT, _STORE):
         if found := pattern.fullmatch(name):
             name = f"{found['top']}.{found['rest']}"
@@ -680,7 +684,7 @@ def _number(name: str, reversed_owners: set[str]) -> tuple[str, str, int] | None
         camel = None
     if behind is not None and behind["prefix"] not in reversed_owners:
         behind = None
-    found = inside or camel or behind or last
+    found = behind or inside or camel or last
     return None if found is None else (found["prefix"] or "", found["field"], int(found["index"]))
 
 
