@@ -22,6 +22,7 @@ from hepgan.events.buffers import (
     buffers,
     scalar_values,
 )
+from hepgan.events.grids import rounded
 from hepgan.events.inference import schema_of
 from hepgan.events.missing import type_in_memory, with_nulls
 from hepgan.events.schema import Collection, EventSchema, Field
@@ -157,7 +158,7 @@ def _numpy(tensor: Tensor, field: Field) -> Any:
     wanted = np.dtype(type_in_memory(field))
     if values.is_floating_point() and np.dtype(field.dtype).kind in "iub":
         values = values.round()
-    numbers = values.contiguous().numpy()
+    numbers = rounded(values, field).contiguous().numpy()
     if field.nulls:
         return with_nulls(numbers.astype(wanted, copy=False), np.isnan(numbers))
     if wanted.kind in "iu" and numbers.size:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from hepgan.arguments import checked
 from hepgan.events.buffers import ATTRIBUTE, buffers, scalar_values
+from hepgan.events.grids import find_bits, find_step
 from hepgan.events.missing import NULL_TEXT, find_missing, is_missing, may_be_missing
 from hepgan.events.schema import Branch, Collection, EventSchema, Field, Kind
 from hepgan.events.structure import draft
@@ -354,11 +355,17 @@ def kind_of(
             return _category(field.model_copy(update=update), few)
         update["kind"] = Kind.INTEGER
     elif finite.size and not weight:
+        update["step"] = find_step(finite)
+        if update["step"] is None:
+            update["bits"] = find_bits(finite)
         few = _distinct(finite, _FEW) if not (of_object and field.name in _COMPONENTS) else None
         limit = min(_FEW, finite.size // _REPEATS) if of_object else 1
         if few is not None and few.size <= limit:
             return _category(field.model_copy(update=update), few)
         update["atoms"] = _find_atoms(finite)
+        # Whole numbers are counted, whatever their type is; parts of momenta are not.
+        if update["step"] == 1 and float(update["low"]).is_integer() and field.name not in _COMPONENTS:
+            update |= {"kind": Kind.INTEGER, "atoms": ()}
     return field.model_copy(update=update)
 
 

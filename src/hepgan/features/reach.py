@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from scipy.special import ndtri
@@ -19,15 +20,21 @@ _EXPECTED = 0.05
 """Events that a normal distribution, which these are a sample of, has beyond what is allowed on one side."""
 
 
-def reach_of(features: FeatureBatch, periodic: tuple[int, ...] = ()) -> Reach:
+def reach_of(
+    features: FeatureBatch,
+    periodic: tuple[int, ...] = (),
+    hard: Sequence[tuple[bool, bool]] = (),
+) -> Reach:
     """The least and the largest value that each feature may have, by the training events.
 
     It is the range of the training events, and on either side a tenth of it more, or as much as it takes for
-    few events to be a fair sample of a normal distribution. Angles have no ends.
+    few events to be a fair sample of a normal distribution; but nothing beyond an end at which their density
+    ends abruptly. Angles have no ends.
 
     Args:
         features: The training events.
         periodic: Numbers of the features that are angles.
+        hard: Whether densities end abruptly at the least and the largest value of each feature.
     """
     x = features.x
     mask = torch.ones_like(x, dtype=torch.bool) if features.mask is None else features.mask
@@ -40,7 +47,8 @@ def reach_of(features: FeatureBatch, periodic: tuple[int, ...] = ()) -> Reach:
         low, high = float(values.min()), float(values.max())
         few = float(ndtri(0.5 / len(values)) - ndtri(_EXPECTED / len(values)))
         beyond = max(_SHARE * (high - low), few)
-        found.append((low - beyond, high + beyond))
+        ends = hard[number] if hard else (False, False)
+        found.append((low if ends[0] else low - beyond, high if ends[1] else high + beyond))
     return tuple(found)
 
 

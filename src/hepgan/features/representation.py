@@ -152,7 +152,7 @@ class Representation(nn.Module):
         Args:
             features: The training events.
         """
-        reach = reach_of(features, self.periodic)
+        reach = reach_of(features, self.periodic, self.codec.standard.learned.hard)
         self._learned = self.learned.model_copy(update={"reach": reach})
         self._set_reach(reach)
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch
-from hepgan.events.schema import EventSchema, Field
+from hepgan.events.grids import rounded
+from hepgan.events.schema import Address, EventSchema, Field
 from hepgan.features.config import FeaturesConfig
 from hepgan.features.reading import within
 from hepgan.observables import Condition
@@ -19,7 +20,7 @@ __all__ = ["Restrictions", "as_stored"]
 class Restrictions:
     """The bounds and rules of a recipe, which generated events keep.
 
-    A rule is judged by the numbers as a file will have them, rounded to the types of its branches.
+    Both are judged by the numbers as a file will have them, rounded to the types of its branches.
 
     Args:
         config: The recipe's settings.
@@ -56,14 +57,14 @@ class Restrictions:
 
     def kept(self, events: EventBatch) -> Tensor:
         """Which events (N,) keep all of them."""
-        kept = within(events, self._bounds)
+        kept = self._inside(events)
         for _, held in self._held(events):
             kept = kept & held
         return kept
 
     def broken(self, events: EventBatch) -> dict[str, Tensor]:
         """Which events (N,) break each; ``features.bounds`` are one."""
-        found = {"features.bounds": ~within(events, self._bounds)} if self._bounds else {}
+        found = {"features.bounds": ~self._inside(events)} if self._bounds else {}
         return found | {rule.expression: ~held for rule, held in self._held(events)}
 
     def check(self, events: EventBatch) -> None:
@@ -83,6 +84,10 @@ class Restrictions:
                 msg = f"{number} of {len(events)} events {what}"
                 raise InputError(msg, entry=entry)
 
+    def _inside(self, events: EventBatch) -> Tensor:
+        names = frozenset(Address.parse(text).name for text in self._bounds)
+        return within(as_stored(events, names) if names else events, self._bounds)
+
     def _held(self, events: EventBatch) -> list[tuple[Condition, Tensor]]:
         if not self._rules:
             return []
@@ -94,11 +99,12 @@ class Restrictions:
 def as_stored(events: EventBatch, names: frozenset[str]) -> EventBatch:
     """The collections and scalars of these names, with numbers rounded as a file has them, in float64."""
 
-    def rounded(values: Tensor, field: Field | None) -> Tensor:
+    def stored(values: Tensor, field: Field | None) -> Tensor:
         if field is None or not values.is_floating_point():
             return values
-        stored = _TYPES.get(np.dtype(field.dtype).name)
-        return values if stored is None else values.to(stored).to(torch.float64)
+        kind = _TYPES.get(np.dtype(field.dtype).name)
+        values = rounded(values, field)
+        return values if kind is None else values.to(kind).to(torch.float64)
 
     schema = events.schema
     counted = {name[1:] for name in names if name.startswith("n")}
@@ -106,10 +112,10 @@ def as_stored(events: EventBatch, names: frozenset[str]) -> EventBatch:
     for name, objects in events.collections.items():
         if name in names:
             fields = {f.name: f for f in schema.collection(name).fields}
-            objects = objects.with_fields({n: rounded(v, fields.get(n)) for n, v in objects.fields.items()})
+            objects = objects.with_fields({n: stored(v, fields.get(n)) for n, v in objects.fields.items()})
         if name in names | counted:
             collections[name] = objects
-    scalars = {n: rounded(v, schema.scalar(n)) for n, v in events.scalars.items() if n in names}
+    scalars = {n: stored(v, schema.scalar(n)) for n, v in events.scalars.items() if n in names}
     return EventBatch(schema, collections, scalars, len(events))
 
 

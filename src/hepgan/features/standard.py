@@ -21,6 +21,7 @@ from hepgan.features.transforms import (
     Angle,
     Chain,
     Columns,
+    LogEdge,
     PeriodicAngle,
     QuantileNormal,
     SignedLog,
@@ -29,7 +30,7 @@ from hepgan.features.transforms import (
 )
 from hepgan.features.variables import SINGLE, Column
 
-__all__ = ["LearnedColumns", "StandardColumns"]
+__all__ = ["LearnedColumns", "StandardColumns", "spans_decades"]
 
 ROUNDING = 4.0
 """A spread below so many steps between neighbouring numbers of a type is none."""
@@ -42,6 +43,9 @@ FAR = 9.0
 
 RESOLVED = 1e-9
 """In units of a column's spread: what straight lines between quantiles tell apart."""
+
+SPAN, OUTSIDE = 1e3, 0.02
+"""Numbers span decades if they differ by such a factor in size, the outermost share of them left aside."""
 
 DIGITS = 1e-3
 """How well a network must tell numbers: in units of the range of all but the outermost, and of how far one is
@@ -60,6 +64,10 @@ BULK = 1000
 """An edge is sharp if the outermost of so many shares of the entries is narrow."""
 
 SHARP = 0.05
+
+ENOUGH, EVEN = 400, 1.8
+"""Of so many numbers, those at an end tell whether it is an edge: the widths of two neighbouring ranges of as
+many have the ratio 1 there, and 2.4 if the density falls linearly to 0."""
 
 
 FRAMED = {
@@ -120,6 +128,8 @@ class LearnedColumns(Config):
         names: What messages call the features.
         transform: What the features' transforms are (see ``Transform.state``); None if there are none.
         frames: Of each feature its frame; empty if all numbers are as they are.
+        hard: Of each feature whether its density ends abruptly at its least and at its largest value; empty
+            in models that do not know.
     """
 
     constants: tuple[float | None, ...]
@@ -127,6 +137,7 @@ class LearnedColumns(Config):
     names: tuple[str, ...]
     transform: dict[str, Any] | None
     frames: tuple[Frame, ...] = ()
+    hard: tuple[tuple[bool, bool], ...] = ()
 
 
 class StandardColumns(PreciseModule):
@@ -201,14 +212,21 @@ class StandardColumns(PreciseModule):
             _bounds(c, s[0], x[:, k][exists[:, k]])
             for k, (c, s) in enumerate(zip(chosen, steps, strict=True))
         ]
+        # Of a quantile transform, which rises with its column, the ends are those of the feature.
+        hard = [
+            _hard(x[:, k][exists[:, k]])
+            if s[0]["kind"] == QuantileNormal.kind and rotated[i] is None
+            else (False, False)
+            for k, (i, s) in enumerate(zip(kept, steps, strict=True))
+        ]
         transform = None
         if kept:
             x = cls._limited(x, _infinite(limits).to(raw.device))
             # Beyond a sharp edge of the training events there is nothing to learn, so there are the limits.
             chosen = [replace(c, low=b[0], high=b[1]) for c, b in zip(chosen, limits, strict=True)]
             steps = [
-                _over_decades(c, s, x[:, k][exists[:, k]])
-                for k, (c, s) in enumerate(zip(chosen, steps, strict=True))
+                _over_decades(c, s, x[:, k][exists[:, k]], f.unit)
+                for k, (c, s, f) in enumerate(zip(chosen, steps, frames, strict=True))
             ]
             transform = _build(chosen, steps, [rotated[i] for i in kept], exists).to(raw.device)
             transform.fit(x, exists, weight)
@@ -219,6 +237,7 @@ class StandardColumns(PreciseModule):
                 names=tuple(c.name for c in chosen),
                 transform=None if transform is None else transform.state(),
                 frames=tuple(frames) if any(f != Frame() for f in frames) else (),
+                hard=tuple(hard),
             )
         ).to(raw.device)
         made.transform = transform
@@ -393,18 +412,33 @@ def _unframed(x: Tensor, frames: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(raw, -frames[2]), frames[2])
 
 
-def _over_decades(column: Column, steps: list[dict[str, Any]], values: Tensor) -> list[dict[str, Any]]:
-    """Transforms that begin with the logarithm, if straight lines between quantiles can't tell small numbers.
+def spans_decades(values: Tensor) -> bool:
+    """Whether numbers (n,) are of so different sizes that their logarithm is what tells them apart."""
+    some = _some(values)
+    sizes = torch.sort(some[some != 0].abs()).values
+    if len(sizes) < FEW:
+        return False
+    last = len(sizes) - 1
+    small, large = float(sizes[round(OUTSIDE * last)]), float(sizes[round((1 - OUTSIDE) * last)])
+    unresolved = int((sizes < RESOLVED * _spread(some)).sum())
+    return small < large / SPAN or unresolved > FEW_SMALL * len(some)
+
+
+def _over_decades(
+    column: Column, steps: list[dict[str, Any]], values: Tensor, unit: float
+) -> list[dict[str, Any]]:
+    """Transforms that begin with the logarithm, if numbers span decades; none is below the smallest decade.
 
     Numbers that are computed may be rounding where they are small.
     """
-    if column.dtype is None or steps[0]["kind"] != QuantileNormal.kind:
-        return steps
-    some = _some(values)
-    small = (some != 0) & (some.abs() < RESOLVED * _spread(some))
-    if int(small.sum()) <= FEW_SMALL * len(some):
+    if column.dtype is None or steps[0]["kind"] != QuantileNormal.kind or not spans_decades(values):
         return steps
     sizes = values.abs()
+    if float(values.min()) > 0:
+        smallest = 10.0 ** math.floor(math.log10(float(values.min()) * unit)) / unit or float(values.min())
+        low = smallest if column.low is None else max(column.low, smallest)
+        ends = {"low": math.log(low), "high": None if column.high is None else math.log(column.high)}
+        return [{"kind": LogEdge.kind, "edge": 0.0}, {**steps[0], **ends}, *steps[1:]]
     scale = max(float(sizes[sizes > 0].min()), float(sizes.max()) / EXTREME**3)
 
     def image(end: float | None) -> float | None:
@@ -561,6 +595,21 @@ def _size(values: Tensor) -> float:
     some = _some(values)
     sizes = torch.sort(some[some != 0].abs()).values
     return float(sizes[int(0.99 * (len(sizes) - 1))])
+
+
+def _hard(values: Tensor) -> tuple[bool, bool]:
+    """Whether the density of numbers (n,) is the same up to their lower and their upper end."""
+    ordered = torch.sort(values).values
+    n = len(ordered)
+    k = max(n // 50, FEW)
+    if n < ENOUGH:
+        return False, False
+
+    def ends(distances: Tensor) -> bool:
+        near, next_to = (float(distances[b]) - float(distances[a]) for a, b in ((0, k), (k, 2 * k)))
+        return next_to > 0 and near < EVEN * next_to
+
+    return ends(ordered), ends(-ordered.flip(0))
 
 
 def _sharp_edge(ordered: Tensor, limit: float | None) -> float | None:

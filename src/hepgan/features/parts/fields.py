@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
+from hepgan.events.grids import on_grid
 from hepgan.events.missing import is_missing
 from hepgan.events.schema import Address, Field, Kind, Placeholder
 from hepgan.features.draft import Draft
@@ -32,6 +33,9 @@ FEW_VALUES = 16
 """A continuous number with so few values, in at least ``ENOUGH`` objects, is learned as classes."""
 
 ENOUGH = 1000
+
+COARSE = 4096
+"""Numbers on a grid that take so few values are learned with noise of the width of its cells."""
 
 SMEARING = 0.5
 
@@ -81,12 +85,13 @@ class Entry(Config):
         mode: As ``classes``; as a column, whose ``atoms`` are classes; or as one with noise.
         dtype: The type of its numbers.
         ordinal: Whether neighbouring classes are alike.
-        low: The smallest value.
-        high: The largest value.
+        low: The smallest value; that is no atom, of a column.
+        high: The largest value, likewise.
         tables: Of each object the values that occur (``classes``).
         atoms: Values of finite probability (``continuous``).
         kinds: Of each object which occur: 0 for values other than atoms, k for the k-th atom.
         offset: What large integers are counted from; all other numbers here are relative to it.
+        step: The distance of neighbours of numbers on a grid so coarse that they have noise; None for others.
         missing: What it is where it is missing, as it is stored; None if it never is.
         lacking: The number of the group of fields that are missing together, if it may be missing.
     """
@@ -104,6 +109,7 @@ class Entry(Config):
     atoms: tuple[float, ...] = ()
     kinds: tuple[tuple[int, ...], ...] = ()
     offset: int = 0
+    step: float | None = None
     missing: Placeholder = None
     lacking: int | None = None
 
@@ -340,6 +346,9 @@ class FieldsPart(Part):
                 classes += classes_of(entry, values, present, reading.refuse)
                 continue
             classes += _atoms(entry, values, present)
+            if entry.step is not None:
+                noise = reading.noise(entry.collection, entry.name, entry.slots)
+                values = values + (noise - 0.5) * entry.step
             columns.append(values)
         return Encoded(torch.cat(columns, 1), torch.cat(classes, 1))
 
@@ -435,12 +444,17 @@ def _entry(
         msg = f"discrete: {field.name} is {what}, so it cannot be learned by {asked}"
         raise RecipeError(msg, branch=field.branch)
     mode = asked or _mode(field, known, int(present.sum()))
+    coarse = mode == "continuous" and len(known) <= COARSE
     offset = _offset(known, field, mode)
     values, known = (values - offset, known - offset) if offset else (values, known)
     each = [values[:, i][present[:, i]] for i in range(len(slots))]
     atoms = (
         tuple(a - offset for a in field.atoms if bool((known == a - offset).any())) if asked is None else ()
     )
+    for atom in atoms if mode == "continuous" and len(known) > len(atoms) else ():
+        known = known[known != atom]
+    if coarse and field.step is not None and len(known):
+        known = on_grid(known, float(known[0]), field.step)
     return Entry(
         collection=collection,
         name=field.name,
@@ -455,6 +469,7 @@ def _entry(
         atoms=atoms if mode == "continuous" else (),
         kinds=tuple(_kinds(c, atoms) for c in each) if mode == "continuous" else (),
         offset=offset,
+        step=field.step if coarse else None,
     )
 
 
@@ -527,7 +542,12 @@ def _numbers(
     every = Address(collection, None, name)
     low, high = next((bounds[k] for k in (str(address), str(every)) if k in bounds), (None, None))
     low, high = (None if end is None else end - entry.offset for end in (low, high))
-    return variable, Column(address, low, high, gate, dtype=_stored_type(facts, collection, entry.name))
+    if entry.step is not None:
+        # All of the outermost cells, whose noise never leads into the next ones.
+        half = entry.step * (0.5 - 1e-6)
+        low, high = entry.low - half, entry.high + half
+    dtype = _stored_type(facts, collection, entry.name)
+    return variable, Column(address, low, high, gate, rounded=entry.step is not None, dtype=dtype)
 
 
 def _stored_type(facts: Facts, collection: str | None, name: str) -> str | None:
@@ -592,6 +612,9 @@ def _normal(uniform: Tensor) -> Tensor:
 def _values(entry: Entry, raw: Tensor, classes: Tensor) -> Tensor:
     if entry.mode in ("smear", "dequantise"):
         return raw.floor()
+    if entry.step is not None:
+        # Gradients are those of the noise.
+        raw = raw + (on_grid(raw, entry.low, entry.step) - raw).detach()
     if entry.mode == "continuous" and not entry.atoms:
         return raw
     index, values = _drawn(entry, classes), chosen_values(entry, classes)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from hepgan.errors import HepganError, InputError, RecipeError
 from hepgan.events import Address, Collection, EventSchema, Field, Kind, to_batch
@@ -16,6 +17,7 @@ from hepgan.events.momenta import unnamed
 from hepgan.events.schema import Unit, quoted
 from hepgan.features import FeaturesConfig, Representation
 from hepgan.features.facts import COMPUTED, Facts
+from hepgan.features.standard import spans_decades
 from hepgan.observables import Observable, default_observables, standard
 from hepgan.observables.standard import in_unit
 from hepgan.recipes.document import parse_yaml
@@ -307,7 +309,10 @@ def _kind_of_value(contents: Contents, c: Collection | None, f: Field) -> str:
     known = COMPUTED if c is not None and len(c.coordinates) > 2 else ("px", "py", "pt", "phi")
     if c is not None and c.coordinates and f.name in known:
         return "computed from the momentum"
-    return "continuous"
+    values = values_of(contents.events, contents.schema, c.name if c else None, f.name).astype(np.float64)
+    there = values if f.missing is None else values[~is_missing(values, f.missing)]
+    over = there.size and spans_decades(torch.from_numpy(there))
+    return "continuous, over many orders of magnitude: learned as its logarithm" if over else "continuous"
 
 
 def _weight(contents: Contents) -> Iterator[str]:
