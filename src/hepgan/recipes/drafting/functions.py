@@ -35,6 +35,9 @@ Floats = NDArray[np.float64]
 _SCREENED = 600
 """Events in which all quantities are compared; those that agree are confirmed in all."""
 
+_GLANCE, _GLANCED = 60, 0.7
+"""Events of these by which most pairs of quantities are ruled out, and the share that has to agree."""
+
 _CLOSE = 1e-3
 _MEDIAN = 1e-5
 _LEAST = 30
@@ -458,11 +461,11 @@ def _condition(candidate: Candidate, literal: Literal, value: bool) -> str:
 # ---------------------------------------------------------------------- arithmetic
 
 
-def _agreeing(some: Floats, made: Floats) -> NDArray[np.int64]:
-    """The numbers of the columns (K, m) that some numbers (K,) equal."""
+def _agreeing(some: Floats, made: Floats, share: float = 0.98) -> NDArray[np.int64]:
+    """The numbers of the columns (K, m) that some numbers (K,) equal, nearly all of them."""
     with np.errstate(invalid="ignore"):
         close = np.abs(made - some[:, None]) <= _CLOSE * np.abs(some[:, None]) + 1e-9
-    found: NDArray[np.int64] = np.flatnonzero(close.mean(0) > 0.98)
+    found: NDArray[np.int64] = np.flatnonzero(close.mean(0) > share)
     return found
 
 
@@ -492,57 +495,68 @@ def _of_two_numbers(some: Floats, names: Sequence[str], x: Floats) -> Iterator[s
     if not pairs:
         return
     i, j = (np.array(k) for k in zip(*pairs, strict=True))
-    a, b = x[:, i], x[:, j]
+    rows = slice(None, None, max(1, len(some) // _GLANCE))
     with np.errstate(all="ignore"):
-        tried = {
-            "{0} + {1}": a + b,
-            "{0} - {1}": a - b,
-            "{1} - {0}": b - a,
-            "{0} * {1}": a * b,
-            "{0} / {1}": a / b,
-            "{1} / {0}": b / a,
-            "hypot({0}, {1})": np.hypot(a, b),
-            "abs({0} - {1})": np.abs(a - b),
-            "max({0}, {1})": np.maximum(a, b),
-            "min({0}, {1})": np.minimum(a, b),
-            "({0} - {1}) / ({0} + {1})": (a - b) / (a + b),
-            "({1} - {0}) / ({0} + {1})": (b - a) / (a + b),
-            "sqrt({0} ** 2 - {1} ** 2)": np.sqrt(a**2 - b**2),
-            "sqrt({1} ** 2 - {0} ** 2)": np.sqrt(b**2 - a**2),
-            "{0} * cosh({1})": a * np.cosh(np.clip(b, -500, 500)),
-            "{1} * cosh({0})": b * np.cosh(np.clip(a, -500, 500)),
-        }
-    for form, made in tried.items():
-        for k in _agreeing(some, made).tolist():
-            yield form.format(names[pairs[k][0]], names[pairs[k][1]])
+        for form, of in _OF_TWO.items():
+            # Most are ruled out by a few rows.
+            near = _agreeing(some[rows], of(x[rows, i], x[rows, j]), _GLANCED)
+            for k in near[_agreeing(some, of(x[:, i[near]], x[:, j[near]]))].tolist():
+                yield form.format(names[pairs[k][0]], names[pairs[k][1]])
+
+
+_OF_TWO: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "{0} + {1}": lambda a, b: a + b,
+    "{0} - {1}": lambda a, b: a - b,
+    "{1} - {0}": lambda a, b: b - a,
+    "{0} * {1}": lambda a, b: a * b,
+    "{0} / {1}": lambda a, b: a / b,
+    "{1} / {0}": lambda a, b: b / a,
+    "hypot({0}, {1})": np.hypot,
+    "abs({0} - {1})": lambda a, b: np.abs(a - b),
+    "max({0}, {1})": np.maximum,
+    "min({0}, {1})": np.minimum,
+    "({0} - {1}) / ({0} + {1})": lambda a, b: (a - b) / (a + b),
+    "({1} - {0}) / ({0} + {1})": lambda a, b: (b - a) / (a + b),
+    "sqrt({0} ** 2 - {1} ** 2)": lambda a, b: np.sqrt(a**2 - b**2),
+    "sqrt({1} ** 2 - {0} ** 2)": lambda a, b: np.sqrt(b**2 - a**2),
+    "{0} * cosh({1})": lambda a, b: a * np.cosh(np.clip(b, -500, 500)),
+    "{1} * cosh({0})": lambda a, b: b * np.cosh(np.clip(a, -500, 500)),
+}
 
 
 def _linear(some: Floats, names: Sequence[str], x: Floats) -> Iterator[str]:
     """Sums of one or two numbers, squares or products, or of three numbers, with coefficients."""
-    pairs = list(combinations(range(len(names)), 2))
-    terms = [
-        *((i, names[i], x[:, i]) for i in range(len(names))),
-        *((i, f"{names[i]} ** 2", x[:, i] ** 2) for i in range(len(names))),
-        *((j, f"{names[i]} * {names[j]}", x[:, i] * x[:, j]) for i, j in pairs),
+    own = range(len(names))
+    one, two = np.triu_indices(len(names), 1)
+    texts = [
+        *names,
+        *(f"{names[i]} ** 2" for i in own),
+        *(f"{names[i]} * {names[j]}" for i, j in zip(one.tolist(), two.tolist(), strict=True)),
     ]
+    columns = np.concatenate([x, x**2, x[:, one] * x[:, two]], 1)
     # Of the same columns, that of the numbers that come first is taken.
-    terms = sorted((t for t in terms if t[2].std() > 0), key=lambda t: t[0])
-    if not terms or not some.std() > 0:
+    order = np.argsort(np.concatenate([own, own, two]), kind="stable")
+    order = order[columns[:, order].std(0) > 0]
+    if not order.size or not some.std() > 0:
         return
-    plain = [k for k, (i, name, _) in enumerate(terms) if name == names[i]][:_TRIPLED]
-    columns = np.stack([column for _, _, column in terms], 1)
-    for chosen in (*_explaining(some, columns), *combinations(plain, 3)):
+    columns, terms = columns[:, order], [texts[k] for k in order.tolist()]
+    plain = np.flatnonzero(order < len(names))[:_TRIPLED].tolist()
+    for chosen in _explaining(some, columns, plain):
         solved, made = _solved(some, columns[:, chosen])
         off = np.abs(some - made) / np.maximum(np.abs(some), 1e-6)
         if np.quantile(off, 0.98) < _CLOSE / 10:
-            yield _sum_of(
-                solved, [terms[k][1] for k in chosen], columns[:, chosen], float(np.abs(some).max())
-            )
+            yield _sum_of(solved, [terms[k] for k in chosen], columns[:, chosen], float(np.abs(some).max()))
             return
 
 
-def _explaining(some: Floats, columns: Floats) -> list[tuple[int, ...]]:
-    """Single columns, and pairs of them, of which a linear function leaves nothing of some numbers (K,)."""
+def _explaining(some: Floats, columns: Floats, plain: Sequence[int]) -> list[tuple[int, ...]]:
+    """Single columns, pairs of them, and three ``plain`` ones, of which a linear function leaves nothing.
+
+    Args:
+        some: Numbers (K,).
+        columns: What they may be made of (K, m).
+        plain: The columns of which three are tried.
+    """
     normal = (columns - columns.mean(0)) / (columns.std(0) * np.sqrt(len(columns)))
     rest = (some - some.mean()) / (some.std() * np.sqrt(len(some)))
     with_it, mutual = normal.T @ rest, normal.T @ normal
@@ -552,7 +566,12 @@ def _explaining(some: Floats, columns: Floats) -> list[tuple[int, ...]]:
     share = (a**2 + b**2 - 2 * a * b * ab) / np.maximum(1 - ab**2, 1e-9)
     found = np.flatnonzero((share > 1 - _UNEXPLAINED) & (ab**2 < 1 - 1e-6))
     by_rank = found[np.argsort(first[found] + second[found], kind="stable")]
-    return [*alone, *((int(first[k]), int(second[k])) for k in by_rank[:_TRIED])]
+    pairs = [(int(first[k]), int(second[k])) for k in by_rank[:_TRIED]]
+    three = np.array(list(combinations(plain, 3)), np.int64).reshape(-1, 3)
+    # What is the same in two columns leaves no unique solution, but for the last digits.
+    among = mutual[three[:, :, None], three[:, None, :]] + 1e-12 * np.eye(3)
+    share = (with_it[three] * np.linalg.solve(among, with_it[three][:, :, None])[:, :, 0]).sum(1)
+    return [*alone, *pairs, *map(tuple, three[share > 1 - _UNEXPLAINED].tolist())]
 
 
 def _sum_of(solved: Floats, names: Sequence[str], columns: Floats, size: float) -> str:
