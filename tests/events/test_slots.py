@@ -329,3 +329,35 @@ def test_objects_that_lack_are_null_again_where_files_know_it(tmp_path, rng, dty
     assert all(again[n].tolist() == v.tolist() for n, v in columns.items())
     write_events(tmp_path / "out.root", events)
     assert schema_of(read_events(tmp_path / "out.root")).collection("Jet").field("hits").fill is not None
+
+
+@pytest.mark.parametrize("mask", [None, "mask", "valid"])
+def test_arrays_without_a_prefix_that_lack_together_are_of_the_same_objects(tmp_path, rng, mask):
+    number, there = leading(rng, 6)
+    values = {n: rng.normal(size=(SIZE, 6)) for n in ("etarel", "phirel", "ptrel")}
+    data = {n: np.where(there, v, 0).astype("f4") for n, v in values.items()}
+    data |= {"hits": rng.normal(size=(SIZE, 6)).astype("f4"), "x": number.astype("f8")}
+    data |= {} if mask is None else {mask: there.astype("f4")}
+    path = tree(tmp_path / "in.root", data)
+    events = read_events(path)
+    assert set(events.fields) == {"Particle", "hits", "x"}
+    particles = schema_of(events).collection("Particle")
+    assert particles.field_names == ("etarel", "phirel", "ptrel")
+    assert (particles.mask and particles.mask.branch) == mask
+    assert np.array_equal(counts(events.Particle), number)
+    write_events(tmp_path / "out.root", events)
+    assert same(path, tmp_path / "out.root")
+
+
+def test_a_mask_without_the_prefix_of_its_objects_is_theirs(tmp_path, rng):
+    number, there = leading(rng, 6)
+    data = arrays(momenta(rng, 6), there, 0) | {"padded": ~there}
+    events = read_events(tree(tmp_path / "in.root", data))
+    assert events.fields == ["part"]
+    assert np.array_equal(counts(events.part), number)
+
+
+def test_zeros_in_all_places_of_an_event_are_numbers(tmp_path, rng):
+    data = {"adc": np.where(rng.random((SIZE, 1)) < 0.1, 0, rng.normal(size=(SIZE, 6))).astype("f4")}
+    adc = infer_schema(tree(tmp_path / "in.root", data)).collection("adc")
+    assert (adc.min_count, adc.max_count) == (6, 6)

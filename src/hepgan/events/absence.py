@@ -45,6 +45,9 @@ _USUAL = (-999.0, -9999.0, -99.0, -9.0, -99999.0, -1000.0, -100.0, -10.0, -1.0, 
 _OFTEN, _SHARE = 20, 1e-3
 """How often numbers have to be the same together where none of them usually stands for nothing."""
 
+_FEW = 5
+"""How often a momentum has to be 0 for it to be of no object."""
+
 _COUNTING = re.compile(r"(n|num|number|nof|numof|numberof) s?| (n|num|size|count|mult|multiplicity)")
 """A counter's name, with a blank for that of the objects."""
 
@@ -77,6 +80,7 @@ def with_absent(source: Source, schema: EventSchema) -> EventSchema:
     if not looked or not source.entries:
         return schema
     taken = {*schema.collection_names, *schema.scalar_names, *(f.name for f in schema.identifiers)}
+    looked, collections = _joined(source, schema, looked, taken)
     found: dict[str, list[Collection]] = {}
     gone: set[str] = set()
     for c in looked:
@@ -94,10 +98,8 @@ def with_absent(source: Source, schema: EventSchema) -> EventSchema:
         made = list(_made(c, tables, absence, counters, taken))
         found[c.name] = made
         gone |= {n.branch for m in made for n in m.counters}
-    if not found:
-        return schema
     scalars = tuple(f for f in schema.scalars if f.branch not in gone)
-    collections = [m for c in schema.collections for m in found.get(c.name, [c])]
+    collections = [m for c in collections for m in found.get(c.name, [c])]
     weight = schema.weight if schema.weight in {f.name for f in scalars} else None
     return schema.model_copy(update={"collections": tuple(collections), "scalars": scalars, "weight": weight})
 
@@ -107,6 +109,57 @@ def _may_lack(c: Collection) -> bool:
     if c.layout == "jagged" or any(f.dtype == "string" for f in c.fields):
         return False
     return c.slotted or (len(c.fields) > 1 and bool(c.coordinates))
+
+
+def _joined(
+    source: Source, schema: EventSchema, looked: list[Collection], taken: set[str]
+) -> tuple[list[Collection], list[Collection]]:
+    """What is looked at, and all collections, where arrays without a prefix that lack together are joined.
+
+    A mask is one of those whose numbers lack where it says so.
+    """
+    alone = [c for c in looked if c.layout == "padded" and c.field_names == ("value",)]
+    sizes = {c.size for c in alone}
+    hosts = [c for c in looked if c.layout == "padded" and c.size in sizes]
+    if not alone or len(hosts) < 2:
+        return looked, list(schema.collections)
+    masks: list[tuple[Collection, NDArray[np.bool_]]] = []
+    groups: dict[tuple[int | None, bytes], list[Collection]] = {}
+    for c in hosts:
+        tables = _tables(source, c)
+        first = None if tables is None else _first(tables)
+        if c in alone and first is not None and first.max() == 1 and ((first == 0) | (first == 1)).all():
+            masks.append((c, first == 0))
+        elif tables is not None and (absence := _absence(c, tables)) is not None and absence.trailing:
+            groups.setdefault((c.size, absence.absent.tobytes()), []).append(c)
+    for mask, absent in masks:
+        key = next((k for a in (absent, ~absent) if (k := (mask.size, a.tobytes())) in groups), None)
+        if key is not None:
+            groups[key].append(mask)
+    instead: dict[str, list[Collection]] = {}
+    for group in groups.values():
+        host = next((c for c in group if c not in alone), group[0])
+        named = [(f.branch if c in alone else f.name, f) for c in group for f in c.fields]
+        if (
+            len(group) < 2
+            or len({n for n, _ in named}) < len(named)
+            or sum(c not in alone for c in group) > 1
+        ):
+            continue
+        name = host.name if host not in alone else _free("Particle", taken)
+        fields = tuple(f.model_copy(update={"name": n}) for n, f in named)
+        instead |= {c.name: [] for c in group}
+        instead[host.name] = [host.model_copy(update={"name": name, "fields": fields})]
+    after = [[m for c in cs for m in instead.get(c.name, [c])] for cs in (looked, schema.collections)]
+    return after[0], after[1]
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A name that nothing has."""
+    while name in taken:
+        name += "Objects"
+    taken.add(name)
+    return name
 
 
 def _tables(source: Source, c: Collection) -> dict[str, Numbers] | None:
@@ -268,10 +321,15 @@ def _convincing(c: Collection, tables: Mapping[str, Numbers], found: _Absence) -
     if number == 1 and len(usual) < max(2, len(tables) - 1):
         return False
     if c.layout != "single" and found.trailing:
+        lacks = found.absent.any(1)
+        if len(tables) == 1 and (lacks == found.absent.all(1)).all():
+            return False
         # One number alone is nothing but its own value; at the end of many it is.
         return bool({*telling} & {*usual}) or (often and len(tables) > 1)
     # A momentum of zero in the transverse plane is one, and zeros among objects are objects.
     zeros = not any(found.fills.values())
+    if zeros and number < _FEW:
+        return False
     if zeros and (c.layout != "single" or len(c.coordinates) < 3):
         return False
     return c.layout != "padded" and bool({*outside} & {*usual})
@@ -370,10 +428,7 @@ def _made(
         yield _counted(drafted.model_copy(update=layout), equal)
         return
     for k, absent in enumerate(found.absent.T):
-        name = _role(c, k)
-        while name in taken:
-            name += "Objects"
-        taken.add(name)
+        name = _free(_role(c, k), taken)
         one = tuple(f.model_copy(update={"branches": (f.branches[k],)}) for f in drafted.fields)
         mark = None if mask is None else mask.model_copy(update={"branches": (mask.branches[k],)})
         own = drafted.model_copy(update={"name": name, "fields": one, "mask": mark})

@@ -341,6 +341,8 @@ def _fields(
         transverse = [n for n in (*own, *(n for n, _ in entries if n.lower() == "et")) if n not in renamed]
         if transverse and _MISSING.fullmatch(owner):
             renamed[transverse[0]] = "pt"
+    if not known and {"fX", "fY"} <= exact and _MISSING.fullmatch(owner):
+        renamed |= {"fX": "px", "fY": "py"}
     if len(coordinates(tuple({*renamed.values()}))) > 2 and "p" not in exact:
         renamed |= {n: "p" for n, _ in entries if n == "P"}
     fields: dict[str, Field] = {}

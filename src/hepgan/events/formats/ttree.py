@@ -49,9 +49,7 @@ class TTreeSource(Source):
                     self.branches[d.name] = d
                     self._where[d.name] = b, path
             if len(described) > 1:
-                notes |= dict.fromkeys(
-                    (d.name for d in described), "leaves and members are written as branches"
-                )
+                notes |= dict.fromkeys((d.name for d in described), "written as branches of their own")
             elif described and isinstance(_flat(b.interpretation), TruncatedNumerical):
                 notes[described[0].name] = f"written as {described[0].dtype}"
         self.left_out, self.notes = tuple(left_out), notes
