@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 from toys import dimuons
+from whole_way import whole_way
 
 from hepgan import read_events, write_events
-from hepgan.cli import cli
-from hepgan.cli.console import run
 from hepgan.cli.options import FORMAT
 from hepgan.errors import InputError, OutputError
 from hepgan.events import as_events, count_events, infer_schema, iterate_events, schema_of
@@ -152,24 +151,3 @@ def test_a_file_goes_the_whole_way(name, tmp_path, monkeypatch):
     write_events(name, events)
     whole_way(name, Path(f"generated{name[1:]}"))
     assert read_events(f"generated{name[1:]}").fields == ["x", "y", "n"]
-
-
-def whole_way(file: str, generated: Path) -> None:
-    """Through the four commands."""
-    quick = ["--set", "training.steps=30", "--set", "training.batch_size=128"]
-    shards = ["--shard-size", "200", "--format", of(generated)]
-    for line in (
-        ["init", file, "-o", "my.yaml"],
-        ["train", "my.yaml", file, "-o", "my.safetensors", *quick],
-        ["generate", "my.safetensors", "-n", "300", "-o", str(generated), "--seed", "1"],
-        ["generate", "my.safetensors", "-n", "300", "-o", "shards", *shards],
-        ["validate", file, str(generated), "-o", "report", "--recipe", "my.yaml"],
-    ):
-        assert run(cli, line) == 0, line
-    assert count_events(f"shards/*{ENDINGS[of(generated)][0]}") == 300
-
-
-def of(path: Path) -> str:
-    from hepgan.events.formats import format_of
-
-    return str(format_of(path))

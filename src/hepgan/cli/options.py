@@ -101,7 +101,7 @@ WHERE = click.option(
 FORMAT = click.option(
     "--format",
     "file_format",
-    type=click.Choice(["ttree", "rntuple", "parquet", "feather", "csv", "hdf5"]),
+    type=click.Choice(["ttree", "rntuple", "parquet", "feather", "csv", "hdf5", "lhe", "hepmc"]),
     help="What to write.  [default: by the file's ending; ttree for .root and in a folder]",
 )
 

@@ -25,6 +25,7 @@ class Readable(Source):
         self.label, self.tree, self.entries = source.label, source.tree, source.entries
         self.branches = dict(source.branches if branches is None else branches)
         self.left_out, self.notes = source.left_out, source.notes
+        self.header = source.header
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
         """The columns of some branches.

@@ -152,11 +152,14 @@ def drafted(source: Source) -> EventSchema:
         rest = {name: values for name, values in seen.numbers.items() if name not in wrong}
         schema = draft(branches, source.tree, Evidence(seen.lengths, rest))
     schema = with_absent(source, schema)
-    return with_momenta(schema, lambda part: _first(source, part))
+    found = with_momenta(schema, lambda part: _first(source, part))
+    return found if source.header is None else found.model_copy(update={"header": source.header})
 
 
 def measured(source: Source, schema: EventSchema) -> EventSchema:
     """The schema with the unit of momenta that the first events tell."""
+    if source.header is not None:  # of a format that is in GeV
+        return schema
     first = _first(source, telling(schema))
     return with_unit(schema, first) if first.fields else schema
 

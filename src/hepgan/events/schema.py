@@ -16,6 +16,7 @@ from pydantic import Field as Setting
 from hepgan.arguments import checked
 from hepgan.config import Config
 from hepgan.errors import InputError
+from hepgan.events.header import Header
 
 __all__ = [
     "COORDINATES",
@@ -383,6 +384,7 @@ class EventSchema(Config):
         weight: The scalar that holds the event weight; None if all events weigh 1.
         tree: The tree's name.
         unit: The unit of momenta, energies and masses. All numbers are in it, in memory as in the file.
+        header: What a file of an event generator says of all its events.
     """
 
     collections: tuple[Collection, ...] = ()
@@ -391,6 +393,7 @@ class EventSchema(Config):
     weight: str | None = None
     tree: str = "Events"
     unit: Unit = "GeV"
+    header: Header | None = None
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> EventSchema:

@@ -72,8 +72,8 @@ class EventWriter:
     Args:
         path: The file.
         schema: What it is to hold: branches, types, titles.
-        format: ``ttree``, ``rntuple``, ``parquet``, ``feather``, ``csv`` or ``hdf5``; by the file's ending if
-            None, where ``.root`` is a ``ttree``.
+        format: ``ttree``, ``rntuple``, ``parquet``, ``feather``, ``csv``, ``hdf5``, ``lhe`` or ``hepmc``; by
+            the file's ending if None, where ``.root`` is a ``ttree``.
         force: Whether an existing file may be replaced.
         identifiers: Whether ROOT and Parquet files get what NanoAOD tools need, where the schema has none:
             ``run``, ``luminosityBlock`` and ``event``, and ``x, y, z`` = 0 of a primary vertex. Those that

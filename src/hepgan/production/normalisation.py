@@ -9,6 +9,7 @@ import torch
 from hepgan.config import Config
 from hepgan.errors import InputError, OutputError
 from hepgan.events import EventBatch, EventSchema, Field
+from hepgan.events.header import Header
 from hepgan.events.runs import Runs
 from hepgan.events.weights import marked, weight_names
 from hepgan.generator import EventGenerator
@@ -116,6 +117,9 @@ class Normalisation(Config):
             return f.model_copy(update={"dtype": "float64"}) if whole else f
 
         schema = schema.model_copy(update={"scalars": tuple(map(wide, schema.scalars))})
+        if self.cross_section is not None:
+            header = (schema.header or Header()).with_cross_section(self.cross_section / self.summed)
+            schema = schema.model_copy(update={"header": header})
         known = next(iter(weight_names(schema.scalars)), None) == schema.weight
         return schema if known else marked(schema)
 

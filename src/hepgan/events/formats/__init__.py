@@ -6,6 +6,8 @@ from hepgan.events.formats.array import ArraySource
 from hepgan.events.formats.arrow import FeatherSink, TableSource
 from hepgan.events.formats.csv import CSVSink
 from hepgan.events.formats.hdf5 import HDF5Sink
+from hepgan.events.formats.hepmc import HepMCSink
+from hepgan.events.formats.lhe import LHESink
 from hepgan.events.formats.names import (
     ENDINGS,
     Format,
@@ -55,5 +57,7 @@ FORMATS: dict[Format, type[Sink]] = {
     "feather": FeatherSink,
     "csv": CSVSink,
     "hdf5": HDF5Sink,
+    "lhe": LHESink,
+    "hepmc": HepMCSink,
 }
 """What writes each format."""

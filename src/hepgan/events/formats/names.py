@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from hepgan.errors import OutputError
 from hepgan.events.formats.source import PathLike
 
-Format: TypeAlias = Literal["ttree", "rntuple", "parquet", "feather", "csv", "hdf5"]
+Format: TypeAlias = Literal["ttree", "rntuple", "parquet", "feather", "csv", "hdf5", "lhe", "hepmc"]
 
 ENDINGS: dict[Format, tuple[str, ...]] = {
     "ttree": (".root",),
@@ -17,6 +17,8 @@ ENDINGS: dict[Format, tuple[str, ...]] = {
     "feather": (".feather", ".arrow"),
     "csv": (".csv", ".csv.gz"),
     "hdf5": (".h5", ".hdf5", ".hdf"),
+    "lhe": (".lhe", ".lhe.gz"),
+    "hepmc": (".hepmc", ".hepmc3", ".hepmc2", ".hepmc.gz", ".hepmc3.gz"),
 }
 """How files of each format are called, the usual ending first."""
 

@@ -14,6 +14,8 @@ from hepgan.errors import InputError
 from hepgan.events.formats.arrow import FeatherSource
 from hepgan.events.formats.csv import CSVSource
 from hepgan.events.formats.hdf5 import HDF5Source
+from hepgan.events.formats.hepmc import HepMCSource
+from hepgan.events.formats.lhe import LHESource
 from hepgan.events.formats.names import Format, all_endings, format_of
 from hepgan.events.formats.parquet import ParquetSource
 from hepgan.events.formats.rntuple import RNTupleSource
@@ -33,8 +35,8 @@ def open_source(path: str, tree: str | None) -> Source:
         InputError: If it cannot be opened, or has no such tree.
     """
     found = _format(path)
-    if found == "hdf5":
-        return HDF5Source(path, tree)
+    if found in _WITH_TREES:
+        return _WITH_TREES[found](path, tree)
     source = _SOURCES.get(found)
     return _open_root(path, tree) if source is None else source(path)
 
@@ -43,7 +45,9 @@ _SOURCES: dict[Format, Callable[[str], Source]] = {
     "parquet": ParquetSource,
     "feather": FeatherSource,
     "csv": CSVSource,
+    "lhe": LHESource,
 }
+_WITH_TREES: dict[Format, Callable[[str, str | None], Source]] = {"hdf5": HDF5Source, "hepmc": HepMCSource}
 
 
 def _open_root(path: str, tree: str | None) -> Source:

@@ -9,6 +9,7 @@ from types import MappingProxyType, TracebackType
 from typing import ClassVar, NamedTuple, Self, TypeAlias
 
 from hepgan.events.buffers import Buffer, Numbers
+from hepgan.events.header import Header
 from hepgan.events.schema import Branch, EventSchema
 
 PathLike: TypeAlias = str | Path
@@ -23,6 +24,7 @@ class Source(ABC):
         entries: Number of events.
         branches: The branches that hold numbers, strings, or lists of numbers, in the file's order.
         left_out: Branches of other types.
+        header: What it says of all events.
         root: Whether it is of a ROOT file.
         notes: What else is to be told of single branches.
     """
@@ -32,6 +34,7 @@ class Source(ABC):
     entries: int
     branches: dict[str, Branch]
     left_out: tuple[str, ...] = ()
+    header: Header | None = None
     notes: Mapping[str, str] = MappingProxyType({})
     root: ClassVar[bool] = False
 
