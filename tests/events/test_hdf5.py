@@ -35,10 +35,10 @@ def test_datasets_of_one_length_are_columns_and_others_are_left_out(numbers, tmp
         file["version"] = 3
     with pytest.warns(UserWarning, match="left out 2 branches of other types: images, names"):
         events = read_events(path)
-    assert set(events.fields) == {*numbers, "score_0", "score_1", "one", "big", "half", "word", "text"}
+    assert set(events.fields) == {*numbers, "score", "one", "big", "half", "word", "text"}
     for name, values in numbers.items():
         assert events[name].tolist() == values.tolist()
-    assert events.score_1.tolist() == np.arange(1.0, 2 * N, 2).tolist()
+    assert events.score.value.tolist() == np.arange(2.0 * N).reshape(N, 2).tolist()
     assert str(events.big.type) == str(events.half.type) == f"{N} * float32"
     assert events.big[3] == events.half[3] == 3.0
     assert events.text[:2].tolist() == ["\u03bc", "e"]
@@ -52,10 +52,29 @@ def test_compound_datasets_are_columns(tmp_path):
         file["jets"] = table
         file["deep/down"] = table
     alone = read_events(f"{tmp_path}/a.h5:jets")
-    assert alone.fields == ["pt", "charge", "w_0", "w_1"]
+    assert alone.fields == ["w", "pt", "charge"]
     assert alone.pt.tolist() == list(range(N))
     named = read_events(f"{tmp_path}/a.h5:deep")
     assert named["down.pt"].tolist() == list(range(N))
+
+
+def test_arrays_of_one_size_are_objects_and_come_back(tmp_path):
+    rng = np.random.default_rng(1)
+    number = rng.integers(2, 6, N)
+    there = np.arange(5) < number[:, None]
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for name in ("pt", "eta", "phi", "mass"):
+            file[f"jet_{name}"] = np.where(there, rng.uniform(1, 2, (N, 5)), 0).astype("f4")
+        file["jet_mask"] = there
+    events = read_events(path)
+    assert np.array_equal(np.diff(events.jet.layout.offsets.data), number)
+    again = write_events(tmp_path / "b.h5", events)
+    with h5py.File(path) as one, h5py.File(again) as two:
+        assert set(one) == set(two)
+        for name in one:
+            assert np.array_equal(one[name][:], two[name][:])
+            assert one[name].dtype == two[name].dtype
 
 
 def test_groups_are_named_where_there_are_several(numbers, tmp_path):

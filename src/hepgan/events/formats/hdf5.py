@@ -17,25 +17,22 @@ from hepgan.events.formats.source import Content, Sink, Source, brief
 from hepgan.events.schema import Branch
 
 _INSTALL = 'HDF5 files need h5py: pip install "hepgan[hdf5]"'
-_MOST_COLUMNS = 1_000
-"""Columns that the second axis of a dataset may make."""
-
 _TOP = "Events"
 """What the tree is called of datasets that are in no group."""
 
 
 class _Column(NamedTuple):
-    """Where a column is: a dataset, in it a member, in it a place along the second axis."""
+    """Where a column is: a dataset, in it a member; ``alone`` where each event has an array of one number."""
 
     dataset: str
     member: str | None = None
-    place: int | None = None
+    alone: bool = False
 
 
 class HDF5Source(Source):
     """The datasets of one length in a group; of a compound dataset each member is a column.
 
-    A dataset ``x`` (N, K) makes the columns ``x_0`` to ``x_{K-1}``; lists of several lengths are lists.
+    A dataset (N, K) is a column of arrays of one size; lists of several lengths are lists.
 
     Args:
         path: The file.
@@ -93,12 +90,12 @@ class HDF5Source(Source):
         result: dict[str, Buffer] = {}
         read: dict[tuple[str, str | None], Any] = {}
         for name in dict.fromkeys(names):
-            dataset, member, place = self._columns[name]
+            dataset, member, alone = self._columns[name]
             try:
                 if (dataset, member) not in read:
                     read[dataset, member] = self._slab(dataset, member, start, stop)
                 values = read[dataset, member]
-                result[name] = _buffer(values if place is None else np.ascontiguousarray(values[:, place]))
+                result[name] = _buffer(values[:, 0] if alone else values)
             except Exception as error:
                 message = f"damaged or truncated ({brief(error)})"
                 raise InputError(message, file=self.label, branch=name) from error
@@ -174,10 +171,9 @@ def _columns(
         return
     kind = "string" if text else dtype.name.replace("float16", "float32")
     if not shape or shape == (1,):
-        yield Branch(name, kind, title=title), column if not shape else column._replace(place=0)
-    elif len(shape) == 1 and shape[0] <= _MOST_COLUMNS:
-        for i in range(shape[0]):
-            yield Branch(f"{name}_{i}", kind, title=title), column._replace(place=i)
+        yield Branch(name, kind, title=title), column._replace(alone=bool(shape))
+    elif len(shape) == 1 and not text:
+        yield Branch(name, kind, title=title, size=shape[0]), column
 
 
 def _is_text(dtype: Any) -> bool:
@@ -225,13 +221,14 @@ class HDF5Sink(Sink):
         self._size = 0
         for b in content.branches:
             kind: Any = h5py.string_dtype() if b.dtype == "string" else np.dtype(b.dtype)
+            array = () if b.size is None else (b.size,)
             plain = b.dtype != "string" and not b.jagged
             made = group.create_dataset(
                 b.name,
-                (0,),
+                (0, *array),
                 h5py.vlen_dtype(kind) if b.jagged else kind,
-                maxshape=(None,),
-                chunks=(16_384,),
+                maxshape=(None, *array),
+                chunks=(max(1, 16_384 // (b.size or 1)), *array),
                 compression="gzip" if plain else None,
                 compression_opts=min(level, 9) if plain else None,
                 shuffle=plain,
