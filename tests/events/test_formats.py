@@ -14,6 +14,8 @@ from toys import dimuons
 from whole_way import whole_way
 
 from hepgan import read_events, write_events
+from hepgan.cli import cli
+from hepgan.cli.console import run
 from hepgan.cli.options import FORMAT
 from hepgan.errors import InputError, OutputError
 from hepgan.events import as_events, count_events, infer_schema, iterate_events, schema_of
@@ -151,3 +153,14 @@ def test_a_file_goes_the_whole_way(name, tmp_path, monkeypatch):
     write_events(name, events)
     whole_way(name, Path(f"generated{name[1:]}"))
     assert read_events(f"generated{name[1:]}").fields == ["x", "y", "n"]
+
+
+def test_a_command_refuses_a_name_of_no_format_before_it_looks_for_anything_else(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(cli, ["generate", "nosuch.safetensors", "-n", "10", "-o", "g.hepmcc"]) == 2
+    assert "neither a folder, which has no ending, nor a file of events (.root" in capsys.readouterr().err
+    assert run(cli, ["generate", "nosuch.safetensors", "-n", "10", "-o", "g.csv", "--format", "lhe"]) == 2
+    assert "lhe files are called *.lhe" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

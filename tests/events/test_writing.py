@@ -482,7 +482,7 @@ def test_no_events_make_a_readable_empty_tree(events, tmp_path):
 def test_unknown_formats_and_empty_schemas_are_refused(events, tmp_path):
     with pytest.raises(ValueError, match="format must be 'ttree' or 'rntuple' or 'parquet'"):
         write_events(tmp_path / "out.root", events, format="xml")
-    with pytest.raises(OutputError, match=r"a ttree file is called \*.root"):
+    with pytest.raises(OutputError, match=r"ttree files are called \*.root"):
         write_events(tmp_path / "out.csv", events, format="ttree")
     for name in ("out.txt", "out", "out.root.bak"):
         with pytest.raises(OutputError, match=r"files that end in \.root, \.parquet"):

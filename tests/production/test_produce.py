@@ -206,8 +206,8 @@ def test_parquet_shards_replace_those_of_root(generator, tmp_path):
 @pytest.mark.parametrize(
     ("output", "options", "match"),
     [
-        ("out.root", {"format": "parquet"}, r"a parquet file is called \*\.parquet"),
-        ("out.parquet", {"format": "ttree"}, r"a ttree file is called \*\.root"),
+        ("out.root", {"format": "parquet"}, r"parquet files are called \*\.parquet"),
+        ("out.parquet", {"format": "ttree"}, r"ttree files are called \*\.root"),
         ("out.xml", {}, r"neither a folder, which has no ending, nor a file of events \(\.root"),
         ("file/out.root", {}, "is a file, not a folder"),
         ("file", {}, "is a file; shards need a folder"),

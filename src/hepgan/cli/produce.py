@@ -254,14 +254,15 @@ def generate(
     from hepgan.generator import EventGenerator
     from hepgan.generator.where import enough, together
     from hepgan.generator.yields import YIELDS
-    from hepgan.production import produce, unfinished
+    from hepgan.production import is_one_file, produce, unfinished
 
+    single = is_one_file(output, file_format)
     generator = EventGenerator.load(model, device=device)
     given = read_conditions(conditions, generator, events)
     chosen = read_member(member, generator)
     efficiency = None
     if where:
-        if output.suffix.lower() in (".root", ".parquet", ".pq"):
+        if single:
             claim(output, force=force, make=False)
         weighted = generator.schema.weight is not None or cross_section is not None
         passed = enough(events, weighted=weighted)

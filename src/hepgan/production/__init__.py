@@ -3,7 +3,7 @@
 from hepgan.production.folder import unfinished
 from hepgan.production.normalisation import Normalisation
 from hepgan.production.plan import Plan, Shard
-from hepgan.production.produce import Production, produce
+from hepgan.production.produce import Production, is_one_file, produce
 from hepgan.production.shards import write_shard, write_shards
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Plan",
     "Production",
     "Shard",
+    "is_one_file",
     "produce",
     "unfinished",
     "write_shard",

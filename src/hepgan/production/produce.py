@@ -26,7 +26,7 @@ from hepgan.production.manifest import FILESET, Written, listed, total_weight, w
 from hepgan.production.plan import Plan
 from hepgan.production.shards import write_shards
 
-__all__ = ["Production", "produce"]
+__all__ = ["Production", "is_one_file", "produce"]
 
 MAX_SHARDS = 100_000
 """Files in one folder."""
@@ -129,7 +129,7 @@ def produce(
     started = time.monotonic()
     check_lengths(condition, n)
     output = Path(output)
-    single = _is_file(output)
+    single = is_one_file(output, format)
     format = format_for(output, format) if single else format or "ttree"
     if not single and n > MAX_SHARDS * shard_size:
         msg = f"{-(-n // shard_size):,} files are more than {MAX_SHARDS:,}: raise --shard-size (shard_size)"
@@ -196,13 +196,19 @@ class _Job:
             self._on_progress(self.done)
 
 
-def _is_file(output: Path) -> bool:
-    """Whether the output is one file; a folder that is not there yet has no ending.
+@checked
+def is_one_file(output: Path, format: Format | None = None) -> bool:
+    """Whether an output is one file; a folder that is not there yet has no ending.
+
+    Args:
+        output: The output.
+        format: The format that was asked for; by the file's name if None.
 
     Raises:
-        OutputError: If its ending is that of no format.
+        OutputError: If its ending is that of no format, or of another one.
     """
     if named_format(output) is not None:
+        format_for(output, format)
         return True
     if re.fullmatch(r"\.[A-Za-z]\w*", output.suffix) and not output.exists():
         msg = f"names neither a folder, which has no ending, nor a file of events ({all_endings()})"

@@ -81,6 +81,6 @@ def format_for(path: PathLike, format: Format | None = None) -> Format:
         msg = f"events are written into files that end in {all_endings()}"
         raise OutputError(msg, file=path)
     if format is not None:
-        msg = f"a {format} file is called *{ENDINGS[format][0]}"
+        msg = f"{format} files are called *{ENDINGS[format][0]}"
         raise OutputError(msg, file=path)
     return found
