@@ -259,6 +259,26 @@ def test_a_model_learns_the_same_in_any_unit() -> None:
                 assert_allclose(found / scale, expected, rtol=2e-3, atol=2e-3)
 
 
+def test_a_recipe_for_gev_warns_of_events_in_mev() -> None:
+    recipe = {
+        "name": "toy",
+        "observables": {"m": {"expression": "(Muon[0] + Muon[1]).mass", "unit": "GeV"}},
+        "model": {
+            "kind": "flow_matching",
+            "network": {"kind": "residual", "width": 16, "blocks": 1},
+            "steps": 1,
+        },
+        "training": {"steps": 2, "batch_size": 64},
+    }
+    with pytest.warns(UserWarning, match="the events are in MeV, but the recipe says GeV"):
+        EventGenerator(recipe).fit(in_unit(dimuons(300), "MeV"), device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        EventGenerator(recipe).fit(dimuons(300), device="cpu")
+        recipe["events"] = {"unit": "MeV"}
+        EventGenerator(recipe).fit(in_unit(dimuons(300), "MeV"), device="cpu")
+
+
 @pytest.mark.usefixtures("_reports_without_pictures")
 def test_samples_of_two_units_are_not_compared(tmp_path: Path) -> None:
     for unit, seed in (("GeV", 1), ("MeV", 2), ("TeV", 3)):

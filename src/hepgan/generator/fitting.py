@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -105,6 +106,8 @@ def schema_for(recipe: Recipe, events: ak.Array) -> EventSchema:
     try:
         if wanted.unit is not None:
             schema = schema.model_copy(update={"unit": wanted.unit})
+        elif schema.unit != "GeV":
+            _warn_of_units(recipe, schema)
         if wanted.kinds:
             schema = with_kinds(schema, wanted.kinds)
         named = [*wanted.select, *wanted.derived, *recipe.conditions]
@@ -116,6 +119,18 @@ def schema_for(recipe: Recipe, events: ak.Array) -> EventSchema:
         msg = f"the recipe is for other events: {reason}"
         raise RecipeError(msg, file=recipe.name) from error
     return schema
+
+
+def _warn_of_units(recipe: Recipe, schema: EventSchema) -> None:
+    """Tells that a recipe seems to be for events in GeV, which these are not."""
+    named = [name for name, o in recipe.observables.items() if "GeV" in o.unit]
+    if named:
+        message = (
+            f"the events are in {schema.unit}, but the recipe says GeV (of {', '.join(named[:3])}): its "
+            f"ranges, bounds and masses may be, too; `events.unit: {schema.unit}` in the recipe says that "
+            "they are not"
+        )
+        warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def prepare(
