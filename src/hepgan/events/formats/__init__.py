@@ -17,7 +17,7 @@ from hepgan.events.formats.names import (
     format_of,
     named_format,
 )
-from hepgan.events.formats.opening import open_source, tree_names
+from hepgan.events.formats.opening import kept_open, open_source, tree_names
 from hepgan.events.formats.parquet import ParquetSink
 from hepgan.events.formats.paths import UNFINISHED, locate, overlap, reads
 from hepgan.events.formats.rntuple import RNTupleSink
@@ -42,6 +42,7 @@ __all__ = [
     "ending_of",
     "format_for",
     "format_of",
+    "kept_open",
     "locate",
     "named_format",
     "open_source",

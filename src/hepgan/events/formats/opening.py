@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import uproot
 
 from hepgan.errors import InputError
+from hepgan.events.buffers import Buffer
 from hepgan.events.formats.arrow import FeatherSource
 from hepgan.events.formats.csv import CSVSource
 from hepgan.events.formats.hdf5 import HDF5Source
@@ -22,9 +23,42 @@ from hepgan.events.formats.rntuple import RNTupleSource
 from hepgan.events.formats.source import Source, brief
 from hepgan.events.formats.ttree import TTreeSource
 
+_kept: list[dict[tuple[str, str | None], Source]] = []
+"""Files that `kept_open` holds, by path and tree."""
+
+_MOST_KEPT = 16
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Files that are opened within are opened once each, and closed at the end.
+
+    To open a file of a thousand branches takes seconds. What is open may be read by one thread at a time.
+    """
+    held: dict[tuple[str, str | None], Source] = {}
+    _kept.append(held)
+    try:
+        yield
+    finally:
+        _kept.remove(held)
+        for source in held.values():
+            source.close()
+
+
+class _Held(Source):
+    """A source that stays open."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.label, self.tree, self.entries = source.label, source.tree, source.entries
+        self.branches, self.left_out, self.notes = dict(source.branches), source.left_out, source.notes
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        return self._source.read(names, start, stop)
+
 
 def open_source(path: str, tree: str | None) -> Source:
-    """Opens a file.
+    """Opens a file, or takes one that `kept_open` holds.
 
     Args:
         path: A file of any of the formats.
@@ -34,6 +68,17 @@ def open_source(path: str, tree: str | None) -> Source:
     Raises:
         InputError: If it cannot be opened, or has no such tree.
     """
+    held = _kept[-1] if _kept else {}
+    if (path, tree) in held:
+        return _Held(held[path, tree])
+    source = _open(path, tree)
+    if not _kept or len(held) >= _MOST_KEPT:
+        return source
+    held[path, tree] = source
+    return _Held(source)
+
+
+def _open(path: str, tree: str | None) -> Source:
     found = _format(path)
     if found in _WITH_TREES:
         return _WITH_TREES[found](path, tree)

@@ -19,6 +19,9 @@ from hepgan.events.formats.forms import columns, layout, listed
 from hepgan.events.formats.source import Content, Sink, Source, brief
 from hepgan.events.schema import Branch
 
+_FEW = 20
+"""A share of the branches that is one in so many is read branch by branch."""
+
 
 class TTreeSource(Source):
     """A TTree of an open file."""
@@ -63,15 +66,19 @@ class TTreeSource(Source):
             chosen: dict[str, Any] = {}
             owners = {n: self._where[n][0] for n in wanted}
             now = [n for n, b in owners.items() if chosen.setdefault(b.name, b) is b]
-            found |= self._read(now, {id(b) for b in chosen.values()}, start, stop)
+            found |= self._read(now, chosen, start, stop)
             wanted = dict.fromkeys(n for n in wanted if n not in found)
         return found
 
-    def _read(self, names: list[str], chosen: set[int], start: int, stop: int) -> dict[str, Buffer]:
+    def _read(self, names: list[str], chosen: Mapping[str, Any], start: int, stop: int) -> dict[str, Buffer]:
+        ids = {id(b) for b in chosen.values()}
+        part = {"entry_start": start, "entry_stop": stop, "library": "ak"}
         try:
-            array = self._tree.arrays(
-                filter_branch=lambda b: id(b) in chosen, entry_start=start, entry_stop=stop, library="ak"
-            )
+            if len(chosen) * _FEW < len(self._where):  # to look for them takes longer than to read them
+                each = [ak.to_layout(b.array(**part)) for b in chosen.values()]
+                array = ak.Array(ak.contents.RecordArray(each, list(chosen)))
+            else:
+                array = self._tree.arrays(filter_branch=lambda b: id(b) in ids, **part)
         except Exception as error:
             raise InputError(f"damaged or truncated ({brief(error)})", file=self.label) from error  # noqa: EM102
         return columns(array, names, self.label, {n: self._where[n][1] for n in names})

@@ -12,6 +12,7 @@ import torch
 
 from hepgan.errors import HepganError, InputError, RecipeError
 from hepgan.events import Address, Collection, EventSchema, Field, Kind, to_batch
+from hepgan.events.formats import kept_open
 from hepgan.events.missing import is_missing
 from hepgan.events.momenta import unnamed
 from hepgan.events.schema import Unit, quoted
@@ -120,7 +121,8 @@ def draft(
     if max_events < 1:
         msg = f"max_events must be positive, not {max_events}"
         raise ValueError(msg)
-    contents = look_at(file, select, max_events, weight, read, unit)
+    with kept_open():
+        contents = look_at(file, select, max_events, weight, read, unit)
     _warn_of_weights(contents)
     references = _references(contents, select)
     resonances = find_resonances(contents.events, contents.schema)
