@@ -322,3 +322,14 @@ def test_records_come_back_as_records(suffix: str, tmp_path: Path) -> None:
         table = ak.from_parquet(path)
         assert set(table.fields) >= {"Jet", "Event", "time.t0"}
         assert ak.array_equal(table.Jet.momentum.x, momentum.x, dtype_exact=False)
+
+
+def test_a_number_that_counts_in_one_file_only_is_a_number_of_its_own(tmp_path: Path) -> None:
+    jets = some("Jet_{}", "pt phi")
+    first = ntuple(tmp_path / "first.root", {"nJet": whole(MANY)} | jets)
+    second = ntuple(tmp_path / "second.root", {"nJet": whole(MANY // 2)} | jets)
+    for files in ([first, second], [second, first]):
+        events = read_events(files)
+        assert schema_of(events).scalar_names == ("nJet",)
+        assert sorted(events.nJet.tolist()) == sorted([*MANY, *(MANY // 2)])
+    assert schema_of(read_events([first, first])).collection("Jet").counter == "nJet"

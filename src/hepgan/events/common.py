@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from hepgan.errors import InputError
 from hepgan.events.damage import Readable
+from hepgan.events.evidence import FIRST, miscounted
 from hepgan.events.formats import PathLike, locate, open_source, tree_names
 from hepgan.events.schema import Address, Branch, EventSchema, select
 from hepgan.events.weights import weighted_by
@@ -23,6 +25,9 @@ __all__ = ["Files", "listed", "look", "names_in", "opened", "part_of", "placed"]
 
 _NAMED = 8
 """Names that a message lists."""
+
+_COMPARED = 20
+"""Files in which what is taken for a number of objects must be one."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Files:
             _warn(f"{where}: left out {len(self.others)} branches of other types: {_few([*self.others], 5)}")
 
 
-Drafting = Callable[[Readable], EventSchema]
+Drafting = Callable[..., EventSchema]
 
 
 def look(paths: PathLike | Sequence[PathLike], draft: Drafting) -> Files:
@@ -100,7 +105,7 @@ def look(paths: PathLike | Sequence[PathLike], draft: Drafting) -> Files:
 
     Args:
         paths: As of `read_events`.
-        draft: What makes a schema of a source.
+        draft: What makes a schema of a source, and of what is known (``apart``) to be no number of objects.
 
     Raises:
         InputError: If a file cannot be opened.
@@ -129,8 +134,22 @@ def look(paths: PathLike | Sequence[PathLike], draft: Drafting) -> Files:
             _warn(f"{_few(empty)} {'has' if len(empty) == 1 else 'have'} no events: skipped")
         left_out = merged.left_out
         schema = _drafted(Readable(first, merged.branches), draft, left_out)
+        if wrong := _miscounted(places, schema, first.label):
+            schema = _drafted(Readable(first, merged.branches), partial(draft, apart=wrong), left_out)
     others = {n: label for n, label in merged.others.items() if n not in left_out}
     return Files(listed(paths), tuple(places), entries, schema, left_out, others, merged.notes)
+
+
+def _miscounted(places: Sequence[tuple[str, str | None]], schema: EventSchema, first: str) -> set[str]:
+    """What counts objects in the first file, but not in all of the others."""
+    wrong: set[str] = set()
+    if not any(c.counters for c in schema.collections):
+        return wrong
+    for path, tree in places[:_COMPARED]:
+        # What cannot be read is told when it is needed.
+        with opened(path, tree) as source, suppress(InputError):
+            wrong |= set() if source.label == first else miscounted(source, schema, 0, FIRST)
+    return wrong
 
 
 def opened(path: str, tree: str | None) -> Readable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import awkward as ak
@@ -14,13 +14,14 @@ from hepgan.events.absence import with_absent
 from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, Numbers, assemble
 from hepgan.events.checks import Fault, check_events, check_weights, drop_faulty, warn_dropped
 from hepgan.events.common import Files, listed, look, opened, part_of, placed
+from hepgan.events.evidence import FIRST, evidence_of, miscounted
 from hepgan.events.formats import PathLike, Source
 from hepgan.events.inference import attach, complete
 from hepgan.events.missing import is_null, tolerant, type_in_memory
 from hepgan.events.momenta import with_momenta
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.events.slots import gathered
-from hepgan.events.structure import Evidence, draft, trusted
+from hepgan.events.structure import draft
 from hepgan.events.units import LOOK, telling, with_unit
 
 __all__ = [
@@ -32,9 +33,6 @@ __all__ = [
     "measured",
     "read_events",
 ]
-
-_LOOK, _LOOK_AGAIN, _STEP = 1_000, 200_000, 50_000
-"""Events in which lengths of lists are compared, and in which what is taken for a counter must be one."""
 
 
 class Reader:
@@ -139,18 +137,20 @@ class Reader:
             limits.setdefault(collection, []).extend((int(values.min()), int(values.max())))
 
 
-def drafted(source: Source) -> EventSchema:
+def drafted(source: Source, apart: Container[str] = ()) -> EventSchema:
     """What a source holds, by its branches and the lengths of its lists; kinds and ranges need all the data.
 
     What is taken for a number of objects is one in all of the events that are looked at.
+
+    Args:
+        source: The source.
+        apart: Numbers that are known to be no numbers of objects.
     """
     branches = list(source.branches.values())
-    seen = _evidence(source)
+    seen = evidence_of(source).without(apart)
     schema = draft(branches, source.tree, seen)
-    wrong = _no_counters(source, schema)
-    if wrong:
-        rest = {name: values for name, values in seen.numbers.items() if name not in wrong}
-        schema = draft(branches, source.tree, Evidence(seen.lengths, rest))
+    if wrong := miscounted(source, schema, start=FIRST):
+        schema = draft(branches, source.tree, seen.without(wrong))
     schema = with_absent(source, schema)
     found = with_momenta(schema, lambda part: _first(source, part))
     return found if source.header is None else found.model_copy(update={"header": source.header})
@@ -185,45 +185,6 @@ def _first(source: Source, schema: EventSchema) -> ak.Array:
         if found:
             break
     return ak.zip(found, depth_limit=1) if found else ak.Array([])
-
-
-def _evidence(source: Source) -> Evidence:
-    """Lengths and whole numbers in the first events, of the branches where they tell something."""
-    lists = [b for b in source.branches.values() if b.jagged]
-    stop = min(source.entries, _LOOK)
-    if not lists or not stop:
-        return Evidence()
-    single = (b for b in source.branches.values() if not b.jagged and b.size is None)
-    numbers = [b.name for b in single if b.integer]
-    counted = [b for b in lists if b.counter in source.branches]
-    # Of lists that share a counter or a record, one is enough.
-    others = {trusted(b) or b.name: b.name for b in lists if b.counter not in source.branches}
-    read = source.read([*numbers, *others.values()], 0, stop)
-    whole = {
-        n: np.asarray(v) for n in numbers if (v := read.get(n)) is not None and not isinstance(v, Jagged)
-    }
-    lengths = {n: np.diff(v.offsets) for n in others.values() if isinstance(v := read.get(n), Jagged)}
-    lengths |= {b.name: whole[b.counter].astype(np.int64) for b in counted if b.counter in whole}
-    return Evidence(lengths, whole)
-
-
-def _no_counters(source: Source, schema: EventSchema) -> set[str]:
-    """Numbers that were taken for counters, and are none in more events than the first."""
-    wrong: set[str] = set()
-    for c in schema.collections:
-        first = source.branches[c.fields[0].branch]
-        counts = {n.branch for n in c.counts}
-        if c.counter is not None and c.counter not in {source.branches[f.branch].counter for f in c.fields}:
-            counts.add(c.counter)
-        if not counts:
-            continue
-        own = first.counter if first.counter in source.branches else None
-        for start in range(_LOOK, min(source.entries, _LOOK_AGAIN), _STEP):
-            read = source.read([own or first.name, *counts], start, min(start + _STEP, _LOOK_AGAIN))
-            lists = read[own or first.name]
-            lengths = np.diff(lists.offsets) if isinstance(lists, Jagged) else np.asarray(lists)
-            wrong |= {n for n in counts if not np.array_equal(np.asarray(read[n]), lengths)}
-    return wrong
 
 
 def _each(jagged: bool, size: int | None) -> str:

@@ -33,7 +33,7 @@ Names propose, and the lengths of lists decide. The rules, in their order:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -116,6 +116,10 @@ class Evidence:
 
     def __bool__(self) -> bool:
         return any(len(v) for v in self.lengths.values())
+
+    def without(self, numbers: Container[str]) -> Evidence:
+        """The same without some of the numbers, so that they count nothing."""
+        return replace(self, numbers={n: v for n, v in self.numbers.items() if n not in numbers})
 
     def counts(self, counter: str, lengths: NDArray[np.int64] | None) -> bool:
         """Whether a branch is known to have these lengths."""
