@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from hepgan.errors import InputError
 from hepgan.events.buffers import buffers, scalar_values
+from hepgan.events.names import coordinate
 from hepgan.events.schema import Collection, EventSchema, Field
-from hepgan.events.structure import coordinate
 
 __all__ = ["find_momentum", "unnamed", "with_momenta"]
 

@@ -40,52 +40,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hepgan.events.names import (
+    after,
+    after_camel,
+    backwards,
+    before,
+    camel_cuts,
+    coordinate,
+    cuts_of,
+    head_of,
+    identifier,
+    makes_momentum,
+    plain_name,
+    shared_prefix,
+    with_momentum,
+)
 from hepgan.events.schema import Branch, Collection, Counter, EventSchema, Field, coordinates
 from hepgan.events.weights import names_itself, weight_names
 
-__all__ = ["Evidence", "coordinate", "draft", "identifier", "trusted"]
-
-_NAMES = {
-    "px": ("px", "momentumx", "fpx", "fpfx", "fcoordinatesfx", "fcoordinatesfpx", "mpx"),
-    "py": ("py", "momentumy", "fpy", "fpfy", "fcoordinatesfy", "fcoordinatesfpy", "mpy"),
-    "pz": ("pz", "momentumz", "fpz", "fpfz", "fcoordinatesfz", "fcoordinatesfpz"),
-    "pt": ("pt", "fpt", "fcoordinatesfpt"),
-    "eta": ("eta", "feta", "fcoordinatesfeta"),
-    "phi": ("phi", "fphi", "fcoordinatesfphi"),
-    "theta": ("theta",),
-    "mass": ("mass", "m", "fm", "fmass", "fcoordinatesfm"),
-    "energy": ("energy", "e", "en", "pe", "fe", "fcoordinatesfe", "fcoordinatesft", "momentumt"),
-}
-_COORDINATES = {key: name for name, keys in _NAMES.items() for key in keys}
-
-_IDENTIFIERS = {
-    "run": "run",
-    "runnumber": "run",
-    "luminosityblock": "luminosityBlock",
-    "lumiblock": "luminosityBlock",
-    "lumisection": "luminosityBlock",
-    "event": "event",
-    "eventnumber": "event",
-    "mceventnumber": "event",
-    "runnum": "run",
-    "lumiblocknum": "luminosityBlock",
-    "eventnum": "event",
-    "evtnum": "event",
-}
-_WHOLE_IDENTIFIERS = {"lumi": "luminosityBlock", "evt": "event", "evtnumber": "event"}
-"""Names that say it only of whole numbers."""
+__all__ = ["Evidence", "draft", "trusted"]
 
 _OBJECTS = {"lep": "Lepton", "mu": "Muon", "el": "Electron", "ele": "Electron", "part": "Particle"}
 _MISSING = re.compile(r"(?i).*(met|mht|miss).*|et")
-
-_SPLIT = re.compile(r"(?P<top>[^/]+?)_?/(?:(?P=top))?\.(?P<rest>.+)")
-"""``Jet/Jet.PT``, as members of split objects are called with their path."""
-
-_STORE = re.compile(r"(?:Analysis)?(?P<top>\w+?)Aux(?:Dyn)?[.:](?P<rest>.+)")
-"""``AnalysisJetsAuxDyn.pt``, as ATLAS calls the fields of Jets."""
-
-_STRONG = re.compile(r"[.:/]")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 _NUMBERED = (
     re.compile(r"(?P<prefix>[A-Za-z][A-Za-z_]*?)_?(?P<index>\d+)[_.](?P<field>.+)"),
@@ -127,30 +103,6 @@ class Evidence:
         return numbers is not None and lengths is not None and np.array_equal(numbers, lengths)
 
 
-def coordinate(name: str) -> str | None:
-    """The momentum coordinate that a field's name stands for; None if it is none.
-
-    Capitals, separators and the suffix of a nominal value do not count: ``PT``, ``p_T`` and ``pt_NOSYS`` are
-    ``pt``. Members of ROOT's vectors and of podio's are known: ``fCoordinates.fPt``, ``momentum.x``.
-
-    Example:
-        >>> [coordinate(n) for n in ("PX", "momentum.z", "e", "PE", "isoCh")]
-        ['px', 'pz', 'energy', 'energy', None]
-    """
-    return _COORDINATES.get(re.sub(r"[_.:]", "", re.sub(r"_nosys$", "", name.lower())))
-
-
-def identifier(name: str, *, whole: bool = True) -> str | None:
-    """What a branch names, ``run``, ``luminosityBlock`` or ``event``; None for any other.
-
-    Args:
-        name: The branch.
-        whole: Whether it holds whole numbers.
-    """
-    key = re.sub(r"[_.:/]", "", _plain(name).lower()).removeprefix("eventinfo")
-    return _IDENTIFIERS.get(key) or (_WHOLE_IDENTIFIERS.get(key) if whole else None)
-
-
 def draft(branches: Sequence[Branch], tree: str = "Events", seen: Evidence | None = None) -> EventSchema:
     """What the branches hold, by their names and types, and by the lengths of lists; kinds need the data.
 
@@ -170,7 +122,7 @@ def draft(branches: Sequence[Branch], tree: str = "Events", seen: Evidence | Non
     counters = {b.name: b for b in branches}
     identifiers: dict[str, Field] = {}
     # What is called exactly so comes first, so that no other number has its name.
-    for b in sorted((*flat.values(), *alone.values()), key=lambda b: b.name not in _IDENTIFIERS.values()):
+    for b in sorted((*flat.values(), *alone.values()), key=lambda b: identifier(b.name) != b.name):
         name = identifier(b.name, whole=b.integer)
         if name is not None and b.dtype not in ("string", "bool") and name not in identifiers:
             found = _lone(name, b, counters) if b.name in alone else _field(name, [b])
@@ -178,7 +130,7 @@ def draft(branches: Sequence[Branch], tree: str = "Events", seen: Evidence | Non
             # Numbers in single precision would soon be those of several events.
             wide = {} if b.integer else {"dtype": "float64"}
             identifiers[name] = found.model_copy(update=wide)
-    lone = [_lone(re.sub(r"[.:/]", "_", _plain(b.name)), b, counters) for b in alone.values()]
+    lone = [_lone(re.sub(r"[.:/]", "_", plain_name(b.name)), b, counters) for b in alone.values()]
     for f in (*lone, *identifiers.values()):
         if f.counter is not None:
             flat.pop(f.counter.branch, None)
@@ -209,90 +161,6 @@ def draft(branches: Sequence[Branch], tree: str = "Events", seen: Evidence | Non
     )
 
 
-# ---------------------------------------------------------------------- names
-
-
-def _plain(name: str) -> str:
-    """The name as ``object.member``, where it is one of a split object or of an ATLAS store.
-
-    What ATLAS calls a nominal value, ``met_NOSYS_phi``, is ``met_phi``.
-    """
-    name = re.sub(r"(?<=.)_NOSYS(?=[_.:]|$)", "", name)
-    for pattern in (_SPLIT, _STORE):
-        if found := pattern.fullmatch(name):
-            name = f"{found['top']}.{found['rest']}"
-    return name
-
-
-def _cuts(name: str) -> list[tuple[str, str]]:
-    """The ways to read a name as prefix and field, the shortest prefix first; a dot is before any ``_``."""
-    plain = _plain(name)
-    strong = _STRONG.search(plain, 1)
-    start = strong.start() if strong else 1
-    ends = [m.start() for m in re.finditer(r"[_.:/]", plain) if start <= m.start() < len(plain) - 1]
-    # A name that begins with separators has nothing before them.
-    return [(plain[:at], plain[at + 1 :]) for at in ends if plain[:at].strip("_.:/")]
-
-
-def _head(name: str) -> str:
-    """What is before the first separator, or all of it."""
-    cuts = _cuts(name)
-    return cuts[0][0] if cuts else _plain(name)
-
-
-def _after(name: str, prefix: str) -> str | None:
-    """The rest of a name behind a prefix; empty if it is all; None if it does not begin so."""
-    plain = _plain(name)
-    if plain == prefix:
-        return ""
-    begins = plain.startswith(prefix) and plain[len(prefix)] in "_.:/" and len(plain) > len(prefix) + 1
-    return plain[len(prefix) + 1 :] if begins else None
-
-
-def _camel(name: str) -> list[tuple[str, str]]:
-    """``jetPt`` as (``jet``, ``Pt``), and all other ways to cut before a capital letter."""
-    plain = _plain(name)
-    return [(plain[: m.start()], plain[m.start() :]) for m in _CAMEL.finditer(plain) if m.start()]
-
-
-def _after_camel(name: str, prefix: str) -> str | None:
-    plain = _plain(name)
-    rest = plain.removeprefix(prefix)
-    return rest.lstrip("_") if rest != plain and re.match(r"_?[A-Z]|_\w", rest) else None
-
-
-def _reversed(name: str) -> list[tuple[str, str]]:
-    """``pt_jet`` as (``jet``, ``pt``)."""
-    field, separator, owner = _plain(name).partition("_")
-    return [(owner, field)] if separator and field and owner else []
-
-
-def _before(name: str, owner: str) -> str | None:
-    field = _plain(name).removesuffix(f"_{owner}")
-    return field if field != _plain(name) and field else None
-
-
-def _shared(names: Sequence[str]) -> str:
-    """The longest prefix that names have in common, all but the last word of a single one; or nothing."""
-    prefixes = [[p for p, _ in _cuts(n)] for n in names]
-    common = [p for p in prefixes[0] if all(p in others for others in prefixes)]
-    return common[-1] if common else ""
-
-
-def _with_momentum(names: Iterable[str], cuts: Callable[[str], list[tuple[str, str]]]) -> list[str]:
-    """The prefixes (or what ``cuts`` gives in their place) behind which there is a momentum."""
-    found: dict[str, set[str]] = {}
-    for name in names:
-        for prefix, rest in cuts(name):
-            if known := coordinate(rest):
-                found.setdefault(prefix, set()).add(known)
-    return [p for p, known in found.items() if coordinates(tuple(known))]
-
-
-def _makes_momentum(fields: Iterable[str]) -> bool:
-    return bool(coordinates(tuple({c for name in fields if (c := coordinate(name))})))
-
-
 # ---------------------------------------------------------------------- fields
 
 
@@ -314,7 +182,7 @@ def _is_alone(b: Branch, seen: Evidence) -> bool:
     if lengths is None or not lengths.size or (lengths != 1).any() or b.dtype in ("string", "bool"):
         return False
     return identifier(b.name, whole=b.integer) is not None or bool(
-        weight_names([Field(name=_plain(b.name), branches=(b.name,), dtype=b.dtype)])
+        weight_names([Field(name=plain_name(b.name), branches=(b.name,), dtype=b.dtype)])
     )
 
 
@@ -422,18 +290,18 @@ class _Lists:
             lengths = self.seen.numbers.get(counter.name, lengths)
         # Of those that only another tool can count, such as the members of split objects.
         stem = _STEM.sub("", key.rpartition("/")[2])
-        prefixes = {next((p for p, _ in _cuts(b.name) if p.lower() == stem.lower()), "") for b in members}
-        heads = {_head(b.name) for b in members}
+        prefixes = {next((p for p, _ in cuts_of(b.name) if p.lower() == stem.lower()), "") for b in members}
+        heads = {head_of(b.name) for b in members}
         if len(prefixes) == 1 and (prefix := next(iter(prefixes))):
             name = prefix
         elif len(heads) == 1:
             name = next(iter(heads))
-            longer = _shared([b.name for b in members])
+            longer = shared_prefix([b.name for b in members])
             if not self._moves(members, name) and longer and self._moves(members, longer):
                 name = longer
         else:
             return _Group(_stripped(stem, members), stem, counter, lengths)
-        named = [(_after(b.name, name) or "", b) for b in members]
+        named = [(after(b.name, name) or "", b) for b in members]
         return _Group(named, name, counter, lengths)
 
     def _lengths(self, members: Iterable[Branch]) -> NDArray[np.int64] | None:
@@ -441,7 +309,7 @@ class _Lists:
 
     @staticmethod
     def _moves(members: Iterable[Branch], prefix: str) -> bool:
-        return _makes_momentum(_after(b.name, prefix) or "" for b in members)
+        return makes_momentum(after(b.name, prefix) or "" for b in members)
 
     def _joined(self, groups: list[_Group], loose: list[Branch]) -> list[Branch]:
         """Adds lists to the group of their prefix that has their lengths; what is left."""
@@ -454,7 +322,7 @@ class _Lists:
                     for g in groups
                     if lengths is not None
                     and g.lengths is not None
-                    and _after(b.name, g.name) is not None
+                    and after(b.name, g.name) is not None
                     and np.array_equal(g.lengths, lengths)
                 ),
                 None,
@@ -462,7 +330,7 @@ class _Lists:
             if host is None:
                 left.append(b)
             else:
-                host.named.append((_after(b.name, host.name) or "", b))
+                host.named.append((after(b.name, host.name) or "", b))
         return left
 
     def _classes(self, loose: list[Branch]) -> list[_Group]:
@@ -484,7 +352,7 @@ class _Lists:
             heads: dict[str, list[Branch]] = {}
             for b in members:
                 if b.name not in done:
-                    heads.setdefault(_head(b.name), []).append(b)
+                    heads.setdefault(head_of(b.name), []).append(b)
             for head, found in heads.items():
                 by_head.setdefault(head, []).append(found)
         for head, several in by_head.items():
@@ -504,7 +372,7 @@ class _Lists:
         rest = []
         for members in others:
             mine = self.seen.lengths.get(members[0].name)
-            plain = all(len(_cuts(b.name)) == 1 for b in (*first, *members))
+            plain = all(len(cuts_of(b.name)) == 1 for b in (*first, *members))
             if plain and mine is not None and lengths is not None and _nearly(mine, lengths):
                 first = [*first, *members]
             else:
@@ -516,33 +384,33 @@ class _Lists:
         """Lists of the same lengths with momenta, without a separator or a prefix, or with it at the end."""
         left = {b.name: b for b in members}
         groups = []
-        bare = [n for n in left if not _cuts(n)]
-        for names, cuts, rest in ((bare, _camel, _after_camel), ([*left], _reversed, _before)):
-            for prefix in sorted(_with_momentum(names, cuts), key=len):
+        bare = [n for n in left if not cuts_of(n)]
+        for names, cuts, rest in ((bare, camel_cuts, after_camel), ([*left], backwards, before)):
+            for prefix in sorted(with_momentum(names, cuts), key=len):
                 named = [(found, b) for n, b in left.items() if (found := rest(n, prefix))]
-                if _makes_momentum(found for found, _ in named):
+                if makes_momentum(found for found, _ in named):
                     groups.append(_Group(named, prefix))
                     left = {n: b for n, b in left.items() if rest(n, prefix) is None}
-        plain = {n: b for n, b in left.items() if not _cuts(n)}
-        if _makes_momentum(plain):
+        plain = {n: b for n, b in left.items() if not cuts_of(n)}
+        if makes_momentum(plain):
             groups.append(_Group([*plain.items()], "Particle"))
         return groups
 
     def _divided(self, head: str, members: list[Branch], *, alone: bool) -> list[_Group]:
         """Lists with one prefix and the same lengths, as objects with momenta and the rest."""
         if self._moves(members, head):
-            return [_Group([(_after(b.name, head) or "", b) for b in members], head)]
+            return [_Group([(after(b.name, head) or "", b) for b in members], head)]
         groups: list[_Group] = []
         left = members
-        for prefix in sorted(_with_momentum([b.name for b in members], _cuts), key=len):
-            named = [(rest, b) for b in left if (rest := _after(b.name, prefix))]
-            if _makes_momentum(found for found, _ in named):
+        for prefix in sorted(with_momentum([b.name for b in members], cuts_of), key=len):
+            named = [(rest, b) for b in left if (rest := after(b.name, prefix))]
+            if makes_momentum(found for found, _ in named):
                 groups.append(_Group(named, prefix))
                 taken = {b.name for _, b in named}
                 left = [b for b in left if b.name not in taken]
         if left:
-            name = head if alone and not groups else _shared([b.name for b in left]) or head
-            groups.append(_Group([(_after(b.name, name) or "", b) for b in left], name))
+            name = head if alone and not groups else shared_prefix([b.name for b in left]) or head
+            groups.append(_Group([(after(b.name, name) or "", b) for b in left], name))
         return groups
 
     def _own_counters(self, g: _Group) -> None:
@@ -584,7 +452,7 @@ class _Lists:
     def _collection(self, g: _Group) -> Collection:
         name = g.name
         if name in self.taken:
-            name = f"{name}_{_head(g.named[0][0] or 'value')}"
+            name = f"{name}_{head_of(g.named[0][0] or 'value')}"
         while name in self.taken:
             name += "Objects"
         self.taken.add(name)
@@ -615,7 +483,7 @@ def _nearly(first: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
 def _stripped(stem: str, members: list[Branch]) -> list[tuple[str, Branch]]:
     """The names of lists without that of their counter, where they begin with it."""
     strip = re.compile(rf"(?:{re.escape(stem)}|{re.escape(stem.removesuffix('s'))})[_.]?(?=.)", re.IGNORECASE)
-    named = [(_plain(b.name), b) for b in members]
+    named = [(plain_name(b.name), b) for b in members]
     return [(strip.sub("", n, count=1) if strip.match(n) else n, b) for n, b in named]
 
 
@@ -625,12 +493,12 @@ def _stripped(stem: str, members: list[Branch]) -> list[tuple[str, Branch]]:
 def _padded(branches: Sequence[Branch], taken: set[str]) -> list[Collection]:
     groups: dict[tuple[str, int], list[Branch]] = {}
     for b in branches:
-        groups.setdefault((_cuts(b.name)[0][0] if _cuts(b.name) else "", int(b.size or 0)), []).append(b)
+        groups.setdefault((cuts_of(b.name)[0][0] if cuts_of(b.name) else "", int(b.size or 0)), []).append(b)
     collections = []
     for (prefix, size), members in groups.items():
-        parts = [(prefix, [(_after(b.name, prefix) or "", [b]) for b in members])]
+        parts = [(prefix, [(after(b.name, prefix) or "", [b]) for b in members])]
         if not prefix:
-            together = _makes_momentum(b.name for b in members)
+            together = makes_momentum(b.name for b in members)
             alone = [(b.name, [("", [b])]) for b in members]
             parts = [("Particle", [(b.name, [b]) for b in members])] if together else alone
         elif len(members) == 1 and prefix in taken:
@@ -685,7 +553,7 @@ def _indexed(flat: dict[str, Branch], taken: set[str]) -> list[Collection]:
 
 def _number(name: str, reversed_owners: set[str]) -> tuple[str, str, int] | None:
     """The prefix, the field and the index of a numbered branch."""
-    inside, camel, behind, last = (p.fullmatch(_plain(name)) for p in _NUMBERED)
+    inside, camel, behind, last = (p.fullmatch(plain_name(name)) for p in _NUMBERED)
     if camel is not None and coordinate(camel["field"]) is None:
         camel = None
     if behind is not None and behind["prefix"] not in reversed_owners:
@@ -698,7 +566,7 @@ def _reversed_owners(flat: Iterable[str]) -> set[str]:
     """What is numbered behind its fields, as ``h`` of ``pT_h1, eta_h1, phi_h1``."""
     known: dict[tuple[str, str], set[str]] = {}
     for name in flat:
-        found = _NUMBERED[2].fullmatch(_plain(name))
+        found = _NUMBERED[2].fullmatch(plain_name(name))
         if found and (c := coordinate(found["field"])) and not coordinate(found["prefix"]):
             known.setdefault((found["prefix"], found["index"]), set()).add(c)
     return {prefix for (prefix, _), names in known.items() if coordinates(tuple(names))}
@@ -723,20 +591,20 @@ def _single(flat: dict[str, Branch], taken: set[str]) -> list[Collection]:
 def _owned(flat: Mapping[str, Branch]) -> Iterator[tuple[str, str, str]]:
     """Names of numbers with the object that they are of, and the field."""
     names = [n for n in flat if not names_itself(n)]
-    prefixes = sorted({*_with_momentum(names, _cuts), *_lonely(names, _cuts)}, key=len, reverse=True)
-    camel = sorted({*_with_momentum(names, _camel), *_lonely(names, _camel)}, key=len, reverse=True)
-    behind = sorted(_with_momentum(names, _reversed), key=len, reverse=True)
+    prefixes = sorted({*with_momentum(names, cuts_of), *_lonely(names, cuts_of)}, key=len, reverse=True)
+    camel = sorted({*with_momentum(names, camel_cuts), *_lonely(names, camel_cuts)}, key=len, reverse=True)
+    behind = sorted(with_momentum(names, backwards), key=len, reverse=True)
     for name in names:
-        for owners, rest_of in ((prefixes, _after), (camel, _after_camel), (behind, _before)):
+        for owners, rest_of in ((prefixes, after), (camel, after_camel), (behind, before)):
             found = next(((p, r) for p in owners if (r := rest_of(name, p)) is not None), None)
-            if found is None and rest_of is _after_camel and name in camel:
+            if found is None and rest_of is after_camel and name in camel:
                 found = name, ""
             # A name without a field is only the length of a missing momentum.
             if found is not None and (found[1] or _MISSING.fullmatch(found[0])):
                 yield name, *found
                 break
         else:
-            if cuts := _cuts(name):
+            if cuts := cuts_of(name):
                 yield name, *cuts[0]
 
 
