@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError
+from hepgan.events.angles import TOLERANCE, ends
 from hepgan.events.buffers import Numbers, buffers, scalar_values
 from hepgan.events.missing import is_missing, is_null
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
@@ -24,8 +25,6 @@ ENERGY_TOLERANCE = (1e-5, 2e-3)
 
 Files made of text are often rounded to an MeV in each component; the published FAT-GAN samples are.
 """
-
-_PHI_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -257,12 +256,14 @@ def _kinematics(
         return
     if "pt" in numbers and (bad := numbers["pt"] < 0).any():
         yield fault("pt", "negative pT", bad)
-    if (
-        "phi" in numbers
-        and "pt" in numbers
-        and (bad := np.abs(numbers["phi"]) > np.pi + _PHI_TOLERANCE).any()
-    ):
-        yield fault("phi", "outside [-pi, pi]", bad)
+    if "phi" in numbers and "pt" in numbers:
+        low, high = ends(c.field("phi"), numbers["phi"])
+        half = (high - low) / 2
+        slack = TOLERANCE * half / np.pi
+        if (bad := np.abs(numbers["phi"] - (low + high) / 2) > half + slack).any():
+            name = "pi" if half < 4 else "180"
+            turn = f"[-{name}, {name}]" if low else f"[0, {'360' if name == '180' else '2 pi'}]"
+            yield fault("phi", f"outside {turn}", bad)
     energy = numbers.get("energy")
     with np.errstate(all="ignore"):
         momentum2 = None if energy is None else _momentum2(numbers)

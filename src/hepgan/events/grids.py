@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgan.events.angles import within_turn
 from hepgan.events.missing import is_missing
 from hepgan.events.schema import Field
 
@@ -119,7 +120,13 @@ def _whole(value: float, slack: float = 1e-9) -> bool:
 
 def rounded(values: Tensor, field: Field) -> Tensor:
     """Numbers, of any shape, rounded as those of a field are; what is missing stays as it is."""
-    if not values.is_floating_point() or (field.step is None and field.bits is None):
+    if not values.is_floating_point():
+        return values
+    return within_turn(_rounded(values, field), field)
+
+
+def _rounded(values: Tensor, field: Field) -> Tensor:
+    if field.step is None and field.bits is None:
         return values
     if field.step is not None and field.low is not None:
         found = on_grid(values, field.low, field.step)

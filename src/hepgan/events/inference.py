@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgan.arguments import checked
+from hepgan.events.angles import in_degrees
 from hepgan.events.buffers import ATTRIBUTE, buffers, scalar_values
 from hepgan.events.grids import find_bits, find_step
 from hepgan.events.missing import NULL_TEXT, find_missing, is_missing, may_be_missing
@@ -349,6 +350,7 @@ def kind_of(
         return _category(field.model_copy(update=update), np.unique(finite)) if finite.size else field
     if finite.size:
         update |= {"low": float(finite.min()), "high": float(finite.max())}
+        update["degrees"] = of_object and field.name == "phi" and in_degrees(finite)
     if finite.dtype.kind in "iu" and not weight:
         few = _distinct(finite, _NAMED)
         if few is not None and few.size and _is_integer_category(field.name, few, finite.size):

@@ -110,8 +110,16 @@ def find_momentum(columns: Mapping[str, NDArray[np.floating]]) -> dict[str, str]
         For each number that is one, and is called otherwise, which coordinate it is.
     """
     usable = {n: v for n, v in columns.items() if len(v) >= _LEAST and v.dtype.kind == "f"}
-    single = {n for n, v in usable.items() if v.dtype.itemsize < 8 or bool((v.astype(np.float32) == v).all())}
-    numbers = {n: v.astype(np.float64) for n, v in usable.items() if np.isfinite(v).all() and v.std() > 0}
+    with np.errstate(over="ignore", under="ignore"):
+        single = {
+            n for n, v in usable.items() if v.dtype.itemsize < 8 or bool((v.astype(np.float32) == v).all())
+        }
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = {
+            n: v.astype(np.float64)
+            for n, v in usable.items()
+            if np.isfinite(v).all() and 0 < v.std() < np.inf
+        }
     precision = _SINGLE if single & numbers.keys() else _DOUBLE
     choices = [*_cartesian(numbers, precision), *_polar(numbers, precision)]
     if not choices:

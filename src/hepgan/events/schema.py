@@ -205,6 +205,7 @@ class Field(Config):
         nulls: Whether what is missing is null in files that know it (Parquet).
         step: The distance of neighbours, if all values are on a grid that begins at ``low``: 0.01, or 1.
         bits: How many bits of their mantissas the values use, if these were rounded.
+        degrees: Whether it is an azimuth in degrees.
         low: Smallest value seen.
         high: Largest value seen.
         counter: What counts the lists of this branch alone, where the file has such a branch (``nMuon_pt``).
@@ -225,6 +226,7 @@ class Field(Config):
     nulls: bool = False
     step: float | None = Setting(default=None, gt=0)
     bits: int | None = Setting(default=None, ge=1, le=52)
+    degrees: bool = False
     low: float | None = None
     high: float | None = None
     counter: Counter | None = None

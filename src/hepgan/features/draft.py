@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from hepgan.events.angles import as_stored
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema
 from hepgan.features.facts import Facts
@@ -247,6 +248,8 @@ class Draft:
         if mask is not None:
             absent = ~mask
             fields = {n: v.masked_fill(absent, 0) for n, v in fields.items()}
+        if "phi" in fields:
+            fields["phi"] = as_stored(fields["phi"], described.field("phi"))
         return Objects(fields, mask)
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.errors import InputError
+from hepgan.events.angles import as_stored, radians
 from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.schema import Address, Collection, EventSchema
+from hepgan.events.schema import Address, Collection, EventSchema, Field
 from hepgan.features.codec import Codec, LearnedCodec
 from hepgan.features.config import FeaturesConfig, ObjectsConfig, TransformSpec
 from hepgan.features.context import require_whole
@@ -204,15 +205,15 @@ def _seen(
     if not references:
         return events
     angle = -azimuth_of(events, references).unsqueeze(1)
-    return EventBatch(schema, {n: _turned(o, angle) for n, o in collections.items()})
+    return EventBatch(schema, {n: _turned(o, angle, schema.known(n, "phi")) for n, o in collections.items()})
 
 
-def _turned(objects: Objects, angle: Tensor) -> Objects:
-    """The objects turned about the beam by an angle (N, 1)."""
+def _turned(objects: Objects, angle: Tensor, azimuth: Field | None) -> Objects:
+    """The objects turned about the beam by an angle (N, 1); the field says what their azimuths are in."""
     fields: dict[str, Any] = dict(objects.fields)
     if "px" in fields and "py" in fields:
         x, y, cos, sin = fields["px"], fields["py"], torch.cos(angle), torch.sin(angle)
         fields["px"], fields["py"] = x * cos - y * sin, x * sin + y * cos
     if "phi" in fields:
-        fields["phi"] = wrap(fields["phi"] + angle)
+        fields["phi"] = as_stored(wrap(radians(fields["phi"], azimuth) + angle), azimuth)
     return objects.with_fields(fields)

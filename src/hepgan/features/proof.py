@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from hepgan.errors import RecipeError
+from hepgan.events.angles import radians
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Address
+from hepgan.events.schema import Collection as Described
 from hepgan.features.facts import Facts
 from hepgan.vectors.kinematics import wrap
 
@@ -49,7 +51,7 @@ def differences(originals: Sequence[EventBatch], decoded: EventBatch) -> Iterato
         decoded: What their features decode to.
     """
     for name, back in decoded.collections.items():
-        offers = [_compared(name, e.collections[name], back) for e in originals]
+        offers = [_compared(decoded.schema.collection(name), e.collections[name], back) for e in originals]
         if not offers[0]:
             continue
         worst = torch.stack([torch.stack([d.off.amax(1) for d in o]).amax(0) for o in offers])
@@ -67,7 +69,7 @@ def differences(originals: Sequence[EventBatch], decoded: EventBatch) -> Iterato
             yield Difference(Address(None, None, name), a, b, _off(name, a, b, None))
 
 
-def _compared(name: str, objects: Objects, back: Objects) -> list[Difference]:
+def _compared(described: Described, objects: Objects, back: Objects) -> list[Difference]:
     if 0 in objects.shape[1:]:
         return []
     energies = [v.abs() for n, v in objects.fields.items() if n in ENERGIES and v.is_floating_point()]
@@ -78,9 +80,15 @@ def _compared(name: str, objects: Objects, back: Objects) -> list[Difference]:
     found = []
     for field, made in back.fields.items():
         value = objects.fields[field]
-        off = _off(field, value, made, scale if field in ENERGIES else None)
+        compared = (value, made)
+        if field == "phi":
+            known = described.field("phi") if "phi" in described.field_names else None
+            compared = (radians(value, known), radians(made, known))
+        off = _off(field, *compared, scale if field in ENERGIES else None)
         counts = pointed if field == "phi" else there
-        found.append(Difference(Address(name, None, field), value, made, torch.where(counts, off, 0.0)))
+        found.append(
+            Difference(Address(described.name, None, field), value, made, torch.where(counts, off, 0.0))
+        )
     return found
 
 

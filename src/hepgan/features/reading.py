@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hepgan.errors import InputError
+from hepgan.events.angles import radians
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.missing import is_missing
 from hepgan.events.schema import Address, coordinates
@@ -31,8 +32,9 @@ def raw_kinematics(events: EventBatch, collection: str) -> Kinematics:
 
 
 def stored_field(events: EventBatch, collection: str, name: str) -> Tensor:
-    """A field (N, M) of a collection, in float64."""
-    return events.collections[collection].fields[name].to(torch.float64)
+    """A field (N, M) of a collection, in float64; azimuths in radians."""
+    values = events.collections[collection].fields[name].to(torch.float64)
+    return radians(values, events.schema.known(collection, name)) if name == "phi" else values
 
 
 def azimuth_of(events: EventBatch, objects: Iterable[Address]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hepgan import vectors
 from hepgan.errors import InputError
+from hepgan.events.angles import radians
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.buffers import ATTRIBUTE
 from hepgan.events.missing import is_missing
@@ -269,7 +270,8 @@ class _Evaluator:
         mask = None if objects.full else objects.mask
         fields = dict(objects.fields)
         for field, values in objects.fields.items():
-            fields[field], there = _split(values, _described(self.source, name, field))
+            described = _described(self.source, name, field)
+            fields[field], there = _split(radians(values, described), described)
             if there is not None:
                 # Goes wherever the objects go.
                 fields[_there(field)] = there
