@@ -205,11 +205,13 @@ class _Merged:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What is to be told of branches; the numbers of objects in lists go without saying."""
+        """What is to be told of branches."""
         lost = {n: f"{why}; left out" for n, why in self.left_out.items() if n not in self._counters}
         return lost | self.wider | {n: note for n, note in self._own.items() if n in self.branches}
 
     def _lost(self, name: str, label: str) -> None:
+        if name in self._counters:  # which go without saying
+            return
         where = self.others.get(name)
         reason = f"{label} lacks it" if where is None else f"a type that is not read in {where}"
         self.left_out.setdefault(name, reason)

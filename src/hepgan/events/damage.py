@@ -9,7 +9,11 @@ from hepgan.events.buffers import Buffer
 from hepgan.events.formats import Source
 from hepgan.events.schema import Branch
 
-__all__ = ["Readable", "unreadable"]
+__all__ = ["DamageError", "Readable", "unreadable"]
+
+
+class DamageError(InputError):
+    """A branch that cannot be read."""
 
 
 class Readable(Source):
@@ -62,7 +66,7 @@ class Readable(Source):
                 good = middle
             else:
                 bad, error = middle, found
-        return InputError(error.message, file=self.label, branch=name, entry=good)
+        return DamageError(error.message, file=self.label, branch=name, entry=good)
 
     def _error(self, name: str, start: int, stop: int) -> InputError | None:
         try:
@@ -80,5 +84,5 @@ def unreadable(source: Readable, names: Iterable[str], start: int, stop: int) ->
             source.read([name], start, stop)
         except InputError as error:
             at = "" if error.entry is None else f" from event {error.entry} on"
-            found[name] = f"{error.message}{at}, {source.label}"
+            found[name] = f"{error.message}{at} in {source.label}"
     return found

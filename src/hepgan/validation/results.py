@@ -221,6 +221,11 @@ def _of_events(
         elif c is not None:
             doing("looking for copies of training events")
             copies = memorisation(a, b, c, rng=random_for(seed, "memorisation"), once=once)
+            if not math.isfinite(copies.ratio_of_medians.value):
+                copies = None
+                skipped["memorisation"] = (
+                    "half of the true events have the same numbers as training events, or more"
+                )
     return found, test, copies, skipped
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import awkward as ak
 import numpy as np
@@ -26,15 +27,15 @@ from hepgan.events import (
 from hepgan.events.buffers import buffers as parts
 from hepgan.events.buffers import record_name, scalar_values
 from hepgan.events.checks import drop_faulty
-from hepgan.events.formats import locate, open_source
 from hepgan.events.missing import is_missing
-from hepgan.events.reading import drafted
+from hepgan.events.reading import files_of
 from hepgan.events.schema import Unit, quoted
 from hepgan.events.slots import filled
 from hepgan.events.units import FoundUnit, find_unit
 from hepgan.features.parts.fields import WHOLE
 from hepgan.recipes.derived import Derived
 from hepgan.recipes.drafting.findings import constant_mass
+from hepgan.recipes.drafting.reading import nothing, readable
 from hepgan.recipes.drafting.selection import named, of_analysis, unlearnable, usual
 from hepgan.recipes.drafting.weights import FoundWeight, factor_reason, find_weight, negative_fields
 
@@ -77,6 +78,7 @@ class Contents:
         besides: What is learned that was not asked for, and why.
         unit: The unit of momenta.
         told: What a field is, where more is known than its kind, by its name in recipes.
+        damaged: Whether there is more, which cannot be read.
     """
 
     file: str
@@ -92,12 +94,13 @@ class Contents:
     negative: dict[str, str] = field(default_factory=dict)
     besides: dict[str, str] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
+    damaged: bool = False
     unit: FoundUnit = field(default_factory=FoundUnit)
 
     @property
     def complete(self) -> bool:
         """Whether everything in the file is learned or derived."""
-        return set(_names(self.structure)) == set(_names(self.schema))
+        return not self.damaged and set(_names(self.structure)) == set(_names(self.schema))
 
     @property
     def learned(self) -> EventSchema:
@@ -154,6 +157,7 @@ def look_at(
     weight: str | None = None,
     read: Sequence[str] = (),
     unit: Unit | None = None,
+    damaged: Mapping[str, str] = MappingProxyType({}),
 ) -> Contents:
     """Reads a part of a file, and decides what of it is to be learned.
 
@@ -165,16 +169,22 @@ def look_at(
         weight: The scalar that is the event weight, or ``none``; found if None.
         read: Branches that an analysis reads, to be learned where they can be, besides those asked for.
         unit: The unit of momenta; told from the data if None.
+        damaged: Branches that cannot be read, with the reasons.
 
     Raises:
         InputError: If the file cannot be read, has nothing to learn, or lacks what was asked for.
     """
-    total, structure, others = _structure(file)
+    files = files_of(file)
+    total = files.entries
+    left_out = {} if read else dict.fromkeys(files.others, "neither numbers nor lists of numbers")
+    left_out |= files.left_out
+    structure = readable(files, damaged, [*wanted, *([] if weight is None else [weight])], left_out)
+    if not structure.collections and not structure.scalars:
+        raise nothing(file, structure, left_out)
     found = find_weight(file, structure, weight, max_events)
     structure = weighted_by(structure, found.written)
     branches = sum(len(f.branches) for c in structure.collections for f in c.fields)
     branches += len(structure.scalars)
-    left_out = {} if read else dict.fromkeys(others, "neither numbers nor lists of numbers")
     besides: dict[str, str] = {}
     asked = _asked(structure, wanted, file, besides)
     if read:
@@ -194,8 +204,7 @@ def look_at(
     chosen = _without_empty(chosen, left_out)
     names = _names(chosen)
     if not [n for n in names if n != chosen.weight]:
-        msg = "nothing in it can be learned"
-        raise InputError(msg, file=file)
+        raise nothing(file, structure, left_out)
     events = read_events(file, branches=names, entry_stop=max_events, on_bad="keep")
     seen = weighted_by(schema_of(events), found.written)
     # The first look counted the objects of all events, where the file has counters.
@@ -210,8 +219,12 @@ def look_at(
     )
     units = find_unit(events, seen) if unit is None else FoundUnit(unit, asked=True)
     schema = seen.model_copy(update={"collections": collections, "unit": units.unit})
-    contents = Contents(file, events, schema, structure, total, left_out, weight=found, unit=units)
+    contents = Contents(
+        file, events, schema, structure, total, left_out, weight=found, unit=units, damaged=bool(damaged)
+    )
     _drop_unusable(contents, explicit=set(wanted))
+    if not [n for n in _names(contents.schema) if n != contents.schema.weight]:
+        raise nothing(file, contents.schema, left_out)
     contents.events, contents.bad = drop_faulty(contents.events, contents.schema, file)
     if not len(contents.events):
         msg = f"all events are bad: {'; '.join(contents.bad)}"
@@ -229,17 +242,6 @@ def values_of(
     if collection is None:
         return scalar_values(events, name, schema.scalar(name).branch)
     return parts(events, schema.collection(collection)).fields[name]
-
-
-def _structure(file: str) -> tuple[int, EventSchema, list[str]]:
-    """Number of events, all that their branches' names tell, and branches that cannot be read."""
-    total, others, structure = 0, [], EventSchema()
-    for path, tree in locate(file):
-        with open_source(path, tree) as source:
-            total += source.entries
-            others = list(source.left_out)
-            structure = drafted(source)
-    return total, structure, others
 
 
 def _names(schema: EventSchema) -> list[str]:

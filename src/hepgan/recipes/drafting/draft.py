@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,13 +33,15 @@ from hepgan.recipes.drafting.findings import (
 )
 from hepgan.recipes.drafting.functions import find_functions
 from hepgan.recipes.drafting.peaks import MOST_PAIRS, Excess, Peak, find_peaks
+from hepgan.recipes.drafting.reading import constants, nothing, without_damage
 from hepgan.recipes.drafting.references import Reference, find_references, reference_lines
 from hepgan.recipes.drafting.resonances import Resonance, find_resonances, name_of
 from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
 from hepgan.recipes.drafting.selection import HOW
-from hepgan.recipes.drafting.summary import Draft, grouped, summary
+from hepgan.recipes.drafting.summary import Draft, summary
 from hepgan.recipes.drafting.systems import find_loose, find_system
 from hepgan.recipes.drafting.text import comment as _comment
+from hepgan.recipes.drafting.text import grouped
 from hepgan.recipes.drafting.text import number as _number
 from hepgan.recipes.drafting.text import plain as _plain
 from hepgan.recipes.drafting.text import quote as _quoted
@@ -121,8 +123,24 @@ def draft(
     if max_events < 1:
         msg = f"max_events must be positive, not {max_events}"
         raise ValueError(msg)
+    return without_damage(
+        file, lambda damaged: _draft(file, name, select, weight, read, max_events, unit, damaged)
+    )
+
+
+def _draft(
+    file: str,
+    name: str,
+    select: Sequence[str],
+    weight: str | None,
+    read: Sequence[str],
+    max_events: int,
+    unit: Unit | None,
+    damaged: Mapping[str, str],
+) -> Draft:
+    """The draft of what can be read."""
     with kept_open():
-        contents = look_at(file, select, max_events, weight, read, unit)
+        contents = look_at(file, select, max_events, weight, read, unit, damaged)
     _warn_of_weights(contents)
     references = _references(contents, select)
     resonances = find_resonances(contents.events, contents.schema)
@@ -132,8 +150,8 @@ def draft(
     bounds = find_bounds(contents.events, contents.learned, contents.masses)
     rules = find_rules(contents.events, contents.learned)
     if contents.total > max_events:
-        bounds = within(file, bounds)
-        rules = kept_by(file, rules, contents.structure)
+        bounds = within(file, bounds, contents.schema)
+        rules = kept_by(file, rules, contents.schema)
     symmetry = find_symmetry(contents.once, contents.schema, resonances)
     peaks = _peaks(contents, resonances, symmetry)
     moving = [p.collection for p in peaks]
@@ -147,8 +165,7 @@ def draft(
     except HepganError as error:
         raise InputError(error.message, file=file, branch=error.branch, entry=error.entry) from error
     if not representation.size:
-        msg = "no continuous number in it varies, so there is nothing to learn"
-        raise InputError(msg, file=file)
+        raise nothing(file, contents.schema, contents.left_out | constants(contents.schema))
     if read and contents.left_out:
         message = f"of what the analysis reads, not learned: {'; '.join(grouped(contents.left_out))}"
         warnings.warn(message, UserWarning, stacklevel=2)

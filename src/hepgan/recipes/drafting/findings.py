@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from hepgan.events import Address, Collection, EventSchema, Field, Kind, iterate_events
+from hepgan.events import Address, Collection, EventSchema, Field, Kind
 from hepgan.events.schema import quoted
 from hepgan.observables import Observable
+from hepgan.recipes.drafting.reading import every_event
 from hepgan.recipes.drafting.resonances import MOST_OBJECTS, Resonance, always
 
 __all__ = [
@@ -201,12 +202,12 @@ def _reason(edge: Edge, side: str) -> str:
     return f"{edge.near} within {edge.width:.3g} {side} {edge.value:g} ({outermost} {edge.extreme:.6g})"
 
 
-def within(file: str, bounds: Sequence[Bound]) -> list[Bound]:
+def within(file: str, bounds: Sequence[Bound], schema: EventSchema) -> list[Bound]:
     """The bounds that hold for all events of the file, which may be more than were looked at."""
     kept = list(bounds)
     names = list(dict.fromkeys(Address.parse(b.name).collection or b.name for b in bounds))
     if names:
-        for events in iterate_events(file, branches=names, on_bad="keep"):
+        for events in every_event(file, names, schema):
             kept = [b for b in kept if _holds(b, events)]
     return kept
 

@@ -11,10 +11,11 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgan.events import Collection, EventSchema, Field, Kind, iterate_events
+from hepgan.events import Collection, EventSchema, Field, Kind
 from hepgan.events.schema import quoted
 from hepgan.observables import Condition, Observable
 from hepgan.recipes.drafting.findings import find_edge
+from hepgan.recipes.drafting.reading import every_event
 
 __all__ = ["Rule", "find_rules", "kept_by"]
 
@@ -130,7 +131,7 @@ def kept_by(file: str, rules: Sequence[Rule], schema: EventSchema) -> list[Rule]
     used = {n for rule in rules for n in Condition(rule.expression).names}
     names = sorted(used & here | {n[1:] for n in used - here})
     if names:
-        for events in iterate_events(file, branches=names, on_bad="keep"):
+        for events in every_event(file, names, schema):
             kept = [rule for rule in kept if bool(Condition(rule.expression)(events).all())]
     return kept
 

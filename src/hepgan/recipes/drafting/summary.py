@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,14 +14,10 @@ from hepgan.recipes.drafting.findings import Bound, Symmetry
 from hepgan.recipes.drafting.peaks import Peak
 from hepgan.recipes.drafting.resonances import Resonance
 from hepgan.recipes.drafting.rules import Rule
-from hepgan.recipes.drafting.text import rounded
+from hepgan.recipes.drafting.text import by_reason, rounded
 
-__all__ = ["Draft", "Line", "grouped", "summary"]
+__all__ = ["Draft", "Line", "summary"]
 
-_LISTED = 12
-"""Names that are listed; of more a few, and the number of the others."""
-
-_EXAMPLES = 4
 _LONG = 130
 """Characters of names that are listed in a line for the user."""
 
@@ -54,22 +50,6 @@ class Draft:
     text: str
     told: tuple[Line, ...] = ()
     bad: int = 0
-
-
-def grouped(told: Mapping[str, str]) -> list[str]:
-    """Names with one reason, and the reason."""
-    lines = []
-    for reason, names in _by_reason(told).items():
-        few, rest = (names, 0) if len(names) <= _LISTED else (names[:_EXAMPLES], len(names) - _EXAMPLES)
-        lines.append(f"{', '.join(few)}{f' and {rest:,} others' if rest else ''}: {reason}")
-    return lines
-
-
-def _by_reason(told: Mapping[str, str]) -> dict[str, list[str]]:
-    reasons: dict[str, list[str]] = {}
-    for name, reason in told.items():
-        reasons.setdefault(reason, []).append(name)
-    return reasons
 
 
 def summary(
@@ -196,7 +176,7 @@ def _learned(representation: Representation, bounds: Sequence[Bound], rules: Seq
 def _left_out(contents: Contents) -> Iterator[Line]:
     if anew := [f.name for f in contents.schema.identifiers]:
         yield Line("written anew", _some(anew))
-    reasons = _by_reason(contents.left_out)
+    reasons = by_reason(contents.left_out)
     for reason, names in list(reasons.items())[:_REASONS]:
         # Some are told together.
         yield Line("left out", f"{_some([n for told in names for n in told.split(', ')])}: {reason}")

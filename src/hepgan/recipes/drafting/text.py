@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import yaml
 
-__all__ = ["comment", "number", "plain", "quote", "rounded", "row", "share"]
+__all__ = ["by_reason", "comment", "grouped", "number", "plain", "quote", "rounded", "row", "share"]
 
 _WIDTH = 100
+
+_LISTED = 12
+"""Names that are listed; of more a few, and the number of the others."""
+
+_EXAMPLES = 4
 
 
 def comment(text: str, indent: str = "", inner: str = "") -> list[str]:
@@ -55,3 +60,20 @@ def rounded(mass: float) -> str:
 def share(x: float) -> str:
     """A share in per cent."""
     return f"{100 * x:.3g}%"
+
+
+def grouped(told: Mapping[str, str]) -> list[str]:
+    """Names with one reason, and the reason."""
+    lines = []
+    for reason, names in by_reason(told).items():
+        few, rest = (names, 0) if len(names) <= _LISTED else (names[:_EXAMPLES], len(names) - _EXAMPLES)
+        lines.append(f"{', '.join(few)}{f' and {rest:,} others' if rest else ''}: {reason}")
+    return lines
+
+
+def by_reason(told: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names of each reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in told.items():
+        reasons.setdefault(reason, []).append(name)
+    return reasons
