@@ -127,6 +127,8 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
     Raises:
         InputError: If there is no such condition, or a file that does not have enough of it.
     """
+    import numpy as np
+
     from hepgan.events import read_events
     from hepgan.generator.conditions import is_law
 
@@ -149,6 +151,9 @@ def read_conditions(given: Sequence[str], generator: EventGenerator, events: int
             msg = f"{len(found):,} events cannot give the condition of {events:,}"
             raise InputError(msg, file=value, branch=name)
         values[name] = found if collection else found.to_numpy()
+        if not collection and not (finite := np.isfinite(values[name])).all():
+            msg = f"{values[name][finite.argmin()]} cannot be a condition"
+            raise InputError(msg, file=value, branch=name, entry=int(finite.argmin()))
     return values
 
 

@@ -100,7 +100,7 @@ def shared_names(
         lacking = [name for name in names if name not in there]
         names = [name for name in names if name in there]
         if not names:
-            msg = f"the {label} events have nothing of what the others have ({_few(lacking)})"
+            msg = f"the {label} events have nothing of what the reference has ({_few(lacking)})"
             raise InputError(msg, file=sources.get(label))
         if lacking and tell:
             msg = f"not compared, since the {label} events lack it: {_few(lacking)}"
