@@ -18,6 +18,7 @@ from hepgan.events.reading import drafted
 from hepgan.generator import EventGenerator
 from hepgan.recipes import draft_recipe, load_recipe
 from hepgan.recipes.document import parse_yaml
+from hepgan.validation import compare_files
 
 Numbers = np.ndarray[Any, Any]
 N = 2500
@@ -229,3 +230,32 @@ def test_lhcb_tuples_are_read_in_mev(tmp_path: Path) -> None:
     assert_allclose(
         new["Jpsi_M"], np.sqrt(both[3] ** 2 - both[0] ** 2 - both[1] ** 2 - both[2] ** 2), rtol=1e-5
     )
+
+
+@pytest.mark.usefixtures("_reports_without_pictures")
+def test_few_events_are_compared_by_the_momenta_of_the_reference(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+
+    def made(name: str, n: int, off: float) -> str:
+        columns = {f"b_v{i}": v for i, v in enumerate(four_momenta(rng, rng.normal(5.28, 0.02, n), 9.0, n))}
+        columns["b_v3"] = columns["b_v3"] * rng.normal(1.0 + off, off, n)
+        counts = rng.poisson(2.0, n)
+        lists = four_momenta(rng, 0.13957, 1.0, int(counts.sum()))
+        fields = {f"k{i}": ak.unflatten(v, counts) for i, v in enumerate(lists)}
+        events = ak.zip({**columns, "pi": ak.zip(fields)}, depth_limit=1)
+        with uproot.recreate(tmp_path / name) as file:
+            types = {n: v.dtype for n, v in columns.items()}
+            file.mktree("tree", types | {"pi": events.pi.type.content}).extend(
+                {n: events[n] for n in events.fields}
+            )
+        return str(tmp_path / name)
+
+    true, few, wide = made("true.root", 2000, 0.0), made("few.root", 30, 0.0), made("wide.root", 1500, 0.5)
+    assert {c.name for c in infer_schema(true).collections} == {"b", "pi"}
+    assert infer_schema(few).collection("pi").coordinates == ()
+    assert "b" not in infer_schema(wide).collection_names
+    with pytest.warns(UserWarning, match="judged .* below the momentum"):
+        found = compare_files(true, {"few": few, "wide": wide}, on_bad="keep", classifier=False)
+    assert {"b_energy", "b_pt", "pi0_pt", "pi0_energy"} <= set(found.observables)
+    assert found.results["few"].histograms["b_energy"].sum(flow=True).value == 30
+    assert found.results["wide"].histograms["b_energy"].sum(flow=True).value == 1500

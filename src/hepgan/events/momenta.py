@@ -23,7 +23,7 @@ from hepgan.events.buffers import buffers, scalar_values
 from hepgan.events.names import coordinate
 from hepgan.events.schema import Collection, EventSchema, Field
 
-__all__ = ["find_momentum", "unnamed", "with_momenta"]
+__all__ = ["find_momentum", "unnamed", "with_momenta", "with_momenta_of"]
 
 Floats = NDArray[np.float64]
 
@@ -132,6 +132,39 @@ def find_momentum(columns: Mapping[str, NDArray[np.floating]]) -> dict[str, str]
         return {}
     (chosen,) = best.values()
     return {n: coordinate for n, coordinate in chosen.names.items() if n != coordinate}
+
+
+def with_momenta_of(schema: EventSchema, reference: EventSchema) -> EventSchema:
+    """What a file holds, with the momenta that numbers have told of another file of the same branches.
+
+    Its own numbers may be too few for that, or not so good.
+
+    Args:
+        schema: What it holds.
+        reference: What the other file holds.
+    """
+    for c in reference.collections:
+        here = {f.branches: f for o in schema.collections for f in o.fields}
+        here |= {f.branches: f for f in schema.scalars}
+        known = next((o for o in schema.collections if o.name == c.name), None)
+        told = known is not None and known.field_names == c.field_names
+        alike = all(f.branches in here and here[f.branches].dtype == f.dtype for f in c.fields)
+        if told or not alike or not unnamed(c):
+            continue
+        wanted = {f.branches for f in c.fields}
+        host = next((o for o in schema.collections if wanted <= {f.branches for f in o.fields}), None)
+        if host is not None:
+            names = {f.branches: f.name for f in c.fields}
+            fields = tuple(f.model_copy(update={"name": names.get(f.branches, f.name)}) for f in host.fields)
+            made = host.model_copy(update={"fields": fields})
+            collections = tuple(made if o is host else o for o in schema.collections)
+            schema = schema.model_copy(update={"collections": collections})
+        elif c.layout == "single" and wanted <= {f.branches for f in schema.scalars}:
+            rest = tuple(f for f in schema.scalars if f.branches not in wanted)
+            weight = schema.weight if schema.weight in {f.name for f in rest} else None
+            update = {"collections": (*schema.collections, c), "scalars": rest, "weight": weight}
+            schema = schema.model_copy(update=update)
+    return schema
 
 
 def unnamed(c: Collection) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from hepgan.events import (
 from hepgan.events.buffers import ATTRIBUTE
 from hepgan.events.common import names_in
 from hepgan.events.formats import PathLike, format_for
+from hepgan.events.momenta import with_momenta_of
 from hepgan.events.reading import files_of, inferred, read_part
 from hepgan.events.runs import RUNS
 from hepgan.events.weights import NO_WEIGHT, is_written, marked
@@ -200,7 +201,9 @@ def reweight_file(
     # What cannot be written is better known before anything is learned.
     files = files_of(generated)
     files.tell()
-    schema = inferred(files.places, files.schema, 1_000_000, "keep")
+    there = files_of(reference)
+    layout = with_momenta_of(files.schema, there.schema)
+    schema = inferred(files.places, layout, 1_000_000, "keep")
     if weight == NO_WEIGHT or (weight in schema.scalar_names and not is_written(schema)):
         schema = weighted_by(schema, weight, keep=schema.scalar_names)
     if not keep:
@@ -208,7 +211,6 @@ def reweight_file(
     elif schema.weight is not None:
         msg = f"the events have weights ({schema.weight}) already, which --unweight would not do without"
         raise InputError(msg, file=str(generated))
-    there = files_of(reference)
     try:
         by = weight or (schema.weight if schema.weight in there.schema.scalar_names else None)
         known = weighted_by(there.schema, by)

@@ -18,6 +18,7 @@ from hepgan.errors import RecipeError
 from hepgan.events import EventsLike, schema_of, select
 from hepgan.events.common import Files, names_in, placed
 from hepgan.events.memory import events_in
+from hepgan.events.momenta import with_momenta_of
 from hepgan.events.reading import files_of
 from hepgan.events.schema import EventSchema
 from hepgan.events.units import check_units
@@ -194,6 +195,8 @@ def compare_files(
     view = None if features is None else FeatureView(features)
     paths = {"reference": reference, **samples} | ({} if train is None else {"train": train})
     files = {label: files_of(p) if schema is None else _given(p, schema) for label, p in paths.items()}
+    whole = files["reference"].schema
+    files = {n: replace(f, schema=with_momenta_of(f.schema, whole)) for n, f in files.items()}
     known = layouts(
         {label: found.schema for label, found in files.items()},
         [o if isinstance(o, Observable) else from_config(o, n) for n, o in (observables or {}).items()],
