@@ -131,6 +131,16 @@ def test_large_transverse_momenta_are_in_mev_and_others_in_gev(tmp_path: Path) -
         assert infer_schema(written(tmp_path / f"{middle}.root", columns)).unit == unit
 
 
+@pytest.mark.parametrize("unit", UNITS)
+def test_resonances_are_found_with_azimuths_in_degrees(unit: Unit, tmp_path: Path) -> None:
+    events = in_unit(dimuons(1500, seed=3), unit)
+    muons = ak.with_field(events.Muon, events.Muon.phi * (180 / np.pi), "phi")
+    columns = {
+        f"lepton{i + 1}_{f}": ak.to_numpy(muons[f][:, i]) for f in ("pt", "eta", "phi") for i in (0, 1)
+    }
+    assert infer_schema(written(tmp_path / "degrees.root", columns)).unit == unit
+
+
 def test_what_is_no_momentum_tells_no_unit(tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
     columns = {f"x{i}": rng.normal(size=300) * 10.0**i for i in range(7)}

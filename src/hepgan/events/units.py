@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError
+from hepgan.events.angles import in_degrees
 from hepgan.events.buffers import Buffers, buffers, scalar_values
 from hepgan.events.schema import GEV, Collection, EventSchema, Field, Unit
 
@@ -247,6 +248,8 @@ def _part(events: ak.Array, c: Collection) -> _Part | None:
     except InputError:
         return None
     known = {n: np.asarray(v, dtype=np.float64) for n, v in fields.items()}
+    if "phi" in known and in_degrees(known["phi"]):
+        known["phi"] = np.radians(known["phi"])
     size = len(next(iter(known.values())))
     if offsets is None:
         offsets = np.arange(size + 1, dtype=np.int64)

@@ -114,6 +114,8 @@ def _masses(events: ak.Array, c: Collection) -> tuple[Numbers, NDArray[np.bool_]
     """The masses of all pairs, which of them have opposite values, and the field with these."""
     objects = events[c.name]
     known = {n: objects[n] for n in c.coordinates}
+    if "phi" in known and c.field("phi").degrees:
+        known["phi"] = known["phi"] * (math.pi / 180)
     # Objects without masses have none.
     known |= {} if len(known) == 4 else {"mass": 0.0 * objects[c.coordinates[0]]}
     momenta = ak.zip(known, with_name="Momentum4D")

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from hepgan.events import Address, EventBatch, EventSchema, Objects, coordinates, to_batch
+from hepgan.events.angles import radians
 from hepgan.features.parts.pairs import number_of_pairs, pairs_first
 from hepgan.recipes.drafting.peaks import BY_CHANCE, LOOK, MOST_PAIRS, Excess, Peak, highest_peak
 
@@ -155,14 +156,14 @@ def _mass(momenta: Sequence[Numbers]) -> Numbers:
 
 def _objects_of(batch: EventBatch, name: str) -> _Some:
     """The first objects of a collection."""
-    objects = batch.collections[name]
+    objects = _objects(batch, name)
     momenta = _stacked(objects)[:, :_FIRST, [0, 1, 2, 4]]
     return _Some(name, name, objects.mask[:, :_FIRST].numpy(), momenta.numpy())
 
 
 def _pairs_of(batch: EventBatch, peak: Peak) -> _Some:
     """The pairs of a collection."""
-    objects = batch.collections[peak.collection]
+    objects = _objects(batch, peak.collection)
     stacked = _stacked(objects)
     values = objects.fields[peak.opposite].to(torch.float64) if peak.opposite else None
     most = min(peak.most, MOST_PAIRS)
@@ -172,6 +173,15 @@ def _pairs_of(batch: EventBatch, peak: Peak) -> _Some:
     total = (first[:, ::2] + first[:, 1::2])[..., [0, 1, 2, 4]]
     there = torch.arange(most) < number.unsqueeze(1)
     return _Some(f"a pair of {peak.collection}", peak.collection, there.numpy(), total.numpy())
+
+
+def _objects(batch: EventBatch, name: str) -> Objects:
+    """The objects of a collection, with azimuths in radians."""
+    objects = batch.collections[name]
+    if "phi" not in objects.fields:
+        return objects
+    phi = radians(objects.fields["phi"], batch.schema.collection(name).field("phi"))
+    return objects.with_fields({**objects.fields, "phi": phi})
 
 
 def _stacked(objects: Objects) -> torch.Tensor:
