@@ -115,6 +115,16 @@ def test_momenta_that_are_not_conserved_are_kept(tmp_path):
     same(records(path), records(write_events(tmp_path / "b.lhe", events)))
 
 
+def test_momenta_that_incoming_particles_cannot_balance_are_told(lhe, tmp_path):
+    events = read_events(lhe)
+    particles = events.Particle
+    for name in ("px", "energy"):
+        particles = ak.with_field(particles, events.Particle[name] + 1.0, name)
+    shifted = ak.with_field(events, particles, "Particle")
+    with pytest.warns(UserWarning, match=f"do not sum to 0 in {N} of the first {N} events"):
+        write_events(tmp_path / "a.lhe", shifted)
+
+
 def test_records_in_another_order_keep_their_mothers(tmp_path):
     path = write_lhe(tmp_path / "a.lhe", 30, weights=False)
     lines = path.read_text().splitlines()
@@ -177,6 +187,15 @@ def test_any_particles_with_ids_are_written_and_what_has_no_place_is_told(tmp_pa
     assert [[p[0] for p in e] for e in found] == muons.pdgId.tolist()
     assert np.allclose([p[1] for e in found for p in e], ak.flatten(muons.px), rtol=1e-6)
     assert np.allclose([p[2] for e in found for p in e], ak.flatten(muons.energy), rtol=1e-6)
+
+
+def test_momenta_in_other_units_are_written_in_gev(lhe, tmp_path):
+    events = read_events(lhe)
+    mev = schema_of(events).model_copy(update={"unit": "MeV"})
+    again = read_events(write_events(tmp_path / "a.lhe", events, schema=mev))
+    for name in MOMENTUM:
+        one, two = (ak.flatten(e.Particle[name]) for e in (again, events))
+        assert np.allclose(one * 1000, two, rtol=1e-12)
 
 
 # ------------------------------------------------------------------ HepMC

@@ -128,7 +128,7 @@ class RecordWriter(ParticleWriter):
     def __init__(self, content: Content, path: Path, numbers: Sequence[str], format: str) -> None:
         super().__init__(content, path, numbers, format, (INCOMING, INTERMEDIATE))
         self._header = content.schema.header or Header()
-        self._told = False
+        self._told = self._unbalanced = False
 
     def record(self, columns: Mapping[str, Buffer]) -> Particles:
         """All particles; of those that have no momenta, with what the others make of it."""
@@ -166,6 +166,7 @@ class RecordWriter(ParticleWriter):
             table = np.stack([numbers[n].astype(np.float64) for n in MOMENTA], axis=1)
             final = np.where((roles == _FINAL)[:, None], table, 0.0)
             made = _made(final, counts, roles, numbers["mother1"])
+            self._tell_of_balance(final, counts)
             numbers |= {n: np.where(roles == _FINAL, numbers[n], made[:, k]) for k, n in enumerate(MOMENTA)}
         return Particles(offsets_of(counts), numbers)
 
@@ -179,6 +180,18 @@ class RecordWriter(ParticleWriter):
             return pairs[:, 0], pairs[:, 1]
         from_beams = (roles == _FINAL).astype(np.int64)
         return from_beams, 2 * from_beams
+
+    def _tell_of_balance(self, final: Numbers, counts: NDArray[np.int64]) -> None:
+        """Says once that incoming particles cannot make up for what is left across the beam."""
+        energy = _summed(final[:, 3], counts)
+        left = np.hypot(_summed(final[:, 0], counts), _summed(final[:, 1], counts)) > _CLOSE * energy
+        if left.any() and not self._unbalanced:
+            self._unbalanced = True
+            message = (
+                f"transverse momenta do not sum to 0 in {left.sum():,} of the first {len(left):,} events; "
+                "incoming particles move along the beam, so momentum is not conserved there"
+            )
+            warnings.warn(message, UserWarning, stacklevel=8)
 
     def _tell(self) -> None:
         if not self._told:
