@@ -70,6 +70,8 @@ FILES: dict[str, tuple[Any, str, dict[str, Any], Callable[[str], str]]] = {
         "Delphes",
         {
             **momenta("Jet/Jet.PT", "Jet/Jet.Eta", "Jet/Jet.Phi", "Jet/Jet.Mass"),
+            "Event/Event.Weight": lists(lambda n: RNG.uniform(1, 2, n), ONE),
+            "Event/Event.Number": ak.unflatten(np.arange(N), ONE),
             "MissingET/MissingET.MET": lists(lambda n: RNG.exponential(30, n), ONE),
             "MissingET/MissingET.Eta": lists(lambda n: RNG.normal(0, 1, n), ONE),
             "MissingET/MissingET.Phi": lists(lambda n: RNG.uniform(-3.1, 3.1, n), ONE),
@@ -122,7 +124,9 @@ def test_generated_files_are_read_by_the_schema_of_the_file_that_was_learned(
 ) -> None:
     schema, tree, data, counter = FILES[kind]
     path = tmp_path / "true.root"
-    types = {n: "var * float32" if isinstance(v, ak.Array) else v.dtype for n, v in data.items()}
+    types = {
+        n: f"var * {v.type.content.content}" if isinstance(v, ak.Array) else v.dtype for n, v in data.items()
+    }
     with uproot.recreate(path) as file:
         file.mktree(tree, types, counter_name=counter)
         file[tree].extend(data)

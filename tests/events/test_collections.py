@@ -260,6 +260,7 @@ def test_a_number_of_objects_can_be_had_without_them(tmp_path: Path) -> None:
             ("EventInfoAuxDyn.eventNumber", "EventInfoAuxDyn.lumiBlock"),
             {"event": "EventInfoAuxDyn.eventNumber", "luminosityBlock": "EventInfoAuxDyn.lumiBlock"},
         ),
+        (("EventHeader.eventNumber", "x"), {"event": "EventHeader.eventNumber"}),
         (("evt", "lumi"), {"event": "evt", "luminosityBlock": "lumi"}),
     ],
 )
@@ -275,6 +276,15 @@ def test_identifiers_of_other_names_keep_them(
         assert set(file["tree"].keys()) == {*expected.values(), "y"}
         if "event" in expected:
             assert file["tree"][expected["event"]].array(library="np").tolist() == list(range(1, N + 1))
+
+
+def test_identifiers_in_a_record_of_one_are_those_of_the_event(tmp_path: Path) -> None:
+    header = {"eventNumber": ak.unflatten(np.arange(N), ONE), "weight": lists(ONE)}
+    data = {"EventHeader": ak.zip(header), "Jet": ak.zip(some("{}", "pt eta phi"))}
+    schema = schema_of(read_events(ntuple(tmp_path / "a.root", ak.zip(data, depth_limit=1))))
+    assert [f.branch for f in schema.identifiers] == ["EventHeader.eventNumber"]
+    assert found(schema) == {"Jet": ("pt", "eta", "phi")}
+    assert schema.weight == "EventHeader_weight"
 
 
 def test_floating_point_numbers_called_evt_or_lumi_are_no_identifiers() -> None:

@@ -148,6 +148,14 @@ def test_nan_is_always_missing_but_not_in_momenta_and_weights():
     assert found(values, weight=True).missing is None
 
 
+def test_true_and_false_are_not_missing_in_a_tree(tmp_path):
+    data = {"tight": RNG.random(500) < 0.5, "x": RNG.normal(size=500)}
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("t", {n: v.dtype for n, v in data.items()}).extend(data)
+    tight = infer_schema(tmp_path / "a.root").scalar("tight")
+    assert (tight.values, tight.missing, tight.nulls) == ((False, True), None, False)
+
+
 def test_a_field_that_is_missing_is_equal_to_itself_from_json():
     field = found(with_some(RNG.normal(size=N), np.nan))
     text = json.dumps(field.model_dump(mode="json"), allow_nan=False)

@@ -28,12 +28,14 @@ def evidence_of(source: Source) -> Evidence:
     numbers = [b.name for b in single if b.integer]
     counted = [b for b in lists if b.counter in source.branches]
     # Of lists that share a counter or a record, one is enough.
-    others = {trusted(b) or b.name: b.name for b in lists if b.counter not in source.branches}
+    loose = [b for b in lists if b.counter not in source.branches]
+    others = {trusted(b) or b.name: b.name for b in loose}
     read = source.read([*numbers, *others.values()], 0, stop)
     whole = {
         n: np.asarray(v) for n in numbers if (v := read.get(n)) is not None and not isinstance(v, Jagged)
     }
-    lengths = {n: np.diff(v.offsets) for n in others.values() if isinstance(v := read.get(n), Jagged)}
+    known = {n: np.diff(v.offsets) for n in others.values() if isinstance(v := read.get(n), Jagged)}
+    lengths = {b.name: known[n] for b in loose if (n := others[trusted(b) or b.name]) in known}
     lengths |= {b.name: whole[b.counter].astype(np.int64) for b in counted if b.counter in whole}
     return Evidence(lengths, whole)
 

@@ -338,6 +338,7 @@ def kind_of(
         nulls = NULL_TEXT in known
         return _category(field.model_copy(update={"nulls": nulls}), known) if values.size else field
     if values.dtype.kind == "b":
+        field = field.model_copy(update={"missing": None, "nulls": False})
         return _category(field, np.array([False, True]) if not values.size else np.unique(values))
     missing, nulls = (None, False) if weight or not missable else find_missing(values)
     update: dict[str, Any] = {"kind": Kind.CONTINUOUS, "values": None, "atoms": ()}

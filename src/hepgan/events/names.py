@@ -83,7 +83,7 @@ def identifier(name: str, *, whole: bool = True) -> str | None:
         name: The branch.
         whole: Whether it holds whole numbers.
     """
-    key = re.sub(r"[_.:/]", "", plain_name(name).lower()).removeprefix("eventinfo")
+    key = re.sub(r"^event(info|header)(?=.)", "", re.sub(r"[_.:/]", "", plain_name(name).lower()))
     return _IDENTIFIERS.get(key) or (_WHOLE_IDENTIFIERS.get(key) if whole else None)
 
 

@@ -44,7 +44,7 @@ _KNOWN = (
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _WEIGHT = {"weight", "weights", "wgt", "wgts"}
 _NEUTRAL = {
-    *("mc", "gen", "generator", "event", "evt", "info", "nominal", "nosys"),
+    *("mc", "gen", "generator", "event", "evt", "info", "header", "nominal", "nosys"),
     *("total", "final", "full", "norm", "xsec"),
 }
 """Words that say no more than that it is the weight; others tell of what it corrects."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hepgan.arguments import checked
 from hepgan.errors import OutputError
 from hepgan.events import EventBatch, EventSchema, EventWriter
+from hepgan.events.buffers import Jagged
 from hepgan.events.formats import FORMATS
 from hepgan.events.nanoaod import is_nanoaod
 from hepgan.events.runs import RUNS
@@ -186,7 +187,9 @@ class _Weighed:
     def add(self, events: Prepared) -> None:
         """Adds the next events."""
         if self._branch is not None and self.sum_of_weights is not None:
-            weights = np.asarray(events.columns[self._branch], dtype=np.float64)
+            values = events.columns[self._branch]
+            # A weight that is alone in a list is that of its event.
+            weights = np.asarray(values.content if isinstance(values, Jagged) else values, dtype=np.float64)
             self.sum_of_weights += float(weights.sum())
             self._squares += float(np.square(weights).sum())
 
