@@ -110,3 +110,21 @@ def test_many_branches_are_told_in_few_lines(here, capfd):
     lines = capfd.readouterr().out.splitlines()
     assert len(lines) < 12
     assert any("more" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.full(400, np.nan), "x: it is missing in all events"),
+        (np.array([f"name {i}" for i in range(400)]), "x: text with 400 different values"),
+        (np.ones(400), "x: always 1"),
+    ],
+)
+def test_a_file_of_which_nothing_can_be_learned_is_refused_with_the_reason(here, capfd, values, reason):
+    write(here / "some.root", {"x": values})
+    assert run("init", "some.root", "-o", "my.yaml") == 2
+    said = capfd.readouterr()
+    assert said.err.startswith("hepgan: some.root: ")
+    assert reason in said.err
+    assert not said.out
+    assert not (here / "my.yaml").exists()

@@ -76,7 +76,7 @@ class Efficiency(Config):
 
     def __str__(self) -> str:
         if not 0 < self.passed < self.tried:
-            return f"{100 * self.value:g}% of {self.tried:,} events"
+            return f"{100 * self.value:g}%"
         digits = max(0, 1 - math.floor(math.log10(100 * self.error)))
         return f"({100 * self.value:.{digits}f} ± {100 * self.error:.{digits}f})%"
 

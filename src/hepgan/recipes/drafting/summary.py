@@ -130,7 +130,8 @@ def _objects(contents: Contents) -> Iterator[Line]:
 def _weight(contents: Contents) -> str:
     name = contents.schema.weight
     if name is None:
-        return "none: all events weigh 1"
+        refused = "; ".join(f"{n} is none, since {reason}" for n, reason in contents.weight.refused.items())
+        return f"none: all events weigh 1{f' ({refused})' if refused else ''}"
     values = np.asarray(values_of(contents.events, contents.schema, None, name), np.float64)
     negative = float((values < 0).mean())
     return f"{name}{f', negative in {100 * negative:.3g}% of the events' if negative else ''}"
