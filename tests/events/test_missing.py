@@ -26,6 +26,7 @@ from hepgan.events import (
 from hepgan.events.inference import kind_of
 from hepgan.features import FeaturesConfig, Representation
 from hepgan.observables import Observable, default_observables
+from hepgan.recipes.drafting.draft import draft_recipe
 
 RNG = np.random.default_rng(5)
 N = 2000
@@ -132,10 +133,27 @@ def test_a_spike_among_others_is_none(values, spike):
     assert found(with_some(values, spike)).missing is None
 
 
+def test_true_and_false_are_never_missing_in_files_without_null(tmp_path):
+    with uproot.recreate(tmp_path / "flags.root") as file:
+        file.mktree("t", {"flag": "bool", "x": "float64"})
+        file["t"].extend({"flag": RNG.random(N) < 0.3, "x": RNG.normal(size=N)})
+    assert all(f.missing is None for f in schema_of(read_events(tmp_path / "flags.root")).scalars)
+
+
+def test_drafts_say_what_is_missing(tree):
+    text = draft_recipe(f"{tree}:t", name="missing")
+    flat = " ".join(line.strip(" #") for line in text.splitlines())
+    assert "one: continuous; missing (NaN) in" in flat
+    assert "two: continuous; missing (-999) in" in flat
+    assert "number: whole numbers, 0 to 19; missing (-9) in" in flat
+    assert 'two_missing: {expression: "missing(two)"' in text
+
+
 def test_whole_numbers_have_placeholders_too_but_not_minus_one():
     assert found(with_some(RNG.integers(0, 20, N), -9), "int32").missing == -9
     assert found(with_some(RNG.integers(0, 200, N), -99), "int16").missing == -99
     assert found(with_some(RNG.integers(0, 20, N), -1), "int32").missing is None
+    assert found(with_some(RNG.choice([0, 1, 10], N), -9), "int32").missing == -9
     assert found(RNG.choice([-13, -11, 11, 13], N), "int32").missing is None
     assert found(RNG.integers(0, 256, N), "uint8").missing is None
 

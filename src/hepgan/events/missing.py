@@ -173,7 +173,8 @@ def _stands_apart(values: NDArray[Any], end: Any) -> bool:
     value = float(end)
     gap = float(different[0]) - value if value < different[0] else value - float(different[-1])
     if values.dtype.kind in "iu":
-        return gap > 3 and gap >= 3 * float(np.median(np.diff(different)))
+        steps = np.sort(np.diff(different))
+        return gap > 3 and gap >= 3 * float(steps[(len(steps) - 1) // 2])
     if different.size < _TELLING:
         return gap > 3 * float(np.diff(different).max())
     k = min(100, max(_TELLING // 2, different.size // 50), different.size - 1)

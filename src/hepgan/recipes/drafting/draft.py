@@ -331,7 +331,11 @@ def _kind_of_value(contents: Contents, c: Collection | None, f: Field) -> str:
     values = values_of(contents.events, contents.schema, c.name if c else None, f.name).astype(np.float64)
     there = values if f.missing is None else values[~is_missing(values, f.missing)]
     over = there.size and spans_decades(torch.from_numpy(there))
-    return "continuous, over many orders of magnitude: learned as its logarithm" if over else "continuous"
+    if over:
+        return "continuous, over many orders of magnitude: learned as its logarithm"
+    if f.step is not None:
+        return f"continuous, in steps of {f.step:g}"
+    return "continuous" if f.bits is None else f"continuous, rounded to {f.bits} bits"
 
 
 def _weight(contents: Contents) -> Iterator[str]:

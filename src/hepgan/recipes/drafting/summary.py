@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hepgan.events import Address
 from hepgan.features import Representation
 from hepgan.recipes.drafting.contents import Contents, counts, values_of
 from hepgan.recipes.drafting.findings import Bound, Symmetry
@@ -89,6 +90,8 @@ def summary(
         lines.append(Line("resonances", "; ".join(found)))
     if symmetry.reference:
         lines.append(Line("symmetry", _symmetry(symmetry)))
+    if lacking := [*_missing(contents)]:
+        lines.append(Line("missing", f"{_some(lacking)}: generated as missing, together where they are"))
     if contents.derived:
         lines.append(Line("derived", f"{_some(list(contents.derived))}, from the rest of the event"))
     lines.append(Line("learned", _learned(representation, bounds, rules)))
@@ -146,6 +149,16 @@ def _unit(contents: Contents) -> str:
     if not found.reasons:
         return ""
     return "GeV" if found.unit == "GeV" else f"{found.unit}: {'; '.join(found.reasons)}"
+
+
+def _missing(contents: Contents) -> Iterator[str]:
+    """The numbers that some events, or objects, lack, and what files have in their place."""
+    schema = contents.schema
+    fields = [(c.name, f) for c in schema.collections for f in c.fields]
+    for collection, f in [*fields, *((None, f) for f in schema.scalars)]:
+        if f.missing is not None:
+            what = "null" if f.nulls else f"{f.missing:g}".replace("nan", "NaN")
+            yield f"{Address(collection, None, f.name)} ({what})"
 
 
 def _resonances(resonances: Sequence[Resonance], peaks: Sequence[Peak], unit: str) -> Iterator[str]:
