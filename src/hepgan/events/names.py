@@ -50,7 +50,7 @@ _IDENTIFIERS = {
     "eventnum": "event",
     "evtnum": "event",
 }
-_WHOLE_IDENTIFIERS = {"lumi": "luminosityBlock", "evt": "event", "evtnumber": "event"}
+_WHOLE_IDENTIFIERS = {"lumi": "luminosityBlock", "evt": "event", "evtnumber": "event", "eventid": "event"}
 """Names that say it only of whole numbers."""
 
 _SPLIT = re.compile(r"(?P<top>[^/]+?)_?/(?:(?P=top))?\.(?P<rest>.+)")
