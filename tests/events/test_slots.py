@@ -23,6 +23,7 @@ from hepgan.events import (
     to_batch,
     write_events,
 )
+from hepgan.validation import compare_files
 
 SIZE = 2_000
 
@@ -361,3 +362,30 @@ def test_zeros_in_all_places_of_an_event_are_numbers(tmp_path, rng):
     data = {"adc": np.where(rng.random((SIZE, 1)) < 0.1, 0, rng.normal(size=(SIZE, 6))).astype("f4")}
     adc = infer_schema(tree(tmp_path / "in.root", data)).collection("adc")
     assert (adc.min_count, adc.max_count) == (6, 6)
+
+
+@pytest.fixture
+def some_lack(tmp_path, rng):
+    """A file in which all objects are there, and one in which any of them may lack."""
+    paths = []
+    for share in (2.0, 0.9):
+        there = rng.random((SIZE, 3)) < share
+        data = numbered(momenta(rng, 2), there[:, :2], -99, "lep")
+        data |= {f"Z_{n}": np.where(there[:, 2], v[:, 0], -999) for n, v in momenta(rng, 1).items()}
+        paths.append(tree(tmp_path / f"{share}.root", data))
+    return paths
+
+
+def test_what_lacks_in_one_of_several_files_may_lack_in_all(some_lack):
+    events = read_events(some_lack)
+    assert set(events.fields) == {"Lepton1", "Lepton2", "Z"}
+    assert counts(events.Z)[:SIZE].min() == 1
+    assert counts(events.Z)[SIZE:].min() == 0
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_samples_are_compared_with_one_layout(some_lack, turned):
+    true, made = some_lack[::-1] if turned else some_lack
+    found = compare_files(true, made, classifier=False)
+    assert {"Z_pt", "Lepton1_pt", "Lepton2_pt"} <= {*found.observables}
+    assert {*found.results} == {"generated"}

@@ -15,13 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from hepgan.errors import InputError
-from hepgan.events.damage import Readable
+from hepgan.events.damage import Readable, Together
 from hepgan.events.evidence import FIRST, miscounted
 from hepgan.events.formats import PathLike, locate, open_source, tree_names
 from hepgan.events.schema import Address, Branch, EventSchema, select
 from hepgan.events.weights import weighted_by
 
-__all__ = ["Files", "listed", "look", "names_in", "opened", "part_of", "placed"]
+__all__ = ["Files", "alike", "listed", "look", "names_in", "opened", "part_of", "placed"]
+
+_SEEN = 8
+"""Files that a draft looks at, at most."""
 
 _NAMED = 8
 """Names that a message lists."""
@@ -114,7 +117,7 @@ def look(paths: PathLike | Sequence[PathLike], draft: Drafting) -> Files:
     entries = 0
     merged = _Merged()
     with ExitStack() as stack:
-        first: Readable | None = None
+        seen: list[Readable] = []
         empty: list[str] = []
         for path, tree in places:
             with ExitStack() as own:
@@ -124,18 +127,19 @@ def look(paths: PathLike | Sequence[PathLike], draft: Drafting) -> Files:
                     empty.append(source.label)
                     continue
                 merged.add(source)
-                if first is None:
-                    first = source
+                if len(seen) < _SEEN:
+                    seen.append(source)
                     stack.enter_context(own.pop_all())
-        if first is None:
-            first = stack.enter_context(opened(*places[0]))
-            merged.add(first)
+        if not seen:
+            seen.append(stack.enter_context(opened(*places[0])))
+            merged.add(seen[0])
         elif empty:
             _warn(f"{_few(empty)} {'has' if len(empty) == 1 else 'have'} no events: skipped")
         left_out = merged.left_out
-        schema = _drafted(Readable(first, merged.branches), draft, left_out)
-        if wrong := _miscounted(places, schema, first.label):
-            schema = _drafted(Readable(first, merged.branches), partial(draft, apart=wrong), left_out)
+        source = Readable(seen[0] if len(seen) == 1 else Together(seen), merged.branches)
+        schema = _drafted(source, draft, left_out)
+        if wrong := _miscounted(places, schema, source.label):
+            schema = _drafted(source, partial(draft, apart=wrong), left_out)
     others = {n: label for n, label in merged.others.items() if n not in left_out}
     return Files(listed(paths), tuple(places), entries, schema, left_out, others, merged.notes)
 
@@ -150,6 +154,42 @@ def _miscounted(places: Sequence[tuple[str, str | None]], schema: EventSchema, f
         with opened(path, tree) as source, suppress(InputError):
             wrong |= set() if source.label == first else miscounted(source, schema, 0, FIRST)
     return wrong
+
+
+def alike(files: Mapping[str, Files], draft: Drafting) -> dict[str, Files]:
+    """Samples that are to be compared, each with the same layout of objects that may be absent.
+
+    Where objects lack in one sample and not in another, what is drafted of both holds for both.
+
+    Args:
+        files: The samples.
+        draft: What makes a schema of a source.
+    """
+    collections = [c for f in files.values() for c in f.schema.collections]
+    marked = {b for c in collections if c.marked and c.slotted for b in c.branches}
+    layouts: dict[str, set[object]] = {}
+    for c in collections:
+        for b in marked.intersection(c.branches):
+            layouts.setdefault(b, set()).add((c.name, c.layout, c.marked, c.counters))
+    if all(len(found) == 1 for found in layouts.values()):
+        return dict(files)
+    every = [path if tree is None else f"{path}:{tree}" for f in files.values() for path, tree in f.places]
+    joint = look(every, draft).schema
+    return {label: replace(f, schema=_completed(joint, f.schema)) for label, f in files.items()}
+
+
+def _completed(joint: EventSchema, own: EventSchema) -> EventSchema:
+    """What samples have in common, with what only one of them has."""
+    numbers = (*joint.scalars, *joint.identifiers)
+    known = {b for c in joint.collections for b in (*c.branches, *(n.branch for n in c.counters))}
+    known |= {f.branch for f in numbers}
+    names = {*joint.collection_names, *(f.name for f in numbers)}
+    collections = tuple(c for c in own.collections if not known & {*c.branches} and c.name not in names)
+    scalars = tuple(f for f in own.scalars if f.branch not in known and f.name not in names)
+    scalars = (*joint.scalars, *scalars)
+    weight = own.weight if own.weight in {f.name for f in scalars} else None
+    update = {"collections": (*joint.collections, *collections), "scalars": scalars}
+    return joint.model_copy(update=update | {"weight": weight, "tree": own.tree})
 
 
 def opened(path: str, tree: str | None) -> Readable:
@@ -167,7 +207,7 @@ def _drafted(source: Readable, draft: Drafting, left_out: dict[str, str]) -> Eve
                 raise
             del source.branches[error.branch]
             at = "" if error.entry is None else f" from event {error.entry} on"
-            left_out[error.branch] = f"{error.message}{at} in {source.label}"
+            left_out[error.branch] = f"{error.message}{at} in {error.file or source.label}"
 
 
 class _Merged:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from hepgan.errors import InputError
-from hepgan.events.buffers import Buffer
+from hepgan.events.buffers import Buffer, concatenated
 from hepgan.events.formats import Source
 from hepgan.events.schema import Branch
 
-__all__ = ["DamageError", "Readable", "unreadable"]
+__all__ = ["DamageError", "Readable", "Together", "unreadable"]
+
+_TOGETHER = 200_000
+"""Events of several sources that are looked at as one."""
 
 
 class DamageError(InputError):
@@ -74,6 +77,34 @@ class Readable(Source):
         except InputError as error:
             return error
         return None
+
+
+class Together(Source):
+    """The first events of several sources as if they were one, the same number of each that has so many.
+
+    Args:
+        sources: The sources, which stay open.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        first = sources[0]
+        self.label, self.tree, self.branches = first.label, first.tree, dict(first.branches)
+        self.left_out, self.notes = first.left_out, first.notes
+        share = -(-_TOGETHER // len(sources))
+        self._parts = [(s, min(s.entries, share)) for s in sources]
+        self.entries = sum(entries for _, entries in self._parts)
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        """The columns of some branches."""
+        wanted = list(dict.fromkeys(names))
+        pieces: list[dict[str, Buffer]] = []
+        before = 0
+        for source, entries in self._parts:
+            low, high = max(start - before, 0), min(stop - before, entries)
+            before += entries
+            if low < high or (not pieces and source is self._parts[-1][0]):
+                pieces.append(source.read(wanted, low, max(low, high)))
+        return {n: concatenated([piece[n] for piece in pieces]) for n in wanted}
 
 
 def unreadable(source: Readable, names: Iterable[str], start: int, stop: int) -> dict[str, str]:

@@ -43,14 +43,15 @@ def evidence_of(source: Source) -> Evidence:
 def miscounted(source: Source, schema: EventSchema, start: int, stop: int = ALL) -> set[str]:
     """Numbers that a schema takes for counters, and that are none in some of the events of a source.
 
-    What the file itself has for the lengths of its lists need not be looked at.
+    What the file itself has for the lengths of its lists need not be looked at, nor what was compared with places
+    for objects in the same events of all files.
     """
     wrong: set[str] = set()
     for c in schema.collections:
         first = source.branches.get(c.fields[0].branch)
         own = {b.counter for f in c.fields if (b := source.branches.get(f.branch)) is not None}
         counts = [n.branch for n in c.counters if n.branch in source.branches and n.branch not in own]
-        if first is None or not counts:
+        if first is None or not counts or c.slotted:
             continue
         told = first.counter if first.counter in source.branches else first.name
         end = min(source.entries, stop)

@@ -13,7 +13,7 @@ from hepgan.errors import InputError
 from hepgan.events.absence import with_absent
 from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, Numbers, assemble
 from hepgan.events.checks import Fault, check_events, check_weights, drop_faulty, warn_dropped
-from hepgan.events.common import Files, listed, look, opened, part_of, placed
+from hepgan.events.common import Files, alike, listed, look, opened, part_of, placed
 from hepgan.events.evidence import FIRST, evidence_of, miscounted
 from hepgan.events.formats import PathLike, Source
 from hepgan.events.inference import attach, complete
@@ -378,6 +378,11 @@ def iterate_events(
 def files_of(paths: Paths) -> Files:
     """What files have in common, by which it can be said what of them is to be read."""
     return look(paths, drafted)
+
+
+def alike_of(files: Mapping[str, Files]) -> dict[str, Files]:
+    """Samples that are to be compared, each with the same layout of objects that may be absent."""
+    return alike(files, drafted)
 
 
 def read_part(files: Files, layout: EventSchema, on_bad: OnBad = "raise") -> ak.Array:

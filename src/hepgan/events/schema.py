@@ -330,6 +330,11 @@ class Collection(Config):
         return len(self.fields[0].branches) if self.layout == "indexed" else self.size or self.max_count
 
     @property
+    def branches(self) -> tuple[str, ...]:
+        """The branches of all fields, and of the mask."""
+        return tuple(b for f in (*self.fields, *self.marks) for b in f.branches)
+
+    @property
     def marks(self) -> tuple[Field, ...]:
         """The mask, if there is one."""
         return () if self.mask is None else (self.mask,)

@@ -31,7 +31,7 @@ from hepgan.events.buffers import ATTRIBUTE
 from hepgan.events.common import names_in
 from hepgan.events.formats import PathLike, format_for
 from hepgan.events.momenta import with_momenta_of
-from hepgan.events.reading import files_of, inferred, read_part
+from hepgan.events.reading import alike_of, files_of, inferred, read_part
 from hepgan.events.runs import RUNS
 from hepgan.events.weights import NO_WEIGHT, is_written, marked
 from hepgan.files import claim
@@ -199,9 +199,9 @@ def reweight_file(
     claim(output, force=force, make=False)
     check_output(output, reference, generated)
     # What cannot be written is better known before anything is learned.
-    files = files_of(generated)
+    both = alike_of({"generated": files_of(generated), "reference": files_of(reference)})
+    files, there = both["generated"], both["reference"]
     files.tell()
-    there = files_of(reference)
     layout = with_momenta_of(files.schema, there.schema)
     schema = inferred(files.places, layout, 1_000_000, "keep")
     if weight == NO_WEIGHT or (weight in schema.scalar_names and not is_written(schema)):

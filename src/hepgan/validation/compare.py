@@ -19,7 +19,7 @@ from hepgan.events import EventsLike, schema_of, select
 from hepgan.events.common import Files, names_in, placed
 from hepgan.events.memory import events_in
 from hepgan.events.momenta import with_momenta_of
-from hepgan.events.reading import files_of
+from hepgan.events.reading import alike_of, files_of
 from hepgan.events.schema import EventSchema
 from hepgan.events.units import check_units
 from hepgan.events.weights import NO_WEIGHT
@@ -195,6 +195,7 @@ def compare_files(
     view = None if features is None else FeatureView(features)
     paths = {"reference": reference, **samples} | ({} if train is None else {"train": train})
     files = {label: files_of(p) if schema is None else _given(p, schema) for label, p in paths.items()}
+    files = alike_of(files) if schema is None else files
     whole = files["reference"].schema
     files = {n: replace(f, schema=with_momenta_of(f.schema, whole)) for n, f in files.items()}
     known = layouts(
