@@ -43,8 +43,8 @@ def evidence_of(source: Source) -> Evidence:
 def miscounted(source: Source, schema: EventSchema, start: int, stop: int = ALL) -> set[str]:
     """Numbers that a schema takes for counters, and that are none in some of the events of a source.
 
-    What the file itself has for the lengths of its lists need not be looked at, nor what was compared with places
-    for objects in the same events of all files.
+    What the file itself has for the lengths of its lists need not be looked at, nor what counts objects in
+    places, which drafts compare in all files.
     """
     wrong: set[str] = set()
     for c in schema.collections:
