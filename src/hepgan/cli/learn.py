@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ from hepgan.errors import InputError, ModelFileError, OutputError, RecipeError
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
+    from hepgan.recipes import Recipe
 
 __all__ = ["distill", "refine", "train", "unfold"]
 
@@ -304,6 +306,10 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
             runs = read_runs(list(files))
             return EventGenerator(chosen).fit(events, device=where, runs=runs, **job.training)
         except (InputError, RecipeError) as error:
+            if isinstance(error, RecipeError) and (lacking := _lacking(chosen, files)) is not None:
+                branch, reason = lacking
+                msg = f"{reason}, and the recipe {chosen.name} needs it"
+                raise InputError(msg, file=", ".join(files), branch=branch) from error
             if error.file is not None or (isinstance(error, RecipeError) and error.entry is None):
                 raise
             bad = ", ".join(files)
@@ -313,6 +319,18 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
     for line in outcome(generator.summary):
         say(line)
     job.tell(generator, "generated.root", events=generator.summary["training_events"])
+
+
+def _lacking(recipe: Recipe, files: Sequence[str]) -> tuple[str, str] | None:
+    """A branch that a recipe names and some of the files lack, and which of them."""
+    from hepgan.events.reading import files_of
+
+    text = recipe.to_yaml()
+    for branch, reason in files_of(list(files)).left_out.items():
+        for name in (branch, branch.replace("_", ".", 1)):
+            if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text):
+                return branch, reason
+    return None
 
 
 @click.command(

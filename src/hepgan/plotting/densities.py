@@ -219,7 +219,8 @@ def _suit(panel: Any, axis: Any, which: str) -> None:
             drawn.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             drawn.set_major_formatter(FormatStrFormatter("%g"))
             drawn.set_minor_formatter(NullFormatter())
-    panel.set(**{f"{which}lim": (edges[0], edges[-1])})
+    if edges[0] < edges[-1]:
+        panel.set(**{f"{which}lim": (edges[0], edges[-1])})
 
 
 def _band(

@@ -151,7 +151,8 @@ def _trial(
     true: Table, made: Table, rng: np.random.Generator, folds: int, count: int | None, *, importance: bool
 ) -> _Trial:
     x = np.concatenate([true.values, made.values])
-    useful = _distinct(x)
+    # Where nothing varies, one column is as good as another: trees tell nothing apart by it.
+    useful = _distinct(x) or [0]
     x, names = np.column_stack([_bins(x[:, i]) for i in useful]), [true.names[i] for i in useful]
     is_true = np.arange(len(x)) < len(true)
     signed = np.concatenate([_unit(true.weights), _unit(made.weights)])

@@ -199,6 +199,10 @@ def _of_events(
     else:
         doing(f"correlations of {len(names)} observables")
         found = correlations(*chosen(names), rng=random_for(seed, "correlations"), once=once)
+        apart = ~np.eye(len(found.difference), dtype=np.bool_)
+        if not np.isfinite(found.difference[apart]).any():
+            found = None
+            skipped["correlations"] = "needs two observables that vary"
     test = None
     if classifier is None:
         skipped["classifier"] = "not asked for"
