@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import NamedTuple
@@ -47,7 +48,12 @@ def own_fields(c: Collection) -> tuple[Field, ...]:
 
 def derivable(c: Collection) -> tuple[Field, ...]:
     """The fields of objects that may be derived from others."""
-    return tuple(f for f in own_fields(c) if f.name not in _LEFT_ALONE and f.missing is None)
+    return tuple(f for f in own_fields(c) if f.name not in _LEFT_ALONE and has_values(f))
+
+
+def has_values(f: Field) -> bool:
+    """Whether a field holds a number for all, which -999 is, too, where a value is missing."""
+    return f.missing is None or math.isfinite(f.missing)
 
 
 def _coordinates(c: Collection) -> set[str]:

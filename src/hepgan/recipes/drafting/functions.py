@@ -21,6 +21,7 @@ from hepgan.recipes.derived import CHECKED, Derived
 from hepgan.recipes.drafting.candidates import (
     Candidate,
     derivable,
+    has_values,
     own_fields,
     quantities_of_events,
     quantities_of_objects,
@@ -131,12 +132,24 @@ def find_functions(
 
 def _targets(schema: EventSchema) -> Iterator[_Target]:
     for f in schema.scalars:
-        if f.dtype != "string" and f.name != schema.weight and f.missing is None:
+        if f.dtype != "string" and f.name != schema.weight and has_values(f):
             yield _Target(f.name, Address(None, None, f.name), f)
     for c in schema.collections:
         for f in derivable(c) if len(c.fields) > 1 or c.layout == "single" else ():
             address = Address(c.name, None, f.name)
             yield _Target(str(address), address, f)
+
+
+def _raw(events: EventBatch) -> EventBatch:
+    """The events without knowledge of what stands for missing values."""
+
+    def known(fields: tuple[Field, ...]) -> tuple[Field, ...]:
+        return tuple(f.model_copy(update={"missing": None}) for f in fields)
+
+    schema = events.schema
+    collections = tuple(c.model_copy(update={"fields": known(c.fields)}) for c in schema.collections)
+    schema = schema.model_copy(update={"collections": collections, "scalars": known(schema.scalars)})
+    return EventBatch(schema, events.collections, events.scalars, size=len(events))
 
 
 def _mentions(expression: str) -> set[str]:
@@ -210,10 +223,12 @@ class _Finder:
 
     def find(self, target: _Target, avoided: Container[str]) -> Function | None:
         """What a number is, of others than those to be avoided."""
-        stored = self.values(target.written, self.every)
+        # Of a target, what stands for a missing value is a number as any other.
+        raw = target.field.missing is not None
+        stored = self.values(target.written, _raw(self.every) if raw else self.every)
         if not _tells(stored, target.field):
             return None
-        some = self.values(target.written, self.some)
+        some = self.values(target.written, _raw(self.some) if raw else self.some)
         usable = np.array([self._is_usable(c.expression, target, avoided) for c in self.candidates], np.bool_)
         for expression in self._expressions(target, some, stored, usable):
             off = self._off(stored, expression, target.field)
