@@ -154,6 +154,7 @@ class Valid:
             "hepgan.reweight": {"generated": dimuons(40, seed=2)},
             "hepgan.observables.from_config": {"config": "MET.pt"},
             "hepgan.observables.from_python_file": {"path": folder / "quantity.py", "name": "quantity"},
+            "hepgan.observables.needs": {"expressions": ["MET.pt"]},
             "hepgan.observables.standard": {"quantity": "pt"},
             "hepgan.events.count_events": {"paths": file},
             "hepgan.reweighting.Reweighter.fit_factors": {"factors": np.ones(40)},

@@ -184,7 +184,7 @@ def test_the_blocks_of_the_readme_run_one_after_another_in_one_folder(samples, t
                     capsys.readouterr().err,
                 )
                 ran.append(name)
-    assert ran == ["init", "train", "generate", "validate", "python"]
+    assert ran == ["init", "train", "generate", "validate", "python", "generate"]
 
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda p: p.stem)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hepgan.arguments import checked
+from hepgan.errors import InputError
 from hepgan.events.schema import Address, EventSchema
 from hepgan.observables.language import parse
 
 __all__ = ["needs"]
 
 
+@checked
 def needs(expressions: Iterable[str | None], schema: EventSchema) -> list[str]:
     """The fields and scalars that expressions use, as far as events have them.
 
@@ -23,6 +26,7 @@ def needs(expressions: Iterable[str | None], schema: EventSchema) -> list[str]:
 
     Raises:
         RecipeError: If an expression is not of the language.
+        InputError: If it is no text.
 
     Example:
         >>> from hepgan.events import Collection, EventSchema, Field
@@ -35,6 +39,9 @@ def needs(expressions: Iterable[str | None], schema: EventSchema) -> list[str]:
     for text in expressions:
         if text is None:
             continue
+        if not isinstance(text, str):
+            msg = f"expressions must be text, not {text!r:.80}"
+            raise InputError(msg)
         expression = parse(text)
         found |= {str(Address(None, None, n)): None for n in schema.scalar_names if n in expression.names}
         for c in schema.collections:
