@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from hepgan.arguments import checked
 from hepgan.errors import InputError
@@ -13,11 +14,11 @@ __all__ = ["needs"]
 
 
 @checked
-def needs(expressions: Iterable[str | None], schema: EventSchema) -> list[str]:
+def needs(expressions: Iterable[Any], schema: EventSchema) -> list[str]:
     """The fields and scalars that expressions use, as far as events have them.
 
     Args:
-        expressions: Expressions, or None, which needs nothing.
+        expressions: Expressions as text, or None, which needs nothing.
         schema: What the events hold.
 
     Returns:
