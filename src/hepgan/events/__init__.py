@@ -5,6 +5,7 @@ from __future__ import annotations
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.checks import check_events
 from hepgan.events.convert import to_awkward, to_batch
+from hepgan.events.filesets import fileset, write_fileset
 from hepgan.events.formats import overlap, reads
 from hepgan.events.inference import event_weights, schema_of
 from hepgan.events.memory import EventsLike, as_events
@@ -22,7 +23,7 @@ from hepgan.events.schema import (
     with_kinds,
 )
 from hepgan.events.weights import weighted_by
-from hepgan.events.writing import EventWriter, fileset, write_events, write_fileset
+from hepgan.events.writing import EventWriter, write_events
 
 __all__ = [
     "COORDINATES",

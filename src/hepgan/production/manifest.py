@@ -14,8 +14,8 @@ from pydantic import ValidationError, field_validator
 
 from hepgan.config import Config
 from hepgan.errors import OutputError
+from hepgan.events.filesets import described, write_fileset
 from hepgan.events.formats import FORMATS, UNFINISHED
-from hepgan.events.writing import described, write_fileset
 from hepgan.files import replacing
 from hepgan.production.plan import Plan
 

@@ -40,14 +40,7 @@ from hepgan.recipes.drafting.rules import Rule, find_rules, kept_by
 from hepgan.recipes.drafting.selection import HOW
 from hepgan.recipes.drafting.summary import Draft, summary
 from hepgan.recipes.drafting.systems import find_loose, find_system
-from hepgan.recipes.drafting.text import comment as _comment
-from hepgan.recipes.drafting.text import grouped
-from hepgan.recipes.drafting.text import number as _number
-from hepgan.recipes.drafting.text import plain as _plain
-from hepgan.recipes.drafting.text import quote as _quoted
-from hepgan.recipes.drafting.text import rounded as _rounded
-from hepgan.recipes.drafting.text import row as _row
-from hepgan.recipes.drafting.text import share as _share
+from hepgan.recipes.drafting.text import comment, grouped, number, plain, quote, rounded, row, share
 from hepgan.recipes.drafting.training import model_lines, training_lines
 from hepgan.recipes.recipe import load_recipe
 
@@ -199,21 +192,21 @@ def _head(contents: Contents, name: str) -> Iterator[str]:
         if seen + sum(contents.bad.values()) >= total
         else f"the first {seen:,} of {total:,} events"
     )
-    yield from _comment(
+    yield from comment(
         f"Drafted by `hepgan init` from {looked} of {contents.file}. It trains as it stands; all of it "
         "was found in these numbers, so read it as a proposal."
     )
     if copies < seen:
         named = ", ".join(f.name for f in contents.schema.identifiers)
-        yield from _comment(f"Only {copies:,} of these events are different, by their {named}.")
+        yield from comment(f"Only {copies:,} of these events are different, by their {named}.")
     if contents.bad:
-        number, reasons = sum(contents.bad.values()), "; ".join(contents.bad)
-        are = "is" if number == 1 else "are"
-        yield from _comment(f"{number:,} of them {are} bad ({reasons}): train with `--drop-bad`, as here.")
-    yield f"name: {_plain(name)}"
+        many, reasons = sum(contents.bad.values()), "; ".join(contents.bad)
+        are = "is" if many == 1 else "are"
+        yield from comment(f"{many:,} of them {are} bad ({reasons}): train with `--drop-bad`, as here.")
+    yield f"name: {plain(name)}"
     objects = ", ".join(c.name for c in contents.schema.collections) or "numbers"
     description = f"Events of {objects}, drafted by hepgan init"
-    yield f"description: {description if _WORDS.fullmatch(description) else _quoted(description)}"
+    yield f"description: {description if _WORDS.fullmatch(description) else quote(description)}"
 
 
 # ---------------------------------------------------------------------- events
@@ -240,20 +233,20 @@ def _events(contents: Contents, facts: Facts) -> Iterator[str]:
         yield "  derived:"
         for name, (expression, off) in contents.derived.items():
             agrees = f"agrees to {off:.0e}" if off else "exactly"
-            yield f"    {_plain(name)}: {_quoted(expression)}    # {agrees}"
+            yield f"    {plain(name)}: {quote(expression)}    # {agrees}"
     yield from _left_out(contents)
 
 
 def _unit(contents: Contents) -> Iterator[str]:
     found = contents.unit
     if told := found.told():
-        yield from _comment(told, "  ")
+        yield from comment(told, "  ")
         yield f"  unit: {found.unit}"
 
 
 def _list(key: str, names: Iterable[str]) -> Iterator[str]:
     text = [""]
-    for name in map(_plain, names):
+    for name in map(plain, names):
         if text[-1] and len(text[-1]) + len(name) > _WIDTH - 6:
             text.append("")
         text[-1] += f" {name}," if text[-1] else f"{name},"
@@ -274,9 +267,9 @@ def _fields(contents: Contents, facts: Facts, c: Collection | None, fields: Iter
         kind = _OWN if own else _kind(contents, c, f)
         told.setdefault(kind, []).append(f.name)
     for reason, names in told.items():
-        yield from _comment(f"{', '.join(names)}: {reason}", "  ", "  ")
+        yield from comment(f"{', '.join(names)}: {reason}", "  ", "  ")
     if c is not None and (branches := unnamed(c)):
-        yield from _comment(
+        yield from comment(
             f"{', '.join(branches)} are {', '.join(c.coordinates)}, which their numbers tell: E^2 - p^2 is "
             "the square of a mass",
             "  ",
@@ -291,7 +284,7 @@ def _kind(contents: Contents, c: Collection | None, f: Field) -> str:
         return told
     values = values_of(contents.events, contents.schema, c.name if c else None, f.name)
     what = "null" if f.nulls else f"{f.missing:.6g}".replace("nan", "NaN")
-    return f"{told}; missing ({what}) in {_share(float(is_missing(values, f.missing).mean()))}"
+    return f"{told}; missing ({what}) in {share(float(is_missing(values, f.missing).mean()))}"
 
 
 def _kind_of_value(contents: Contents, c: Collection | None, f: Field) -> str:
@@ -320,7 +313,7 @@ def _kind_of_value(contents: Contents, c: Collection | None, f: Field) -> str:
     if f.atoms:
         values = values_of(contents.events, contents.schema, c.name if c else None, f.name)
         atoms = " and ".join(
-            f"{a:.6g} in {_share(float((values == np.asarray(a, values.dtype)).mean()))}" for a in f.atoms
+            f"{a:.6g} in {share(float((values == np.asarray(a, values.dtype)).mean()))}" for a in f.atoms
         )
         return f"continuous, but exactly {atoms}; whether it is, is drawn first"
     if c is not None and f.name in c.coordinates:
@@ -343,13 +336,13 @@ def _weight(contents: Contents) -> Iterator[str]:
     values = None if name is None else values_of(contents.events, contents.schema, None, name)
     negative = 0.0 if values is None else float((values.astype(np.float64) < 0).mean())
     if told := " ".join(found.lines(negative)):
-        yield from _comment(told, "  ")
+        yield from comment(told, "  ")
     for field, where in contents.negative.items():
-        yield from _comment(
+        yield from comment(
             f"With it, the density of {field} is negative {where}: there is no distribution to learn.", "  "
         )
     if found.written is not None:
-        yield f"  weight: {_plain(found.written)}"
+        yield f"  weight: {plain(found.written)}"
 
 
 def _warn_of_weights(contents: Contents) -> None:
@@ -374,17 +367,17 @@ def _warn_of_weights(contents: Contents) -> None:
 def _left_out(contents: Contents) -> Iterator[str]:
     identifiers = [f.name for f in contents.schema.identifiers]
     if identifiers:
-        yield from _comment(f"Not learned, but written anew: {', '.join(identifiers)}.", "  ")
+        yield from comment(f"Not learned, but written anew: {', '.join(identifiers)}.", "  ")
     for reason in grouped(contents.besides):
-        yield from _comment(f"Learned besides: {reason}.", "  ")
+        yield from comment(f"Learned besides: {reason}.", "  ")
     reasons = grouped(contents.left_out)
     if not reasons:
         return
     yield "  # Left out:"
     for reason in reasons:
-        yield from _comment(reason, "  ", "  ")
+        yield from comment(reason, "  ", "  ")
     if any("beyond the usual" in r for r in reasons):
-        yield from _comment(HOW, "  ")
+        yield from comment(HOW, "  ")
 
 
 def _conditions(contents: Contents) -> dict[str, list[float]]:
@@ -404,11 +397,11 @@ def _given(contents: Contents, conditions: dict[str, list[float]]) -> Iterator[s
     yield ""
     for name, values in conditions.items():
         listed = ", ".join(f"{v:g}" for v in values[:_LISTED])
-        yield from _comment(
+        yield from comment(
             f"{name} has only the values {listed}: a setting. It is given in generation, and values between "
             "may be asked for; without one, it is drawn as in training."
         )
-    yield f"conditions: [{', '.join(map(_plain, conditions))}]"
+    yield f"conditions: [{', '.join(map(plain, conditions))}]"
 
 
 # -------------------------------------------------------------------- features
@@ -442,19 +435,19 @@ def _features(
     if contents.masses:
         yield "  masses:"
         for collection, (mass, reason) in contents.masses.items():
-            yield from _comment(f"{reason}.", "    ")
-            yield f"    {_plain(collection)}: {_number(mass)}"
+            yield from comment(f"{reason}.", "    ")
+            yield f"    {plain(collection)}: {number(mass)}"
     if bounds:
-        yield from _comment(
+        yield from comment(
             "Where the events stop abruptly, at a round number. Generated events outside are drawn anew.",
             "  ",
         )
         yield "  bounds:"
-        yield from (line for b in bounds for line in b.lines(_number, _plain))
+        yield from (line for b in bounds for line in b.lines(number, plain))
     if rules:
-        yield from _comment("What every event keeps. Generated events that do not are drawn anew.", "  ")
+        yield from comment("What every event keeps. Generated events that do not are drawn anew.", "  ")
         yield "  rules:"
-        yield from (line for r in rules for line in r.lines(_comment, _quoted))
+        yield from (line for r in rules for line in r.lines(comment, quote))
     told = any(map(_is_setting, before))
     if not (told or building or contents.masses or bounds or rules):
         yield "  azimuth: null"
@@ -467,13 +460,13 @@ def _is_setting(line: str) -> bool:
 def _azimuth(contents: Contents, symmetry: Symmetry) -> Iterator[str]:
     if not symmetry.reference:
         if any(c.coordinates for c in contents.schema.collections):
-            yield from _comment(
+            yield from comment(
                 "No object is in every event to measure azimuths from: phi is learned as it is.", "  "
             )
         return
     of = symmetry.reference
     if not symmetry.holds:
-        yield from _comment(
+        yield from comment(
             f"The azimuth of {symmetry.worst} is not uniform (chi2 probability {symmetry.probability:.1g}), "
             f"so phi is learned as it is; else `azimuth: {of}` would divide it out.",
             "  ",
@@ -482,13 +475,13 @@ def _azimuth(contents: Contents, symmetry: Symmetry) -> Iterator[str]:
     at_rest = (
         " Their transverse momenta cancel, so one of them sets the direction." if symmetry.at_rest else ""
     )
-    yield from _comment(
+    yield from comment(
         f"All directions around the beam are alike (smallest chi2 probability of a uniform azimuth: "
         f"{symmetry.probability:.2g}, of {symmetry.worst}), so events are turned until {of} points along x; "
         f"generation draws the angle.{at_rest}",
         "  ",
     )
-    yield f"  azimuth: {_plain(of) if '`' in of else of}"
+    yield f"  azimuth: {plain(of) if '`' in of else of}"
 
 
 def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry) -> Iterator[str]:
@@ -497,9 +490,9 @@ def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry)
     unit = contents.schema.unit
     for r in resonances:
         for inner in r.systems:
-            quartiles = ", ".join(_rounded(q) for q in inner.quartiles)
-            yield from _comment(
-                f"The mass of {_listed(inner.objects)} peaks at {_rounded(inner.peak)} {unit} (quartiles "
+            quartiles = ", ".join(rounded(q) for q in inner.quartiles)
+            yield from comment(
+                f"The mass of {_listed(inner.objects)} peaks at {rounded(inner.peak)} {unit} (quartiles "
                 f"{quartiles}): a resonance that decays, so its mass is one number.",
                 "    ",
             )
@@ -507,12 +500,12 @@ def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry)
             yield f"    - {{kind: decay, {_system(r)}}}"
     if not resonances and symmetry.at_rest and _massive(contents, symmetry.objects):
         names = " and ".join(symmetry.objects)
-        yield from _comment(
+        yield from comment(
             f"The transverse momenta of {names} cancel, which one system keeps exactly.", "    "
         )
-        yield f"    - {{kind: decay, name: system, children: {_row(symmetry.objects)}}}"
+        yield f"    - {{kind: decay, name: system, children: {row(symmetry.objects)}}}"
     if together:
-        yield from _comment("Their transverse momenta cancel, which one common system keeps exactly.", "    ")
+        yield from comment("Their transverse momenta cancel, which one common system keeps exactly.", "    ")
         yield "    - kind: decay"
         yield "      name: system"
         yield "      children:"
@@ -522,7 +515,7 @@ def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry)
 
 def _system(r: Resonance) -> str:
     """A resonance's name and children in YAML, those of its children included."""
-    children = (_quoted(c) if isinstance(c, str) else f"{{{_system(c)}}}" for c in r.children)
+    children = (quote(c) if isinstance(c, str) else f"{{{_system(c)}}}" for c in r.children)
     return f"name: {r.name}, children: [{', '.join(children)}]"
 
 
@@ -547,7 +540,7 @@ def _pairs(
 ) -> Iterator[str]:
     indent = "    " if system is None else "        "
     if system is not None:
-        yield from _comment(
+        yield from comment(
             f"Of two pairs as below together, {_excess(system, schema)}: a resonance of two pairs, whose "
             "mass is one number, too.",
             "    ",
@@ -559,21 +552,21 @@ def _pairs(
     for p in peaks:
         charges = f" of opposite {p.opposite}" if p.opposite else ""
         alike = f"; {p.alike:,} of other pairs are there" if p.opposite else ""
-        yield from _comment(
+        yield from comment(
             f"Of {p.pairs:,} pairs of {p.collection}{charges}, {_excess(p.excess, schema)}{alike}: a "
             "resonance in some events. The mass of the pair nearest to it is one number.",
             indent,
         )
-        more = f", opposite: {_plain(p.opposite)}" if p.opposite.lower() not in ("", "charge") else ""
+        more = f", opposite: {plain(p.opposite)}" if p.opposite.lower() not in ("", "charge") else ""
         more += f", most: {MOST_PAIRS}" if p.most > MOST_PAIRS else ""
-        name, mass = _plain(p.collection), _rounded(p.excess.mass)
+        name, mass = plain(p.collection), rounded(p.excess.mass)
         yield f"{indent}- {{kind: pairs, collection: {name}, mass: {mass}{more}}}"
 
 
 def _loose(contents: Contents, resonances: list[Resonance], peaks: list[Peak]) -> Iterator[str]:
     held = [system.objects for r in resonances for system in r.systems]
     for found in find_loose(contents.once, contents.learned, peaks, held):
-        yield from _comment(
+        yield from comment(
             f"Of {found.number:,} combinations of {_listed(found.objects)}, "
             f"{_excess(found.excess, contents.schema)}. No block keeps that mass as one "
             "number: it is learned like any other, and may come out wider.",
@@ -583,7 +576,7 @@ def _loose(contents: Contents, resonances: list[Resonance], peaks: list[Peak]) -
 
 def _excess(e: Excess, schema: EventSchema) -> str:
     return (
-        f"{e.number:,} have a mass within {_share(e.width)} of {_rounded(e.mass)} {schema.unit}, where "
+        f"{e.number:,} have a mass within {share(e.width)} of {rounded(e.mass)} {schema.unit}, where "
         f"beside it {e.beside:,.0f} have ({e.significance:.0f} standard deviations)"
     )
 
@@ -598,13 +591,11 @@ def _planes(contents: Contents, bounds: list[Bound]) -> Iterator[str]:
         if c.layout != "single" or len(c.coordinates) != 2:
             continue
         if any(b.name == f"{quoted(c.name)}.pt" for b in bounds):
-            yield from _comment("Its pt has edges, which are kept in pt, phi.", "    ")
-            yield f"    - {{kind: objects, collection: {_plain(c.name)}, coordinates: [pt, phi]}}"
+            yield from comment("Its pt has edges, which are kept in pt, phi.", "    ")
+            yield f"    - {{kind: objects, collection: {plain(c.name)}, coordinates: [pt, phi]}}"
         else:
-            yield from _comment(
-                "A transverse vector is smooth in px, py, where phi would have a cut.", "    "
-            )
-            yield f"    - {{kind: objects, collection: {_plain(c.name)}, coordinates: [px, py]}}"
+            yield from comment("A transverse vector is smooth in px, py, where phi would have a cut.", "    ")
+            yield f"    - {{kind: objects, collection: {plain(c.name)}, coordinates: [px, py]}}"
 
 
 def _edged(contents: Contents, taken: set[str], bounds: list[Bound]) -> Iterator[str]:
@@ -613,8 +604,8 @@ def _edged(contents: Contents, taken: set[str], bounds: list[Bound]) -> Iterator
     for c in contents.schema.collections:
         selected = f"{quoted(c.name)}.pt" in names and "pt" not in c.field_names
         if selected and len(c.coordinates) > 2 and c.name not in taken:
-            yield from _comment("Selected by pt, whose edges are kept in pt, eta, phi.", "    ")
-            yield f"    - {{kind: objects, collection: {_plain(c.name)}, coordinates: [pt, eta, phi]}}"
+            yield from comment("Selected by pt, whose edges are kept in pt, eta, phi.", "    ")
+            yield f"    - {{kind: objects, collection: {plain(c.name)}, coordinates: [pt, eta, phi]}}"
 
 
 def _references(contents: Contents, select: Sequence[str]) -> list[Reference]:
@@ -636,11 +627,11 @@ def _pointing(references: list[Reference]) -> Iterator[str]:
     if references:
         lines = [*reference_lines(references)]
         for told, _ in lines:
-            yield from _comment(told, "    ")
+            yield from comment(told, "    ")
         yield "    - kind: references"
         yield "      fields:"
         yield from (
-            f"        {_plain(r.name)}: {line}" for r, (_, line) in zip(references, lines, strict=True)
+            f"        {plain(r.name)}: {line}" for r, (_, line) in zip(references, lines, strict=True)
         )
 
 
@@ -669,7 +660,7 @@ def _observables(contents: Contents, resonances: list[Resonance], peaks: list[Pe
     size = max((_reach(o) for o in ranged if o.unit == unit), default=0.0)
     # The pt of a system at rest is rounding.
     lines = [_line(o) for o in ranged if o.unit != unit or _reach(o) > _ROUNDING * size]
-    yield from _comment(
+    yield from comment(
         "What to look at in validation: ranges hold 99.8% of the events. Expressions are explained in the "
         "documentation; standard ones are mass, deltaR, HT, ..."
     )
@@ -700,13 +691,13 @@ def _reach(observable: Observable) -> float:
 
 
 def _line(observable: Observable) -> str:
-    settings = [f"expression: {_quoted(str(observable.expression))}"]
+    settings = [f"expression: {quote(str(observable.expression))}"]
     if observable.range is not None:
         low, high = observable.range
         settings += [] if observable.integer else [f"bins: {observable.bins}"]
         settings.append(f"range: [{low:.10g}, {high:.10g}]")
     settings += ["log: true"] if observable.log else []
     settings += ["integer: true"] if observable.integer else []
-    settings += [] if observable.label is None else [f"label: {_quoted(observable.label)}"]
-    settings += [f"unit: {_plain(observable.unit)}"] if observable.unit else []
-    return f"  {_plain(observable.name)}: {{{', '.join(settings)}}}"
+    settings += [] if observable.label is None else [f"label: {quote(observable.label)}"]
+    settings += [f"unit: {plain(observable.unit)}"] if observable.unit else []
+    return f"  {plain(observable.name)}: {{{', '.join(settings)}}}"
