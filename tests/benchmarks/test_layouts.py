@@ -24,6 +24,7 @@ NOT_WRITTEN: dict[str, set[str]] = {
 """Branches that no file of generated events has, since they are not learned; other layouts lose none."""
 
 ADDED = {
+    "scouting NanoAOD": {"run", "luminosityBlock", "event"},
     "NanoAOD": {"PV_x", "PV_y", "PV_z"},
     "PHYSLITE, RNTuple": {"nJets", "nMuons", "nMET_Core_AnalysisMET"},
     "TreeMaker": {"nJets"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import pytest
 from toys import dimuons
@@ -36,7 +37,8 @@ def test_a_preparation_is_told_from_its_beginning_to_its_end(monkeypatch, member
     assert len(groups) == int(last[-2])
 
 
-def test_a_preparation_has_a_bar_before_that_of_the_training(capfd):
+def test_a_preparation_has_a_bar_before_that_of_the_training(capfd, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     generator = EventGenerator(RECIPE).fit(dimuons(400, seed=1), device="cpu", progress=True)
     said = capfd.readouterr()
     assert said.out == ""
