@@ -202,7 +202,10 @@ def _of_events(
         apart = ~np.eye(len(found.difference), dtype=np.bool_)
         if not np.isfinite(found.difference[apart]).any():
             found = None
-            skipped["correlations"] = "needs two observables that vary"
+            signs = (
+                "; by weights of either sign a variance may be negative" if (true.weights < 0).any() else ""
+            )
+            skipped["correlations"] = f"needs two observables that vary{signs}"
     test = None
     if classifier is None:
         skipped["classifier"] = "not asked for"
