@@ -3,7 +3,7 @@
     python benchmarks/layouts.py [--layouts NanoAOD Delphes ...] [--events 3000] [--steps 200] [--keep FOLDER]
 
 Each file is small and made here (``field_files.py``). The table tells how each command ended, and how the
-branches of the generated file compare with those of the file that was learned from.
+branches of the generated file compare with those of the file that was learned from, and what ``init`` found.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ def tried(name: str, events: int, steps: int) -> dict[str, str]:
     row = {"init": "", "train": "", "generate": "", "validate": ""}
     drafted, said = run(f"init {train}{tree} -o r.yaml {layout.options}")
     row["init"] = _outcome(drafted, said)
+    found = dict(re.findall(r"^(weight|unit|resonances|learned|left out) {2,}(.*)", said, re.MULTILINE))
+    row |= {key: found.get(key, "").partition(":")[0] for key in ("learned", "resonances", "weight", "unit")}
+    row["left out"] = found.get("left out", "")
     suggested = re.search(r"hepgan train (.*)", said.replace("\n  ", " "))
     if drafted or suggested is None:
         return row
