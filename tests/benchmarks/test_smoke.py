@@ -77,7 +77,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "hybrids": (
         *("DATA", "--limit", "1000", "--events", "500", "--variants", "mmd-2", "--set", "training.steps=20"),
     ),
-    "layouts": ("--layouts", "NanoAOD", "--events", "400", "--steps", "5"),
+    "layouts": ("--layouts", "ALICE candidates", "--events", "400", "--steps", "5"),
     "loss_surfaces": ("DATA", "--limit", "500", "--steps", "2", "--points", "3"),
     "multilepton": ("DATA", "--limit", "800", "--events", "400", "--steps", "5", "--set", MATCHING),
     "objectives": ("--batch", "32", "--seconds", "0", "--rounds", "1"),
