@@ -10,11 +10,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
-from matplotlib.figure import Figure
+from shortened import shorten
 
-import hepgan
 from hepgan.cli import main as cli_main
-from hepgan.stats.classifiers import TREES
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "stories.md"
@@ -43,19 +41,7 @@ def files(tmp_path_factory) -> Path:
     sys.modules["field_files"] = module
     described.loader.exec_module(module)
     module.main()
-    fit = hepgan.EventGenerator.fit
-    small = ("model.network={kind: residual, width: 16, blocks: 1}", "model.steps=2", "training.steps=20")
-
-    def short(self, events, **options):
-        self.recipe = self.recipe.with_settings(small)
-        return fit(self, events, **options | {"max_time": None})
-
-    patch.setattr(hepgan.EventGenerator, "fit", short)
-    patch.setattr("hepgan.learners.discrete.STEPS", 20)
-    patch.setattr(Figure, "savefig", lambda *_, **__: None)
-    patch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
-    patch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
-    patch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})
+    shorten(patch, "training.steps=20")
     with mpl.rc_context({"backend": "agg"}):
         yield folder
     patch.undo()

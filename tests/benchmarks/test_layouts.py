@@ -8,10 +8,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
-from matplotlib.figure import Figure
-
-from hepgan.generator import EventGenerator
-from hepgan.stats.classifiers import TREES
+from shortened import shorten
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -42,20 +39,7 @@ def layouts():
     described = importlib.util.spec_from_file_location("layouts", FOLDER / "layouts.py")
     module = importlib.util.module_from_spec(described)
     described.loader.exec_module(module)
-    fit = EventGenerator.fit
-    small = ("model.network={kind: residual, width: 16, blocks: 1}", "model.steps=2")
-
-    def short(self, events, **options):
-        if self.recipe.model.kind == "flow_matching":
-            self.recipe = self.recipe.with_settings(small)
-        return fit(self, events, **options)
-
-    patch.setattr(EventGenerator, "fit", short)
-    patch.setattr("hepgan.learners.discrete.STEPS", 20)
-    patch.setattr(Figure, "savefig", lambda *_, **__: None)
-    patch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
-    patch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
-    patch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})
+    shorten(patch)
     with mpl.rc_context({"backend": "agg"}):
         yield module
     patch.undo()

@@ -17,7 +17,7 @@ from torch import Tensor
 from hepgan.events.schema import Field
 from hepgan.vectors.kinematics import wrap
 
-__all__ = ["as_stored", "ends", "in_degrees", "radians", "within_turn"]
+__all__ = ["ends", "in_degrees", "radians", "stored_azimuth", "within_turn"]
 
 TOLERANCE = 1e-5
 """How far azimuths may be beyond a turn, in radians; pi in single precision is."""
@@ -65,7 +65,7 @@ def radians(values: Tensor, field: Field | None) -> Tensor:
     return torch.where(values.abs() > math.pi * (1 + 1e-6), wrap(values), values)
 
 
-def as_stored(values: Tensor, field: Field | None) -> Tensor:
+def stored_azimuth(values: Tensor, field: Field | None) -> Tensor:
     """Azimuths in radians, from -pi to pi, as a field has them; numbers of other fields as they are."""
     if field is None or _is_usual(field):
         return values

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from hepgan.events.angles import as_stored
+from hepgan.events.angles import stored_azimuth
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema
 from hepgan.features.facts import Facts
@@ -249,7 +249,7 @@ class Draft:
             absent = ~mask
             fields = {n: v.masked_fill(absent, 0) for n, v in fields.items()}
         if "phi" in fields:
-            fields["phi"] = as_stored(fields["phi"], described.field("phi"))
+            fields["phi"] = stored_azimuth(fields["phi"], described.field("phi"))
         return Objects(fields, mask)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.errors import InputError
-from hepgan.events.angles import as_stored, radians
+from hepgan.events.angles import radians, stored_azimuth
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Address, Collection, EventSchema, Field
 from hepgan.features.codec import Codec, LearnedCodec
@@ -215,5 +215,5 @@ def _turned(objects: Objects, angle: Tensor, azimuth: Field | None) -> Objects:
         x, y, cos, sin = fields["px"], fields["py"], torch.cos(angle), torch.sin(angle)
         fields["px"], fields["py"] = x * cos - y * sin, x * sin + y * cos
     if "phi" in fields:
-        fields["phi"] = as_stored(wrap(radians(fields["phi"], azimuth) + angle), azimuth)
+        fields["phi"] = stored_azimuth(wrap(radians(fields["phi"], azimuth) + angle), azimuth)
     return objects.with_fields(fields)
