@@ -59,6 +59,9 @@ class FeaturesConfig(Config):
         discrete: How numbers are learned, by field: as ``classes``; as a column with uniform noise
             (``dequantise``); as one with Gaussian noise of width 0.5 (``smear``); or ``continuous``, even
             values of finite probability.
+        populations: Values that divide a continuous number into populations, by field: ``Jet.btag: [0.5]``
+            for a score that is near 0 or near 1. Which of them each object is of is a discrete variable,
+            drawn together with those of the other objects; each population has a column of its own.
         masses: Where masses come from, by collection: a number, ``field``, ``from_energy``, ``massless`` or
             ``auto``.
         bounds: Range of a field, null for an open end; events outside are drawn anew.
@@ -73,6 +76,7 @@ class FeaturesConfig(Config):
     discrete: dict[str, Literal["classes", "dequantise", "smear", "continuous"]] = Setting(
         default_factory=dict
     )
+    populations: dict[str, tuple[float, ...]] = Setting(default_factory=dict)
     masses: dict[str, float | Literal["field", "from_energy", "massless", "auto"]] = Setting(
         default_factory=dict
     )
@@ -107,6 +111,15 @@ class FeaturesConfig(Config):
                 raise ValueError(msg)
         return value
 
+    @field_validator("populations")
+    @classmethod
+    def _cuts_ascend(cls, value: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+        for name, cuts in value.items():
+            if not cuts or not all(map(math.isfinite, cuts)) or list(cuts) != sorted(set(cuts)):
+                msg = f"the populations of {name} are divided by ascending numbers, not by {list(cuts)}"
+                raise ValueError(msg)
+        return value
+
     @field_validator("rules")
     @classmethod
     def _rules_are_expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -117,7 +130,7 @@ class FeaturesConfig(Config):
                 raise ValueError(error.message) from None
         return value
 
-    @field_validator("discrete", "bounds")
+    @field_validator("discrete", "bounds", "populations")
     @classmethod
     def _keys_are_readable(cls, value: dict[str, Any]) -> dict[str, Any]:
         for text in value:

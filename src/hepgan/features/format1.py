@@ -19,7 +19,7 @@ from hepgan.features.parts import (
     Planned,
     TreePart,
 )
-from hepgan.features.parts.fields import Entry, described
+from hepgan.features.parts.entries import Entry, described
 from hepgan.features.parts.rest import RestFound, single_masses
 from hepgan.features.plan import plan
 

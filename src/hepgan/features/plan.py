@@ -62,16 +62,21 @@ def plan(config: FeaturesConfig, facts: Facts, conditions: Collection[str]) -> l
     if scalars:
         texts = tuple(str(Address(None, None, s)) for s in scalars)
         parts.append(planner.fields(FieldsConfig(fields=texts)))
-    for text in config.discrete:
+    for section, text in _own_ways(config):
         address = Address.parse(text)
         if not planner.covers(address.collection, address.field):
             why = "is given or the weight" if address.collection is None else "belongs to the momentum"
-            msg = f"discrete: {text} {why}, so it is not learned as a number of its own"
+            msg = f"{section}: {text} {why}, so it is not learned as a number of its own"
             raise RecipeError(msg)
         if (address.collection, address.field) in planner.pointing:
-            msg = f"discrete: {text} is in a references block, which learns it as what it points to"
+            msg = f"{section}: {text} is in a references block, which learns it as what it points to"
             raise RecipeError(msg)
     return parts
+
+
+def _own_ways(config: FeaturesConfig) -> list[tuple[str, str]]:
+    """The numbers that a recipe wants to be learned in a way of their own, after the setting."""
+    return [*(("discrete", t) for t in config.discrete), *(("populations", t) for t in config.populations)]
 
 
 def check_addresses(config: FeaturesConfig, schema: EventSchema, given: Collection[str] = ()) -> None:
@@ -80,18 +85,17 @@ def check_addresses(config: FeaturesConfig, schema: EventSchema, given: Collecti
     Raises:
         RecipeError: If something is not so.
     """
-    for section, texts in (("bounds", config.bounds), ("discrete", config.discrete)):
-        for text in texts:
-            if Address.parse(text).name in given:
-                msg = f"{section}: {text} is a condition, which is given as it is"
-                raise RecipeError(msg)
-            _check_number(Address.parse(text, schema.collection_names), schema, section)
-    for text in config.discrete:
+    for section, text in (*(("bounds", text) for text in config.bounds), *_own_ways(config)):
+        if Address.parse(text).name in given:
+            msg = f"{section}: {text} is a condition, which is given as it is"
+            raise RecipeError(msg)
+        _check_number(Address.parse(text, schema.collection_names), schema, section)
+    for section, text in _own_ways(config):
         address = Address.parse(text)
         if address.slot is not None or address.field not in _stored(address, schema):
             every = address._replace(slot=None)
             why = "it is not stored" if address.slot is None else f"say {every}, of all objects alike"
-            msg = f"discrete: {text} cannot be learned in a way of its own: {why}"
+            msg = f"{section}: {text} cannot be learned in a way of its own: {why}"
             raise RecipeError(msg)
     for name in config.masses:
         if name in given:
@@ -185,6 +189,7 @@ class _Planner:
         self.config, self.facts = config, facts
         self._discrete = {str(Address.parse(k)): v for k, v in config.discrete.items()}
         self._bounds = {str(Address.parse(k)): v for k, v in config.bounds.items()}
+        self._populations = {str(Address.parse(k)): v for k, v in config.populations.items()}
         self._momenta: dict[str, set[int]] = {}
         self.pointing: set[tuple[str | None, str]] = set()
         self._fields: dict[tuple[str | None, str], set[int]] = {}
@@ -358,7 +363,8 @@ class _Planner:
                 msg = f"blocks: {address} is in two blocks"
                 raise RecipeError(msg)
             taken.update(slots)
-        return Planned(FieldsPart, config, {"discrete": self._discrete, "bounds": self._bounds})
+        more = {"discrete": self._discrete, "bounds": self._bounds, "populations": self._populations}
+        return Planned(FieldsPart, config, more)
 
     def _check_field(self, address: Address) -> None:
         _check_number(address, self.facts.schema, "blocks")

@@ -19,7 +19,7 @@ from hepgan.events.schema import Address
 from hepgan.features.draft import Draft
 from hepgan.features.facts import Facts
 from hepgan.features.parts.base import Encoded, Part, Told, TransformSpec
-from hepgan.features.parts.fields import Entry, chosen_values, classes_of
+from hepgan.features.parts.entries import Entry, chosen_values, classes_of
 from hepgan.features.reading import Reading, raw_kinematics
 from hepgan.features.variables import Column, DiscreteVariable
 from hepgan.vectors.kinematics import azimuth, safe_sqrt, wrap

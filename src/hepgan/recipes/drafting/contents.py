@@ -32,7 +32,7 @@ from hepgan.events.reading import files_of
 from hepgan.events.schema import Unit, quoted
 from hepgan.events.slots import filled
 from hepgan.events.units import FoundUnit, find_unit
-from hepgan.features.parts.fields import WHOLE
+from hepgan.features.parts.entries import WHOLE
 from hepgan.recipes.derived import Derived
 from hepgan.recipes.drafting.findings import constant_mass
 from hepgan.recipes.drafting.reading import nothing, readable

@@ -33,6 +33,7 @@ from hepgan.recipes.drafting.findings import (
 )
 from hepgan.recipes.drafting.functions import find_functions
 from hepgan.recipes.drafting.peaks import MOST_PAIRS, Excess, Peak, find_peaks
+from hepgan.recipes.drafting.populations import Populations, find_populations
 from hepgan.recipes.drafting.reading import constants, nothing, without_damage
 from hepgan.recipes.drafting.references import Reference, find_references, reference_lines
 from hepgan.recipes.drafting.resonances import Resonance, find_resonances, name_of
@@ -152,7 +153,8 @@ def _draft(
         symmetry = find_symmetry(contents.once, contents.schema, resonances, moving)
     conditions = _conditions(contents)
     different = contents.total * contents.different // len(contents.events)
-    features = [*_features(contents, resonances, peaks, symmetry, bounds, rules, references)]
+    populations = find_populations(contents.events, contents.learned, conditions)
+    features = [*_features(contents, resonances, peaks, symmetry, bounds, rules, references, populations)]
     try:
         representation = _representation(contents, features, conditions)
     except HepganError as error:
@@ -415,6 +417,7 @@ def _features(
     bounds: list[Bound],
     rules: list[Rule],
     references: list[Reference],
+    populations: list[Populations],
 ) -> Iterator[str]:
     yield "features:"
     before = [*_azimuth(contents, symmetry)]
@@ -437,6 +440,13 @@ def _features(
         for collection, (mass, reason) in contents.masses.items():
             yield from comment(f"{reason}.", "    ")
             yield f"    {plain(collection)}: {number(mass)}"
+    if populations:
+        yield from comment(
+            "Scores with two populations: which one each object is of is drawn first, for all together.",
+            "  ",
+        )
+        yield "  populations:"
+        yield from (line for p in populations for line in p.lines(number, plain))
     if bounds:
         yield from comment(
             "Where the events stop abruptly, at a round number. Generated events outside are drawn anew.",
@@ -449,7 +459,7 @@ def _features(
         yield "  rules:"
         yield from (line for r in rules for line in r.lines(comment, quote))
     told = any(map(_is_setting, before))
-    if not (told or building or contents.masses or bounds or rules):
+    if not (told or building or contents.masses or populations or bounds or rules):
         yield "  azimuth: null"
 
 
