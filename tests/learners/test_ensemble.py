@@ -9,6 +9,7 @@ from torch import Tensor
 from hepgan.features.space import FeatureBatch, FeatureSpace, Tokens
 from hepgan.learners import Learner, build_learner, new_learner
 from hepgan.models import (
+    AutoencoderConfig,
     CriticConfig,
     FlowConfig,
     FlowMatchingConfig,
@@ -98,6 +99,7 @@ EVERY = {
     "gan": GAN,
     "spectral": SPECTRAL,
     "hybrid": HYBRID,
+    "autoencoder": AutoencoderConfig(encoder=SMALL, decoder=SMALL, critics=(CriticConfig(network=SMALL),)),
 }
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from hepgan.errors import RecipeError
 from hepgan.features.space import FeatureSpace, Grid, Tokens
 from hepgan.models import (
+    AutoencoderConfig,
     CriticConfig,
     DensityModel,
     FlowConfig,
@@ -28,6 +29,7 @@ CRITIC = CriticConfig(network=SMALL)
 FLOW = FlowConfig(blocks=2, bins=4, rotations="learned", network=SMALL, critics=(CRITIC,))
 MATCHING = FlowMatchingConfig(network=SMALL, steps=64, time_frequencies=2)
 GAN = GANConfig(generator=SMALL)
+AUTOENCODER = AutoencoderConfig(encoder=SMALL, decoder=SMALL, latent=2)
 PRIOR = FlowConfig(blocks=1, bins=4, network=SMALL)
 KINDS = {
     "coupling": FLOW,
@@ -35,9 +37,14 @@ KINDS = {
     "flow_matching": MATCHING,
     "gan": GAN,
     "gan_of_more_noise": GANConfig(generator=SMALL, noise=5),
+    "autoencoder": AUTOENCODER,
+    "autoencoder_of_middles": AutoencoderConfig(
+        encoder=SMALL, decoder=SMALL, match="sliced_wasserstein", observation="none"
+    ),
     "student": StudentConfig(network=SMALL),
     "student_of_steps": StudentConfig(network=ResidualConfig(width=8, blocks=1), steps=3),
     "refined_flow": RefinedConfig(model=FLOW, prior=PRIOR),
+    "refined_autoencoder": RefinedConfig(model=AUTOENCODER, prior=PRIOR),
     "refined_gan": RefinedConfig(model=GAN, prior=PRIOR),
 }
 DENSITIES = ("coupling", "autoregressive", "flow_matching", "refined_flow")
@@ -78,6 +85,7 @@ def test_samples_are_functions_of_noise_and_context_with_zeros_for_what_does_not
         torch.testing.assert_close(x[:4], alone)
     if kind not in ("gan", "gan_of_more_noise", "refined_gan"):
         assert bool((x[:, 1].abs() <= math.pi).all())
+    if kind not in ("gan", "gan_of_more_noise", "refined_gan") and "autoencoder" not in kind:
         hidden = model.noise_mask(mask)
         assert torch.equal(hidden, mask)
         moved = torch.where(hidden, noise, 7.0)
@@ -92,7 +100,8 @@ def test_gradients_of_samples_reach_every_parameter_and_there_are_no_others(kind
     noise = torch.randn(N, model.noise_size, generator=rng, dtype=torch.float64, requires_grad=True)
     model.sample(noise, context, None).square().sum().backward()
     parameters = [p for m in model.sampling_modules() for p in m.parameters()]
-    assert {id(p) for p in parameters} == {id(p) for p in model.parameters()}
+    encoders = [p for n, p in model.named_parameters() if "encoder." in n and "autoencoder" in kind]
+    assert {id(p) for p in (*parameters, *encoders)} == {id(p) for p in model.parameters()}
     assert all(float(p.grad.abs().sum()) > 0 for p in parameters)
     assert float(noise.grad.abs().sum()) > 0
 
@@ -163,7 +172,7 @@ def test_a_model_knows_nothing_of_learning_and_says_whether_it_has_a_density(kin
     assert model.space == FeatureSpace(D, C, (1,))
 
 
-@pytest.mark.parametrize("kind", ["coupling", "flow_matching", "gan"])
+@pytest.mark.parametrize("kind", ["coupling", "flow_matching", "gan", "autoencoder"])
 def test_an_ensemble_has_what_its_members_have(kind):
     model = model_of(kind, members=2)
     assert model.has_likelihood == (kind in DENSITIES)

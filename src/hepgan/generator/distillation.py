@@ -21,7 +21,7 @@ from hepgan.generator.generator import EventGenerator
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
 from hepgan.learners import StudentLearner, new_learner
-from hepgan.models import BLOCK, FlowMatching, Model, Refined, Student, StudentConfig
+from hepgan.models import BLOCK, Autoencoder, FlowMatching, Model, Refined, Student, StudentConfig
 from hepgan.networks import drawing_from
 from hepgan.recipes import Recipe
 from hepgan.runtime import progress as progress_bar
@@ -139,7 +139,8 @@ def _check(teacher: Model, steps: int) -> None:
         msg = "this generator is a student already: distil its teacher"
         raise RecipeError(msg)
     if not teacher.has_likelihood:
-        msg = "a GAN makes its events in one step already, so there is nothing to distil"
+        kind = "an autoencoder" if isinstance(teacher, Autoencoder) else "a GAN"
+        msg = f"{kind} makes its events in one step already, so there is nothing to distil"
         if isinstance(teacher, Refined):
             kind = type(teacher.model).__name__
             msg = f"a refined {kind} is not distilled: it makes its events in a few steps already"

@@ -9,17 +9,20 @@ from torch import nn
 
 from hepgan.errors import RecipeError
 from hepgan.features.space import FeatureSpace
+from hepgan.learners.autoencoder import AutoencoderLearner
 from hepgan.learners.base import Learner, Phase
 from hepgan.learners.critic import Critic, Critics, Decode, Observed, TensorObservable
 from hepgan.learners.discrete import fit_discrete
 from hepgan.learners.guides import AdversarialLearner, GuidedLearner, Scene, new_critics
 from hepgan.learners.likelihood import DensityLearner, FlowLearner, FlowMatchingLearner, StudentLearner
 from hepgan.models import (
+    AutoencoderConfig,
     Ensemble,
     FlowConfig,
     FlowMatchingConfig,
     GANConfig,
     Model,
+    ModelConfig,
     Refined,
     RefinedConfig,
     StudentConfig,
@@ -29,6 +32,7 @@ from hepgan.models import (
 
 __all__ = [
     "AdversarialLearner",
+    "AutoencoderLearner",
     "Critic",
     "Critics",
     "Decode",
@@ -49,17 +53,16 @@ __all__ = [
     "new_learner",
 ]
 
-_Config = GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig | RefinedConfig
-
 _KINDS: dict[type, type[GuidedLearner]] = {
     GANConfig: AdversarialLearner,
     FlowConfig: FlowLearner,
     FlowMatchingConfig: FlowMatchingLearner,
+    AutoencoderConfig: AutoencoderLearner,
     StudentConfig: StudentLearner,
 }
 
 
-def build_critics(config: _Config, model: Model) -> nn.ModuleList | Critics:
+def build_critics(config: ModelConfig, model: Model) -> nn.ModuleList | Critics:
     """The critics of a model, or of all members of an ensemble, with fresh weights.
 
     Those of a refined model are those of the model that it was made of.
@@ -82,7 +85,7 @@ def build_critics(config: _Config, model: Model) -> nn.ModuleList | Critics:
 
 
 def build_learner(
-    config: _Config,
+    config: ModelConfig,
     model: Model,
     decode: Decode | None = None,
     observables: Mapping[str, TensorObservable] | None = None,
@@ -110,7 +113,7 @@ def build_learner(
 
 
 def new_learner(
-    config: _Config,
+    config: ModelConfig,
     space: FeatureSpace,
     decode: Decode | None = None,
     observables: Mapping[str, TensorObservable] | None = None,

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from hepgan.errors import RecipeError
 from hepgan.features.space import FeatureSpace
+from hepgan.models.autoencoder import Autoencoder
 from hepgan.models.base import DensityModel, Model
 from hepgan.models.config import (
+    AutoencoderConfig,
     CriticConfig,
     DensityConfig,
     FlowConfig,
@@ -31,6 +33,8 @@ from hepgan.models.refined import Refined
 __all__ = [
     "BLOCK",
     "GAN",
+    "Autoencoder",
+    "AutoencoderConfig",
     "CriticConfig",
     "DensityConfig",
     "DensityModel",
@@ -60,7 +64,7 @@ __all__ = [
 
 
 def build_model(
-    config: GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig | RefinedConfig,
+    config: ModelConfig,
     space: FeatureSpace,
     *,
     members: int = 1,
@@ -90,6 +94,8 @@ def build_model(
             return Flow(config, space)
         case FlowMatchingConfig():
             return FlowMatching(config, space)
+        case AutoencoderConfig():
+            return Autoencoder(config, space)
 
 
 def ensemble_of(models: Sequence[Model]) -> Ensemble:
@@ -99,7 +105,7 @@ def ensemble_of(models: Sequence[Model]) -> Ensemble:
         RecipeError: If there are no ensembles of such models.
     """
     for model in models:
-        if not isinstance(model, GAN | Flow | FlowMatching):
+        if not isinstance(model, GAN | Flow | FlowMatching | Autoencoder):
             kind = type(model).__name__.lower()
             msg = f"training.members: there are no ensembles of models of the kind {kind}"
             raise RecipeError(msg)

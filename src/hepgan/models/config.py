@@ -11,6 +11,7 @@ from hepgan.networks import MLPConfig, NetworkConfig, ResidualConfig
 from hepgan.objectives import ADVERSARIAL, PenaltyConfig, TermSchedule
 
 __all__ = [
+    "AutoencoderConfig",
     "CriticConfig",
     "DensityConfig",
     "FlowConfig",
@@ -319,6 +320,45 @@ class FlowMatchingConfig(DensityConfig):
     optimiser: OptimiserConfig | None = None
 
 
+class AutoencoderConfig(GuidedConfig):
+    """A network that makes codes of events, and one that makes events of codes.
+
+    Attributes:
+        encoder: The network that makes codes of features.
+        decoder: The network that makes features of codes, whose output has no nonlinearity.
+        latent: Numbers of a code; as many as there are features if None.
+        match: How codes of real events become normal noise: ``kl`` (each event's codes are a normal
+            distribution, as in a variational autoencoder) or ``sliced_wasserstein`` (each event has one
+            code, and all of them together are compared with noise).
+        beta: The factor of the term that does so.
+        directions: Random directions of the sliced Wasserstein distance, drawn anew in each step.
+        observation: Whether features spread normally around what the decoder makes, by a standard deviation
+            of each feature (``learned``), or are that itself (``none``).
+        critics: Networks that tell real from generated events.
+        penalties: Terms of the loss on observables' distributions.
+        optimiser: The optimiser; the training's if None.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("autoencoder", "reconstruction", "codes")
+
+    kind: Literal["autoencoder"] = "autoencoder"
+    encoder: NetworkConfig = ResidualConfig(width=192, blocks=3)
+    decoder: NetworkConfig = ResidualConfig(width=192, blocks=3)
+    latent: int | None = Field(default=None, ge=1, le=65_536)
+    match: Literal["kl", "sliced_wasserstein"] = "kl"
+    beta: float = Field(default=1.0, ge=0.0, le=1e6)
+    directions: int = Field(default=64, ge=1, le=65_536)
+    observation: Literal["learned", "none"] = "learned"
+
+    @model_validator(mode="after")
+    def _noise_is_not_found(self) -> AutoencoderConfig:
+        for critic in self.critics:
+            if critic.latent:
+                msg = f"critic {critic.name!r} can't see the noise of real events: an autoencoder has none"
+                raise ValueError(msg)
+        return self
+
+
 class StudentConfig(GuidedConfig):
     """A network that makes in one step, or a few, what a trained model makes in many (``hepgan distill``).
 
@@ -356,7 +396,10 @@ class RefinedConfig(Settings):
     """
 
     kind: Literal["refined"] = "refined"
-    model: Annotated[GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig, Field(discriminator="kind")]
+    model: Annotated[
+        GANConfig | FlowConfig | FlowMatchingConfig | AutoencoderConfig | StudentConfig,
+        Field(discriminator="kind"),
+    ]
     prior: Annotated[FlowConfig | FlowMatchingConfig, Field(discriminator="kind")] = FlowConfig(
         blocks=4, network=MLPConfig(widths=(64, 64), activation="silu")
     )
@@ -368,6 +411,7 @@ class RefinedConfig(Settings):
 
 
 ModelConfig = Annotated[
-    GANConfig | FlowConfig | FlowMatchingConfig | StudentConfig | RefinedConfig, Field(discriminator="kind")
+    GANConfig | FlowConfig | FlowMatchingConfig | AutoencoderConfig | StudentConfig | RefinedConfig,
+    Field(discriminator="kind"),
 ]
 """Any model, told apart by ``kind``."""
