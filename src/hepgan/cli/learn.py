@@ -8,7 +8,7 @@ import re
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,12 +19,14 @@ from hepgan.cli.console import Command, Count, Interrupted, say, say_next, warn
 from hepgan.cli.options import (
     DEVICE,
     FILE,
+    LOG_EVERY,
     MAX_TIME,
     MODEL_OUTPUT,
     OVERWRITE,
     RESUME,
     SEED,
     SETTINGS,
+    TRACK,
     WORKERS,
 )
 from hepgan.errors import InputError, ModelFileError, OutputError, RecipeError
@@ -32,6 +34,7 @@ from hepgan.errors import InputError, ModelFileError, OutputError, RecipeError
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
     from hepgan.recipes import Recipe
+    from hepgan.training.tracking import Watch
 
 __all__ = ["distill", "refine", "train", "unfold"]
 
@@ -59,6 +62,8 @@ class Job:
         force: Whether existing files may be replaced.
         max_time: Longest training in seconds, if not the recipe's.
         resume: Whether to go on from a checkpoint.
+        track: Trackers of the training.
+        log_every: Steps between two logs, if not the usual number; there are then lines, too.
     """
 
     given: Sequence[str]
@@ -69,6 +74,8 @@ class Job:
     force: bool
     max_time: float | None = None
     resume: bool = False
+    track: tuple[str, ...] = ()
+    log_every: int | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -122,12 +129,27 @@ class Job:
                 raise OutputError(msg, file=self.checkpoint)
             for ending in _HISTORY:
                 claim(self._beside(ending), force=self.force or self.resume, make=False)
+            watch = held.enter_context(self._watched())
             generator = self._made(make, source)
             if not (there and self._holds(generator)):
                 self._save(generator)
-            self._write_history(generator)
+            self._write_history(generator, watch)
             self.checkpoint.unlink(missing_ok=True)
         return generator
+
+    def _watched(self) -> AbstractContextManager[Watch]:
+        """The trackers that the user asks for.
+
+        Raises:
+            InputError: If there is no such tracker, or its package is not installed.
+        """
+        from hepgan.training.trackers import Lines, tracker_of
+        from hepgan.training.tracking import EVERY, watched
+
+        run = self.output.name.removesuffix(".safetensors")
+        trackers = [tracker_of(text, run) for text in self.track]
+        lines = [] if self.log_every is None else [Lines()]
+        return watched(*trackers, *lines, every=self.log_every or EVERY)
 
     def _made(self, make: Callable[[], EventGenerator], source: str | Path) -> EventGenerator:
         try:
@@ -201,7 +223,7 @@ class Job:
         """The file of another ending beside the model."""
         return self.output.with_name(self.output.name.removesuffix(".safetensors") + ending)
 
-    def _write_history(self, generator: EventGenerator) -> None:
+    def _write_history(self, generator: EventGenerator, watch: Watch) -> None:
         """Writes the training's history beside the model: tables and a picture.
 
         The model is whole: what fails here is a warning.
@@ -212,10 +234,16 @@ class Job:
         history = generator.history
         if history is None:
             return
+
+        def picture(path: Path) -> None:
+            figure = plot_history(history)
+            figure.savefig(path, dpi=120)
+            watch.figure("history", figure)
+
         writers: list[Callable[[Path], None]] = [
             history.losses.to_csv,
             history.diagnostics.to_csv,
-            lambda path: plot_history(history).savefig(path, dpi=120),
+            picture,
         ]
         for ending, write in zip(_HISTORY, writers, strict=True):
             if ending == ".diagnostics.csv" and not len(history.diagnostics):
@@ -246,8 +274,12 @@ def makes_a_model(*, resumable: bool = True) -> Callable[[Callable[..., None]], 
     Args:
         resumable: Whether it may be limited in time, and stopped and resumed.
     """
-    shared = (SETTINGS, SEED, DEVICE, *((MAX_TIME, RESUME) if resumable else ()), WORKERS, OVERWRITE)
-    names = {"output", "settings", "seed", "device", "force", "max_time", "resume"}
+    shared = (
+        *(SETTINGS, SEED, DEVICE),
+        *((MAX_TIME, RESUME) if resumable else ()),
+        *(TRACK, LOG_EVERY, WORKERS, OVERWRITE),
+    )
+    names = {"output", "settings", "seed", "device", "force", "max_time", "resume", "track", "log_every"}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)

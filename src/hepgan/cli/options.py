@@ -83,6 +83,18 @@ MAX_TIME = click.option(
 RESUME = click.option(
     "--resume", is_flag=True, help="Go on from the checkpoint of a training that was stopped."
 )
+TRACK = click.option(
+    "--track",
+    multiple=True,
+    metavar="TRACKER",
+    help="Who keeps losses and metrics as the training goes: tensorboard:FOLDER, mlflow:EXPERIMENT or "
+    "wandb:PROJECT; repeat it.",
+)
+LOG_EVERY = click.option(
+    "--log-every",
+    type=Count(),
+    help="Steps between two logs, which are then lines, too.  [default: 50, and no lines]",
+)
 CONDITIONS = click.option(
     "--condition",
     "conditions",

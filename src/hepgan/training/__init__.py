@@ -6,6 +6,7 @@ from hepgan.training.checkpoint import reserved
 from hepgan.training.config import ScheduleConfig, SelectionConfig, TrainingConfig
 from hepgan.training.history import History, Log, too_few_steps
 from hepgan.training.identity import digest_of_events
+from hepgan.training.tracking import Tracker, watched
 from hepgan.training.trainer import Trainer, train_from_one
 
 __all__ = [
@@ -13,10 +14,12 @@ __all__ = [
     "Log",
     "ScheduleConfig",
     "SelectionConfig",
+    "Tracker",
     "Trainer",
     "TrainingConfig",
     "digest_of_events",
     "reserved",
     "too_few_steps",
     "train_from_one",
+    "watched",
 ]

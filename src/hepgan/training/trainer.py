@@ -28,7 +28,7 @@ from hepgan.training.checkpoint import ENDED, damaged, read_checkpoint, write_ch
 from hepgan.training.config import TrainingConfig
 from hepgan.training.data import Batches
 from hepgan.training.history import History, is_best
-from hepgan.training.identity import digest_of_events, first_difference, flat
+from hepgan.training.identity import SAMPLE, digest_of_events, first_difference, flat
 from hepgan.training.optimisation import (
     WeightMean,
     average,
@@ -37,6 +37,7 @@ from hepgan.training.optimisation import (
     norms_of_members,
     rate,
 )
+from hepgan.training.tracking import current_watch
 
 __all__ = ["Trainer", "train_from_one"]
 
@@ -153,6 +154,8 @@ class Trainer:
         self._since_best = 0
         self._shared = until < 1.0
         self._saved = False
+        self._watched = current_watch()
+        self._runs: dict[str, str] = {}
         self._ended: str | None = None
         self._identity = flat(
             {
@@ -193,9 +196,11 @@ class Trainer:
                 self._loop(interrupt)
             except TrainingError:
                 history.status = "failed"
+                self._watched.ended(history)
                 self._best = self._good if self._best is None else self._best
                 self._finish()
                 raise
+            self._watched.ended(history)
             self._finish()
             if history.status == "branch" and interrupt.asked:
                 history.status = "interrupted"
@@ -211,6 +216,8 @@ class Trainer:
         before, start, start_step = history.seconds, time.monotonic(), self._step
         saved = start
         history.status = "running"
+        told = {n: v for n, v in self._identity.items() if not n.startswith(("weights.", SAMPLE))}
+        self._watched.begin(told, self._step, self._runs)
         self.learner.train()
         with Progress("training", done=self._share(), shown=self._progress) as progress:
             while (status := self._status(interrupt)) == "running":
@@ -226,6 +233,7 @@ class Trainer:
                 due = config.evaluate_every is not None and self._step % config.evaluate_every == 0
                 if due:
                     self._do_evaluate()
+                self._watched.step(history)
                 if due or now - saved >= config.checkpoint_every:
                     self._save()
                     saved = now
@@ -378,6 +386,7 @@ class Trainer:
         state = {
             # As a text, in which nothing stands for a tensor.
             "training": json.dumps(self._identity),
+            "runs": json.dumps(self._watched.runs),
             "shared": self._shared,
             "status": self.history.status,
             "step": self._step,
@@ -434,6 +443,7 @@ class Trainer:
             raise ValueError(msg)
         self._step, self._first, self._since_best = counts
         self._ended = self._ended if self._ended in ENDED else None
+        self._runs = {str(k): str(v) for k, v in dict(parsed(state.get("runs", "{}"))).items()}
         self.learner.load_state_dict(state["learner"])
         self._mean.load_state_dict(state["mean"])
         if state["best"] is not None:
