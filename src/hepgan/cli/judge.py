@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hepgan.cli.console import Command, Count, say
+from hepgan.cli.console import Command, Count, say, warn
 from hepgan.cli.options import (
     CONDITIONS,
     DEVICE,
@@ -234,11 +234,42 @@ def explain(
     example="hepgan info zmumu.safetensors",
 )
 @click.argument("model", type=FILE)
-def info(model: Path) -> None:
+@click.option(
+    "--card",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write a model card there: README.md, as Hugging Face takes it, and .zenodo.json.",
+)
+@click.option("--metrics", type=FILE, help="Of a card: the metrics.json of `hepgan validate`.")
+@click.option("--license", help="Of a card: the model's licence, such as CC-BY-4.0.")
+@click.option(
+    "--author", "authors", multiple=True, help='Of a card: who made it, as in "Doe, Jane"; repeat it.'
+)
+@OVERWRITE
+def info(
+    model: Path,
+    card: Path | None,
+    metrics: Path | None,
+    license: str | None,
+    authors: tuple[str, ...],
+    force: bool,
+) -> None:
     """Tell what a MODEL file holds: recipe, events, training, versions."""
     from hepgan.generator import EventGenerator
+    from hepgan.generator.card import write_card
 
+    if card is None and (metrics or license or authors):
+        msg = "--metrics, --license and --author are for a model card: say where with --card FOLDER"
+        raise InputError(msg)
     generator = EventGenerator.load(model, device="cpu")
     say(f"{model} ({model.stat().st_size / 1e6:.1f} MB)")
     for line in generator.describe():
         say(line)
+    if card is None:
+        return
+    written = write_card(
+        card, generator, file=model.name, metrics=metrics, license=license, authors=authors, force=force
+    )
+    say(f"model card in {' and '.join(map(str, written))}")
+    if len(written) == 1:
+        warn("without --license and --author there is no .zenodo.json, and Hugging Face asks for a licence")

@@ -10,7 +10,16 @@ from hepgan.generator.parts import Parts
 from hepgan.generator.yields import Yields
 from hepgan.recipes import Recipe
 
-__all__ = ["describe", "distillation", "outcome", "redrawn", "refinement", "unfolding"]
+__all__ = [
+    "contents",
+    "describe",
+    "described_conditions",
+    "distillation",
+    "outcome",
+    "redrawn",
+    "refinement",
+    "unfolding",
+]
 
 
 def describe(
@@ -29,8 +38,8 @@ def describe(
         f"recipe      {recipe.name}: {' '.join(recipe.description.split())}",
         f"model       {recipe.model.kind}, {networks:,} parameters",
         f"features    {parts.representation.size} continuous, {len(parts.representation.variables)} discrete",
-        f"conditions  {', '.join(_conditions(parts)) or 'none'}",
-        "events      " + "; ".join(_contents(parts.schema)),
+        f"conditions  {', '.join(described_conditions(parts)) or 'none'}",
+        "events      " + "; ".join(contents(parts.schema)),
     ]
     if parts.members > 1:
         common = recipe.training.shared_start
@@ -151,14 +160,15 @@ def _terms(diagnostics: Mapping[str, float], own: Container[str]) -> Iterator[st
             yield f"{term} {value:.3g} ({other} {floor:.3g}), gradient {gradient:.3g}"
 
 
-def _conditions(parts: Parts) -> Iterator[str]:
+def described_conditions(parts: Parts) -> Iterator[str]:
     """Conditions, with the range in the training events of those that are numbers."""
     for name in parts.representation.conditions:
         low, high = parts.condition_ranges.get(name, (None, None))
         yield name if low is None or high is None else f"{name} ({low:g} to {high:g})"
 
 
-def _contents(schema: EventSchema) -> Iterator[str]:
+def contents(schema: EventSchema) -> Iterator[str]:
+    """Collections with their fields and numbers of objects, and the numbers of the event."""
     for c in schema.collections:
         count = f"{c.min_count}" if c.fixed else f"{c.min_count}..{c.max_count}"
         yield f"{count} {c.name} ({', '.join(c.field_names)})"
