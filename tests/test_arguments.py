@@ -47,7 +47,7 @@ ROOMS = [
             *("validation", "explanation", "coffea", "datasets"),
         )
     ),
-    *(f"hepgan.stats.{module}" for module in ("distances", "weights")),
+    *(f"hepgan.stats.{module}" for module in ("distances", "frechet", "weights")),
 ]
 
 METHODS = {
@@ -213,6 +213,19 @@ class Valid:
                     ("counts_a", "var_a", "counts_b", "var_b"), np.full(4, 9.0)
                 )
                 for n in ("chi2_binned", "pulls")
+            },
+            "hepgan.observables.energy_flow_polynomials": {"objects": "Muon"},
+            **{
+                f"hepgan.stats.frechet.{n}": dict.fromkeys(parts, np.ones((30, 2)))
+                for n, parts in (
+                    ("fpd", ("reference", "generated")),
+                    ("kpd", ("reference", "generated")),
+                    ("frechet_distance", ("first", "second")),
+                )
+            },
+            "hepgan.stats.frechet.physics_distances": {
+                "names": ("a", "b"),
+                **dict.fromkeys(("reference", "generated"), (np.ones((120, 2)), np.ones(120))),
             },
             "hepgan.stats.weights.accepted": {"top": 1.0},
             "hepgan.detector.Level": {"fields": ("MET",)},

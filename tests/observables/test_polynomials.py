@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hepgan.errors import RecipeError
-from hepgan.observables import Observable, standard
+from hepgan.observables import Observable, energy_flow_polynomials, standard
 from hepgan.observables.shapes import GRAPHS, basis, polynomial
 
 from .test_correlators import massless, padded
@@ -161,3 +161,19 @@ def test_an_event_without_particles_lacks_them_and_wrong_arguments_are_errors(ev
     ):
         with pytest.raises(RecipeError, match=reason):
             Observable("x", expression).flat(events.batch)
+
+
+def test_all_polynomials_of_an_expression_are_those_of_the_language():
+    events = massless([2, 4, 3, 1, 0], rest=False)
+    found = energy_flow_polynomials(events, "Parton[Parton.pt > 5]")
+    assert found.shape == (5, 36)
+    for number in (0, 1, 9, 17, 30, 35):
+        column = Observable("efp", f"efp(Parton[Parton.pt > 5], {number})").column(events)
+        np.testing.assert_allclose(found[:, number], np.nan_to_num(column), rtol=1e-12)
+    assert (found[4] == 0).all()
+
+
+@pytest.mark.parametrize(("expression", "reason"), [("Parton.pt", "momentum"), ("Parton[0]", "each object")])
+def test_polynomials_of_what_is_no_objects_are_an_error(expression, reason):
+    with pytest.raises(RecipeError, match=reason):
+        energy_flow_polynomials(massless([2, 3], rest=False), expression)

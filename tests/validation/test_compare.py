@@ -91,7 +91,7 @@ def test_a_wrong_scale_is_found_and_named(bad):
 
 def test_every_metric_has_value_floor_and_ratio(bad):
     found = dict(_walk(bad.metrics))
-    assert len(found) == 3 * len(OBSERVABLES) + 1 + 3 + 2
+    assert len(found) == 3 * len(OBSERVABLES) + 1 + 3 + 2 + 2
     for path, metric in found.items():
         assert {"value", "floor", "ratio"} <= set(metric), path
         assert metric["floor"] is not None, path

@@ -58,6 +58,11 @@ __all__ = ["explain", "info", "validate"]
     help="Compare in the scaled features of a model, too, as its network sees them, and show its latent "
     "space if it has a likelihood.  [default: none]",
 )
+@click.option(
+    "--efp",
+    metavar="OBJECTS",
+    help="Compute physics distances in the energy flow polynomials of these objects, too.  [default: none]",
+)
 @click.option("--deviation", is_flag=True, help="Show |ratio - 1| in per cent below each ratio, too.")
 @click.option(
     "--keep-bad", is_flag=True, help="Judge GENERATED events with NaN, E < |p| and the like, too; count them."
@@ -74,6 +79,7 @@ def validate(
     recipe: str | None,
     training: str | None,
     features: Path | None,
+    efp: str | None,
     deviation: bool,
     keep_bad: bool,
     weight: str | None,
@@ -106,6 +112,7 @@ def validate(
             train=training,
             weight=weight or weight_of(chosen, model),
             features=model,
+            efp=efp,
             on_bad="keep" if keep_bad else "raise",
             seed=seed,
             schema=None if chosen is None else chosen.events.layout,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hepgan.observables.condition import Condition
+from hepgan.observables.energy_flow import energy_flow_polynomials
 from hepgan.observables.language import Expression, parse
 from hepgan.observables.needs import needs
 from hepgan.observables.observable import Checked, Observable, ObservableConfig
@@ -19,6 +20,7 @@ __all__ = [
     "ObservableConfig",
     "Values",
     "default_observables",
+    "energy_flow_polynomials",
     "from_config",
     "from_python_file",
     "needs",

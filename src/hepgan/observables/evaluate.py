@@ -39,6 +39,7 @@ __all__ = [
     "evaluate_awkward",
     "evaluate_condition",
     "evaluate_objects",
+    "evaluate_of_objects",
     "evaluate_weighted",
     "weighted_awkward",
 ]
@@ -176,6 +177,32 @@ def evaluate_objects(
     else:
         there = result.exists()
     return _zeroed(result.data, there), there
+
+
+def evaluate_of_objects(expression: Expression, events: Any, function: Callable[[Value], Tensor]) -> Tensor:
+    """Numbers of the objects that an expression is, such as ``Jet[Jet.pt > 30]``.
+
+    Args:
+        expression: A parsed expression whose result are objects.
+        events: N events, an ak.Array.
+        function: Takes the objects of some events and gives a tensor (n, ...).
+
+    Returns:
+        (N, ...).
+
+    Raises:
+        RecipeError: If the expression does not fit the events, or its result are no such objects.
+        InputError: If a column that it uses is not made of numbers.
+    """
+    width = AwkwardSource(events).width(expression)
+    parts = []
+    for part in _chunks(events, max(1, _ENTRIES // width**2)):
+        value = _Evaluator(expression, AwkwardSource(part), False).visit(expression.tree)
+        try:
+            parts.append(function(value))
+        except Mismatch as error:
+            raise expression.error(expression.tree, str(error)) from None
+    return torch.cat(parts)
 
 
 def evaluate_condition(expression: Expression, source: Source, *, strict: bool = False) -> Tensor:

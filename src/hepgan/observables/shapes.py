@@ -18,7 +18,7 @@ from torch import Tensor
 from hepgan import vectors
 from hepgan.observables.values import Mismatch, Value, per_object, where_exists
 
-__all__ = ["GRAPHS", "basis", "momentum_tensor", "norms", "polynomial", "thrust"]
+__all__ = ["GRAPHS", "basis", "fractions", "momentum_tensor", "norms", "polynomial", "thrust"]
 
 
 _MOST_SIGNS = 10
@@ -328,22 +328,39 @@ def _polynomial(hadronic: bool) -> Callable[..., Value]:
         if not (exponent.is_constant and exponent.data > 0):
             msg = f"the exponent of {name} is a positive number"
             raise Mismatch(msg)
-        momentum = per_object(value, name).momentum
-        mask = value.exists()
-        try:
-            energy = momentum.pt if hadronic else momentum.energy
-            squared = distances(momentum, mask) if hadronic else _products(momentum, mask)
-        except AttributeError:
-            msg = f"{name} needs momenta in four dimensions"
-            raise Mismatch(msg) from None
-        energy = where_exists(energy, mask, 0.0)
-        total = energy.sum(1)
-        exists = mask.any(1) & (total > 0)
-        z = energy / where_exists(total, exists, 1.0).unsqueeze(1)
+        z, squared, exists = fractions(value, name, hadronic=hadronic)
         data = polynomial(number.data, z, _power(squared, float(exponent.data) / 2))
         return Value(where_exists(data, exists, 0.0), exists)
 
     return function
+
+
+def fractions(value: Value, name: str, *, hadronic: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Energy fractions of objects and their squared distances.
+
+    Args:
+        value: Objects with momenta.
+        name: What errors call the function that needs them.
+        hadronic: Whether fractions are of pT, and distances in rapidity and azimuth.
+
+    Returns:
+        Fractions (N, M), 0 for empty places; distances (N, M, M); and which events have such objects (N,).
+
+    Raises:
+        Mismatch: If there are no objects, or they have no momenta in four dimensions.
+    """
+    momentum = per_object(value, name).momentum
+    mask = value.exists()
+    try:
+        energy = momentum.pt if hadronic else momentum.energy
+        squared = distances(momentum, mask) if hadronic else _products(momentum, mask)
+    except AttributeError:
+        msg = f"{name} needs momenta in four dimensions"
+        raise Mismatch(msg) from None
+    energy = where_exists(energy, mask, 0.0)
+    total = energy.sum(1)
+    exists = mask.any(1) & (total > 0)
+    return energy / where_exists(total, exists, 1.0).unsqueeze(1), squared, exists
 
 
 def distances(momentum: Any, mask: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ def compare(
     weight: str | None = None,
     features: EventGenerator | str | Path | None = None,
     classifier: bool = True,
+    efp: str | None = None,
     seed: int = 0,
     max_events: int = 1_000_000,
     classifier_events: int = 50_000,
@@ -88,6 +89,8 @@ def compare(
         features: A model (or its file) in whose features the samples are compared, too; one with a likelihood
             shows its latent space.
         classifier: Whether to train a classifier to tell the samples apart.
+        efp: Objects (``Jet``, an expression) in whose 36 energy flow polynomials of at most four edges the
+            Fréchet and kernel physics distances are computed, too.
         seed: Seed of all that is random; the same seed gives the same comparison.
         max_events: Events of each sample that enter what is not histogrammed.
         classifier_events: Events of each class for the classifier.
@@ -135,6 +138,7 @@ def compare(
         {"reference": known, **schemas, **trained},
         view=view,
         classifier=classifier,
+        efp=efp,
         seed=seed,
         max_events=max_events,
         classifier_events=classifier_events,
@@ -153,6 +157,7 @@ def compare_files(
     weight: str | None = None,
     features: EventGenerator | str | Path | None = None,
     classifier: bool = True,
+    efp: str | None = None,
     seed: int = 0,
     on_bad: Literal["raise", "keep"] = "raise",
     step: int = 100_000,
@@ -174,6 +179,7 @@ def compare_files(
         weight: As for :func:`compare`.
         features: As for :func:`compare`.
         classifier: Whether to train a classifier.
+        efp: As for :func:`compare`.
         seed: Seed of all that is random.
         on_bad: Whether generated events with NaN, E < abs(p) and the like are an error, or are judged like
             others, and counted in a warning and in the report.
@@ -204,6 +210,7 @@ def compare_files(
         None if view is None else view.needs,
         weight or (None if view is None else view.weight),
         {label: found.named for label, found in files.items()},
+        [] if efp is None else [efp],
     )
     for label, found in files.items():
         found.tell(names_in(known.read[label]))
@@ -226,6 +233,7 @@ def compare_files(
         {label: stream.schema for label, stream in streams.items()},
         view=view,
         classifier=classifier,
+        efp=efp,
         seed=seed,
         max_events=max_events,
         classifier_events=classifier_events,
@@ -286,6 +294,7 @@ def _compare(
     *,
     view: FeatureView | None,
     classifier: bool,
+    efp: str | None,
     seed: int,
     max_events: int,
     classifier_events: int,
@@ -314,6 +323,9 @@ def _compare(
             raise RecipeError(error.message, file=source) from error
         return builder.finish(), None if encoded is None else encoded.finish()
 
+    if efp is not None:
+        for held in schemas.values():
+            Observable("efp", f"efp({efp}, 1)").check(held)
     true, true_features = gather(reference, "reference")
     both = {label: gather(chunks, label) for label, chunks in generated.items()}
     trained, trained_features = (None, None) if train is None else gather(train, "train")
@@ -323,6 +335,7 @@ def _compare(
         made,
         trained,
         classifier=classifier,
+        efp=efp,
         seed=seed,
         classifier_events=classifier_events,
         n_jobs=n_jobs,
@@ -374,6 +387,7 @@ def _in_features(
         {label: sample.scaled for label, sample in generated.items()},
         None if train is None else train.scaled,
         classifier=False,
+        distances=False,
         seed=seed,
     )
     return FeatureComparison(

@@ -298,25 +298,7 @@ def planes(results: Mapping[str, Result]) -> list[tuple[str, str]]:
 
 def overall(result: Result) -> list[tuple[str, dict[str, str]]]:
     """The metrics of a sample as a whole, as far as it has them."""
-    rows = []
-    if (t := result.classifier) is not None:
-        rows.append(("classifier AUC", _cell(t.auc, words.grade_auc(t.auc))))
-        rows.append(("1% quantile of D/(1−D), generated", _cell(t.weight_low, "unknown")))
-        rows.append(("99% quantile of D/(1−D), reference", _cell(t.weight_high, "unknown")))
-    if (c := result.correlations) is not None:
-        rows.append(
-            ("largest difference of correlations", _cell(c.max_difference, words.grade(c.max_difference)))
-        )
-    if (m := result.memorisation) is not None:
-        memorised = words.grade_memorisation(m.ratio_of_medians)
-        rows.append(("distance to training events, ratio of medians", _cell(m.ratio_of_medians, memorised)))
-        rows.append(
-            (
-                "share of events near to training events",
-                _cell(m.close_fraction, words.grade(m.close_fraction)),
-            )
-        )
-    return rows
+    return [(name, _cell(o.metric, o.grade)) for name, o in words.overall(result).items()]
 
 
 def _cell(metric: Metric, grade: words.Grade) -> dict[str, str]:

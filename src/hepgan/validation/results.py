@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ import numpy as np
 from hepgan.observables.table import Table, event_table, plan_table
 from hepgan.runtime import doing
 from hepgan.stats.correlations import Correlations, correlations
+from hepgan.stats.frechet import PhysicsDistances
 from hepgan.stats.histograms import Band, band, binned, pulls
 from hepgan.stats.memorisation import Memorisation, memorisation
 from hepgan.stats.metrics import Metric, Once, random_for, unbinned
 from hepgan.stats.two_sample import MIN_EVENTS, ClassifierTest, two_sample_test
+from hepgan.validation.distances import distances_in_observables, distances_in_polynomials
 from hepgan.validation.samples import Sample
 
 __all__ = ["Result", "evaluate"]
@@ -36,6 +38,8 @@ class Result:
         bands: Of the events of an ensemble, the uncertainties of each observable's bins.
         copied: The share of events that are ``reference`` or ``training`` events, number by number, where
             that is no chance.
+        distances: Fréchet and kernel physics distances, in ``observables`` and in the energy flow polynomials
+            of objects, by these.
     """
 
     histograms: Mapping[str, Any]
@@ -47,6 +51,7 @@ class Result:
     skipped: Mapping[str, str] = field(default_factory=dict)
     bands: Mapping[str, Band] = field(default_factory=dict)
     copied: Mapping[str, Metric] = field(default_factory=dict)
+    distances: Mapping[str, PhysicsDistances] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able metrics; each has ``value``, ``floor`` and ``ratio``."""
@@ -81,6 +86,17 @@ class Result:
                 "close_fraction": m.close_fraction.to_dict(),
                 "train_events": m.n_train,
             }
+        if self.distances:
+            result["physics_distances"] = {
+                what: {
+                    "fpd": d.fpd.to_dict(),
+                    "kpd": d.kpd.to_dict(),
+                    "features": list(d.features),
+                    "events": list(d.n_events),
+                    "largest_batches": list(d.batches),
+                }
+                for what, d in self.distances.items()
+            }
         if self.copied:
             result["copied"] = {name: share.to_dict() for name, share in self.copied.items()}
         if self.skipped:
@@ -94,6 +110,8 @@ def evaluate(
     train: Sample | None = None,
     *,
     classifier: bool = True,
+    distances: bool = True,
+    efp: str | None = None,
     seed: int = 0,
     classifier_events: int = 50_000,
     n_jobs: int | None = None,
@@ -107,6 +125,8 @@ def evaluate(
         generated: Generated events, by label.
         train: The events that the generator was trained on.
         classifier: Whether to train a classifier.
+        distances: Whether to compute Fréchet and kernel physics distances.
+        efp: Objects in whose energy flow polynomials they are computed, too.
         seed: Seed of all that is random.
         classifier_events: Events of each class for the classifier.
         n_jobs: Threads of the classifier; by default OpenMP's, at most 4.
@@ -114,7 +134,7 @@ def evaluate(
     size = max(classifier_events * 2, 200_000)
     true, tables, trained = _tables(reference, generated, train, size, seed)
     once = Once()
-    return {
+    results = {
         label: Result(
             sample.histograms,
             _distances(reference, sample, train, seed, once),
@@ -134,6 +154,26 @@ def evaluate(
         )
         for label, sample in generated.items()
     }
+    if distances:
+        for label, sample in generated.items():
+            parts = {"observables": distances_in_observables(true, tables[label], trained, seed, once)}
+            if efp is not None:
+                parts[efp] = distances_in_polynomials(efp, reference, sample, train, seed, once)
+            results[label] = _with_distances(results[label], parts)
+    return results
+
+
+def _with_distances(result: Result, parts: Mapping[str, PhysicsDistances | str]) -> Result:
+    """The result with what was found, and the reasons for what was not."""
+    found = {what: d for what, d in parts.items() if not isinstance(d, str)}
+    reasons = {
+        f"physics distances in {_of(what)}": why for what, why in parts.items() if isinstance(why, str)
+    }
+    return replace(result, distances=found, skipped={**result.skipped, **reasons})
+
+
+def _of(what: str) -> str:
+    return what if what == "observables" else f"energy flow of {what}"
 
 
 def _bands(reference: Sample, generated: Sample) -> dict[str, Band]:

@@ -38,6 +38,7 @@ def layouts(
     besides: EventSchema | None,
     weight: str | None,
     sources: Mapping[str, str],
+    expressions: Sequence[str] = (),
 ) -> Layouts:
     """What has to be read of each sample: what all have, what observables need, and the weight.
 
@@ -47,6 +48,7 @@ def layouts(
         besides: What else is needed where a sample has it.
         weight: The number that is the weight of true events, or ``none``; None if it is not asked for.
         sources: What errors call the samples.
+        expressions: Further expressions that are evaluated.
 
     Raises:
         InputError: If the samples have nothing in common, or lack the weight.
@@ -59,10 +61,10 @@ def layouts(
         known["train"] = weighting(schemas["train"], made, by, sources["train"])[0]
     rest = {label: s for label, s in known.items() if label != "reference"}
     shared = shared_names(true, rest, sources, tell=not observables)
-    expressions = [text for o in observables for text in (o.expression, o.weight)]
+    used = [*expressions, *(text for o in observables for text in (o.expression, o.weight))]
     read = {}
     for label, schema in known.items():
-        wanted = [*shared, *needs(expressions, schema)]
+        wanted = [*shared, *needs(used, schema)]
         if besides is not None:
             here = {*names_in(schema)}
             wanted += [n for n in names_in(besides) if n in here]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -16,12 +16,15 @@ from hepgan.validation.results import Result
 __all__ = [
     "METRICS",
     "Grade",
+    "Overall",
     "Row",
     "best",
     "grade",
     "grade_auc",
+    "grade_distance",
     "grade_memorisation",
     "observable_rows",
+    "overall",
     "overall_rows",
     "overview",
     "shapes",
@@ -67,6 +70,14 @@ def grade_memorisation(metric: Metric) -> Grade:
     return "fair" if away < 0.2 else "poor"
 
 
+def grade_distance(metric: Metric) -> Grade:
+    """As :func:`grade`, of a distance whose floor may be 0 or below: then its error stands for the floor."""
+    if metric.floor is None or not math.isfinite(metric.value):
+        return "unknown"
+    floor = max(metric.floor, metric.floor_error or 0.0)
+    return grade(replace(metric, floor=floor))
+
+
 def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str]:
     """The findings on one generated sample, a sentence each, the most telling first.
 
@@ -93,6 +104,9 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
             lines.append(
                 f"these are correlations of {len(c.names)} observables; {c.left_out} more are left out"
             )
+    for what, d in result.distances.items():
+        of = f"{len(d.features)} numbers" if what == "observables" else f"energy flow polynomials of {what}"
+        lines.append(f"the Fréchet physics distance in {of} is {d.fpd.value:.3g}{_floor(d.fpd)}")
     if (m := result.memorisation) is not None:
         word = {
             "good": "no sign of memorised training events",
@@ -216,15 +230,65 @@ def best(
     return found if len(found) < len(known) else frozenset()
 
 
+class Overall(NamedTuple):
+    """A metric of a sample as a whole.
+
+    Attributes:
+        metric: The metric.
+        grade: Its grade.
+        away: Of a value, how bad it is; None where none is the best.
+    """
+
+    metric: Metric
+    grade: Grade
+    away: Callable[[float], float] | None = None
+
+
+def overall(result: Result) -> dict[str, Overall]:
+    """The metrics of a sample as a whole by name, as far as it has them."""
+    rows: dict[str, Overall] = {}
+    if (t := result.classifier) is not None:
+        rows["classifier AUC"] = Overall(t.auc, grade_auc(t.auc), _above_half)
+        rows["1% quantile of D/(1−D), generated"] = Overall(t.weight_low, "unknown")
+        rows["99% quantile of D/(1−D), reference"] = Overall(t.weight_high, "unknown")
+    for what, d in result.distances.items():
+        of = "" if what == "observables" else f", energy flow of {what}"
+        rows[f"Fréchet physics distance{of}"] = Overall(d.fpd, grade_distance(d.fpd), _as_it_is)
+        rows[f"kernel physics distance{of}"] = Overall(d.kpd, grade_distance(d.kpd), _positive)
+    if (c := result.correlations) is not None:
+        rows["largest difference of correlations"] = Overall(
+            c.max_difference, grade(c.max_difference), _as_it_is
+        )
+    if (m := result.memorisation) is not None:
+        rows["distance to training events, ratio of medians"] = Overall(
+            m.ratio_of_medians, grade_memorisation(m.ratio_of_medians)
+        )
+        rows["share of events near to training events"] = Overall(m.close_fraction, grade(m.close_fraction))
+    return rows
+
+
+def _above_half(value: float) -> float:
+    return max(value, 0.5)
+
+
+def _positive(value: float) -> float:
+    return max(value, 0.0)
+
+
+def _as_it_is(value: float) -> float:
+    return value
+
+
 def overall_rows(results: Mapping[str, Result]) -> list[Row]:
     """The metrics of the samples as a whole, as far as any sample has them."""
+    parts = {label: overall(r) for label, r in results.items()}
     rows = []
-    for name, part, attribute, graded, away in _OVERALL:
-        parts = {label: getattr(r, part) for label, r in results.items()}
-        metrics = {label: None if p is None else getattr(p, attribute) for label, p in parts.items()}
-        if any(m is not None for m in metrics.values()):
-            first = frozenset[str]() if away is None else best(metrics, away)
-            rows.append(Row(name, metrics, _grades(metrics, graded), first))
+    for name in dict.fromkeys(n for found in parts.values() for n in found):
+        found = {label: p.get(name) for label, p in parts.items()}
+        metrics = {label: None if o is None else o.metric for label, o in found.items()}
+        grades: dict[str, Grade] = {label: "unknown" if o is None else o.grade for label, o in found.items()}
+        away = next(o.away for o in found.values() if o is not None)
+        rows.append(Row(name, metrics, grades, frozenset() if away is None else best(metrics, away)))
     return rows
 
 
@@ -267,26 +331,3 @@ def overview(results: Mapping[str, Result]) -> list[str]:
 
 def _grades(metrics: Mapping[str, Metric | None], graded: Callable[[Metric], Grade]) -> dict[str, Grade]:
     return {label: "unknown" if m is None else graded(m) for label, m in metrics.items()}
-
-
-def _ungraded(metric: Metric) -> Grade:
-    return "unknown"
-
-
-_Overall = tuple[str, str, str, Callable[[Metric], Grade], Callable[[float], float] | None]
-
-_OVERALL: tuple[_Overall, ...] = (
-    ("classifier AUC", "classifier", "auc", grade_auc, lambda v: max(v, 0.5)),
-    ("1% quantile of D/(1−D), generated", "classifier", "weight_low", _ungraded, None),
-    ("99% quantile of D/(1−D), reference", "classifier", "weight_high", _ungraded, None),
-    ("largest difference of correlations", "correlations", "max_difference", grade, lambda v: v),
-    (
-        "distance to training events, ratio of medians",
-        "memorisation",
-        "ratio_of_medians",
-        grade_memorisation,
-        None,
-    ),
-    ("share of events near to training events", "memorisation", "close_fraction", grade, None),
-)
-"""Name, where it is found, how it is graded, and how bad a value is (None where none is the best)."""
