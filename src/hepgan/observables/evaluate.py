@@ -18,18 +18,20 @@ from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.buffers import ATTRIBUTE
 from hepgan.events.missing import is_missing
 from hepgan.events.schema import EventSchema, Field, coordinates, quoted
-from hepgan.observables import functions
+from hepgan.observables import functions, images
 from hepgan.observables.language import (
     CONSTANTS,
+    OF_FIELDS,
     PAIR_ANGLES,
     PAIR_PROPERTIES,
     PROPERTIES,
     Expression,
     Quoted,
     integer,
+    of_fields,
     suggestion,
 )
-from hepgan.observables.values import Mismatch, Value, Values, align, at, cut, map_data, select, truth
+from hepgan.observables.values import Cells, Mismatch, Value, Values, align, at, cut, map_data, select, truth
 
 __all__ = [
     "AwkwardSource",
@@ -279,7 +281,14 @@ class _Evaluator:
             return Value(CONSTANTS[name])
         scalar = self.source.scalar(name)
         if scalar is not None:
-            return Value(*_split(scalar, _described(self.source, None, name)))
+            described = _described(self.source, None, name)
+            values, there = _split(scalar, described)
+            if values.ndim == 1:
+                return Value(values, there)
+            shape = tuple(values.shape[1:])
+            known = () if described is None else getattr(described, "axes", ())
+            there = None if there is None else there.flatten(1)
+            return Value(values.flatten(1), there, Cells(quoted(name), shape, known), there is None)
         objects = self._objects(name)
         if objects is not None:
             return objects
@@ -384,6 +393,9 @@ class _Evaluator:
     def _call(self, node: ast.Call) -> Value:
         text = self.expression.texts[node]
         if text not in self.memo:
+            if isinstance(node.func, ast.Name) and node.func.id in OF_FIELDS:
+                self.memo[text] = self._of_fields(node.func.id, node, text)
+                return self.memo[text]
             arguments = [self.visit(a) for a in node.args]
             if isinstance(node.func, ast.Name) and node.func.id == "missing":
                 found = self._missing(node.args[0], *arguments)
@@ -394,6 +406,25 @@ class _Evaluator:
                 found = functions.call(name, arguments, text)
             self.memo[text] = found
         return self.memo[text]
+
+    def _of_fields(self, name: str, node: ast.Call, text: str) -> Value:
+        """A function of objects and of some of their fields."""
+        fields, weight, options = of_fields(name, node)
+        owner = self.visit(node.args[0])
+
+        def field(of: ast.Name) -> Value:
+            wanted = ast.copy_location(ast.Attribute(node.args[0], of.id), of)
+            try:
+                return self._attribute_of(owner, wanted)
+            except Mismatch as error:
+                raise self.expression.error(of, str(error)) from None
+
+        numbers = {n: field(of) for n, of in fields.items()}
+        if name == "massless":
+            return images.massless(owner, numbers)
+        if name == "aligned":
+            return images.aligned(owner, numbers, (weight.id, field(weight)), options)
+        return images.grid(owner, numbers, field(weight), options, text)
 
     def _missing(self, node: ast.expr, value: Value) -> Value:
         """Where a number is missing that its object, or event, could have."""
@@ -562,11 +593,11 @@ class AwkwardSource:
         """The number of the event."""
         if name not in self._names or ak.fields(self.events[name]):
             return None
-        return _tensor(self.events[name], name)
+        return _tensor(self.events[name], name, shaped=True)
 
     def width(self, *expressions: Expression) -> int:
         """The largest number of entries that the expressions need for an event."""
-        width = 1
+        width = cells = 1
         used = frozenset().union(*(e.names for e in expressions))
         # Numbers of objects are called nMuon.
         for name in used | {name[1:] for name in used if name.startswith("n")}:
@@ -574,7 +605,12 @@ class AwkwardSource:
                 column = self.events[name]
                 if ak.fields(column) and column.ndim > 1 and len(column):
                     width = max(width, int(ak.max(ak.num(column)) or 0))
-        return width * width if any(e.makes_pairs for e in expressions) else width
+                elif column.ndim > 1 and len(column):
+                    contents = _tensor(column, name, shaped=True).flatten(1)
+                    # Pairs are of those cells that are not 0.
+                    cells = max(cells, contents.shape[1])
+                    width = max(width, int((contents != 0).sum(1).max()))
+        return max(cells, width * width if any(e.makes_pairs for e in expressions) else width)
 
 
 def evaluate_awkward(expression: Expression, events: Any) -> Any:
@@ -618,12 +654,12 @@ def _chunks(events: Any, rows: int) -> Iterator[Any]:
         yield events[start : start + rows]
 
 
-def _tensor(column: Any, name: str) -> Tensor:
+def _tensor(column: Any, name: str, *, shaped: bool = False) -> Tensor:
     try:
         values = ak.to_numpy(column, allow_missing=False)
     except (ValueError, TypeError):
         values = None
-    if values is None or values.ndim != 1 or values.dtype.kind not in "biuf":
+    if values is None or not (values.ndim == 1 or shaped) or values.dtype.kind not in "biuf":
         msg = f"{name} is not one number for each: {column.type.content}"
         raise InputError(msg, branch=name)
     kind = values.dtype.kind

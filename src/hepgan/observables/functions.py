@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from hepgan import vectors
+from hepgan.observables.clustering import CLUSTERS
+from hepgan.observables.images import cells
 from hepgan.observables.shapes import POLYNOMIALS, SHAPES
 from hepgan.observables.values import (
     Mismatch,
@@ -481,6 +483,8 @@ _FUNCTIONS: dict[str, Callable[..., Value]] = {
     "pairs_with_self": partial(_pairs, own=True),
     **SHAPES,
     **POLYNOMIALS,
+    **CLUSTERS,
+    "cells": cells,
     "sort": _sort,
 }
 

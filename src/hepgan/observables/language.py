@@ -14,8 +14,13 @@ of all pairs, which also have ``deltaR`` and the like, ``first`` and ``second``;
 one of each. ``pairs_with_self(Jet)`` has the pairs of each object with itself, too; ``orders`` is 1 of these,
 and 2 of pairs of two objects of one kind, which stand for both orders.
 ``thrust``, ``sphericity``, ``aplanarity``, ``c_parameter``, ``d_parameter`` are shapes of all objects of an
-event; ``efp(Jet, n)`` is an energy flow polynomial, ``efp_ee`` that for e+e- collisions. ``wrap`` brings an
-angle into [-pi, pi).
+event; ``efp(Jet, n)`` is an energy flow polynomial, ``efp_ee`` that for e+e- collisions,
+``nsubjettiness(Jet, n)`` the N-subjettiness. ``wrap`` brings an angle into [-pi, pi).
+
+A field of the event with a shape (``Image``) is a number of each of its cells. ``cells(Image)`` are those
+that are not 0, as objects; ``grid(Hit, x, y, bins=8, low=0, high=4)`` sums objects up in cells,
+``aligned(Hit, x, y, radius=0.3)`` turns them, and ``massless(Track)`` makes massless momenta. After the
+objects these take the names of their fields; ``phi=dphi`` gives a field another name.
 
 Numbers of the event and of its objects combine; numbers of different sets of objects do not. What an event
 lacks (``Jet[2].pt`` of two jets) is missing, and so is all that is computed from it, until ``where`` chooses
@@ -37,7 +42,7 @@ from functools import lru_cache
 from hepgan.errors import RecipeError
 from hepgan.events.schema import QUOTED, quoted, unquoted
 
-__all__ = ["FUNCTIONS", "METHODS", "PROPERTIES", "Expression", "parse"]
+__all__ = ["FUNCTIONS", "METHODS", "OF_FIELDS", "PROPERTIES", "Expression", "of_fields", "parse"]
 
 MAX_LENGTH = 1000
 MAX_NODES = 500
@@ -58,8 +63,24 @@ FUNCTIONS: dict[str, tuple[int, int]] = {
     "pairs_with_self": (1, 1),
     **dict.fromkeys(("thrust", "sphericity", "aplanarity", "c_parameter", "d_parameter"), (1, 1)),
     **dict.fromkeys(("efp", "efp_ee"), (2, 3)),
+    "nsubjettiness": (2, 2),
+    "cells": (1, 1),
+    "aligned": (1, 3),
+    "grid": (1, 4),
+    "massless": (1, 1),
 }
 """Functions, each with the smallest and largest number of its arguments."""
+
+OF_FIELDS: dict[str, tuple[str, ...]] = {
+    "aligned": ("weight", "radius", "centre", "rotate", "flip"),
+    "grid": ("weight", "bins", "low", "high"),
+    "massless": (),
+}
+"""Functions of objects and of the names of their fields, each with its options. Other arguments with a name
+give a field that name: ``phi=dphi``."""
+
+MASSLESS = ("pt", "eta", "phi")
+"""The coordinates of massless momenta."""
 
 METHODS: dict[str, int] = {
     **dict.fromkeys(("deltaR", "deltaR2", "deltaphi", "deltaeta", "deltaangle", "deltaRapidityPhi"), 1),
@@ -158,6 +179,8 @@ def parse(expression: str) -> Expression:
             node.id = names.get(node.id, node.id)
         elif isinstance(node, ast.Attribute):
             node.attr = names.get(node.attr, node.attr)
+        elif isinstance(node, ast.keyword) and node.arg is not None:
+            node.arg = names.get(node.arg, node.arg)
     used = _Check(source)
     used.visit(tree)
     return Expression(source, tree, frozenset(used.names), frozenset(used.attributes), texts)
@@ -324,9 +347,10 @@ class _Check(ast.NodeVisitor):
             self.visit(where)
 
     def visit_Call(self, node: ast.Call) -> None:
-        if node.keywords:
-            raise self.fail(node, "arguments have no names in the language of observables")
         function = node.func
+        takes_fields = isinstance(function, ast.Name) and function.id in OF_FIELDS
+        if node.keywords and not takes_fields:
+            raise self.fail(node, f"arguments have no names but in {', '.join(OF_FIELDS)}")
         count = len(node.args)
         if isinstance(function, ast.Name):
             if isinstance(function.id, Quoted):
@@ -355,10 +379,39 @@ class _Check(ast.NodeVisitor):
             if self.in_pairs:
                 raise self.fail(node, "pairs of pairs are too many")
             self.in_pairs = True
-        for argument in node.args:
-            self.visit(argument)
+        if takes_fields:
+            self._of_fields(name, node)
+        else:
+            for argument in node.args:
+                self.visit(argument)
         if makes_pairs:
             self.in_pairs = False
+
+    def _of_fields(self, name: str, node: ast.Call) -> None:
+        self.visit(node.args[0])
+        options = OF_FIELDS[name]
+        named: set[str] = set()
+        for argument in node.args[1:]:
+            if not isinstance(argument, ast.Name):
+                raise self.fail(argument, f"{name} takes objects and then names of their fields, such as pt")
+            if argument.id in named:
+                raise self.fail(argument, f"{argument.id} is given twice")
+            named.add(argument.id)
+        for keyword in node.keywords:
+            if keyword.arg is None or keyword.arg in named:
+                raise self.fail(keyword, f"{keyword.arg or 'a mapping'} is given twice, or has no name")
+            named.add(keyword.arg)
+            if keyword.arg in options and keyword.arg != "weight":
+                if written(keyword.value) is None:
+                    raise self.fail(keyword.value, f"{keyword.arg} of {name} is a number, or numbers (1, 2)")
+            elif name == "massless" and keyword.arg not in MASSLESS:
+                raise self.fail(keyword, f"massless takes {', '.join(MASSLESS)}, not {keyword.arg}")
+            elif not isinstance(keyword.value, ast.Name):
+                hint = f"; options are {', '.join(options)}" if options else ""
+                raise self.fail(keyword.value, f"{keyword.arg}= takes the name of a field{hint}")
+        named_fields, weight, _ = of_fields(name, node)
+        # Fields are attributes of the objects.
+        self.attributes.update(f.id for f in (*named_fields.values(), weight))
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
         if not isinstance(node.op, _BINARY):
@@ -397,6 +450,45 @@ _NAMES: dict[type[ast.AST], str] = {
 
 def _expressions(node: ast.AST) -> Iterator[ast.expr]:
     return (child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))
+
+
+def of_fields(
+    name: str, node: ast.Call
+) -> tuple[dict[str, ast.Name], ast.Name, dict[str, tuple[bool | int | float, ...]]]:
+    """What a function of `OF_FIELDS` is of: fields by the names that they get, the weight, and options."""
+    fields = {f.id: f for f in node.args[1:] if isinstance(f, ast.Name)}
+    options: dict[str, tuple[bool | int | float, ...]] = {}
+    weight = ast.copy_location(ast.Name("pt"), node)
+    for keyword in node.keywords:
+        label, value = str(keyword.arg), keyword.value
+        found = written(value)
+        if label in OF_FIELDS[name] and label != "weight" and found is not None:
+            options[label] = found
+        elif isinstance(value, ast.Name) and label == "weight" and label in OF_FIELDS[name]:
+            weight = value
+        elif isinstance(value, ast.Name):
+            fields[label] = value
+    if name == "massless":
+        fields |= {n: ast.copy_location(ast.Name(n), node) for n in MASSLESS if n not in fields}
+    return fields, weight, options
+
+
+def written(node: ast.expr) -> tuple[bool | int | float, ...] | None:
+    """The number that a node spells out, or the numbers of ``(1, 2)``, or None."""
+    if isinstance(node, ast.Tuple):
+        parts = [written(part) for part in node.elts if not isinstance(part, ast.Tuple)]
+        found = [part[0] for part in parts if part is not None]
+        return tuple(found) if found and len(found) == len(node.elts) else None
+    sign = 1
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        sign, node = -1, node.operand
+    if isinstance(node, ast.Name) and node.id == "pi":
+        return (sign * math.pi,)
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, (bool, int, float)):
+        return None
+    if not abs(node.value) < 1e30:
+        return None
+    return (node.value,) if sign == 1 else (-node.value,)
 
 
 def integer(node: ast.expr) -> int | None:

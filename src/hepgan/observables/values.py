@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from hepgan.events.axes import Axis
 from hepgan.events.batch import Objects
 
-__all__ = ["Flat", "Mismatch", "Value", "Values"]
+__all__ = ["Cells", "Flat", "Mismatch", "Value", "Values"]
 
 
 class Values(NamedTuple):
@@ -44,6 +45,24 @@ class Flat(NamedTuple):
         """The weight of each value (K,), of event weights (N,)."""
         weight = event_weight[self.index]
         return weight if self.weight is None else weight * self.weight
+
+
+class Cells(str):
+    """The name of a set of cells that are those of a grid.
+
+    Attributes:
+        shape: How many cells there are along each index, the slowest first.
+        axes: What the indices stand for; empty if that is not known.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[Axis, ...]
+
+    def __new__(cls, name: str, shape: tuple[int, ...], axes: tuple[Axis, ...] = ()) -> Cells:
+        """A name with a shape and axes."""
+        made = super().__new__(cls, name)
+        made.shape, made.axes = shape, axes
+        return made
 
 
 class Mismatch(Exception):
