@@ -264,7 +264,7 @@ def physics_distances(
         return found
 
     true = (once or Once())(("physics distances", names, len(y)), rng, of_true_events)
-    one, near = (measure(x, y, v, w, normalise=False, seed=seed) for measure in (fpd, kpd))
+    frechet, kernel = (measure(x, y, v, w, normalise=False, seed=seed) for measure in (fpd, kpd))
     compared = 1 / effective_size(v) + 1 / effective_size(w)
     floors, spreads = _mean_and_spread([(f * compared, k) for f, k, _ in true])
     return PhysicsDistances(
