@@ -24,9 +24,9 @@ def described(interpretation, title: str = "") -> list[Branch]:
     [
         (AsDouble32(-1.0, 1.0, 8), Branch("x", "float64")),
         (AsFloat16(-1.0, 1.0, 8), Branch("x", "float32")),
-        (AsDouble32(-1.0, 1.0, 8, to_dims=(3,)), Branch("x", "float64", size=3)),
+        (AsDouble32(-1.0, 1.0, 8, to_dims=(3,)), Branch("x", "float64", shape=(3,))),
         (uproot.AsJagged(AsDouble32(-1.0, 1.0, 32)), Branch("x", "float64", jagged=True)),
-        (AsDtype(np.dtype((">f4", (30,)))), Branch("x", "float32", size=30)),
+        (AsDtype(np.dtype((">f4", (30,)))), Branch("x", "float32", shape=(30,))),
         (AsDtype(np.dtype((">f4", (1,)))), Branch("x", "float32")),
         (AsDtype(np.dtype(">i2")), Branch("x", "int16")),
     ],
@@ -40,9 +40,9 @@ def test_a_leaf_list_is_a_branch_for_each_leaf():
     assert described(leaves, "M/F:t/D:hits[2]/I") == [
         Branch("x.M", "float32"),
         Branch("x.t", "float64"),
-        Branch("x.hits", "int32", size=2),
+        Branch("x.hits", "int32", shape=(2,)),
     ]
-    assert described(AsDtype(np.dtype((">f4", (25, 25))))) == []
+    assert described(AsDtype(np.dtype((">f4", (25, 25))))) == [Branch("x", "float32", shape=(25, 25))]
     assert described(uproot.AsJagged(AsDtype(np.dtype((">f4", (5,)))))) == []
 
 
@@ -65,8 +65,8 @@ def test_arrays_of_one_size_come_back_as_they_were(tmp_path, format, dtype):
         file.mktree("t", {"hits": np.dtype((dtype, (6,))), "x": "f4"})
         file["t"].extend({"hits": values, "x": rng.normal(size=SIZE).astype("f4")})
     events = read_events(tmp_path / "in.root")
-    assert schema_of(events).collection("hits").field_names == ("value",)
-    assert np.array_equal(ak.to_numpy(events.hits.value), values)
+    assert schema_of(events).scalar("hits").shape == (6,)
+    assert np.array_equal(ak.to_numpy(events.hits), values)
     path = tmp_path / ("out.parquet" if format == "parquet" else "out.root")
     write_events(path, events, format=format)
     found = ak.from_parquet(path) if format == "parquet" else uproot.open(path)["t"].arrays()

@@ -85,10 +85,20 @@ def test_numbers_and_lists_are_not_mixed() -> None:
     with pytest.raises(InputError, match=f"^p1.root, p2.root, branch x: {what}$"):
         read_events(files, branches=["x"])
     files[1] = write("p2.root", x=np.zeros((N, 2, 2)))
+    what = r"float64 in p1\.root:Events, float64\[2\]\[2\] in p2\.root:Events"
+    with pytest.warns(UserWarning, match=f"^x: {what}; left out$"):
+        assert read_events(files).fields == ["Muon"]
+
+
+def test_what_cannot_be_read_in_one_file_is_left_out_of_all() -> None:
+    files = [write("p1.root", x=np.ones(N)), "p2.parquet"]
+    with uproot.open(files[0]) as file:
+        arrays = file["Events"].arrays()
+    ak.to_parquet(ak.with_field(arrays, ak.Array([[[1.0], [2.0, 3.0]], []] * (N // 2)), "x"), files[1])
     for paths in (files, files[::-1]):
-        with pytest.warns(UserWarning, match=r"^x: a type that is not read in p2\.root:Events; left out$"):
+        with pytest.warns(UserWarning, match=r"^x: a type that is not read in p2\.parquet; left out$"):
             assert read_events(paths).fields == ["Muon"]
-        with pytest.raises(InputError, match=r"^p[12]\.root:Events, branch x: .*no such|not read"):
+        with pytest.raises(InputError, match=r"^p[12]\.(root:Events|parquet), branch x: .*no such|not read"):
             read_events(paths, branches=["Muon", "x"])
 
 

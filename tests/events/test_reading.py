@@ -193,10 +193,10 @@ def test_other_files_are_told_to_be_no_root_files(tmp_path):
 
 
 def test_branches_of_other_types_are_left_out_with_a_warning(columns, tmp_path):
-    path = tmp_path / "image.root"
-    with uproot.recreate(path) as file:
-        file.mktree("Events", {"MET_pt": columns["MET_pt"], "image": np.zeros((1000, 3, 3))})
-    with pytest.warns(UserWarning, match="left out 1 branches of other types: image"):
+    path = tmp_path / "tracks.parquet"
+    tracks = ak.Array([[[1.0], [2.0, 3.0]], []] * 500)
+    ak.to_parquet(ak.zip({"MET_pt": columns["MET_pt"], "tracks": tracks}, depth_limit=1), path)
+    with pytest.warns(UserWarning, match="left out 1 branches of other types: tracks"):
         events = read_events(path)
     assert events.fields == ["MET"]
 

@@ -360,8 +360,7 @@ def test_a_mask_without_the_prefix_of_its_objects_is_theirs(tmp_path, rng):
 
 def test_zeros_in_all_places_of_an_event_are_numbers(tmp_path, rng):
     data = {"adc": np.where(rng.random((SIZE, 1)) < 0.1, 0, rng.normal(size=(SIZE, 6))).astype("f4")}
-    adc = infer_schema(tree(tmp_path / "in.root", data)).collection("adc")
-    assert (adc.min_count, adc.max_count) == (6, 6)
+    assert infer_schema(tree(tmp_path / "in.root", data)).scalar("adc").shape == (6,)
 
 
 @pytest.fixture

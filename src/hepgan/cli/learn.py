@@ -330,6 +330,7 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
             schema=chosen.events.layout,
             branches=chosen.branches,
             weight=chosen.events.weight,
+            grids=chosen.events.grids,
             on_bad="drop" if drop_bad else "raise",
         )
         begun = job.resume and job.checkpoint.exists()

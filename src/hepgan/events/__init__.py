@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hepgan.events.axes import Axis
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.checks import check_events
 from hepgan.events.convert import to_awkward, to_batch
@@ -22,12 +23,14 @@ from hepgan.events.schema import (
     select,
     with_kinds,
 )
+from hepgan.events.shapes import with_grids
 from hepgan.events.weights import weighted_by
 from hepgan.events.writing import EventWriter, write_events
 
 __all__ = [
     "COORDINATES",
     "Address",
+    "Axis",
     "Collection",
     "EventBatch",
     "EventSchema",
@@ -54,6 +57,7 @@ __all__ = [
     "to_awkward",
     "to_batch",
     "weighted_by",
+    "with_grids",
     "with_kinds",
     "write_events",
     "write_fileset",

@@ -20,7 +20,7 @@ from vector.backends import awkward as backend
 
 from hepgan.errors import InputError
 from hepgan.events.missing import with_nulls
-from hepgan.events.schema import Collection, EventSchema, coordinates
+from hepgan.events.schema import Collection, EventSchema, Field, coordinates
 
 __all__ = [
     "ATTRIBUTE",
@@ -33,6 +33,7 @@ __all__ = [
     "content",
     "record_name",
     "scalar_values",
+    "shape_text",
 ]
 
 _GENERIC = {"px": "x", "py": "y", "pz": "z", "pt": "rho", "energy": "t", "mass": "tau"}
@@ -147,7 +148,7 @@ class Jagged(NamedTuple):
 
 
 Buffer: TypeAlias = "Numbers | Jagged"
-"""One number (or string, as numpy's str) in each event, numbers (N, K) of K places, or a list of them."""
+"""One number (or string, as numpy's str) in each event, numbers (N, *shape) of arrays, or lists of them."""
 
 
 class Buffers(NamedTuple):
@@ -169,26 +170,36 @@ def buffer(layout: Any, *, file: str | None = None, branch: str | None = None) -
         InputError: If a list is missing (null).
     """
     if (regular := _regular(layout)) is not None:
-        values = _numbers(regular.content[: regular.length * regular.size])
-        return values.reshape(regular.length, regular.size)
+        return regular
     if _holds_lists(layout):
         layout = _plain(layout, file, branch).to_ListOffsetArray64(True)
         return Jagged(np.asarray(layout.offsets.data), _numbers(layout.content[: layout.offsets[-1]]))
     return _numbers(layout)
 
 
-def _regular(layout: Any) -> Any:
-    """The arrays of one size, of numbers, that a layout is; None if it is anything else."""
-    while layout.is_indexed and not layout.is_option:
-        layout = layout.project()
-    if layout.is_option and not np.asarray(layout.mask_as_bool(valid_when=False)).any():
-        layout = layout.project()
-    if not layout.is_regular or not layout.size:
-        return None
-    inner = layout.content
+def _regular(layout: Any) -> Numbers | None:
+    """The arrays of one shape, of numbers, that a layout is, as (N, *shape); None if it is anything else."""
+    length, shape = layout.length, []
+    while True:
+        while layout.is_indexed and not layout.is_option:
+            layout = layout.project()
+        if layout.is_option and not np.asarray(layout.mask_as_bool(valid_when=False)).any():
+            layout = layout.project()
+        if not layout.is_regular or not layout.size:
+            break
+        shape.append(layout.size)
+        layout = layout.content[: layout.length * layout.size]
+    inner = layout
     while inner.is_option or inner.is_indexed:
         inner = inner.content
-    return layout if inner.is_numpy else None
+    if not inner.is_numpy or not (shape or inner.inner_shape):
+        return None
+    if inner.inner_shape:
+        shape += inner.inner_shape
+        layout = layout.to_RegularArray() if layout.is_numpy else layout
+        while layout.is_regular:
+            layout = layout.content
+    return _numbers(layout).reshape(length, *shape)
 
 
 def _holds_lists(layout: Any) -> bool:
@@ -232,7 +243,7 @@ def _plain(layout: Any, file: str | None, branch: str | None) -> Any:
 def _layout(values: Numbers) -> Any:
     if values.dtype.kind == "U":
         return ak.to_layout(ak.from_numpy(values))
-    return ak.contents.NumpyArray(values)
+    return ak.contents.NumpyArray(np.ascontiguousarray(values)).to_RegularArray()
 
 
 def assemble(schema: EventSchema, columns: Mapping[str, Buffer], size: int) -> ak.Array:
@@ -302,20 +313,26 @@ def buffers(events: ak.Array, collection: Collection) -> Buffers:
     return Buffers(offsets, fields)
 
 
-def scalar_values(events: ak.Array, name: str, branch: str) -> Numbers:
-    """The buffer of a scalar or identifier.
+def scalar_values(events: ak.Array, field: Field) -> Numbers:
+    """The buffer (N, *shape) of a scalar or identifier.
 
     Raises:
-        InputError: If the events lack it, or it holds lists.
+        InputError: If the events lack it, or it holds lists or has another shape.
     """
-    if name not in events.fields:
-        message = f"these events have no {name}; they have {', '.join(events.fields) or 'nothing'}"
-        raise InputError(message, branch=branch)
-    values = buffer(ak.to_layout(events[name]), branch=branch)
-    if isinstance(values, Jagged) or values.ndim > 1:
-        message = f"{name} holds lists, not one number in each event"
-        raise InputError(message, branch=branch)
-    return values
+    if field.name not in events.fields:
+        message = f"these events have no {field.name}; they have {', '.join(events.fields) or 'nothing'}"
+        raise InputError(message, branch=field.branch)
+    values = buffer(ak.to_layout(events[field.name]), branch=field.branch)
+    if not isinstance(values, Jagged) and values.shape[1:] in (field.shape, field.stored or field.shape):
+        return values.reshape(len(values), *field.shape)
+    found = "lists" if isinstance(values, Jagged) else shape_text(values.shape[1:])
+    message = f"{field.name} holds {found}, not {shape_text(field.shape)} in each event"
+    raise InputError(message, branch=field.branch)
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """What has a shape, in words: ``one number``, ``an array of 25 x 25``."""
+    return f"an array of {' x '.join(map(str, shape))}" if shape else "one number"
 
 
 def sliced(columns: Mapping[str, Buffer], start: int, stop: int) -> dict[str, Buffer]:

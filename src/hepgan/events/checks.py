@@ -96,11 +96,11 @@ def check_weights(events: ak.Array, schema: EventSchema, file: str | None = None
     """
     if schema.weight is None or not len(events):
         return
-    branch = schema.scalar(schema.weight).branch
-    values = scalar_values(events, schema.weight, branch).astype(np.float64)
+    field = schema.scalar(schema.weight)
+    values = scalar_values(events, field).astype(np.float64)
     if abs(values.sum()) <= 1e-12 * np.abs(values).sum():
         message = "the weights sum to zero"
-        raise InputError(message, file=file, branch=branch)
+        raise InputError(message, file=file, branch=field.branch)
 
 
 def drop_faulty(
@@ -159,7 +159,7 @@ def find_faults(events: ak.Array, schema: EventSchema, file: str | None = None) 
         yield from _kinematics(c, fields, offsets, size, file, schema.gev)
     for f in (*schema.scalars, *schema.identifiers):
         try:
-            values = scalar_values(events, f.name, f.branch)
+            values = scalar_values(events, f)
         except InputError as error:
             raise InputError(error.message, file=file, branch=error.branch, entry=error.entry) from None
         yield from _values(_Branch(f, None, None, size, file), values)
@@ -176,7 +176,12 @@ class _Branch:
     def fault(self, reason: str, bad: NDArray[np.bool_], values: Numbers, text: str = "") -> Fault:
         first = int(bad.argmax())
         branch = self.field.branch
-        if self.offsets is None:
+        detail = text or f"{values.flat[first]}"
+        if self.field.shape and bad.ndim > 1:
+            events = np.asarray(bad.reshape(len(bad), -1).any(1))
+            cell = np.unravel_index(first, bad.shape)[1:]
+            detail += f" in cell [{', '.join(map(str, cell))}]"
+        elif self.offsets is None:
             events = bad
         else:
             at = np.searchsorted(self.offsets, np.flatnonzero(bad), side="right") - 1
@@ -184,7 +189,6 @@ class _Branch:
             events[at] = True
             if self.collection is not None and self.collection.layout == "indexed":
                 branch = self.field.branches[first - int(self.offsets[at[0]])]
-        detail = text or f"{values[first]}"
         return Fault(reason, branch, events, detail)
 
 
@@ -234,7 +238,7 @@ def _values(branch: _Branch, values: Numbers) -> Iterator[Fault]:
             bad &= ~is_missing(values, f.missing)
         if bad.any():
             listed = ", ".join(map(str, f.values[:8])) + (", ..." if len(f.values) > 8 else "")
-            first = values[int(bad.argmax())]
+            first = values.flat[int(bad.argmax())]
             yield branch.fault(
                 "a value that the schema does not know", bad, values, f"{first}, not in {listed}"
             )

@@ -259,7 +259,11 @@ class _Merged:
     def _join(self, name: str, new: Branch, label: str) -> None:
         old = self.branches[name]
         where, first = self._first[name]
-        alike = (old.jagged, old.size, old.dtype == "string") == (new.jagged, new.size, new.dtype == "string")
+        alike = (old.jagged, old.shape, old.dtype == "string") == (
+            new.jagged,
+            new.shape,
+            new.dtype == "string",
+        )
         if not alike:
             del self.branches[name]
             self.left_out[name] = f"{_what(first)} in {where}, {_what(new)} in {label}"
@@ -273,7 +277,7 @@ class _Merged:
 
 def _what(branch: Branch) -> str:
     one = "text" if branch.dtype == "string" else branch.dtype
-    return f"lists of {one}" if branch.jagged else one if branch.size is None else f"{one}[{branch.size}]"
+    return f"lists of {one}" if branch.jagged else one + "".join(f"[{n}]" for n in branch.shape)
 
 
 def _wider(first: str, second: str) -> str:

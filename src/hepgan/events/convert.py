@@ -61,9 +61,7 @@ def to_batch(
         offsets, fields = buffers(events, c)
         tensors = {f.name: _tensor(fields[f.name], f, dtype, device) for f in c.fields}
         collections[c.name] = Objects(tensors) if offsets is None else _dense(tensors, c, offsets, device)
-    scalars = {
-        f.name: _tensor(scalar_values(events, f.name, f.branch), f, dtype, device) for f in schema.scalars
-    }
+    scalars = {f.name: _tensor(scalar_values(events, f), f, dtype, device) for f in schema.scalars}
     return EventBatch(schema, collections, scalars, size=len(events))
 
 

@@ -24,7 +24,7 @@ def evidence_of(source: Source) -> Evidence:
     stop = min(source.entries, FIRST)
     if not lists or not stop:
         return Evidence()
-    single = (b for b in source.branches.values() if not b.jagged and b.size is None)
+    single = (b for b in source.branches.values() if not b.jagged and not b.shape)
     numbers = [b.name for b in single if b.integer]
     counted = [b for b in lists if b.counter in source.branches]
     # Of lists that share a counter or a record, one is enough.

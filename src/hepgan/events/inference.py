@@ -19,6 +19,7 @@ Any of these choices can be changed by `with_kinds`.
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import awkward as ak
@@ -192,10 +193,10 @@ def _from_type(events: ak.Array) -> EventSchema:
                     max_count=fixed,
                 )
             )
-        elif (dtype := _dtype(outer)) is not None:
-            branches.append(Branch(name, dtype))
-            scalars.append(Field(name=name, branches=(name,), dtype=dtype))
-    named = draft(branches)
+        elif (found := _array(outer)) is not None:
+            branches.append(replace(found, name=name))
+            scalars.append(Field(name=name, branches=(name,), dtype=found.dtype, shape=found.shape))
+    named = draft([b for b in branches if not b.shape])
     identified = {f.name for f in named.identifiers}
     identifiers = [f for f in scalars if f.name in identified]
     return EventSchema(
@@ -210,6 +211,23 @@ def _bare(form: Any) -> Any:
     while form.is_option or form.is_indexed:
         form = form.content
     return form
+
+
+def _array(form: Any) -> Branch | None:
+    """What holds one number, text or array of numbers of one shape in each event."""
+    shape: list[int] = []
+    inner = _bare(form)
+    while inner.is_regular and inner.size and inner.parameter("__array__") is None:
+        shape.append(inner.size)
+        inner = _bare(inner.content)
+    if inner.is_numpy and inner.inner_shape:
+        shape += inner.inner_shape
+        dtype = str(inner.primitive) if np.dtype(inner.primitive).kind in "biuf" else None
+    else:
+        dtype = _dtype(inner)
+    if dtype is None or (shape and dtype == "string"):
+        return None
+    return Branch("", dtype, shape=tuple(shape))
 
 
 def _dtype(form: Any) -> str | None:
@@ -253,7 +271,7 @@ def complete(schema: EventSchema, events: ak.Array, known: EventSchema | None = 
         collections.append(c.model_copy(update=update))
     scalars = () if known is None else known.scalar_names
     done = [
-        _found(f, scalar_values(events, f.name, f.branch), f.name in scalars, weight=f.name == schema.weight)
+        _found(f, scalar_values(events, f), f.name in scalars, weight=f.name == schema.weight)
         for f in schema.scalars
     ]
     return schema.model_copy(update={"collections": tuple(collections), "scalars": tuple(done)})
@@ -269,6 +287,7 @@ def _found(
     missable: bool = True,
 ) -> Field:
     """A field as it is, if it is known and holds all values, else with what the values say."""
+    values = values.reshape(-1)
     if not known:
         return kind_of(field, values, of_object=of_object, weight=weight, missable=missable)
     text = values.dtype.kind == "U"

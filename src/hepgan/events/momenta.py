@@ -345,7 +345,7 @@ def _columns(events: ak.Array, c: Collection) -> dict[str, NDArray[np.floating]]
 
 def _scalar(events: ak.Array, f: Field) -> NDArray[np.floating] | None:
     try:
-        return scalar_values(events, f.name, f.branch)
+        return scalar_values(events, f)
     except InputError:
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import awkward as ak
@@ -11,7 +12,7 @@ import numpy as np
 from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events.absence import with_absent
-from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, Numbers, assemble
+from hepgan.events.buffers import ATTRIBUTE, Buffer, Jagged, Numbers, assemble, shape_text
 from hepgan.events.checks import Fault, check_events, check_weights, drop_faulty, warn_dropped
 from hepgan.events.common import Files, alike, listed, look, opened, part_of, placed
 from hepgan.events.evidence import FIRST, evidence_of, miscounted
@@ -20,6 +21,7 @@ from hepgan.events.inference import attach, complete
 from hepgan.events.missing import is_null, tolerant, type_in_memory
 from hepgan.events.momenta import with_momenta
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
+from hepgan.events.shapes import Grids, with_arrays, with_grids
 from hepgan.events.slots import gathered
 from hepgan.events.structure import draft
 from hepgan.events.units import LOOK, telling, with_unit
@@ -80,13 +82,16 @@ class Reader:
     def _check_type(self, c: Collection | None, f: Field, branch: str) -> None:
         found = self.source.branches[branch]
         jagged = f.alone or (c is not None and c.layout == "jagged")
-        size = c.places if c is not None and c.layout == "padded" else None
+        shapes = [f.stored or f.shape, f.shape]
+        if c is not None and c.layout == "padded":
+            shapes = [(c.places,)]
         text = found.dtype == "string"
         if text != (f.dtype == "string"):
             expected = "strings are" if f.dtype == "string" else "a number is"
             message = f"holds {'strings' if text else found.dtype}, where {expected} expected"
-        elif (found.jagged, found.size) != (jagged, size):
-            message = f"holds {_each(found.jagged, found.size)}, where {_each(jagged, size)} is expected"
+        elif found.jagged != jagged or found.shape not in shapes:
+            there, wanted = _each(found.jagged, found.shape), _each(jagged, shapes[0])
+            message = f"holds {there}, where {wanted} is expected"
         else:
             return
         raise InputError(message, file=self.source.label, branch=branch)
@@ -111,6 +116,7 @@ class Reader:
                 columns |= lists
                 faults += wrong
         columns = _cast(schema, columns, label, start)
+        columns |= {f.branch: _shaped(f, columns) for f in schema.scalars if f.shape}
         events = assemble(schema.model_copy(update={"identifiers": present}), columns, stop - start)
         events.attrs[ATTRIBUTE] = schema
         known = (schema if self._limits else tolerant(_unlimited(schema))).model_copy(
@@ -151,7 +157,7 @@ def drafted(source: Source, apart: Container[str] = ()) -> EventSchema:
     schema = draft(branches, source.tree, seen)
     if wrong := miscounted(source, schema, start=FIRST):
         schema = draft(branches, source.tree, seen.without(wrong))
-    schema = with_absent(source, schema)
+    schema = with_arrays(with_absent(source, schema))
     found = with_momenta(schema, lambda part: _first(source, part))
     return found if source.header is None else found.model_copy(update={"header": source.header})
 
@@ -187,9 +193,8 @@ def _first(source: Source, schema: EventSchema) -> ak.Array:
     return ak.zip(found, depth_limit=1) if found else ak.Array([])
 
 
-def _each(jagged: bool, size: int | None) -> str:
-    many = "a list" if jagged else "one number" if size is None else f"an array of {size}"
-    return f"{many} in each event"
+def _each(jagged: bool, shape: tuple[int, ...]) -> str:
+    return f"{'a list' if jagged else shape_text(shape)} in each event"
 
 
 def _unlimited(schema: EventSchema) -> EventSchema:
@@ -259,6 +264,12 @@ def _of_one(f: Field, columns: Mapping[str, Buffer], label: str, start: int) -> 
     return lists.content
 
 
+def _shaped(f: Field, columns: Mapping[str, Buffer]) -> Numbers:
+    """The numbers (N, *shape) of a field with a shape."""
+    values = np.asarray(columns[f.branch])
+    return values.reshape(len(values), *f.shape)
+
+
 def _cast(schema: EventSchema, columns: dict[str, Buffer], label: str, start: int) -> dict[str, Buffer]:
     """Numbers in the schema's types, where the file has others that hold the same values."""
     result = dict(columns)
@@ -297,6 +308,7 @@ def read_events(
     schema: EventSchema | None = None,
     branches: Iterable[str] | None = None,
     weight: str | None = None,
+    grids: Grids | None = None,
     entry_start: int | None = None,
     entry_stop: int | None = None,
     on_bad: OnBad = "raise",
@@ -314,6 +326,7 @@ def read_events(
         branches: A part: collections (``Muon``), fields (``Jet.pt``), scalars, or branches and globs of
             branches (``Muon_*``). Identifiers and the weight are read always, nothing else is.
         weight: The number of the event that is its weight, or ``none``; told from its name if None.
+        grids: Axes of arrays, as of `with_grids`: ``{"Image": {"phi": [-1, 1], "eta": [-1, 1]}}``.
         entry_start: First event (of all files taken together).
         entry_stop: Event after the last.
         on_bad: What to do with events that have a NaN, E < abs(p) and the like (see `check_events`):
@@ -329,7 +342,7 @@ def read_events(
             are no events, or events are bad and ``on_bad`` is ``raise``.
     """
     wanted = None if branches is None else list(branches)
-    places, layout = _planned(paths, schema, wanted, weight)
+    places, layout = _planned(paths, schema, wanted, weight, grids)
     known = schema is not None
     return _read(places, layout, on_bad, listed(paths), entry_start, entry_stop, known=known)
 
@@ -378,6 +391,18 @@ def iterate_events(
 def files_of(paths: Paths) -> Files:
     """What files have in common, by which it can be said what of them is to be read."""
     return look(paths, drafted)
+
+
+def gridded(files: Files, grids: Grids) -> Files:
+    """Files whose arrays have axes.
+
+    Raises:
+        InputError: As of `with_grids`.
+    """
+    try:
+        return replace(files, schema=with_grids(files.schema, grids))
+    except InputError as error:
+        raise InputError(error.message, file=files.named, branch=error.branch) from None
 
 
 def alike_of(files: Mapping[str, Files]) -> dict[str, Files]:
@@ -504,15 +529,21 @@ def count_events(paths: Paths) -> int:
 
 
 def _planned(
-    paths: Paths, schema: EventSchema | None, branches: Sequence[str] | None, weight: str | None
+    paths: Paths,
+    schema: EventSchema | None,
+    branches: Sequence[str] | None,
+    weight: str | None,
+    grids: Grids | None = None,
 ) -> tuple[Places, EventSchema]:
     """The files and trees that are to be read, and what of them."""
     if schema is not None:
         try:
-            return placed(paths), part_of(schema, branches, weight)
+            return placed(paths), part_of(with_grids(schema, grids or {}), branches, weight)
         except InputError as error:
             raise InputError(error.message, file=error.file or listed(paths), branch=error.branch) from None
     files = files_of(paths)
+    if grids:
+        files = gridded(files, grids)
     layout = files.part(branches, weight, drafted)
     files.tell(branches)
     return files.places, layout

@@ -16,12 +16,14 @@ from pydantic import Field as Setting
 from hepgan.arguments import checked
 from hepgan.config import Config
 from hepgan.errors import InputError
+from hepgan.events.axes import Axis
 from hepgan.events.header import Header
 
 __all__ = [
     "COORDINATES",
     "GEV",
     "Address",
+    "Axis",
     "Branch",
     "Collection",
     "EventSchema",
@@ -213,6 +215,10 @@ class Field(Config):
         record: Whether the dots in the branches' names are those of records in the file.
         fill: What stands in the file where there is no object (-999, 0, NaN), in the places of an ``indexed``
             or ``padded`` collection; None if there always is one, or if it does not matter (0 is written).
+        shape: The shape of a number of the event that is an array of one shape (an image, a waveform):
+            (25, 25), slowest index first; empty for a single number. All else here holds for all its cells.
+        axes: What its indices stand for, one for each; empty if nothing is known of them.
+        stored: The shape that the file has, where that is another: (625,).
     """
 
     name: str
@@ -233,11 +239,19 @@ class Field(Config):
     alone: bool = False
     record: bool = False
     fill: Placeholder = None
+    shape: tuple[Annotated[int, Setting(gt=0)], ...] = ()
+    axes: tuple[Axis, ...] = ()
+    stored: tuple[Annotated[int, Setting(gt=0)], ...] = ()
 
     @property
     def branch(self) -> str:
         """The (first) branch."""
         return self.branches[0]
+
+    @property
+    def cells(self) -> int:
+        """How many numbers it is in each event."""
+        return math.prod(self.shape)
 
     @property
     def telling(self) -> bool:
@@ -255,6 +269,22 @@ class Field(Config):
     def _category_has_values(self) -> Field:
         if self.kind is Kind.CATEGORY and not self.values:
             msg = f"{self.name}: a category needs its values"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _axes_fit_the_shape(self) -> Field:
+        if self.axes and len(self.axes) != len(self.shape):
+            msg = f"{self.name}: {len(self.axes)} axes for {len(self.shape)} indices"
+            raise ValueError(msg)
+        if len({a.name for a in self.axes}) < len(self.axes):
+            msg = f"{self.name}: two axes have one name"
+            raise ValueError(msg)
+        if self.stored and math.prod(self.stored) != self.cells:
+            msg = f"{self.name}: {math.prod(self.stored)} numbers in the file for {self.cells} cells"
+            raise ValueError(msg)
+        if self.shape and (self.dtype == "string" or self.alone):
+            msg = f"{self.name}: only numbers have a shape"
             raise ValueError(msg)
         return self
 
@@ -299,6 +329,10 @@ class Collection(Config):
             raise ValueError(msg)
         if self.layout == "single" and self.min_count != self.max_count:
             msg = f"{self.name}: {self.layout} objects have one fixed count"
+            raise ValueError(msg)
+        shaped = next((f.name for f in self.fields if f.shape), None)
+        if shaped is not None:
+            msg = f"{self.name}.{shaped}: a field of objects has no shape"
             raise ValueError(msg)
         if not self.slotted:
             return self
@@ -386,7 +420,7 @@ class EventSchema(Config):
 
     Attributes:
         collections: Kinds of objects.
-        scalars: Numbers of the event as a whole.
+        scalars: Numbers of the event as a whole; arrays of one shape among them.
         identifiers: Numbers that name an event (run, luminosityBlock, event): never learned, written anew.
         weight: The scalar that holds the event weight; None if all events weigh 1.
         tree: The tree's name.
@@ -411,6 +445,11 @@ class EventSchema(Config):
             raise ValueError(msg)
         if self.weight is not None and self.weight not in self.scalar_names:
             msg = f"the weight {self.weight!r} is not among the scalars"
+            raise ValueError(msg)
+        named = next((f for f in self.scalars if f.name == self.weight), None)
+        shaped = next((f for f in (*self.identifiers, *filter(None, (named,))) if f.shape), None)
+        if shaped is not None:
+            msg = f"{shaped.name}: an identifier or a weight is one number of the event"
             raise ValueError(msg)
         return self
 
@@ -499,7 +538,7 @@ class Branch:
         title: Its title, if it is more than ROOT's own list of leaves.
         record: Whether the dots in its name are those of records.
         nulls: Whether some of its numbers are null.
-        size: The number of values in each event, of a branch with arrays of one size.
+        shape: The shape of the values in each event, of a branch with arrays of one shape.
     """
 
     name: str
@@ -509,7 +548,7 @@ class Branch:
     title: str = ""
     record: bool = False
     nulls: bool = False
-    size: int | None = None
+    shape: tuple[int, ...] = ()
 
     @property
     def integer(self) -> bool:

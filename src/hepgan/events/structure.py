@@ -17,7 +17,9 @@ Names propose, and the lengths of lists decide. The rules, in their order:
    were looked at, by its name (``nMuon``, ``NMuon``, ``n_mu``, ``Muon_size``) or, if the lengths differ from
    event to event, whatever it is called. Else it is a number of the event.
 4. Arrays of one size (``part_pt[30]``) are objects of one collection, if they have a common prefix or make a
-   momentum.
+   momentum, and a momentum, a mask, a counter or fills tell that they are objects (see
+   `hepgan.events.shapes`). Others (``waveform[500]``, ``Image[25][25]``) are fields with a shape, by the
+   names that they have in the file.
 5. Branches with numbers, ``px1, py1, pz1, E1, px2, ...``, ``lep1_pt, lep2_pt, ...``, ``pt_1, pt_2, ...`` or
    ``pT_h1, pT_h2, ...``, are the objects of one collection, if they hold a momentum and are numbered from 0
    or 1 without gaps. Without a prefix it is called ``Particle``.
@@ -114,7 +116,7 @@ def draft(branches: Sequence[Branch], tree: str = "Events", seen: Evidence | Non
     Returns:
         A schema with all fields continuous, and counts from 0 to 0 for ``jagged`` collections.
     """
-    flat = {b.name: b for b in branches if not b.jagged and b.size is None}
+    flat = {b.name: b for b in branches if not b.jagged and not b.shape}
     alone = {b.name: b for b in branches if b.jagged and _is_alone(b, seen or Evidence())}
     jagged = _Lists(flat, seen or Evidence()).collections(
         [b for b in branches if b.jagged and b.name not in alone]
@@ -135,12 +137,14 @@ def draft(branches: Sequence[Branch], tree: str = "Events", seen: Evidence | Non
         if f.counter is not None:
             flat.pop(f.counter.branch, None)
     taken = {c.name for c in jagged} | set(identifiers)
-    padded = _padded([b for b in branches if b.size is not None], taken)
+    padded = _padded([b for b in branches if len(b.shape) == 1], taken)
     taken |= {c.name for c in padded}
     indexed = _indexed(flat, taken)
     taken |= {c.name for c in indexed}
     single = _single(flat, taken)
-    scalars = (*(_field(b.name, [b]) for b in flat.values()), *lone)
+    deep = (b for b in branches if len(b.shape) > 1)
+    arrays = (_field(b.name, [b]).model_copy(update={"shape": b.shape}) for b in deep)
+    scalars = (*(_field(b.name, [b]) for b in flat.values()), *lone, *arrays)
     names = {s.name for s in scalars} | set(identifiers)
     there = {c.name for c in (*jagged, *padded, *indexed, *single)}
     collections = []
@@ -493,7 +497,7 @@ def _stripped(stem: str, members: list[Branch]) -> list[tuple[str, Branch]]:
 def _padded(branches: Sequence[Branch], taken: set[str]) -> list[Collection]:
     groups: dict[tuple[str, int], list[Branch]] = {}
     for b in branches:
-        groups.setdefault((cuts_of(b.name)[0][0] if cuts_of(b.name) else "", int(b.size or 0)), []).append(b)
+        groups.setdefault((cuts_of(b.name)[0][0] if cuts_of(b.name) else "", b.shape[0]), []).append(b)
     collections = []
     for (prefix, size), members in groups.items():
         parts = [(prefix, [(after(b.name, prefix) or "", [b]) for b in members])]

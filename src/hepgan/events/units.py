@@ -393,7 +393,7 @@ def _only(found: Buffers) -> Floats:
 
 def _numbers(events: ak.Array, f: Field) -> Floats:
     try:
-        return scalar_values(events, f.name, f.branch).astype(np.float64)
+        return scalar_values(events, f).astype(np.float64)
     except InputError:
         return np.zeros(0)
 

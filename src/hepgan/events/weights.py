@@ -89,7 +89,7 @@ def weight_names(scalars: Iterable[Field]) -> list[str]:
     ranked: list[tuple[tuple[int, int], str]] = []
     for f in scalars:
         lower, words = f.name.lower(), set(_words(f.name))
-        if f.dtype in ("string", "bool"):
+        if f.dtype in ("string", "bool") or f.shape:
             continue
         if f.title == WEIGHT_TITLE:
             rank = (0, 0)

@@ -321,7 +321,7 @@ class EventWriter:
                     result[n.branch] = self._cast(counts, n.dtype, n.branch)
         for f in self.schema.scalars:
             values = columns.get(f.branch, np.ones(size))
-            result[f.branch] = self._cast(values, f.dtype, f.branch, f.missing)
+            result[f.branch] = self._cast(_as_stored(values, f), f.dtype, f.branch, f.missing)
         for f in self.schema.identifiers:
             if f.branch in columns:
                 result[f.branch] = self._cast(columns[f.branch], f.dtype, f.branch)
@@ -372,11 +372,15 @@ class EventWriter:
             new = given.astype(dtype, copy=False)
             wrong = _first_wrong(given, new, finite=self._check, missing=missing)
         if wrong is not None:
-            message = f"is {given[wrong]}, which is no {dtype}"
-            if not np.isfinite(given[wrong]) and new.dtype.kind == "f":
-                message = f"is {given[wrong]}, which is not a finite number"
-            at = np.searchsorted(values.offsets, wrong, "right") - 1 if isinstance(values, Jagged) else wrong
-            raise OutputError(message, file=self.path, branch=branch, entry=int(at))
+            value = given.flat[wrong]
+            message = f"is {value}, which is no {dtype}"
+            if not np.isfinite(value) and new.dtype.kind == "f":
+                message = f"is {value}, which is not a finite number"
+            if isinstance(values, Jagged):
+                at = int(np.searchsorted(values.offsets, wrong, "right")) - 1
+            else:
+                at = wrong // (given[:1].size or 1)
+            raise OutputError(message, file=self.path, branch=branch, entry=at)
         return Jagged(values.offsets, new) if isinstance(values, Jagged) else new
 
     def _identified(self, prepared: Prepared) -> dict[str, Buffer]:
@@ -400,10 +404,10 @@ class EventWriter:
                 columns[f.branch] = values if offsets is None else Jagged(offsets, values)
         here = set(events.fields)
         for f in self._given.scalars:
-            columns[f.branch] = scalar_values(events, f.name, f.branch)
+            columns[f.branch] = scalar_values(events, f)
         for f in self.schema.identifiers:
             if f.name in here:
-                columns[f.branch] = scalar_values(events, f.name, f.branch)
+                columns[f.branch] = scalar_values(events, f)
         return columns
 
     def _flush(self, *, whole: bool) -> None:
@@ -534,6 +538,11 @@ def _first_wrong(given: Numbers, new: Numbers, *, finite: bool, missing: float |
     return int(bad.argmax()) if bad.any() else None
 
 
+def _as_stored(values: Buffer, f: Field) -> Buffer:
+    """The numbers of a field in the shape that its file has."""
+    return values.reshape(-1, *f.stored) if f.stored and isinstance(values, np.ndarray) else values
+
+
 def _lists_of_one(f: Field, values: Buffer) -> dict[str, Buffer]:
     """The columns of a number that a file has in lists of one, with what counts them."""
     if isinstance(values, Jagged):
@@ -619,7 +628,7 @@ def branches_of(schema: EventSchema) -> list[Branch]:
     for c in schema.collections:
         own = tuple(f.counter for f in c.fields if f.counter is not None)
         result.extend(Branch(n.branch, n.dtype, title=n.title) for n in (*c.counters, *own))
-        jagged, size = c.layout == "jagged", c.size if c.layout == "padded" else None
+        jagged, shape = c.layout == "jagged", (c.places,) if c.layout == "padded" else ()
         result.extend(
             Branch(
                 b,
@@ -629,7 +638,7 @@ def branches_of(schema: EventSchema) -> list[Branch]:
                 f.title,
                 f.record,
                 f.nulls,
-                size,
+                shape,
             )
             for f in (*c.fields, *c.marks)
             for b in f.branches
@@ -645,4 +654,5 @@ def branches_of(schema: EventSchema) -> list[Branch]:
 def _of_number(f: Field) -> Branch:
     """The branch of a number of the event."""
     counter = f.counter.branch if f.alone and f.counter is not None else None
-    return Branch(f.branch, f.dtype, f.alone, counter, f.title, f.record, f.nulls)
+    shape = f.stored or f.shape
+    return Branch(f.branch, f.dtype, f.alone, counter, f.title, f.record, f.nulls, shape)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgan.errors import InputError, RecipeError
-from hepgan.events import EventBatch, EventSchema, schema_of, select, weighted_by, with_kinds
+from hepgan.events import EventBatch, EventSchema, schema_of, select, weighted_by, with_grids, with_kinds
 from hepgan.features import FeatureBatch, Representation, mirrored, reflected
 from hepgan.generator.conditions import Pool
 from hepgan.generator.ensembles import DiscreteMembers, bootstrap, check_name, decoded_in_turn
@@ -108,6 +108,7 @@ def schema_for(recipe: Recipe, events: ak.Array) -> EventSchema:
             schema = schema.model_copy(update={"unit": wanted.unit})
         elif schema.unit != "GeV":
             _warn_of_units(recipe, schema)
+        schema = with_grids(schema, wanted.grids)
         if wanted.kinds:
             schema = with_kinds(schema, wanted.kinds)
         named = [*wanted.select, *wanted.derived, *recipe.conditions]

@@ -157,7 +157,7 @@ def example(schema: EventSchema) -> EventBatch:
     return EventBatch(
         schema,
         {c.name: objects(c) for c in schema.collections},
-        {f.name: number(f, 1) for f in schema.scalars},
+        {f.name: number(f, 1, *f.shape) for f in schema.scalars},
         size=1,
     )
 

@@ -445,7 +445,7 @@ def _all_defaults(schema: EventSchema) -> Iterator[Observable]:
     for collection in schema.collections:
         yield from _of_collection(collection, schema.scalar_names)
     for field in schema.scalars:
-        if field.name != schema.weight:
+        if field.name != schema.weight and not field.shape:
             yield from _of_field(field.name, quoted(field.name), field, "")
     for collection in schema.collections:
         if len(collection.coordinates) == 4 and collection.layout != "single" and collection.max_count >= 2:

@@ -134,7 +134,7 @@ def _fields(events: ak.Array, schema: EventSchema) -> Iterator[tuple[Address, Fi
         for f in c.fields:
             yield Address(c.name, None, f.name), f, events[c.name][f.name]
     for f in schema.scalars:
-        if f.name != schema.weight:
+        if f.name != schema.weight and not f.shape:
             yield Address(None, None, f.name), f, events[f.name]
 
 

@@ -18,6 +18,7 @@ from hepgan.arguments import checked
 from hepgan.config import Config
 from hepgan.errors import RecipeError
 from hepgan.events.schema import Address, EventSchema, Kind, Unit
+from hepgan.events.shapes import AxisConfig
 from hepgan.events.weights import NO_WEIGHT
 from hepgan.features.config import FeaturesConfig
 from hepgan.models.config import ModelConfig
@@ -280,6 +281,9 @@ class EventsConfig(Config):
             have to agree with the data. Where an event has nothing to compute one from, it is 0.
         unit: The unit of the file's momenta, energies and masses: ``MeV``, ``GeV`` or ``TeV``; without it, it
             is told from the data. Numbers stay in it; labels and what is meant in GeV inside follow it.
+        grids: Axes of arrays, slowest index first: ``{Image: {phi: [-1.2, 1.2], eta: [-1.2, 1.2]}}``. With
+            numbers of bins, ``{phi: {low: -1.2, high: 1.2, bins: 25}, ...}``, ``Image[625]`` becomes an array
+            of 25 x 25.
         layout: The whole schema, for files whose branches follow no naming that hepgan knows.
     """
 
@@ -289,6 +293,7 @@ class EventsConfig(Config):
     signs: bool = False
     derived: dict[str, str] = Setting(default_factory=dict)
     unit: Unit | None = None
+    grids: dict[str, dict[str, AxisConfig]] = Setting(default_factory=dict)
     layout: EventSchema | None = None
 
     @field_validator("derived")

@@ -175,7 +175,7 @@ def table_of(columns: Mapping[str, Buffer], schema: pa.Schema) -> pa.Table:
 def _arrow_field(name: str, b: Branch) -> pa.Field:
     import pyarrow as pa
 
-    nullable = b.nulls and not b.jagged and b.size is None
+    nullable = b.nulls and not b.jagged and not b.shape
     return pa.field(name, _arrow_type(b), nullable=nullable, metadata={"title": b.title} if b.title else None)
 
 
@@ -216,7 +216,8 @@ def _array(values: Buffer, kind: Any) -> Any:
         inner = _flat(values.content, kind.value_type)
         return pa.LargeListArray.from_arrays(pa.array(values.offsets), inner, type=kind)
     if values.ndim > 1:
-        return pa.FixedSizeListArray.from_arrays(_flat(values.reshape(-1), kind.value_type), type=kind)
+        inner = values.reshape(-1, *values.shape[2:])
+        return pa.FixedSizeListArray.from_arrays(_array(inner, kind.value_type), type=kind)
     return _flat(values, kind)
 
 
@@ -234,8 +235,8 @@ def _arrow_type(branch: Branch) -> Any:
     import pyarrow as pa
 
     kind = pa.string() if branch.dtype == "string" else pa.from_numpy_dtype(np.dtype(branch.dtype))
-    if branch.size is not None:
-        return pa.list_(kind, branch.size)
+    for size in reversed(branch.shape):
+        kind = pa.list_(kind, size)
     return pa.large_list(kind) if branch.jagged else kind
 
 

@@ -72,7 +72,7 @@ class CSVSink(Sink):
         import pyarrow as pa
         from pyarrow import csv
 
-        lists = next((b.name for b in content.branches if b.jagged or b.size is not None), None)
+        lists = next((b.name for b in content.branches if b.jagged or b.shape), None)
         if lists is not None:
             message = (
                 "a CSV file has one number in a cell, and this is a list or array in each event; "

@@ -43,9 +43,9 @@ def _from_form(name: str, form: Any, *, inside: bool = False) -> list[Branch | s
         form = form.content
     if form.parameter("__array__") == "string":
         return [name] if inside else [Branch(name, "string", title=title)]
-    if form.is_numpy and not form.inner_shape and np.dtype(form.primitive).kind in "biuf":
-        # No ROOT tree holds half precision.
-        return [Branch(name, form.primitive.replace("float16", "float32"), inside, title=title)]
+    if (numbers := _numbers(form)) is not None and not (inside and numbers.shape):
+        shape = () if numbers.shape == (1,) else numbers.shape
+        return [replace(numbers, name=name, jagged=inside, shape=shape, title=title)]
     if form.is_list and not inside:
         found = _from_form(name, form.content, inside=True)
         size = form.size if form.is_regular else None
@@ -55,11 +55,24 @@ def _from_form(name: str, form: Any, *, inside: bool = False) -> list[Branch | s
     if form.is_record and not form.is_tuple and name.count(".") < _DEEP:
         # Members of records in a list have its lengths; lists in a record have lengths of their own.
         return [
-            b if isinstance(b, str) else replace(b, record=inside or not (b.jagged or b.size))
+            b if isinstance(b, str) else replace(b, record=inside or not (b.jagged or b.shape))
             for field, inner in zip(form.fields, form.contents, strict=True)
             for b in _from_form(f"{name}.{field}", inner, inside=inside)
         ]
     return [name]
+
+
+def _numbers(form: Any) -> Branch | None:
+    """A branch, without a name, of numbers, or of arrays of them of one shape."""
+    shape: list[int] = []
+    while form.is_option or form.is_indexed or (form.is_regular and form.parameter("__array__") is None):
+        shape += [form.size] if form.is_regular else []
+        form = form.content
+    if not form.is_numpy or np.dtype(form.primitive).kind not in "biuf" or 0 in (*shape, *form.inner_shape):
+        return None
+    # No ROOT tree holds half precision.
+    dtype = form.primitive.replace("float16", "float32")
+    return Branch("", dtype, shape=(*shape, *form.inner_shape))
 
 
 def _in_list(b: Branch, size: int | None, title: str) -> Branch:
@@ -67,7 +80,7 @@ def _in_list(b: Branch, size: int | None, title: str) -> Branch:
     title = b.title or title
     if size is None:
         return replace(b, title=title)
-    return replace(b, jagged=False, size=size if size > 1 else None, title=title, record=False)
+    return replace(b, jagged=False, shape=(size,) if size > 1 else (), title=title, record=False)
 
 
 def columns(

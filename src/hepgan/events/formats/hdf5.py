@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -172,8 +173,8 @@ def _columns(
     kind = "string" if text else dtype.name.replace("float16", "float32")
     if not shape or shape == (1,):
         yield Branch(name, kind, title=title), column._replace(alone=bool(shape))
-    elif len(shape) == 1 and not text:
-        yield Branch(name, kind, title=title, size=shape[0]), column
+    elif not text and 0 not in shape:
+        yield Branch(name, kind, title=title, shape=shape), column
 
 
 def _is_text(dtype: Any) -> bool:
@@ -221,14 +222,14 @@ class HDF5Sink(Sink):
         self._size = 0
         for b in content.branches:
             kind: Any = h5py.string_dtype() if b.dtype == "string" else np.dtype(b.dtype)
-            array = () if b.size is None else (b.size,)
+            array = b.shape
             plain = b.dtype != "string" and not b.jagged
             made = group.create_dataset(
                 b.name,
                 (0, *array),
                 h5py.vlen_dtype(kind) if b.jagged else kind,
                 maxshape=(None, *array),
-                chunks=(max(1, 16_384 // (b.size or 1)), *array),
+                chunks=(max(1, 16_384 // math.prod(array)), *array),
                 compression="gzip" if plain else None,
                 compression_opts=min(level, 9) if plain else None,
                 shuffle=plain,

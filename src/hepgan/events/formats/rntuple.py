@@ -112,6 +112,9 @@ def _form(branch: Branch) -> Any:
         return ak.forms.ListOffsetForm("i64", characters, parameters={"__array__": "string", **parameters})
     if branch.jagged:
         return ak.forms.ListOffsetForm("i64", ak.forms.NumpyForm(branch.dtype), parameters=parameters)
-    if branch.size is not None:
-        return ak.forms.RegularForm(ak.forms.NumpyForm(branch.dtype), branch.size, parameters=parameters)
-    return ak.forms.NumpyForm(branch.dtype, parameters=parameters)
+    if not branch.shape:
+        return ak.forms.NumpyForm(branch.dtype, parameters=parameters)
+    form: Any = ak.forms.NumpyForm(branch.dtype)
+    for at, size in reversed([*enumerate(branch.shape)]):
+        form = ak.forms.RegularForm(form, size, parameters=None if at else parameters)
+    return form

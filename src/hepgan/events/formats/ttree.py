@@ -114,12 +114,12 @@ def _describe(branch: Any) -> list[Branch]:
     found = []
     for member, dtype in members:
         base, shape = dtype.base, dtype.shape
-        if base.kind not in "biuf" or len(shape) > 1 or 0 in shape or (jagged and shape):
+        if base.kind not in "biuf" or 0 in shape or (jagged and shape):
             return []
-        size = shape[0] if shape and shape[0] > 1 else None
-        plain = name.removesuffix(f"[{shape[0]}]") if shape else name
+        plain = name.removesuffix("".join(f"[{n}]" for n in shape))
+        array = () if shape == (1,) else shape
         found.append(
-            Branch(f"{plain}.{member}" if member else plain, base.name, jagged, of, title, size=size)
+            Branch(f"{plain}.{member}" if member else plain, base.name, jagged, of, title, shape=array)
         )
     return found
 
@@ -155,10 +155,7 @@ class TTreeSink(Sink):
         kinds = {b.name: ak.types.NumpyType(b.dtype) for b in branches if b.jagged}
         text = ak.types.ListType(ak.types.NumpyType("uint8"), parameters={"__array__": "string"})
         self._flat = [b.name for b in branches if not b.jagged and b.name not in self._groups]
-        flat = {
-            b.name: text if b.dtype == "string" else np.dtype((b.dtype, () if b.size is None else (b.size,)))
-            for b in branches
-        }
+        flat = {b.name: text if b.dtype == "string" else np.dtype((b.dtype, b.shape)) for b in branches}
         types: dict[str, Any] = {name: flat[name] for name in self._flat}
         for counter, names in self._groups.items():
             types[_key(counter)] = ak.types.ListType(ak.types.RecordType([kinds[n] for n in names], names))

@@ -119,7 +119,7 @@ class Contents:
         if not named:
             return self.events
         # Numbers of their values, since those of one type may lose digits in the other's.
-        columns = (scalar_values(self.events, f.name, f.branch) for f in named)
+        columns = (scalar_values(self.events, f) for f in named)
         keys = np.stack([np.unique(c, return_inverse=True)[1] for c in columns], 1)
         first = np.unique(keys, axis=0, return_index=True)[1]
         # Simulated samples number all events alike, or not at all.
@@ -240,7 +240,7 @@ def values_of(
 ) -> NDArray[np.generic]:
     """All values of a field, in a row, or those of a scalar if the collection is None."""
     if collection is None:
-        return scalar_values(events, name, schema.scalar(name).branch)
+        return scalar_values(events, schema.scalar(name))
     return parts(events, schema.collection(collection)).fields[name]
 
 
@@ -323,7 +323,7 @@ def _drop_unusable(contents: Contents, explicit: set[str]) -> None:
             collections.append(c.model_copy(update={"fields": kept}))
     scalars = []
     for f in schema.scalars:
-        values = scalar_values(contents.events, f.name, f.branch)
+        values = scalar_values(contents.events, f)
         asked = bool(explicit & {f.name, f.branch, quoted(f.name)})
         reason = _unusable(f, values, asked) or ("" if asked else _counter(f, values))
         if reason and f.name != schema.weight:

@@ -102,9 +102,10 @@ def find_weight(file: str, schema: EventSchema, asked: str | None, max_events: i
 def _values(
     file: str, schema: EventSchema, names: list[str], max_events: int
 ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    branches = [schema.scalar(n).branch for n in names]
+    fields = [schema.scalar(n) for n in names]
+    branches = [f.branch for f in fields]
     events = read_events(file, branches=branches, entry_stop=max_events, on_bad="keep")
-    return {n: scalar_values(events, n, b).astype(np.float64) for n, b in zip(names, branches, strict=True)}
+    return {f.name: scalar_values(events, f).astype(np.float64) for f in fields}
 
 
 def _refusal(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
@@ -128,7 +129,7 @@ def negative_fields(events: ak.Array, schema: EventSchema) -> dict[Address, Nega
     """The fields and scalars whose density, with the weights of the events, is negative somewhere."""
     if schema.weight is None:
         return {}
-    weights = scalar_values(events, schema.weight, schema.scalar(schema.weight).branch).astype(np.float64)
+    weights = scalar_values(events, schema.scalar(schema.weight)).astype(np.float64)
     if not (weights < 0).any():
         return {}
     found: dict[Address, NegativeDensity] = {}
@@ -139,7 +140,7 @@ def negative_fields(events: ak.Array, schema: EventSchema) -> dict[Address, Nega
             _look(found, Address(c.name, None, f.name), columns[f.name], own)
     for f in schema.scalars:
         if f.name != schema.weight:
-            _look(found, Address(None, None, f.name), scalar_values(events, f.name, f.branch), weights)
+            _look(found, Address(None, None, f.name), scalar_values(events, f), weights)
     return found
 
 

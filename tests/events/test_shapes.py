@@ -1,0 +1,223 @@
+"""Fields with a shape: images, calorimeter layers, waveforms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+import uproot
+from numpy.typing import NDArray
+
+from hepgan.errors import InputError
+from hepgan.events import (
+    Axis,
+    EventBatch,
+    Field,
+    Kind,
+    read_events,
+    schema_of,
+    to_awkward,
+    to_batch,
+    with_grids,
+    write_events,
+)
+from hepgan.events.writing import EventWriter
+
+SIZE = 200
+DTYPES = ["float32", "float64", "int16", "uint8", "bool"]
+FORMATS = {
+    "ttree": "out.root",
+    "rntuple": "out.root",
+    "parquet": "out.parquet",
+    "feather": "out.feather",
+    "hdf5": "out.h5",
+}
+SQUARE = {"phi": [-1.25, 1.25], "eta": (-1.0, 1.0)}
+
+
+def images(dtype: str, shape: tuple[int, ...] = (5, 4), size: int = SIZE) -> NDArray[np.generic]:
+    """Images with many zeros."""
+    rng = np.random.default_rng(1)
+    contents = 30 * rng.exponential(size=(size, *shape)) * (rng.random((size, *shape)) < 0.2)
+    return np.minimum(contents, 250).astype(dtype)
+
+
+def file_of(path: Path, **columns: NDArray[np.generic]) -> Path:
+    """A file with a tree of these branches, and a number of the event."""
+    columns["x"] = np.random.default_rng(2).normal(size=len(next(iter(columns.values())))).astype("f4")
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {n: np.dtype((v.dtype, v.shape[1:])) for n, v in columns.items()})
+        file["Events"].extend(columns)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of images."""
+    return file_of(tmp_path / "in.root", Image=images("float32"))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_images_come_back_bit_for_bit(tmp_path, dtype, format):
+    values = images(dtype)
+    events = read_events(file_of(tmp_path / "in.root", Image=values))
+    assert str(ak.type(events.Image)) == f"{SIZE} * 5 * 4 * {dtype}"
+    out = write_events(tmp_path / FORMATS[format], events, format=format, force=True)
+    again = read_events(out)
+    found = ak.to_numpy(again.Image)
+    assert found.dtype == values.dtype
+    assert np.array_equal(found, values)
+    assert schema_of(again) == schema_of(events)
+
+
+def test_what_is_written_to_a_tree_is_an_array_of_its_shape_with_its_title(tmp_path, path):
+    events = read_events(path)
+    schema = schema_of(events)
+    titled = schema.scalar("Image").model_copy(update={"title": "the image"})
+    schema = schema.model_copy(update={"scalars": (titled, schema.scalar("x"))})
+    with uproot.open(write_events(tmp_path / "out.root", events, schema=schema)) as file:
+        assert file["Events"]["Image"].typename == "float[5][4]"
+        assert file["Events"]["Image"].title == "the image"
+    assert schema_of(read_events(tmp_path / "out.root")).scalar("Image").title == "the image"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_batches_hold_images_and_give_them_back(dtype, tmp_path):
+    values = images(dtype)
+    events = read_events(file_of(tmp_path / "in.root", Image=values))
+    batch = to_batch(events)
+    assert batch.scalars["Image"].shape == (SIZE, 5, 4)
+    assert np.array_equal(batch.Image.numpy(), values)
+    part = EventBatch.concatenate([batch[50:], batch[torch.arange(50)]])
+    again = to_awkward(part)
+    assert str(ak.type(again.Image)) == f"{SIZE} * 5 * 4 * {dtype}"
+    assert np.array_equal(ak.to_numpy(again.Image), np.concatenate([values[50:], values[:50]]))
+    write_events(tmp_path / "out.root", part)
+    assert np.array_equal(ak.to_numpy(read_events(tmp_path / "out.root").Image), again.Image)
+
+
+def test_numbers_of_a_batch_that_are_no_whole_ones_of_the_type_are_an_error(tmp_path):
+    batch = to_batch(read_events(file_of(tmp_path / "in.root", Image=images("uint8"))))
+    batch.scalars["Image"][3, 1, 1] = 300
+    with pytest.raises(InputError, match="300 is no uint8"):
+        to_awkward(batch)
+
+
+def test_what_a_file_holds_does_not_depend_on_how_events_are_divided(tmp_path, path):
+    events = read_events(path)
+    with EventWriter(tmp_path / "out.root", schema_of(events), batch=30) as writer:
+        for at in range(0, SIZE, 70):
+            writer.extend(to_batch(events[at : at + 70]))
+    again = read_events(tmp_path / "out.root")
+    assert np.array_equal(ak.to_numpy(again.Image), ak.to_numpy(events.Image))
+
+
+def test_a_part_of_the_events_has_the_schema_of_the_whole(path):
+    events = read_events(path)
+    some = events[ak.to_numpy(events.x) > 0]
+    assert schema_of(some) == schema_of(events)
+    assert str(ak.type(some.Image)).endswith("5 * 4 * float32")
+
+
+def test_several_files_are_read_as_one(tmp_path, path):
+    more = file_of(tmp_path / "more.root", Image=images("float32", size=50))
+    events = read_events([path, more])
+    assert str(ak.type(events.Image)) == f"{SIZE + 50} * 5 * 4 * float32"
+    assert np.array_equal(ak.to_numpy(events.Image)[SIZE:], images("float32", size=50))
+
+
+def test_the_facts_of_a_field_are_those_of_all_its_cells(tmp_path):
+    whole = images("int16")
+    values = images("float32").round(1)
+    lacking = images("float32")
+    lacking[3, 2] = np.nan
+    path = file_of(tmp_path / "in.root", Whole=whole, Tenths=values, Lacking=lacking)
+    schema = schema_of(read_events(path))
+    assert schema.scalar("Whole").kind is Kind.INTEGER
+    assert (schema.scalar("Whole").low, schema.scalar("Whole").high) == (0, whole.max())
+    assert schema.scalar("Tenths").step == pytest.approx(0.1)
+    assert schema.scalar("Tenths").atoms == (0,)
+    assert np.isnan(schema.scalar("Lacking").missing)
+
+
+def test_grids_name_the_axes(path):
+    events = read_events(path, grids={"Image": SQUARE})
+    field = schema_of(events).scalar("Image")
+    assert field.axes == (Axis(name="phi", low=-1.25, high=1.25), Axis(name="eta", low=-1, high=1))
+    assert field.axes[0].edges(5) == pytest.approx(np.linspace(-1.25, 1.25, 6))
+    assert field.axes[0].centres(5) == pytest.approx([-1, -0.5, 0, 0.5, 1])
+    assert with_grids(schema_of(events), {"Image": SQUARE}) == schema_of(events)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_grids_give_a_flat_array_its_shape_and_the_file_keeps_its_own(tmp_path, format):
+    values = images("float32")
+    path = file_of(tmp_path / "in.root", Image=values.reshape(SIZE, 20))
+    grids = {"Image": {"phi": {"low": -1, "high": 1, "bins": 5}, "eta": {"low": 0, "high": 1, "bins": 4}}}
+    events = read_events(path, grids=grids)
+    assert np.array_equal(ak.to_numpy(events.Image), values)
+    assert to_batch(events).Image.shape == (SIZE, 5, 4)
+    plain = read_events(path)
+    assert np.array_equal(to_batch(plain, with_grids(schema_of(plain), grids)).Image, values)
+    out = write_events(tmp_path / FORMATS[format], to_batch(events), format=format, force=True)
+    assert schema_of(read_events(out)).scalar("Image").shape == (20,)
+    assert schema_of(read_events(out, grids=grids)) == schema_of(events)
+
+
+@pytest.mark.parametrize(
+    ("grids", "said"),
+    [
+        ({"Image": {"phi": [-1, 1], "eta": {"low": 0, "high": 1, "bins": 6}}}, "5 x 6 bins are 30 cells"),
+        ({"Image": {"phi": [-1, 1]}}, "write phi: {low: , high: , bins: }"),
+        ({"Image": {"phi": [1, -1], "eta": [0, 1]}}, "phi is no .low, high. with low < high"),
+        ({"Image": {"phi": [1, 2, 3], "eta": [0, 1]}}, "phi is no .low, high."),
+        ({"Picture": SQUARE}, "no such array; the arrays are: Image"),
+        ({"x": SQUARE}, "it is one number in each event"),
+    ],
+)
+def test_grids_that_do_not_fit_are_errors_that_name_the_field(path, grids, said):
+    with pytest.raises(InputError, match=said) as caught:
+        read_events(path, grids=grids)
+    assert caught.value.branch == next(iter(grids))
+    assert str(path) in str(caught.value)
+
+
+def test_fields_whose_axes_do_not_fit_are_refused():
+    phi = Axis(name="phi", low=0, high=1)
+    with pytest.raises(ValueError, match="1 axes for 2 indices"):
+        Field(name="a", branches=("a",), shape=(2, 3), axes=(phi,))
+    with pytest.raises(ValueError, match="two axes have one name"):
+        Field(name="a", branches=("a",), shape=(2, 3), axes=(phi, phi))
+    with pytest.raises(ValueError, match="7 numbers in the file for 6 cells"):
+        Field(name="a", branches=("a",), shape=(2, 3), stored=(7,))
+    with pytest.raises(ValueError, match="low < high"):
+        Axis(name="phi", low=1, high=1)
+
+
+def test_another_shape_in_another_file_is_an_error_that_names_file_and_branch(tmp_path, path):
+    other = file_of(tmp_path / "other.root", Image=images("float32", (5, 5)))
+    with pytest.raises(InputError, match=r"an array of 5 x 5.*where an array of 5 x 4") as caught:
+        read_events(other, schema=schema_of(read_events(path)))
+    assert caught.value.branch == "Image"
+    assert "other.root" in str(caught.value)
+    with pytest.warns(UserWarning, match=r"float32\[5\]\[4\] in .*in.root.*, float32\[5\]\[5\] in"):
+        events = read_events([path, other])
+    assert events.fields == ["x"]
+
+
+@pytest.mark.parametrize(("bad", "reason"), [(np.nan, "not a number"), (np.inf, "infinite")])
+def test_a_bad_cell_is_named(tmp_path, path, bad, reason):
+    values = images("float32")
+    values[7, 3, 2] = bad
+    values[9, 0, 0] = bad
+    broken = file_of(tmp_path / "broken.root", Image=values)
+    with pytest.raises(InputError, match=rf"{reason} \({bad} in cell \[3, 2\]\)") as caught:
+        read_events(broken, schema=schema_of(read_events(path)))
+    assert (caught.value.branch, caught.value.entry) == ("Image", 7)
+    with pytest.warns(UserWarning, match=f"dropped 2 of {SIZE} events: 2 for Image: {reason}"):
+        kept = read_events(broken, schema=schema_of(read_events(path)), on_bad="drop")
+    assert np.isfinite(ak.to_numpy(kept.Image)).all()
