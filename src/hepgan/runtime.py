@@ -34,6 +34,7 @@ __all__ = [
     "doing",
     "idle_cores",
     "interruptible",
+    "place_among_processes",
     "progress",
     "side_by_side",
     "telling",
@@ -197,7 +198,10 @@ def choose_device(device: torch.device | str | None) -> torch.device:
     import torch
 
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if str(device) == "cuda" and place_among_processes()[1] > 1:
+        # Each of several processes has a GPU of its own.
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(torch.cuda.device_count(), 1)}"
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).tolist()
@@ -206,6 +210,11 @@ def choose_device(device: torch.device | str | None) -> torch.device:
         msg = f"device {str(device)!r} is not available here; there are {', '.join(there)}"
         raise InputError(msg) from error
     return chosen
+
+
+def place_among_processes() -> tuple[int, int]:
+    """The number of this process among those that ``torchrun`` has started, and how many there are."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 # ------------------------------------------------------------------ requests to stop
@@ -324,7 +333,7 @@ class Progress:
 
     def __init__(self, what: str, total: float = 1.0, *, done: float = 0.0, shown: bool = True) -> None:
         self._what, self._total, self._begun = what, total, done
-        self._shown = shown and sys.stderr is not None
+        self._shown = shown and sys.stderr is not None and not place_among_processes()[0]
         self._started = time.monotonic()
         self._last = -math.inf
         self._bar: Any = None

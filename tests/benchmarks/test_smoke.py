@@ -97,6 +97,7 @@ CASES: dict[str, tuple[str, ...]] = {
         *("OUT/model.safetensors", "DATA/zmumu_train.root", "DATA/zmumu_test.root", "--limit", "600"),
         *("--events", "500", "--solvers", "euler", "--calls", "2"),
     ),
+    "torchrun": ("DATA", "--limit", "400", "--recipes", "wz", "--steps", "3", "--rounds", "1"),
     "training": ("--seconds", "0", "--rounds", "1"),
     "unfolding": (
         *("DATA", "--results", "OUT", "--limit", "6000", "--events", "2000", "--generated", "2000"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if arguments is None:  # the work is done: Ctrl-C while Python ends is nothing to tell of
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
-        if sys.stderr is not None:
+        # Of several processes that train together, the leading one tells of it.
+        if sys.stderr is not None and os.environ.get("RANK", "0") == "0":
             print("hepgan: interrupted; nothing was begun", file=sys.stderr)
         status = 130
     sys.exit(status)

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import textwrap
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ from typing import Any, TextIO
 import click
 
 from hepgan.errors import HepganError, printable
-from hepgan.runtime import terminable
+from hepgan.runtime import place_among_processes, terminable
 
 __all__ = [
     "Command",
@@ -50,6 +51,8 @@ STDERR = 2
 WIDEST, MOST, PIPED = 14, 120, 100
 """Characters of the first of two columns, and of a line, on a wide terminal and where there is none."""
 
+
+_SECONDS_BEHIND = 2.0
 
 NOTHING_LEFT = "no unfinished file is left"
 
@@ -224,7 +227,11 @@ def run(cli: click.Command, arguments: Sequence[str]) -> int:
             if _unsaid and _unsaid[0].errno != errno.EPIPE:
                 lost = "lines for stdout are lost, all files are whole"
                 status = _fail(f"stdout: {_unsaid[0].strerror or _unsaid[0]}; {lost}", 2)
-        return status if isinstance(status, int) else 0
+        status = status if isinstance(status, int) else 0
+        if status and place_among_processes()[0]:
+            # torchrun ends all processes after the first one that fails: the leading one tells why first.
+            time.sleep(_SECONDS_BEHIND)
+        return status
 
 
 def open_streams() -> None:
@@ -284,6 +291,9 @@ def _described(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, status: int) -> int:
+    rank, _ = place_among_processes()
+    if rank and status == 1:  # of what others may know nothing
+        print(printable(f"hepgan, process {rank}: {message}"), file=sys.stderr)
     _line(f"hepgan: {message}")
     return status
 
@@ -299,5 +309,7 @@ def _line(text: str) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
+    if place_among_processes()[0]:  # of several that train together, the leading one tells of it
+        return
     encoding = stream.encoding or "utf-8"
     click.echo(line.encode(encoding, "backslashreplace").decode(encoding), stream)

@@ -111,6 +111,8 @@ class Job:
             RecipeError: If the source, or a setting, cannot be used.
         """
         from hepgan.files import Reservation, claim
+        from hepgan.networks.parallel import together
+        from hepgan.runtime import choose_device
         from hepgan.training.checkpoint import has_ended
 
         if self.output.suffix != ".safetensors":
@@ -122,6 +124,8 @@ class Job:
         # Killed between writing the model and removing the checkpoint, it has only the rest to do.
         there = self.resume and not self.force and self.output.is_file() and has_ended(self.checkpoint)
         with ExitStack() as held:
+            if not held.enter_context(together(choose_device(self.device))).leads:
+                return self._made(make, source)
             held.enter_context(Reservation(self.output, force=self.force or there))
             held.enter_context(Reservation(self.checkpoint, force=True))
             if self.checkpoint.exists() and not (self.resume or self.force):

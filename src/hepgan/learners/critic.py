@@ -13,6 +13,7 @@ from hepgan.errors import RecipeError
 from hepgan.features.space import FeatureBatch
 from hepgan.models import CriticConfig, InOne, SetConfig
 from hepgan.networks import build_network
+from hepgan.networks.parallel import by_rows
 from hepgan.objectives import (
     ADVERSARIAL,
     Points,
@@ -243,7 +244,9 @@ class Critic(nn.Module):
 
     def outputs(self, inputs: tuple[Tensor, ...], context: Tensor) -> Tensor:
         """All outputs of its network, (N, O) or, of one output, (N,); that of ``forward`` is the first."""
-        plain, *sets = inputs
+        return by_rows(self, self._outputs, context, *inputs, members=self.members)
+
+    def _outputs(self, context: Tensor, plain: Tensor, *sets: Tensor) -> Tensor:
         sums = [encoder(elements) for encoder, elements in zip(self._encoders(), sets, strict=True)]
         everything = torch.cat((plain, *sums), dim=1) if sums else plain
         found: Tensor = self.network(everything, context if self.context_size else None)

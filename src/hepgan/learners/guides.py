@@ -15,6 +15,7 @@ from hepgan.features.space import FeatureBatch
 from hepgan.learners.base import Learner, Phase
 from hepgan.learners.critic import Critic, Critics, Decode, Observed, TensorObservable
 from hepgan.models import CriticConfig, DensityModel, GuidedConfig, Model, OptimiserConfig
+from hepgan.networks.parallel import by_rows
 from hepgan.objectives import Circumstances, Penalty, Term, TermSchedule, normalised, of_members
 
 __all__ = ["AdversarialLearner", "GuidedLearner", "Scene", "factor", "new_critics"]
@@ -240,7 +241,9 @@ class GuidedLearner(Learner):
     def generated(self, batch: FeatureBatch, generator: torch.Generator) -> Observed:
         """As many events as these, which are made of noise and of their contexts."""
         noise = self.noise(batch, generator)
-        made = batch.with_x(self.model.together.sample(noise, batch.context, batch.mask))
+        model = self.model.together
+        x = by_rows(model, model.sample, noise, batch.context, batch.mask, members=self.members)
+        made = batch.with_x(x)
         return self.observed(made, own_weight=not self.context_size)
 
     def noise(self, batch: FeatureBatch, generator: torch.Generator) -> Tensor:
@@ -250,7 +253,8 @@ class GuidedLearner(Learner):
 
     def pulled_back(self, batch: FeatureBatch) -> Tensor:
         """The noise (N, noise_size) that the model would make events of, differentiable in its parameters."""
-        return cast("DensityModel", self.model.together).pulled_back(batch.x, batch.context, batch.mask)
+        model = cast("DensityModel", self.model.together)
+        return by_rows(model, model.pulled_back, batch.x, batch.context, batch.mask, members=self.members)
 
     def observed(self, batch: FeatureBatch, *, own_weight: bool = False) -> Observed:
         """Events with the weights of the batch, or with weights of their own, which are 1."""

@@ -22,6 +22,7 @@ from hepgan.models import (
     OptimiserConfig,
     Student,
 )
+from hepgan.networks.parallel import by_rows
 from hepgan.objectives import Term, by_members, normalised
 
 __all__ = ["DensityLearner", "FlowLearner", "FlowMatchingLearner", "StudentLearner"]
@@ -119,7 +120,7 @@ class FlowLearner(DensityLearner):
         fluctuates, so that the gradient has no bias.
         """
         model = cast("DensityModel", self.model.together)
-        log_prob = model.log_prob(batch.x, batch.context, batch.mask)
+        log_prob = by_rows(model, model.log_prob, batch.x, batch.context, batch.mask, members=self.members)
         return [Term("likelihood", -(batch.weight * log_prob).mean())]
 
 
@@ -148,10 +149,11 @@ class FlowMatchingLearner(DensityLearner):
         x = torch.addcmul(start, t[:, None], target)
         if batch.mask is not None:
             x.masked_fill_(~batch.mask, 0.0)
-        error = (
-            model.velocity(model.circles.seen(x), model.given(batch.context), model.time(t), batch.mask)
-            - target
+        seen, time = model.circles.seen(x), model.time(t)
+        velocity = by_rows(
+            model, model.velocity, seen, model.given(batch.context), time, batch.mask, members=self.members
         )
+        error = velocity - target
         if batch.mask is not None:
             error = error * batch.mask
         squares = error.square().mean(dim=1)

@@ -16,9 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional, init
 from torch.nn.utils import parametrize
 
-__all__ = ["Dropout", "Linear", "drawing_from", "no_more_than", "normal", "normalise_spectrum", "take"]
+__all__ = [
+    "Dropout",
+    "Linear",
+    "drawing_from",
+    "drawing_rows",
+    "no_more_than",
+    "normal",
+    "normalise_spectrum",
+    "take",
+]
 
 _generator: ContextVar[torch.Generator | None] = ContextVar("hepgan_generator", default=None)
+_rows: ContextVar[tuple[int, int, int] | None] = ContextVar("hepgan_rows", default=None)
 _left: ContextVar[list[int] | None] = ContextVar("hepgan_left", default=None)
 
 
@@ -30,6 +40,22 @@ def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
         yield
     finally:
         _generator.reset(token)
+
+
+@contextmanager
+def drawing_rows(first: int, number: int, of: int) -> Iterator[None]:
+    """Lets modules whose inputs are some rows of a batch draw what they would draw for all of it.
+
+    Args:
+        first: The first of these rows.
+        number: How many there are; any beyond the last one of the batch stand for that.
+        of: The rows of the batch.
+    """
+    token = _rows.set((first, number, of))
+    try:
+        yield
+    finally:
+        _rows.reset(token)
 
 
 @contextmanager
@@ -94,8 +120,21 @@ class Dropout(nn.Module):
         """What is left of x."""
         if not self.training or not self.share:
             return x
-        kept = torch.empty_like(x).bernoulli_(1.0 - self.share, generator=_generator.get())
+        kept = self._drawn(x)
         return x * kept.div_(1.0 - self.share)
+
+    def _drawn(self, x: Tensor) -> Tensor:
+        """1 where x is kept."""
+        rows = _rows.get()
+        if rows is None:
+            return torch.empty_like(x).bernoulli_(1.0 - self.share, generator=_generator.get())
+        first, number, of = rows
+        # Of sets, a row of the batch has several here.
+        shape = (of, len(x) // number, *x.shape[1:])
+        whole = torch.empty(shape, dtype=x.dtype, device=x.device)
+        whole.bernoulli_(1.0 - self.share, generator=_generator.get())
+        index = torch.arange(first, first + number, device=x.device).clamp_(max=of - 1)
+        return whole[index].view_as(x)
 
     def extra_repr(self) -> str:
         """The share, for ``print(model)``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hepgan.networks.parallel import together
 from hepgan.training.checkpoint import reserved
 from hepgan.training.config import ScheduleConfig, SelectionConfig, TrainingConfig
 from hepgan.training.history import History, Log, too_few_steps
@@ -19,6 +20,7 @@ __all__ = [
     "TrainingConfig",
     "digest_of_events",
     "reserved",
+    "together",
     "too_few_steps",
     "train_from_one",
     "watched",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hepgan.errors import ModelFileError
 from hepgan.files import Reservation, replacing
+from hepgan.networks.parallel import processes
 from hepgan.sealed import DAMAGE, parsed, seal, unseal
 
 __all__ = ["ENDED", "damaged", "has_ended", "read_checkpoint", "reserved", "write_checkpoint"]
@@ -27,13 +28,15 @@ _TENSOR = "tensor:"
 def reserved(path: str | Path | None) -> Iterator[None]:
     """Keeps a checkpoint for one training, from before its first step to its end.
 
+    Of several processes that train together the leading one has it.
+
     Args:
         path: The file; None for none.
 
     Raises:
         OutputError: If another training has it, or it cannot be written.
     """
-    if path is None:
+    if path is None or not processes().leads:
         yield
         return
     with Reservation(Path(path), force=True):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hepgan.models import OptimiserConfig
 from hepgan.training.config import ScheduleConfig
 
-__all__ = ["WeightMean", "average", "build_optimiser", "clip_members", "norms_of_members", "rate"]
+__all__ = ["WeightMean", "build_optimiser", "clip_members", "norms_of_members", "rate"]
 
 
 def build_optimiser(config: OptimiserConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -61,13 +61,6 @@ def rate(config: ScheduleConfig, step: int, progress: float, hold: float = 0.0) 
 
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
-
-
-def average(gradients: Sequence[Tensor]) -> None:
-    """Puts their means over all processes that train together, each on its own events, in place of gradients.
-
-    This is where processes meet, and nowhere else. There is one, whose gradients are the means.
-    """
 
 
 @torch.no_grad()

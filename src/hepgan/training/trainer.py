@@ -21,6 +21,7 @@ from hepgan.features.space import FeatureBatch
 from hepgan.learners import Learner, Phase
 from hepgan.models import Model
 from hepgan.networks import drawing_from
+from hepgan.networks.parallel import processes
 from hepgan.objectives import total
 from hepgan.runtime import Interrupt, Progress, cores, interruptible, threads
 from hepgan.sealed import DAMAGE, parsed
@@ -31,13 +32,12 @@ from hepgan.training.history import History, is_best
 from hepgan.training.identity import SAMPLE, digest_of_events, first_difference, flat
 from hepgan.training.optimisation import (
     WeightMean,
-    average,
     build_optimiser,
     clip_members,
     norms_of_members,
     rate,
 )
-from hepgan.training.tracking import current_watch
+from hepgan.training.tracking import Watch, current_watch
 
 __all__ = ["Trainer", "train_from_one"]
 
@@ -130,7 +130,8 @@ class Trainer:
         self.history = History() if history is None else history
         self._evaluate = evaluate
         self._checkpoint = None if checkpoint is None else Path(checkpoint)
-        self._progress = progress
+        self._group = processes()
+        self._progress = progress and self._group.leads
         data = data.to(self.device, torch.float32)
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._dropout = torch.Generator(self.device).manual_seed((seed + 1) % 2**63)
@@ -154,7 +155,8 @@ class Trainer:
         self._since_best = 0
         self._shared = until < 1.0
         self._saved = False
-        self._watched = current_watch()
+        self._asked = False
+        self._watched = current_watch() if self._group.leads else Watch()
         self._runs: dict[str, str] = {}
         self._ended: str | None = None
         self._identity = flat(
@@ -172,6 +174,8 @@ class Trainer:
             self._restore(self._checkpoint)
         else:
             learner.prepare(self._batches.spread(50_000))
+        # The same to the last bit, whatever each process has made of the same events and seed.
+        self._group.share([*learner.parameters(), *learner.buffers(), *self._mean.mean])
         self._good = [m.clone() for m in self._mean.mean]
 
     def run(self) -> History:
@@ -223,7 +227,8 @@ class Trainer:
             while (status := self._status(interrupt)) == "running":
                 losses = self._train_step()
                 now = time.monotonic()
-                history.seconds = before + now - start
+                asked, history.seconds = self._group.largest(interrupt.asked, before + now - start)
+                self._asked = bool(asked)
                 steps = (self._step - start_step) / (now - start)
                 self._watch()
                 said = partial(_said, self._step, steps, self._batches.size, losses)
@@ -245,7 +250,7 @@ class Trainer:
 
     def _status(self, interrupt: Interrupt) -> str:
         config = self.config
-        if interrupt.asked:
+        if self._asked or (self._group.size == 1 and interrupt.asked):
             return "interrupted"
         if self._until < 1.0 and (self._share() >= self._until or self._step >= config.steps - 1):
             return "branch"
@@ -294,7 +299,7 @@ class Trainer:
         torch.autograd.backward(loss if members == 1 else members * loss, inputs=phase.parameters)
         limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
         gradients = [p.grad for p in phase.parameters if p.grad is not None]
-        average(gradients)
+        self._group.average(gradients)
         if members > 1:
             norms = norms_of_members(gradients, members)
             row["gradient"] = float(norms.mean())
@@ -353,7 +358,8 @@ class Trainer:
             return
         self.learner.eval()
         with self._mean.used(), torch.no_grad():
-            metrics.append(self._step, self._evaluate(self.learner.model))
+            found = self._evaluate(self.learner.model) if self._group.leads else {}
+        metrics.append(self._step, self._group.shared(found))
         self.learner.train()
         if self.config.selection is None:
             return
@@ -381,7 +387,7 @@ class Trainer:
         self.learner.eval()
 
     def _save(self) -> None:
-        if self._checkpoint is None:
+        if self._checkpoint is None or not self._group.leads:
             return
         state = {
             # As a text, in which nothing stands for a tensor.
