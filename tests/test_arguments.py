@@ -142,6 +142,7 @@ class Valid:
         self.own: dict[str, dict[str, Any]] = {
             "hepgan.events.coordinates": {"names": ("pt", "eta", "phi")},
             "hepgan.events.select": {"names": ["MET"]},
+            "hepgan.events.with_grids": {"grids": {}},
             "hepgan.events.with_kinds": {"kinds": {"MET.pt": "continuous"}},
             "hepgan.events.write_fileset": {"content": {"events": {"files": {}}}},
             "hepgan.EventGenerator.member": {"number": 0},

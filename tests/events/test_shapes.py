@@ -221,3 +221,20 @@ def test_a_bad_cell_is_named(tmp_path, path, bad, reason):
     with pytest.warns(UserWarning, match=f"dropped 2 of {SIZE} events: 2 for Image: {reason}"):
         kept = read_events(broken, schema=schema_of(read_events(path)), on_bad="drop")
     assert np.isfinite(ak.to_numpy(kept.Image)).all()
+
+
+def test_arrays_beside_momenta_and_weights_are_neither(tmp_path):
+    """Whatever arrays are called, no rule about numbers of the event takes them for one."""
+    rng = np.random.default_rng(3)
+    names = ("alpha", "beta", "gamma", "delta")
+    p = rng.normal(size=(4, SIZE)).astype("f4")
+    p[3] = np.sqrt((p[:3] ** 2).sum(0) + 1)
+    columns = {f"q_{n}": v for n, v in zip(names, p, strict=True)}
+    arrays = {n: images("float32") for n in ("weight", "event", "mass", "q_cells", "nMuon")}
+    path = file_of(tmp_path / "in.root", **columns, **arrays)
+    schema = schema_of(read_events(path))
+    assert schema.weight is None
+    assert schema.identifiers == ()
+    assert {f.name for f in schema.arrays} == {*arrays}
+    assert {f.name for f in schema.numbers} == {"x"}
+    assert schema.collection("q").coordinates == ("px", "py", "pz", "energy")

@@ -14,6 +14,7 @@ from damage import damage
 from hepgan.errors import InputError
 from hepgan.recipes import draft, load_recipe
 from hepgan.recipes.document import parse_yaml
+from hepgan.recipes.drafting.contents import look_at
 
 N = 600
 
@@ -95,3 +96,15 @@ def test_damaged_branches_are_left_out_with_the_reason_unless_they_are_asked_for
     assert "from event 400 on in a.root:t" in told
     with pytest.raises(InputError, match=r"branch y: --select y: damaged.*from event 200 on"):
         draft(f"{file}:t", name="r", select=["x", "y"])
+
+
+def test_arrays_are_in_the_draft_s_contents_and_told_where_none_of_them_is_learned(tmp_path):
+    rng = np.random.default_rng(1)
+    columns = {"x": rng.normal(size=500).astype("f4"), "image": rng.random((500, 3, 4)).astype("f4")}
+    with uproot.recreate(tmp_path / "in.root") as file:
+        kinds = {n: np.dtype((v.dtype, v.shape[1:])) for n, v in columns.items()}
+        file.mktree("Events", kinds).extend(columns)
+    contents = look_at(str(tmp_path / "in.root"), (), 500)
+    assert [(f.name, f.shape) for f in contents.arrays] == [("image", (3, 4))]
+    text = draft(str(tmp_path / "in.root"), name="images").text
+    assert "image" in text

@@ -337,7 +337,7 @@ def _convincing(c: Collection, tables: Mapping[str, Numbers], found: _Absence) -
 
 def _numbers(source: Source, schema: EventSchema, gone: set[str], stop: int) -> _Numbers:
     return _Numbers(
-        source, [f for f in schema.scalars if f.branch not in gone and f.name != schema.weight], stop
+        source, [f for f in schema.numbers if f.branch not in gone and f.name != schema.weight], stop
     )
 
 

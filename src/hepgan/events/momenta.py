@@ -73,10 +73,10 @@ def with_momenta(schema: EventSchema, read: Callable[[EventSchema], ak.Array]) -
     """
     wanted = [c.model_copy(update={"fields": used}) for c in schema.collections if (used := _wanted(c))]
     groups = list(_groups(schema))
-    scalars = {f.name: f for fields in groups for f in fields}
-    if not wanted and not scalars:
+    single = {f.name: f for fields in groups for f in fields}
+    if not wanted and not single:
         return schema
-    part = EventSchema(collections=tuple(wanted), scalars=tuple(scalars.values()), tree=schema.tree)
+    part = EventSchema(collections=tuple(wanted), scalars=tuple(single.values()), tree=schema.tree)
     events = read(part)
     found: dict[str, dict[str, str]] = {}
     for c in wanted:
@@ -84,8 +84,8 @@ def with_momenta(schema: EventSchema, read: Callable[[EventSchema], ak.Array]) -
         if names:
             found[c.name] = names
     collections = [c if c.name not in found else _renamed(c, found[c.name]) for c in schema.collections]
-    columns = {n: v for n, f in scalars.items() if (v := _scalar(events, f)) is not None}
-    left = {f.name: f for f in schema.scalars}
+    columns = {n: v for n, f in single.items() if (v := _scalar(events, f)) is not None}
+    left = {f.name: f for f in schema.numbers}
     for fields in groups:
         here = {f.name: columns[f.name] for f in fields if f.name in columns and f.name in left}
         names = find_momentum(here)
@@ -95,7 +95,8 @@ def with_momenta(schema: EventSchema, read: Callable[[EventSchema], ak.Array]) -
             collections.append(made)
             left = {n: f for n, f in left.items() if f.branch not in {x.branch for x in made.fields}}
     weight = schema.weight if schema.weight in left else None
-    update = {"collections": tuple(collections), "scalars": tuple(left.values()), "weight": weight}
+    scalars = tuple(f for f in schema.scalars if f.shape or f.name in left)
+    update = {"collections": tuple(collections), "scalars": scalars, "weight": weight}
     return schema.model_copy(update=update)
 
 
@@ -315,7 +316,7 @@ def _wanted(c: Collection) -> tuple[Field, ...]:
 
 def _groups(schema: EventSchema) -> Iterator[list[Field]]:
     """Scalars that may be a momentum: of a common prefix, of a common suffix, or next to each other."""
-    numbers = [f for f in schema.scalars if _is_number(f) and f.name != schema.weight]
+    numbers = [f for f in schema.numbers if _is_number(f) and f.name != schema.weight]
     by: dict[tuple[str, str], list[Field]] = {}
     for f in numbers:
         if prefix := _prefix(f.name):

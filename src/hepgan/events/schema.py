@@ -468,6 +468,16 @@ class EventSchema(Config):
         """The scalars' names."""
         return tuple(f.name for f in self.scalars)
 
+    @property
+    def numbers(self) -> tuple[Field, ...]:
+        """The scalars that are one number in each event."""
+        return tuple(f for f in self.scalars if not f.shape)
+
+    @property
+    def arrays(self) -> tuple[Field, ...]:
+        """The scalars with a shape."""
+        return tuple(f for f in self.scalars if f.shape)
+
     def collection(self, name: str) -> Collection:
         """The collection called ``name``.
 

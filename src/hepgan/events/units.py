@@ -152,7 +152,7 @@ def telling(schema: EventSchema) -> EventSchema:
     collections = tuple(
         c.model_copy(update={"fields": used}) for c in schema.collections if (used := _used(c))
     )
-    scalars = tuple(f for f in schema.scalars if _MASS.fullmatch(f.name) or _SIZED.fullmatch(f.name))
+    scalars = tuple(f for f in schema.numbers if _MASS.fullmatch(f.name) or _SIZED.fullmatch(f.name))
     return EventSchema(collections=collections, scalars=scalars, tree=schema.tree)
 
 
@@ -375,7 +375,7 @@ def _mass(a: _Part, i: NDArray[np.int64], b: _Part, j: NDArray[np.int64]) -> Flo
 
 def _stored(events: ak.Array, schema: EventSchema) -> Iterator[tuple[str, Floats]]:
     """Numbers that are called as masses are, and vary."""
-    for f in schema.scalars:
+    for f in schema.numbers:
         if _MASS.fullmatch(f.name) and f.dtype.startswith("float"):
             yield f.name, _numbers(events, f)
     for c in schema.collections:
@@ -424,7 +424,7 @@ def _peak(name: str, masses: Floats) -> Iterator[_Hint]:
 
 def _sizes_of_numbers(events: ak.Array, schema: EventSchema) -> Iterator[_Hint]:
     """Of files without momenta: numbers that are called as transverse momenta and energies are."""
-    for f in schema.scalars:
+    for f in schema.numbers:
         if not _SIZED.fullmatch(f.name) or not f.dtype.startswith("float"):
             continue
         values = _numbers(events, f)

@@ -25,7 +25,7 @@ from hepgan.events import (
     weighted_by,
 )
 from hepgan.events.buffers import buffers as parts
-from hepgan.events.buffers import record_name, scalar_values
+from hepgan.events.buffers import record_name, scalar_values, shape_text
 from hepgan.events.checks import drop_faulty
 from hepgan.events.missing import is_missing
 from hepgan.events.reading import files_of
@@ -79,6 +79,7 @@ class Contents:
         unit: The unit of momenta.
         told: What a field is, where more is known than its kind, by its name in recipes.
         damaged: Whether there is more, which cannot be read.
+        arrays: The fields with a shape, which are in the events, but not in the schema.
     """
 
     file: str
@@ -95,6 +96,7 @@ class Contents:
     besides: dict[str, str] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
     damaged: bool = False
+    arrays: tuple[Field, ...] = ()
     unit: FoundUnit = field(default_factory=FoundUnit)
 
     @property
@@ -218,10 +220,14 @@ def look_at(
         for c in seen.collections
     )
     units = find_unit(events, seen) if unit is None else FoundUnit(unit, asked=True)
-    schema = seen.model_copy(update={"collections": collections, "unit": units.unit})
+    arrays = tuple(f for f in seen.scalars if f.shape)
+    scalars = tuple(f for f in seen.scalars if not f.shape)
+    left_out |= {f.name: f"{shape_text(f.shape)} in each event, which no draft learns" for f in arrays}
+    schema = seen.model_copy(update={"collections": collections, "scalars": scalars, "unit": units.unit})
     contents = Contents(
         file, events, schema, structure, total, left_out, weight=found, unit=units, damaged=bool(damaged)
     )
+    contents.arrays = arrays
     _drop_unusable(contents, explicit=set(wanted))
     if not [n for n in _names(contents.schema) if n != contents.schema.weight]:
         raise nothing(file, contents.schema, left_out)
