@@ -16,6 +16,7 @@ from hepgan.features.space import FeatureSpace
 from hepgan.learners import new_learner
 from hepgan.models import CriticConfig, FlowMatchingConfig, GANConfig, OptimiserConfig
 from hepgan.networks import MLPConfig, ResidualConfig
+from hepgan.networks.parallel import Processes
 from hepgan.objectives import MMD, Energy, Histogram, Moments, Paired, TermSchedule, Wasserstein
 from hepgan.plotting.training import plot_history
 from hepgan.training import (
@@ -396,13 +397,10 @@ def test_gradients_are_clipped_to_the_limit(feature_batch):
 
 
 def test_gradients_of_processes_meet_in_one_place_before_they_are_clipped(feature_batch, monkeypatch):
-    def halve(gradients):
-        torch._foreach_mul_(gradients, 0.5)
-
     config = TrainingConfig(steps=1, batch_size=64)
     data = feature_batch(torch.randn(500, 1))
     alone = Trainer(gan(), data, config).run().losses
-    monkeypatch.setattr("hepgan.training.trainer.average", halve)
+    monkeypatch.setattr(Processes, "average", lambda _, gradients: torch._foreach_mul_(gradients, 0.5))
     together = Trainer(gan(), data, config).run().losses
     for phase in ("critic", "generator"):
         assert together[f"{phase}/gradient"][0] == pytest.approx(0.5 * alone[f"{phase}/gradient"][0], rel=0.2)
