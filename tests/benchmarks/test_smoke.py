@@ -74,6 +74,21 @@ CASES: dict[str, tuple[str, ...]] = {
         "--blocks",
         "1",
     ),
+    "gpu": (
+        *(
+            "DATA",
+            "--device",
+            "cpu",
+            "--no-tests",
+            "--recipes",
+            "dy-gan",
+            "--limit",
+            "500",
+            "--events",
+            "300",
+        ),
+        *("--seconds", "0"),
+    ),
     "hybrids": (
         *("DATA", "--limit", "1000", "--events", "500", "--variants", "mmd-2", "--set", "training.steps=20"),
     ),

@@ -162,6 +162,7 @@ def test_events_without_features_are_counted_and_left_out(toy_generator):
     assert kept == pytest.approx(ak.sum(odd.genWeight[4:]))
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_generator_on_a_gpu_is_a_view_too():
     recipe = {
