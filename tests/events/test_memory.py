@@ -113,8 +113,24 @@ def test_columns_of_arrays_are_numbered():
     events = as_events({"score": values, "n": np.arange(4)})
     assert events.fields == ["score_0", "score_1", "score_2", "n"]
     assert events.score_2.tolist() == values[:, 2].tolist()
-    within = as_events(np.array([((1.0, 2.0), 3)] * 4, dtype=[("p", "f8", (2,)), ("n", "i4")]))
-    assert within.fields == ["p_0", "p_1", "n"]
+
+
+def test_arrays_that_have_a_shape_of_their_own_are_fields_with_it():
+    values = np.arange(24.0).reshape(4, 3, 2)
+    table = np.zeros(4, dtype=[("n", "i4"), ("p", "f8", (3,)), ("image", "f4", (3, 2))])
+    table["p"], table["image"] = values[:, :, 0], values
+    within = as_events(table)
+    assert str(within.p.type) == "4 * 3 * float64"
+    assert str(within.image.type) == "4 * 3 * 2 * float32"
+    for given in (values, torch.tensor(values), values.tolist(), ak.from_numpy(values), ak.Array(values)):
+        found = as_events({"image": given}) if not isinstance(given, list) else None
+        if found is None:
+            with pytest.warns(UserWarning, match="image: its lists of lists are read, and written, as an"):
+                found = as_events({"image": given})
+        assert str(found.image.type) == "4 * 3 * 2 * float64"
+        assert np.array_equal(ak.to_numpy(found.image), values)
+    records = ak.zip({"MET": ak.zip({"pt": values[:, 0, 0]}), "image": ak.from_numpy(values)}, depth_limit=1)
+    assert schema_of(as_events(records)).scalar("image").shape == (3, 2)
 
 
 def test_what_is_missing_in_a_table_is_nan():
@@ -147,7 +163,7 @@ def test_what_is_missing_in_a_table_is_nan():
         ({"x": 3}, "'x' has no value for each event"),
         ({}, "not dict"),
         ({"x": [1.0], "y": [1.0, 2.0]}, "branch y: has 2 values, but x has 1"),
-        ({"x": np.zeros((3, 2, 2))}, r"branch x: has the shape \(3, 2, 2\); give each column a name"),
+        ({"x": np.zeros((3, 1001))}, r"branch x: has the shape \(3, 1001\); give each column a name"),
         ({"x": [1j]}, "branch x: holds complex128"),
         ({"x": np.array(["2020"], "M8[D]")}, r"branch x: holds datetime64\[D\]"),
         ({"x": [object()]}, "branch x: holds no numbers, texts or lists of numbers"),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
 import pytest
 import torch
 import uproot
@@ -24,7 +26,9 @@ from hepgan.events import (
     with_grids,
     write_events,
 )
+from hepgan.events.formats.nested import LOOK
 from hepgan.events.writing import EventWriter
+from hepgan.validation import compare_files
 
 SIZE = 200
 DTYPES = ["float32", "float64", "int16", "uint8", "bool"]
@@ -238,3 +242,66 @@ def test_arrays_beside_momenta_and_weights_are_neither(tmp_path):
     assert {f.name for f in schema.arrays} == {*arrays}
     assert {f.name for f in schema.numbers} == {"x"}
     assert schema.collection("q").coordinates == ("px", "py", "pz", "energy")
+
+
+def test_files_are_compared_in_observables_of_their_cells(tmp_path):
+    flat = file_of(tmp_path / "flat.root", Image=images("float32").reshape(SIZE, 20))
+    deep = file_of(tmp_path / "deep.root", Image=2 * images("float32"))
+    comparison = compare_files(
+        flat,
+        deep,
+        {"mass": "sum(cells(Image)).mass", "n": "count(cells(Image))"},
+        grids={"Image": {"phi": {"low": -1, "high": 1, "bins": 5}, "eta": {"low": 0, "high": 1, "bins": 4}}},
+        classifier=False,
+    )
+    true, made = (comparison.tables[n].select(["mass", "n"]).values for n in ("reference", "generated"))
+    assert made == pytest.approx(true * [2, 1], rel=1e-5, nan_ok=True)
+    assert np.nanmax(true[:, 0]) > 0
+
+
+@pytest.mark.parametrize("format", ["rntuple", "parquet", "feather"])
+def test_lists_of_lists_of_one_shape_are_arrays(tmp_path, format):
+    values = images("float32")
+    deep = ak.Array(ak.to_list(ak.from_numpy(values)))
+    path = lists_of_lists(tmp_path, format, ak.values_astype(deep, "float32"))
+    with pytest.warns(
+        UserWarning, match="Image: its lists of lists are read, and written, as an array of 5 x 4"
+    ):
+        events = read_events(path)
+    assert str(ak.type(events.Image)) == f"{SIZE} * 5 * 4 * float32"
+    assert np.array_equal(ak.to_numpy(events.Image), values)
+    part = read_events(path, schema=schema_of(events), entry_start=7, entry_stop=60)
+    assert np.array_equal(ak.to_numpy(part.Image), values[7:60])
+
+
+@pytest.mark.parametrize("format", ["rntuple", "parquet", "feather"])
+def test_lists_of_lists_that_have_another_shape_later_are_an_error_that_names_the_event(tmp_path, format):
+    values = images("float32", size=2 * LOOK).tolist()
+    values[LOOK + 50] = values[LOOK + 50][:3]
+    path = lists_of_lists(tmp_path, format, ak.values_astype(ak.Array(values), "float32"))
+    with pytest.warns(UserWarning, match="lists of lists"), pytest.raises(InputError) as caught:
+        read_events(path)
+    assert (caught.value.branch, caught.value.entry) == ("Image", LOOK + 50)
+    assert "is no array of 5 x 4" in str(caught.value)
+
+
+@pytest.mark.parametrize("format", ["rntuple", "parquet", "feather"])
+def test_lists_of_lists_of_several_shapes_are_left_out(tmp_path, format):
+    values = images("float32").tolist()
+    values[1] = values[1][:3]
+    path = lists_of_lists(tmp_path, format, ak.values_astype(ak.Array(values), "float32"))
+    with pytest.warns(UserWarning, match="left out 1 branches of other types: Image"):
+        assert read_events(path).fields == ["x"]
+
+
+def lists_of_lists(folder: Path, format: str, lists: ak.Array) -> Path:
+    """A file with lists of lists, and a number of the event."""
+    events = ak.zip({"Image": lists, "x": np.arange(len(lists), dtype="f4")}, depth_limit=1)
+    path = folder / FORMATS[format]
+    if format == "rntuple":
+        with uproot.recreate(path) as file:
+            file.mkrntuple("Events", ak.to_layout(events).form).extend(events)
+    else:
+        write = {"parquet": pq.write_table, "feather": feather.write_feather}[format]
+        write(ak.to_arrow_table(events, extensionarray=False), path)
+    return path

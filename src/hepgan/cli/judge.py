@@ -14,6 +14,7 @@ from hepgan.cli.options import (
     OVERWRITE,
     SEED,
     WORKERS,
+    grids_of,
     output,
     read_conditions,
     weight_of,
@@ -116,6 +117,7 @@ def validate(
             on_bad="keep" if keep_bad else "raise",
             seed=seed,
             schema=None if chosen is None else chosen.events.layout,
+            grids=grids_of(chosen, model),
         )
         comparison.save(output, force=force, deviation=deviation)
     for label, told in comparison.provenance.get("weighted by", {}).items():

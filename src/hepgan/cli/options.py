@@ -12,6 +12,7 @@ from hepgan.errors import InputError
 from hepgan.runtime import use_at_most
 
 if TYPE_CHECKING:
+    from hepgan.events.shapes import Grids
     from hepgan.generator import EventGenerator
     from hepgan.recipes import Recipe
 
@@ -174,6 +175,12 @@ def weight_of(recipe: Recipe | None, model: EventGenerator | None = None) -> str
     if model is not None:
         return model.schema.weight or "none"
     return None if recipe is None else recipe.events.weight
+
+
+def grids_of(recipe: Recipe | None, model: EventGenerator | None = None) -> Grids:
+    """The axes of arrays of a recipe, or else of the recipe that a model has learned by."""
+    known = recipe if recipe is not None or model is None else model.recipe
+    return {} if known is None else known.events.grids
 
 
 def read_member(given: str | None, generator: EventGenerator) -> int | Literal["all"] | None:

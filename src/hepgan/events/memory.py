@@ -40,7 +40,8 @@ def as_events(data: Any, *, schema: EventSchema | None = None, check: bool = Tru
     records (``Muon.pt``); DataFrames of pandas or polars, tables of Arrow, and whatever else speaks the
     protocol of either; mappings of names to numbers, texts or lists of numbers, one for each event;
     structured arrays of NumPy; batches of tensors. An index is dropped, missing numbers are NaN, and an array
-    ``x`` (N, K) makes the columns ``x_0`` to ``x_{K-1}``.
+    ``x`` (N, K) makes the columns ``x_0`` to ``x_{K-1}``. Arrays of more axes, those in structured arrays,
+    and those of awkward (``ak.from_numpy(x)``) are fields with a shape.
 
     Args:
         data: The events.
@@ -136,7 +137,7 @@ def _opened(data: Any) -> ak.Array | Source:
             return data
         return _behaving(data) if any(map(_is_record, _forms(data))) else ArraySource(data)
     if isinstance(data, np.ndarray):
-        return ArraySource(_columns({n: data[n] for n in data.dtype.names or ()}))
+        return ArraySource(_columns({n: _member(data, n) for n in data.dtype.names or ()}))
     if isinstance(data, Mapping):
         array = _columns(data)
         return _behaving(array) if any(map(_is_record, _forms(array))) else ArraySource(array)
@@ -145,6 +146,9 @@ def _opened(data: Any) -> ak.Array | Source:
 
 def _read(source: Source, schema: EventSchema | None, *, check: bool) -> ak.Array:
     layout = schema or tolerant(measured(source, drafted(source)))
+    if schema is None:
+        for name, note in source.notes.items():
+            warnings.warn(f"{source.label}, {name}: {note}", UserWarning, stacklevel=4)
     if schema is None and source.left_out:
         names = ", ".join(source.left_out[:5]) + (", ..." if len(source.left_out) > 5 else "")
         message = f"{source.label}: left out {len(source.left_out)} branches of other types: {names}"
@@ -217,10 +221,10 @@ def _column(name: str, values: Any) -> dict[str, ak.Array]:
         return {name: array}
     if array.dtype.names is not None:
         return {k: v for n in array.dtype.names for k, v in _column(f"{name}.{n}", array[n]).items()}
-    if array.ndim > 2 or (array.ndim == 2 and array.shape[1] > _MOST_COLUMNS):
+    if array.ndim == 2 and array.shape[1] > _MOST_COLUMNS:
         message = (
             f"has the shape {array.shape}; give each column a name, as in "
-            f"{{'{name}_0': {name}[:, 0], ...}}, or make lists of it: ak.Array({name}.tolist())"
+            f"{{'{name}_0': {name}[:, 0], ...}}, or make arrays of it: ak.from_numpy({name})"
         )
         raise InputError(message, file="the table", branch=name)
     if array.dtype.kind not in "biufUS":
@@ -228,9 +232,15 @@ def _column(name: str, values: Any) -> dict[str, ak.Array]:
         raise InputError(message, file="the table", branch=name)
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
-    if array.ndim == 1:
-        return {name: ak.from_numpy(array)}
+    if array.ndim != 2:
+        return {name: ak.from_numpy(array, regulararray=True)}
     return {f"{name}_{i}": ak.from_numpy(np.ascontiguousarray(array[:, i])) for i in range(array.shape[1])}
+
+
+def _member(data: NDArray[Any], name: str) -> Any:
+    """A column of a structured array; one of arrays stays one."""
+    values = data[name]
+    return ak.from_numpy(np.ascontiguousarray(values), regulararray=True) if values.ndim > 1 else values
 
 
 def _numbers(values: Any) -> NDArray[Any] | ak.Array:

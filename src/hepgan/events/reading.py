@@ -393,12 +393,21 @@ def files_of(paths: Paths) -> Files:
     return look(paths, drafted)
 
 
-def gridded(files: Files, grids: Grids) -> Files:
+def gridded(files: Files, grids: Grids, *, all_there: bool = True) -> Files:
     """Files whose arrays have axes.
+
+    Args:
+        files: The files.
+        grids: The axes.
+        all_there: Whether it is an error if files lack one of these arrays.
 
     Raises:
         InputError: As of `with_grids`.
     """
+    if not all_there:
+        scalars = {n for f in files.schema.scalars for n in (f.name, f.branch)}
+        known = scalars.union(*(c.branches for c in files.schema.collections if c.layout == "padded"))
+        grids = {n: axes for n, axes in grids.items() if n in known}
     try:
         return replace(files, schema=with_grids(files.schema, grids))
     except InputError as error:

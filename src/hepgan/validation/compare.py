@@ -19,8 +19,9 @@ from hepgan.events import EventsLike, schema_of, select
 from hepgan.events.common import Files, names_in, placed
 from hepgan.events.memory import events_in
 from hepgan.events.momenta import with_momenta_of
-from hepgan.events.reading import alike_of, files_of
+from hepgan.events.reading import alike_of, files_of, gridded
 from hepgan.events.schema import EventSchema
+from hepgan.events.shapes import Grids
 from hepgan.events.units import check_units
 from hepgan.events.weights import NO_WEIGHT
 from hepgan.observables import Observable, ObservableConfig, default_observables, from_config
@@ -165,6 +166,7 @@ def compare_files(
     classifier_events: int = 50_000,
     n_jobs: int | None = None,
     schema: EventSchema | None = None,
+    grids: Grids | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Compares files of any size: as :func:`compare`, but read in chunks, in bounded memory.
@@ -188,6 +190,7 @@ def compare_files(
         classifier_events: Events of each class for the classifier.
         n_jobs: Threads of the classifier; by default OpenMP's, at most 4.
         schema: What the events hold; by default inferred from the reference.
+        grids: Axes of arrays, where the samples have them, as of `hepgan.events.with_grids`.
         provenance: What the report shall tell besides the files.
 
     Raises:
@@ -202,6 +205,7 @@ def compare_files(
     paths = {"reference": reference, **samples} | ({} if train is None else {"train": train})
     files = {label: files_of(p) if schema is None else _given(p, schema) for label, p in paths.items()}
     files = alike_of(files) if schema is None else files
+    files = {n: gridded(f, grids or {}, all_there=False) for n, f in files.items()}
     whole = files["reference"].schema
     files = {n: replace(f, schema=with_momenta_of(f.schema, whole)) for n, f in files.items()}
     known = layouts(

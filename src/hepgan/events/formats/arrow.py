@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from hepgan.errors import InputError
 from hepgan.events.buffers import Buffer, Jagged, Numbers
-from hepgan.events.formats.forms import FormSource, columns, nested, tops_of
+from hepgan.events.formats.forms import FormSource, nested, tops_of
 from hepgan.events.formats.source import Content, Sink, brief
 from hepgan.events.missing import is_null
 from hepgan.events.schema import Branch
@@ -63,13 +63,11 @@ class TableSource(ArrowSource):
         self.label, self.entries = label, table.num_rows
         self._take_schema(self._table.schema, label)
 
-    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
-        """The columns of some branches."""
-        wanted = list(dict.fromkeys(names))
+    def _array(self, names: list[str], start: int, stop: int) -> ak.Array:
         tops = set(self._table.schema.names)
-        chosen = dict.fromkeys(n if n in tops else n.partition(".")[0] for n in wanted)
+        chosen = dict.fromkeys(n if n in tops else n.partition(".")[0] for n in names)
         part = self._table.select(list(chosen)).slice(start, stop - start)
-        return columns(ak.from_arrow(part), wanted, self.label)
+        return ak.from_arrow(part)
 
 
 def _plain(table: pa.Table) -> pa.Table:
@@ -114,21 +112,18 @@ class FeatherSource(ArrowSource):
         self.entries = int(sum(sizes))
         self._take_schema(self._file.schema, path)
 
-    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
-        """The columns of some branches."""
+    def _array(self, names: list[str], start: int, stop: int) -> ak.Array:
         import pyarrow as pa
 
-        wanted = list(dict.fromkeys(names))
         tops = set(self._file.schema.names)
-        chosen = list(dict.fromkeys(n if n in tops else n.partition(".")[0] for n in wanted))
+        chosen = list(dict.fromkeys(n if n in tops else n.partition(".")[0] for n in names))
         groups, skipped = groups_of(self._stops, start, stop)
         try:
             batches = [self._file.get_batch(i).select(chosen) for i in groups]
             table = pa.Table.from_batches(batches, pa.schema([self._file.schema.field(n) for n in chosen]))
-            array = ak.from_arrow(_plain(table.slice(start - skipped, stop - start)))
+            return ak.from_arrow(_plain(table.slice(start - skipped, stop - start)))
         except Exception as error:
             raise InputError(f"damaged or truncated ({brief(error)})", file=self.label) from error  # noqa: EM102
-        return columns(array, wanted, self.label)
 
     def close(self) -> None:
         """Closes the file."""

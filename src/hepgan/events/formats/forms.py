@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from hepgan.errors import InputError
 from hepgan.events.buffers import Buffer, Jagged, buffer
+from hepgan.events.formats.nested import LOOK, array_in, as_array, is_nested, told
 from hepgan.events.formats.source import Source
 from hepgan.events.schema import Branch
 
@@ -20,6 +23,35 @@ _DEEP = 2
 
 class FormSource(Source):
     """A source whose branches are told by an awkward form."""
+
+    @abstractmethod
+    def _array(self, names: list[str], start: int, stop: int) -> ak.Array:
+        """Events ``start`` to ``stop``, with what some branches are in."""
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
+        """The columns of some branches."""
+        wanted = list(dict.fromkeys(names))
+        array = self._array(wanted, start, stop)
+        lists = {n: array[n] for n in wanted if n in self._nested}
+        found = columns(array, [n for n in wanted if n not in lists], self.label)
+        return found | {
+            n: as_array(ak.to_layout(v), b.shape, b.dtype, self.label, n, start)
+            for n, v in lists.items()
+            for b in (self._nested[n],)
+        }
+
+    def _look(self, forms: Mapping[str, Any]) -> None:
+        """Takes what is in lists of lists of one shape; what is damaged stays left out."""
+        self._nested: dict[str, Branch] = {}
+        for name in [n for n in self.left_out if n in forms and is_nested(forms[n])]:
+            with suppress(InputError):
+                lists = self._array([name], 0, min(LOOK, self.entries))[name]
+                if (found := array_in(ak.to_layout(lists))) is not None:
+                    dtype = found.dtype.name.replace("float16", "float32")
+                    self._nested[name] = Branch(name, dtype, shape=found.shape[1:])
+        self.branches |= self._nested
+        self.left_out = tuple(n for n in self.left_out if n not in self._nested)
+        self.notes = {**self.notes, **{n: told(b.shape) for n, b in self._nested.items()}}
 
     def _take(self, form: Any) -> None:
         self.branches, left_out = {}, []
@@ -35,6 +67,7 @@ class FormSource(Source):
                 else:
                     left_out.append(described)
         self.left_out = tuple(left_out)
+        self._look(dict(zip(form.fields, form.contents, strict=True)))
 
 
 def _from_form(name: str, form: Any, *, inside: bool = False) -> list[Branch | str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import awkward as ak
@@ -12,7 +12,6 @@ import numpy as np
 from hepgan.errors import InputError
 from hepgan.events.buffers import Buffer, Numbers
 from hepgan.events.formats.arrow import ArrowSource, arrow_schema, groups_of, table_of
-from hepgan.events.formats.forms import columns
 from hepgan.events.formats.source import Content, Sink, brief
 
 
@@ -41,18 +40,15 @@ class ParquetSource(ArrowSource):
         self._stops = np.cumsum(groups, dtype=np.int64)
         self._take_schema(schema, path)
 
-    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
-        """The columns of some branches."""
-        wanted = list(dict.fromkeys(names))
+    def _array(self, names: list[str], start: int, stop: int) -> ak.Array:
         tops = set(self._file.schema_arrow.names)
-        chosen = dict.fromkeys(n if n in tops else n.partition(".")[0] for n in wanted)
+        chosen = dict.fromkeys(n if n in tops else n.partition(".")[0] for n in names)
         groups, skipped = groups_of(self._stops, start, stop)
         try:
             table = self._file.read_row_groups(groups, columns=list(chosen))
-            array = ak.from_arrow(table.slice(start - skipped, stop - start))
+            return ak.from_arrow(table.slice(start - skipped, stop - start))
         except Exception as error:
             raise InputError(f"damaged or truncated ({brief(error)})", file=self.label) from error  # noqa: EM102
-        return columns(array, wanted, self.label)
 
     def close(self) -> None:
         """Closes the file."""

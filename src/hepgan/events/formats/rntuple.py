@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import uproot
 
 from hepgan.errors import InputError
 from hepgan.events.buffers import Buffer, Jagged, Numbers
-from hepgan.events.formats.forms import FormSource, columns, layout, listed, nested, tops_of
+from hepgan.events.formats.forms import FormSource, layout, listed, nested, tops_of
 from hepgan.events.formats.source import Content, Sink, brief
 from hepgan.events.schema import Branch
 
@@ -25,11 +25,11 @@ class RNTupleSource(FormSource):
     def __init__(self, file: Any, ntuple: Any, name: str, label: str) -> None:
         self._file, self._ntuple = file, ntuple
         self.label, self.tree, self.entries = label, name, int(ntuple.num_entries)
-        form = ntuple.to_akform()
-        self._take(form[0] if isinstance(form, tuple) else form)
         # Some names, such as those with slashes, cannot be asked for.
         tops = dict(ntuple.items(recursive=False))
         self._tops = set(tops)
+        form = ntuple.to_akform()
+        self._take(form[0] if isinstance(form, tuple) else form)
         for top, field in tops.items():
             known = self.branches.get(top)
             if known is not None:
@@ -38,19 +38,16 @@ class RNTupleSource(FormSource):
                 dtype = "uint32" if cardinality else known.dtype
                 self.branches[top] = replace(known, dtype=dtype, title=title)
 
-    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Buffer]:
-        """The columns of some branches."""
-        wanted = list(dict.fromkeys(names))
-        tops = {n if n in self._tops else n.partition(".")[0] for n in wanted}
+    def _array(self, names: list[str], start: int, stop: int) -> ak.Array:
+        tops = {n if n in self._tops else n.partition(".")[0] for n in names}
         try:
-            array = self._ntuple.arrays(
+            return self._ntuple.arrays(
                 filter_name=lambda n: n.partition(".")[0] in tops or n in tops,
                 entry_start=start,
                 entry_stop=stop,
             )
         except Exception as error:
             raise InputError(f"damaged or truncated ({brief(error)})", file=self.label) from error  # noqa: EM102
-        return columns(array, wanted, self.label)
 
     def close(self) -> None:
         """Closes the file."""

@@ -16,6 +16,7 @@ from uproot.interpretation.numerical import TruncatedNumerical
 from hepgan.errors import InputError, OutputError
 from hepgan.events.buffers import Buffer, Jagged, Numbers
 from hepgan.events.formats.forms import columns, layout, listed
+from hepgan.events.formats.nested import LOOK, array_in, as_array, is_nested, told
 from hepgan.events.formats.source import Content, Sink, Source, brief
 from hepgan.events.schema import Branch
 
@@ -33,12 +34,16 @@ class TTreeSource(Source):
         self.label, self.tree, self.entries = label, name, int(tree.num_entries)
         self.branches = {}
         self._where: dict[str, tuple[Any, str]] = {}
+        self._nested: dict[str, Branch] = {}
         left_out: list[str] = []
         notes: dict[str, str] = {}
         for key, b in tree.iteritems(recursive=True):
             if len(b.branches):
                 continue
             described = _describe(b) if b.name else []
+            if not described and b.name and (lists := self._lists(b)) is not None:
+                described = [lists]
+                self._nested[b.name], notes[b.name] = lists, told(lists.shape)
             # In an array, leaves and members are parts of a record; sizes in brackets are parts of names.
             inside = [d.name if d.name.startswith(b.name) else b.name for d in described]
             if not described:
@@ -81,7 +86,25 @@ class TTreeSource(Source):
                 array = self._tree.arrays(filter_branch=lambda b: id(b) in ids, **part)
         except Exception as error:
             raise InputError(f"damaged or truncated ({brief(error)})", file=self.label) from error  # noqa: EM102
-        return columns(array, names, self.label, {n: self._where[n][1] for n in names})
+        inside = {n: self._where[n][1] for n in names}
+        found = columns(array, [n for n in names if n not in self._nested], self.label, inside)
+        for n, b in self._nested.items():
+            if n in inside:
+                lists = ak.to_layout(array[inside[n]])
+                found[n] = as_array(lists, b.shape, b.dtype, self.label, n, start)
+        return found
+
+    def _lists(self, branch: Any) -> Branch | None:
+        """A branch of lists of lists of one shape; None if it is anything else, or damaged."""
+        try:
+            kind = branch.interpretation
+            if not isinstance(kind, uproot.AsObjects) or not is_nested(kind.awkward_form(self._file)):
+                return None
+            lists = branch.array(entry_stop=min(LOOK, self.entries), library="ak")
+        except Exception:  # of a type that uproot does not read, or damaged
+            return None
+        found = array_in(ak.to_layout(lists))
+        return None if found is None else Branch(str(branch.name), found.dtype.name, shape=found.shape[1:])
 
     def close(self) -> None:
         """Closes the file."""
