@@ -230,6 +230,8 @@ class Valid:
             },
             "hepgan.stats.weights.accepted": {"top": 1.0},
             "hepgan.detector.Level": {"fields": ("MET",)},
+            "hepgan.production.produce_plan": {"plan": plan},
+            "hepgan.production.submit_file": {"system": "slurm", "order": Path("a.plan.json"), "jobs": 2},
             "hepgan.production.write_shard": {"plan": plan, "number": 0},
             "hepgan.production.write_shards": {"plan": plan, "numbers": [0]},
         }

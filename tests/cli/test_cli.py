@@ -97,6 +97,7 @@ def test_help_lists_the_commands_in_the_order_of_work_without_waiting_for_torch(
         "refine",
         "unfold",
         "generate",
+        "plan",
         "fold",
         "reweight",
         "validate",

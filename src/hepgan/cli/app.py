@@ -6,9 +6,10 @@ import click
 
 from hepgan import __version__
 from hepgan.cli.console import Group
+from hepgan.cli.generate import generate, plan
 from hepgan.cli.judge import explain, info, validate
 from hepgan.cli.learn import distill, refine, train, unfold
-from hepgan.cli.produce import dataset, fold, generate, init, quickstart, recipes, reweight
+from hepgan.cli.produce import dataset, fold, init, quickstart, recipes, reweight
 
 __all__ = ["cli"]
 
@@ -27,7 +28,7 @@ def cli() -> None:
 for command in (
     *(quickstart, dataset, recipes, init),
     *(train, distill, refine, unfold),
-    *(generate, fold, reweight),
+    *(generate, plan, fold, reweight),
     *(validate, explain, info),
 ):
     cli.add_command(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
@@ -29,6 +30,8 @@ __all__ = [
     "SETTINGS",
     "WHERE",
     "WORKERS",
+    "connection",
+    "on_cluster",
     "output",
     "read_conditions",
     "read_member",
@@ -130,6 +133,51 @@ WORKERS = click.option(
     callback=_limit,
     help="Threads, at most.  [default: one for each core]",
 )
+
+
+def on_cluster(function: F) -> F:
+    """The options that name a cluster; ``connection`` makes a client of them."""
+    for option in reversed(
+        (
+            click.option(
+                "--scheduler",
+                metavar="tcp://HOST:PORT",
+                help="The scheduler of a Dask cluster that runs, to work there.  [default: work here]",
+            ),
+            click.option(
+                "--cluster",
+                type=click.Choice(["local", "slurm", "htcondor"]),
+                help="A Dask cluster to start for the work: processes here, or jobs of a batch system.  "
+                "[default: none]",
+            ),
+            click.option(
+                "--jobs",
+                type=Count(),
+                help="Processes or jobs of --cluster.  [default: one for each core here; 10 jobs]",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def connection(scheduler: str | None, cluster: Any, jobs: int | None) -> AbstractContextManager[Any]:
+    """The client of the cluster that options name, or None where they name none.
+
+    Raises:
+        InputError: If they name two, or the cluster cannot be had.
+    """
+    from hepgan.production import connected
+
+    if jobs is not None and cluster is None:
+        msg = "--jobs goes with --cluster"
+        raise InputError(msg)
+    if scheduler is not None and cluster is not None:
+        msg = "--scheduler names a cluster that runs, --cluster one that is to be started: give one of them"
+        raise InputError(msg)
+    if scheduler is None and cluster is None:
+        return nullcontext()
+    return connected(scheduler, cluster=cluster, jobs=jobs)
 
 
 def read_conditions(given: Sequence[str], generator: EventGenerator, events: int) -> dict[str, Any]:

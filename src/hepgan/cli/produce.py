@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from importlib import resources
 from pathlib import Path
@@ -10,26 +9,22 @@ from typing import Any
 
 import click
 
-from hepgan.cli.console import Command, Count, Duration, Interrupted, say, say_each, say_next
+from hepgan.cli.console import Command, Count, Duration, say, say_each, say_next
 from hepgan.cli.options import (
-    CONDITIONS,
     DEVICE,
     FILE,
     FORMAT,
     OVERWRITE,
     SEED,
-    WHERE,
     WORKERS,
     output,
-    read_conditions,
-    read_member,
     weight_of,
     weight_option,
 )
 from hepgan.errors import InputError, OutputError
 from hepgan.runtime import progress
 
-__all__ = ["dataset", "fold", "generate", "init", "quickstart", "recipes", "reweight"]
+__all__ = ["dataset", "fold", "init", "quickstart", "recipes", "reweight"]
 
 
 @click.command(
@@ -192,129 +187,6 @@ def init(
     say(f"recipe in {output}; its comments say why")
     bad = ("--drop-bad",) if made.bad else ()
     say_next("train", output, file, *bad, "-o", output.with_suffix(".safetensors"))
-
-
-@click.command(
-    cls=Command,
-    short_help="Generate events with a model.",
-    example="hepgan generate zmumu.safetensors -n 1e6 --seed 1 -o generated.root",
-)
-@click.argument("model", type=FILE)
-@click.option("-n", "--events", type=Count(), required=True, help="Number of events, 1e6 for instance.")
-@output("File (.root, .parquet, .csv, ...), or a folder that is filled with shards")
-@SEED
-@CONDITIONS
-@WHERE
-@click.option(
-    "--member",
-    metavar="K|all",
-    help="Of an ensemble the events of member K alone, from 0, or of all in turn, with a branch `member`.  "
-    "[default: all]",
-)
-@FORMAT
-@click.option(
-    "--shard-size", type=Count(), default=1_000_000, show_default=True, help="Events in a file of a folder."
-)
-@click.option(
-    "--cross-section",
-    type=click.FloatRange(0, min_open=True),
-    metavar="PB",
-    help="What weights sum to, in pb.  [default: the sum of the training sample, if it has weights]",
-)
-@click.option(
-    "--luminosity",
-    type=click.FloatRange(0, min_open=True),
-    metavar="1/PB",
-    help="Multiplies the cross section.  [default: 1]",
-)
-@WORKERS
-@DEVICE
-@OVERWRITE
-def generate(
-    model: Path,
-    events: int,
-    output: Path,
-    seed: int,
-    conditions: tuple[str, ...],
-    where: tuple[str, ...],
-    member: str | None,
-    file_format: Any,
-    shard_size: int,
-    cross_section: float | None,
-    luminosity: float | None,
-    device: str | None,
-    force: bool,
-) -> None:
-    """Generate events with a MODEL, in the layout of the files that it learned.
-
-    The events depend on the model and the seed alone, not on shards or workers. A fileset for coffea's
-    Runner is written beside them.
-    """
-    from hepgan.files import claim
-    from hepgan.generator import EventGenerator
-    from hepgan.generator.where import enough, together
-    from hepgan.generator.yields import YIELDS
-    from hepgan.production import is_one_file, produce, unfinished
-
-    single = is_one_file(output, file_format)
-    generator = EventGenerator.load(model, device=device)
-    given = read_conditions(conditions, generator, events)
-    chosen = read_member(member, generator)
-    efficiency = None
-    if where:
-        if single:
-            claim(output, force=force, make=False)
-        weighted = generator.schema.weight is not None or cross_section is not None
-        passed = enough(events, weighted=weighted)
-        with progress("measuring the efficiency", passed) as advance:
-            efficiency = generator.efficiency(
-                where,
-                n=events,
-                passed=passed,
-                seed=seed,
-                condition=given,
-                member=chosen,
-                on_progress=advance,
-            )
-        say(f"where {together(where)}: {efficiency} of generated events")
-    try:
-        with progress("generating", events) as advance:
-            production = produce(
-                generator,
-                events,
-                output,
-                seed=seed,
-                condition=given,
-                member=chosen,
-                where=where,
-                efficiency=efficiency,
-                format=file_format,
-                shard_size=shard_size,
-                cross_section=cross_section,
-                luminosity=luminosity,
-                force=force,
-                on_progress=advance,
-            )
-    except KeyboardInterrupt as error:
-        there = unfinished(output)
-        if there is None:
-            raise
-        again = shlex.join(["hepgan", *click.get_current_context().find_root().obj])
-        msg = f"{there[0]} of {there[1]} shards are whole in {output}; to go on: {again}"
-        raise Interrupted(msg) from error
-    if production.kept:
-        say(f"{production.kept} of {len(production.files)} shards were there already")
-    held = "" if production.files == (output,) else f"{len(production.files)} files of "
-    say(f"{events:,} events in {held}{output} ({production.rate:,.0f} events/s)")
-    if generator.schema.weight is not None or cross_section is not None:
-        known = cross_section is not None or YIELDS in generator.summary
-        why = "" if known else "; the model does not tell that of its training events, so each weighs 1"
-        part = "" if efficiency is None else ", that of the selected part"
-        say(f"sum of weights {production.sum_of_weights:.6g}{part}{why}")
-    what = "fileset for coffea" if production.files[0].suffix == ".root" else "list of files"
-    say(f"{what} in {production.fileset}")
-    made = output if production.files == (output,) else output / f"*{production.files[0].suffix}"
-    say_next("validate", "REFERENCE.root", made, "-o", "report")
 
 
 @click.command(

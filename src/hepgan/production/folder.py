@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 from hepgan.arguments import checked
 from hepgan.errors import OutputError
 from hepgan.events.formats import ENDINGS
-from hepgan.files import Reservation, claim
+from hepgan.files import Reservation, claim, publish
 from hepgan.production.manifest import (
     FILESET,
     HIDDEN,
@@ -25,13 +25,51 @@ from hepgan.production.manifest import (
     REPLACED,
     Journal,
     Written,
+    journals,
     listed,
     total_weight,
     write_manifest,
 )
 from hepgan.production.plan import Plan
 
-__all__ = ["ShardFolder", "unfinished"]
+__all__ = ["SCRATCH", "ShardFolder", "in_rows", "not_a_file", "unfinished", "writing"]
+
+SCRATCH = ".hepgan-parts"
+"""The folder in which workers make files, until these are noted and get their places."""
+
+
+def in_rows(numbers: Iterable[int]) -> list[range]:
+    """Rising numbers, those that follow one another together."""
+    found: list[range] = []
+    for k in numbers:
+        if found and found[-1].stop == k:
+            found[-1] = range(found[-1].start, k + 1)
+        else:
+            found.append(range(k, k + 1))
+    return found
+
+
+def not_a_file(path: Path) -> None:
+    """Sees to it that a path for a folder is no file.
+
+    Raises:
+        OutputError: If it is one.
+    """
+    if os.path.isfile(path):
+        msg = "is a file; shards need a folder (or give a name that ends in .root)"
+        raise OutputError(msg, file=path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes what the system says of a folder that cannot be written one error of hepgan's."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        message = f"cannot be written: {error.strerror or error}"
+        raise OutputError(message, file=error.filename or path) from error
 
 
 class ShardFolder:
@@ -61,10 +99,13 @@ class ShardFolder:
         Raises:
             OutputError: If it holds what cannot be replaced, or is being written.
         """
-        if os.path.isfile(self._path):
-            msg = "is a file; shards need a folder (or give a name that ends in .root)"
-            raise OutputError(msg, file=self._path)
-        with Reservation(self._path / FILESET, force=True):
+        not_a_file(self._path)
+        with ExitStack() as held:
+            held.enter_context(writing(self._path))
+            held.enter_context(Reservation(self._path / FILESET, force=True))
+            # Jobs that share a production are its writers as long as they go on.
+            for path in journals(self._path):
+                held.enter_context(Reservation(path, force=True))
             if (self._hidden / REPLACED).exists():
                 self._settle()
             try:
@@ -72,23 +113,22 @@ class ShardFolder:
                 yield self
             except BaseException as error:
                 self._leave(keep=isinstance(error, KeyboardInterrupt))
-                if isinstance(error, OSError) and not isinstance(error, OutputError):
-                    message = f"cannot be written: {error.strerror or error}"
-                    raise OutputError(message, file=error.filename or self._path) from error
                 raise
 
     @property
     def missing(self) -> list[range]:
         """The numbers of the files that are to be made, those that follow one another together."""
-        found: list[range] = []
-        for k in range(len(self._plan)):
-            if self._plan.shard(k).name in self.whole:
-                continue
-            if found and found[-1].stop == k:
-                found[-1] = range(found[-1].start, k + 1)
-            else:
-                found.append(range(k, k + 1))
-        return found
+        return in_rows(k for k in self._plan.numbers() if self._plan.shard(k).name not in self.whole)
+
+    @property
+    def scratch(self) -> Path:
+        """Where workers may make files, each in a folder of its own, from where `take` takes them."""
+        return self.work / SCRATCH
+
+    def take(self, file: Written, made: Path) -> None:
+        """Gives a file that a worker has made its place."""
+        self.note(file)
+        publish(made, self.work / file.name, force=False)
 
     def note(self, file: Written) -> None:
         """Notes a file that is about to get its name."""
@@ -102,6 +142,7 @@ class ShardFolder:
         """
         names = [self._plan.shard(k).name for k in range(len(self._plan))]
         files = [self._journal.files[name] for name in names]
+        self._sweep(self.work)
         write_manifest(self.work / FILESET, self._plan, files, self._path)
         if self.work == self._path:
             self._journal.path.unlink()
@@ -115,10 +156,10 @@ class ShardFolder:
     # ------------------------------------------------------------------ its states
 
     def _begin(self) -> None:
-        earlier, unfinished = listed(self._path / FILESET), Journal.read(self._path / JOURNAL)
+        earlier, unfinished = listed(self._path / FILESET), Journal.together(self._path, self._plan)
         if earlier is not None:
-            if unfinished is not None:  # killed when all was done
-                unfinished.path.unlink()
+            for path in journals(self._path):  # killed when all was done
+                path.unlink()
             if not self._force:
                 first = next(iter(earlier), FILESET)
                 msg = f"holds events already ({first}, ...); --force (force=True) replaces them"
@@ -137,6 +178,11 @@ class ShardFolder:
             ours, self.work = earlier, self._hidden
             self._check_unchanged(earlier)
         self._check_names(ours)
+        parts = [path for path in journals(self._path) if path.name != JOURNAL]
+        if unfinished is not None and parts:
+            unfinished.begin()
+            for path in parts:
+                path.unlink()
         if earlier is not None:
             unfinished = self._replacing()
         self._journal = Journal(self.work / JOURNAL, self._plan)
@@ -184,10 +230,16 @@ class ShardFolder:
         endings = "|".join(re.escape(e[0][1:]) for e in ENDINGS.values())
         pattern = re.compile(rf"\.(events-\d+\.(?:{endings}))\.(?:lock|[0-9a-f]{{12}}\.part.*)")
         for folder in {self._path, self.work}:
+            self._sweep(folder)
             left = {found[1] for p in folder.iterdir() if (found := pattern.fullmatch(p.name))}
             for name in left:
                 with suppress(OutputError):
                     Reservation(folder / name, force=True).release()  # which removes it
+
+    def _sweep(self, folder: Path) -> None:
+        """Removes what workers have made and nobody has taken."""
+        if not (folder / SCRATCH).is_symlink():
+            shutil.rmtree(folder / SCRATCH, ignore_errors=True)
 
     def _settle(self) -> None:
         """Replaces the earlier files by those in the hidden folder, or goes on with that."""
@@ -218,6 +270,7 @@ class ShardFolder:
         """After an error; whole files stay where they can be seen, hidden ones if ``keep``."""
         if not self._begun:
             return  # nothing here is this production's
+        self._sweep(self.work)
         if (self._hidden / REPLACED).exists():
             return  # some have their places: the next command goes on with that
         if self.work == self._hidden:
@@ -238,7 +291,9 @@ def unfinished(folder: Path) -> tuple[int, int] | None:
     """How many files of a production that has not ended a folder holds, and of how many; None if of none."""
     for place in (folder / HIDDEN, folder):
         with suppress(OutputError):
-            journal = Journal.read(place / JOURNAL)
+            read = [Journal.read(path) for path in journals(place)]
+            first = next((one for one in read if one is not None), None)
+            journal = None if first is None else Journal.together(place, first.plan)
             if journal is not None:
                 return len(journal.whole(wholly=False)), len(journal.plan)
     return None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from hepgan.errors import OutputError
 from hepgan.events.filesets import described, write_fileset
 from hepgan.events.formats import FORMATS, UNFINISHED
 from hepgan.files import replacing
-from hepgan.production.plan import Plan
+from hepgan.production.plan import Part, Plan
 
 __all__ = [
     "FILESET",
@@ -27,7 +29,10 @@ __all__ = [
     "Journal",
     "Written",
     "checksum",
+    "journal_of",
+    "journals",
     "listed",
+    "planned",
     "total_weight",
     "write_manifest",
 ]
@@ -168,12 +173,36 @@ def listed(path: Path) -> dict[str, Written] | None:
     return {f.name: f for f in files}
 
 
+def planned(path: Path) -> Plan | None:
+    """The plan of a fileset that `listed` takes; None if that of an earlier hepgan cannot be read."""
+    (part,) = json.loads(path.read_text(encoding="utf-8")).values()
+    with suppress(LookupError, ValidationError):
+        return Plan.model_validate(part["metadata"]["plan"])
+    return None
+
+
 def _digest(content: Mapping[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 # ------------------------------------------------------------------ unfinished
+
+
+def journal_of(folder: Path, part: Part | None) -> Path:
+    """The journal of a production, or of one of the jobs that it is shared by."""
+    if part is None:
+        return folder / JOURNAL
+    stem, _, ending = JOURNAL.partition(".")
+    return folder / f"{stem}-{part.job}-of-{part.jobs}.{ending}"
+
+
+def journals(folder: Path) -> list[Path]:
+    """The journals in a folder, first that of a whole production."""
+    stem, _, ending = JOURNAL.partition(".")
+    pattern = re.compile(rf"{stem}-\d+-of-\d+\.{ending}")
+    parts = sorted(p for p in folder.glob(f"{stem}-*.{ending}") if pattern.fullmatch(p.name))
+    return [p for p in (folder / JOURNAL, *parts) if p.is_file()]
 
 
 class Journal:
@@ -212,6 +241,21 @@ class Journal:
             msg = "is not as hepgan has written it; move it and the unfinished events away, or choose another"
             raise OutputError(msg, file=path) from error
         return cls(path, plan, {f.name: f for f in files})
+
+    @classmethod
+    def together(cls, folder: Path, plan: Plan) -> Journal | None:
+        """What all journals in a folder note; its plan is not ``plan`` where one of theirs is not.
+
+        Raises:
+            OutputError: If one is not as hepgan has written it.
+        """
+        read = [cls.read(path) for path in journals(folder)]
+        found = [journal for journal in read if journal is not None]  # one may have gone meanwhile
+        if not found:
+            return None
+        other = next((journal.plan for journal in found if journal.plan != plan), plan)
+        noted = {name: file for journal in found for name, file in journal.files.items()}
+        return cls(folder / JOURNAL, other, noted)
 
     def begin(self) -> None:
         """Writes the plan, and what is noted."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple, Self
 
 import awkward as ak
 import numpy as np
 
+from hepgan.arguments import whole
 from hepgan.config import Config
+from hepgan.errors import InputError, OutputError
 from hepgan.events.formats import ENDINGS, Format
 from hepgan.generator import EventGenerator
 from hepgan.generator.model_file import installed_versions
 from hepgan.generator.where import Efficiency, enough, texts
 from hepgan.production.normalisation import Normalisation
 
-__all__ = ["Plan", "Shard"]
+__all__ = ["Part", "Plan", "Shard"]
 
 
 class Shard(NamedTuple):
@@ -25,6 +29,40 @@ class Shard(NamedTuple):
     name: str
     first: int
     size: int
+
+
+class Part(NamedTuple):
+    """The share of job ``job``, from 1, of ``jobs`` that fill one folder."""
+
+    job: int
+    jobs: int
+
+    def __str__(self) -> str:
+        return f"{self.job}/{self.jobs}"
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """The part that a text such as ``12/400`` says.
+
+        Raises:
+            InputError: If it says none.
+        """
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
+        with suppress(ValueError):
+            if found is not None:
+                return cls.of(int(found[1]), int(found[2]))
+        msg = f"a part of the shards is written as 12/400, from 1/400 to 400/400, not {text!r}"
+        raise InputError(msg)
+
+    @classmethod
+    def of(cls, job: int, jobs: int) -> Part:
+        """The part of these numbers.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        jobs = whole("jobs of part", jobs)
+        return cls(whole("job of part", job, 1, jobs), jobs)
 
 
 class Plan(Config):
@@ -137,6 +175,29 @@ class Plan(Config):
             digits = max(4, len(str(len(self) - 1)))
             name = f"events-{number:0{digits}d}{ENDINGS[self.format][0]}"
         return Shard(name, first, min(self.shard_size, self.events - first))
+
+    def numbers(self, part: Part | None = None) -> range:
+        """The numbers of the files of a part, which follow one another; of all files if None."""
+        job, jobs = part or (1, 1)
+        return range((job - 1) * len(self) // jobs, job * len(self) // jobs)
+
+    def check(self, generator: EventGenerator, condition: Mapping[str, Any] | ak.Array | None) -> None:
+        """Sees to it that files of this plan can be made of a generator and conditions, here and now.
+
+        Raises:
+            OutputError: If it is another generator, there are other conditions, or hepgan is of another
+                version than that which made the plan.
+        """
+        here = installed_versions()["hepgan"]
+        if here != self.version:
+            msg = f"the plan is of hepgan {self.version}, and this is {here}, whose events may be others"
+            raise OutputError(msg)
+        if generator.digest() != self.model:
+            msg = f"the plan is for another model than this one of the recipe {generator.recipe.name}"
+            raise OutputError(msg)
+        if _digest(condition) != self.conditions:
+            msg = "the plan is for other conditions than these"
+            raise OutputError(msg)
 
     def differences(self, other: Plan) -> str:
         """What is different in another plan, in words."""

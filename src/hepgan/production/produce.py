@@ -1,4 +1,4 @@
-"""Writes generated events to files, and tells coffea where they are."""
+"""Writes generated events to files, and tells coffea where they are: in this process, or on a cluster."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import awkward as ak
 
 from hepgan.arguments import SEEDS, checked, whole
-from hepgan.errors import OutputError
+from hepgan.errors import InputError, OutputError
 from hepgan.events.formats import ENDINGS, FORMATS, Format, all_endings, ending_of, format_for, named_format
 from hepgan.files import Reservation
 from hepgan.generator import EventGenerator
@@ -23,10 +23,12 @@ from hepgan.generator.conditions import check_lengths
 from hepgan.generator.where import Efficiency
 from hepgan.production.folder import ShardFolder
 from hepgan.production.manifest import FILESET, Written, listed, total_weight, write_manifest
-from hepgan.production.plan import Plan
+from hepgan.production.parts import PartFolder
+from hepgan.production.plan import Part, Plan
 from hepgan.production.shards import write_shards
+from hepgan.production.workers import made_by_workers
 
-__all__ = ["Production", "is_one_file", "produce"]
+__all__ = ["Production", "is_one_file", "plan_for", "produce", "produce_plan"]
 
 MAX_SHARDS = 100_000
 """Files in one folder."""
@@ -37,7 +39,7 @@ class Production:
     """What was written.
 
     Attributes:
-        files: The files with events, in order.
+        files: The files with events, in order; of one of several jobs its own.
         fileset: The JSON file that lists them, with their sizes and checksums; of ROOT files, coffea's Runner
             reads it.
         events: Number of events in the files.
@@ -46,6 +48,8 @@ class Production:
         kept: Number of files that an earlier run had made.
         sum_of_weights: Of the events; their number where they have no weights.
         efficiency: The share of generated events that fulfil what all of these do, if that was asked for.
+        whole: Whether all events of the plan are there, with their fileset; of several jobs the last one
+            completes it.
     """
 
     files: tuple[Path, ...]
@@ -56,6 +60,7 @@ class Production:
     kept: int = 0
     sum_of_weights: float = math.nan
     efficiency: Efficiency | None = None
+    whole: bool = True
 
     @property
     def rate(self) -> float:
@@ -81,6 +86,8 @@ def produce(
     where: str | Sequence[str] | None = None,
     efficiency: Efficiency | None = None,
     force: bool = False,
+    client: Any = None,
+    part: tuple[int, int] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Production:
     """Generates events into one file, or into a folder of shards.
@@ -110,6 +117,8 @@ def produce(
             of the whole that fulfils it.
         efficiency: That share, as ``EventGenerator.efficiency`` has measured it; if None, it is measured.
         force: Whether an existing file may be replaced, or in a folder what its fileset lists.
+        client: The client of a Dask cluster whose workers make the shards, as in :func:`produce_plan`.
+        part: The part of the shards that this job makes, as in :func:`produce_plan`.
         on_progress: Called with the number of events written so far.
 
     Returns:
@@ -123,10 +132,63 @@ def produce(
             luminosity is not positive; or if ``where`` does not fit the events, or hardly one fulfils it.
         ValueError: If a number or the format is out of range.
     """
+    plan = plan_for(
+        generator,
+        n,
+        output,
+        seed=seed,
+        condition=condition,
+        member=member,
+        format=format,
+        shard_size=shard_size,
+        identifiers=identifiers,
+        cross_section=cross_section,
+        luminosity=luminosity,
+        where=where,
+        efficiency=efficiency,
+        workers=workers,
+    )
+    return produce_plan(
+        generator,
+        plan,
+        output,
+        condition=condition,
+        workers=workers,
+        force=force,
+        client=client,
+        part=part,
+        on_progress=on_progress,
+    )
+
+
+@checked
+def plan_for(
+    generator: EventGenerator,
+    n: int,
+    output: str | Path,
+    *,
+    seed: int = 0,
+    condition: Mapping[str, Any] | ak.Array | None = None,
+    member: int | Literal["all"] | None = None,
+    format: Format | None = None,
+    shard_size: int = 1_000_000,
+    identifiers: bool = True,
+    cross_section: float | None = None,
+    luminosity: float | None = None,
+    where: str | Sequence[str] | None = None,
+    efficiency: Efficiency | None = None,
+    workers: int | None = None,
+) -> Plan:
+    """The plan that :func:`produce` would follow with these arguments, which are the same.
+
+    Raises:
+        OutputError: If the output names no format, or there would be too many files.
+        InputError: As of :func:`produce`.
+        ValueError: If a number or the format is out of range.
+    """
     n, shard_size, seed = whole("n", n), whole("shard_size", shard_size), whole("seed", seed, 0, SEEDS)
     if workers is not None:
         workers = whole("workers", workers)
-    started = time.monotonic()
     check_lengths(condition, n)
     output = Path(output)
     single = is_one_file(output, format)
@@ -134,7 +196,7 @@ def produce(
     if not single and n > MAX_SHARDS * shard_size:
         msg = f"{-(-n // shard_size):,} files are more than {MAX_SHARDS:,}: raise --shard-size (shard_size)"
         raise OutputError(msg, file=output)
-    plan = Plan.of(
+    return Plan.of(
         generator,
         n,
         seed=seed,
@@ -150,10 +212,88 @@ def produce(
         workers=workers,
         file=output.name if single else None,
     )
-    job = _Job(generator, plan, condition, workers, on_progress)
-    files, fileset, kept, weights = (_one_file if single else _folder)(job, output, force=force)
+
+
+@checked
+def produce_plan(
+    generator: EventGenerator,
+    plan: Plan,
+    output: str | Path,
+    *,
+    condition: Mapping[str, Any] | ak.Array | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    client: Any = None,
+    part: tuple[int, int] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Production:
+    """Makes the events of a plan; the events are the same whatever makes them.
+
+    Args:
+        generator: The generator of the plan.
+        plan: The plan.
+        output: The file, or the folder for its shards.
+        condition: The conditions of the plan.
+        workers: Threads of this process; as many as there are cores by default.
+        force: As of :func:`produce`; several jobs cannot replace a sample.
+        client: The client of a Dask cluster (``distributed.Client``), whose workers make the shards, each
+            with a thread for each of theirs. They must see the same folder as this process.
+        part: ``(12, 400)`` for job 12 of 400, each of which makes its part of the shards, at the same time or
+            not. The job that ends last writes the fileset; so does a call without this, which makes what is
+            missing, too.
+        on_progress: Called with the number of events written so far.
+
+    Returns:
+        Where the events are.
+
+    Raises:
+        OutputError: As of :func:`produce`; or if the plan is for another generator, or other conditions.
+        ValueError: If there is no such part.
+    """
+    started = time.monotonic()
+    if workers is not None:
+        workers = whole("workers", workers)
+    if client is not None and not hasattr(client, "subscribe_topic"):
+        msg = f"client must be a client of Dask (distributed.Client), not {type(client).__name__}"
+        raise InputError(msg)
+    output, mine = Path(output), None if part is None else Part.of(*part)
+    plan.check(generator, condition)
+    if plan.file is not None and (client is not None or mine is not None):
+        msg = "is one file, which one process writes; several fill a folder, whose name has no ending"
+        raise OutputError(msg, file=output)
+    if mine is not None and force:
+        msg = "several jobs replace no earlier sample: remove it, or choose another folder"
+        raise OutputError(msg, file=output)
+    job = _Job(generator, plan, condition, workers, client, on_progress)
+    if plan.file is not None:
+        made = _one_file(job, output, force=force)
+    elif mine is not None:
+        made = _part(job, output, mine)
+    else:
+        made = _folder(job, output, force=force)
+    events = sum(plan.shard(k).size for k in plan.numbers(mine))
     seconds = time.monotonic() - started
-    return Production(tuple(files), fileset, n, seconds, job.made, kept, weights, plan.efficiency)
+    return Production(
+        files=tuple(made.files),
+        fileset=made.fileset,
+        events=events,
+        seconds=seconds,
+        made=job.made,
+        kept=made.kept,
+        sum_of_weights=made.weights,
+        efficiency=plan.efficiency,
+        whole=made.whole,
+    )
+
+
+class _Done(NamedTuple):
+    """What is in a folder at the end."""
+
+    files: Sequence[Path]
+    fileset: Path
+    kept: int
+    weights: float
+    whole: bool = True
 
 
 class _Job:
@@ -165,11 +305,36 @@ class _Job:
         plan: Plan,
         condition: Mapping[str, Any] | ak.Array | None,
         workers: int | None,
+        client: Any,
         on_progress: Callable[[int], None] | None,
     ) -> None:
         self.plan, self.made, self.done = plan, 0, 0
         self._generator, self._condition, self._workers = generator, condition, workers
-        self._on_progress = on_progress
+        self._client, self._on_progress = client, on_progress
+
+    def fill(self, folder: ShardFolder | PartFolder) -> int:
+        """Makes what is missing in a folder; the number of files that are there already."""
+        self.done = sum(f.events for f in folder.whole.values())
+        if self._client is not None:
+            self._by_workers(folder)
+        else:
+            for numbers in folder.missing:
+                self.write(numbers, folder.work, folder.note)
+        return len(folder.whole)
+
+    def _by_workers(self, folder: ShardFolder | PartFolder) -> None:
+        made = made_by_workers(
+            self._client,
+            self._generator,
+            self.plan,
+            [k for numbers in folder.missing for k in numbers],
+            folder.scratch,
+            condition=self._condition,
+            on_events=self._advance,
+        )
+        with closing(made):
+            for written, path in made:
+                folder.take(written, path)
 
     def write(
         self, numbers: range, folder: Path, before: Callable[[Written], None], *, force: bool = False
@@ -216,7 +381,7 @@ def is_one_file(output: Path, format: Format | None = None) -> bool:
     return False
 
 
-def _one_file(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, int, float]:
+def _one_file(job: _Job, output: Path, *, force: bool) -> _Done:
     # That of s.parquet is another than that of s.root.
     found = ending_of(output)
     ending = f".{FILESET}" if FORMATS[job.plan.format].root else f"{output.name[-len(found) :]}.{FILESET}"
@@ -229,15 +394,12 @@ def _one_file(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path
 
         made = job.write(range(1), output.parent, before, force=force)
         write_manifest(fileset, job.plan, made, output.parent)
-    return [output], fileset, 0, total_weight(made)
+    return _Done([output], fileset, 0, total_weight(made))
 
 
-def _folder(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, int, float]:
+def _folder(job: _Job, output: Path, *, force: bool) -> _Done:
     with ShardFolder(output, job.plan, force=force).opened() as folder:
-        job.done = sum(f.events for f in folder.whole.values())
-        for numbers in folder.missing:
-            job.write(numbers, folder.work, folder.note)
-        kept = len(folder.whole)
+        kept = job.fill(folder)
         files, fileset, weights = folder.finish()
     suffix, names = ENDINGS[job.plan.format][0], {f.name for f in files}
     others = sorted(p.name for p in output.glob(f"*{suffix}") if p.name not in names and p.name[0] != ".")
@@ -245,5 +407,12 @@ def _folder(job: _Job, output: Path, *, force: bool) -> tuple[list[Path], Path, 
         message = (
             f"{output} holds other files, too ({others[0]}, ...): {output}/*{suffix} is not these events"
         )
-        warnings.warn(message, UserWarning, stacklevel=3)
-    return files, fileset, kept, weights
+        warnings.warn(message, UserWarning, stacklevel=4)
+    return _Done(files, fileset, kept, weights)
+
+
+def _part(job: _Job, output: Path, part: Part) -> _Done:
+    with PartFolder(output, job.plan, part).opened() as folder:
+        kept = len(job.plan.numbers(part)) if folder.ended else job.fill(folder)
+        files, weights = folder.finish()
+        return _Done(files, output / FILESET, kept, weights, folder.ended)

@@ -18,6 +18,9 @@ from hepgan.events.formats.source import PathLike
 UNFINISHED = ("unfinished.jsonl", ".unfinished/replaced")
 """What is in a folder of generated events as long as they are not all there."""
 
+_PARTS = "unfinished-*-of-*.jsonl"
+"""The same, of jobs that share a production."""
+
 
 def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]:
     """Files and trees: of ``file.root:Tree``, of a glob, or of a list of these.
@@ -54,7 +57,7 @@ def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]
 
 def _warn_unfinished(matches: Sequence[str]) -> None:
     for folder in sorted({Path(m).parent for m in matches}):
-        if any((folder / name).exists() for name in UNFINISHED):
+        if any((folder / name).exists() for name in UNFINISHED) or any(folder.glob(_PARTS)):
             message = (
                 f"{folder} holds a part of a production that has not ended: its events are not all there"
             )
