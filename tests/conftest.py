@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toys import dimuons
@@ -45,6 +47,15 @@ def toy_generator() -> EventGenerator:
         "training": {"steps": 30, "batch_size": 128},
     }
     return EventGenerator(recipe).fit(dimuons(2000, seed=1, weighted=True), seed=3, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[Any]:
+    """The client of a Dask cluster of two workers here."""
+    from hepgan.production import connected
+
+    with connected(cluster="local", jobs=2) as client:
+        yield client
 
 
 @pytest.fixture

@@ -205,6 +205,9 @@ class Valid:
                 "generated": file,
                 "observables": {"met": met},
             },
+            "hepgan.coffea.process_generated": {
+                "work": SimpleNamespace(process=len, postprocess=lambda found: found)
+            },
             "hepgan.datasets.make_dataset": {"name": "zmumu", "events": 1},
             "hepgan.stats.distances.kl": {"reference": numbers, "sample": numbers},
             "hepgan.stats.distances.wasserstein_scaled": {"reference": numbers, "sample": numbers},

@@ -1,8 +1,9 @@
-"""Generated events in coffea: a schema, events in memory, a processor for comparisons; what others read."""
+"""Generated events in coffea: a schema, events in memory or made in workers, comparisons."""
 
 from __future__ import annotations
 
 from hepgan.coffea.access import branches_read, load_processor
+from hepgan.coffea.generated import process_generated
 from hepgan.coffea.nanoevents import HepganSchema, to_nanoevents
 from hepgan.coffea.processor import ComparisonProcessor, run_comparison
 
@@ -11,6 +12,7 @@ __all__ = [
     "HepganSchema",
     "branches_read",
     "load_processor",
+    "process_generated",
     "run_comparison",
     "to_nanoevents",
 ]

@@ -87,6 +87,7 @@ def to_nanoevents(
     *,
     schemaclass: type[BaseSchema] = HepganSchema,
     metadata: dict[str, Any] | None = None,
+    first: int = 0,
 ) -> Any:
     """Events in memory as the NanoEvents that a processor gets from a file of them.
 
@@ -98,6 +99,7 @@ def to_nanoevents(
         schema: What they hold; by default that which they were read or generated with.
         schemaclass: coffea's schema.
         metadata: What the processor finds in ``events.metadata``, such as ``{"dataset": "generated"}``.
+        first: How many events there are before these: ``event`` starts from ``first + 1``.
 
     Returns:
         N NanoEvents.
@@ -135,7 +137,7 @@ def to_nanoevents(
         if f.name in ak.fields(events):
             columns[called(f.branch)] = events[f.name]
     for f in known.identifiers:
-        numbers = events[f.name] if f.name in ak.fields(events) else numbered(f.name, 0, len(events))
+        numbers = events[f.name] if f.name in ak.fields(events) else numbered(f.name, first, len(events))
         columns[called(f.branch)] = ak.values_astype(ak.Array(numbers), f.dtype)
     for f in (*known.scalars, *known.identifiers):
         if f.alone and called(f.branch) in columns:

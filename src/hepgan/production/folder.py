@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,8 @@ __all__ = ["SCRATCH", "ShardFolder", "in_rows", "not_a_file", "unfinished", "wri
 
 SCRATCH = ".hepgan-parts"
 """The folder in which workers make files, until these are noted and get their places."""
+
+_SWEEPS, _SECONDS_BETWEEN_SWEEPS = 40, 0.05
 
 
 def in_rows(numbers: Iterable[int]) -> list[range]:
@@ -238,8 +241,12 @@ class ShardFolder:
 
     def _sweep(self, folder: Path) -> None:
         """Removes what workers have made and nobody has taken."""
-        if not (folder / SCRATCH).is_symlink():
-            shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+        scratch = folder / SCRATCH
+        for _ in range(_SWEEPS):  # workers may still be at it
+            if scratch.is_symlink() or not scratch.exists():
+                return
+            shutil.rmtree(scratch, ignore_errors=True)
+            time.sleep(_SECONDS_BETWEEN_SWEEPS)
 
     def _settle(self) -> None:
         """Replaces the earlier files by those in the hidden folder, or goes on with that."""

@@ -25,13 +25,16 @@ from hepgan.production.manifest import Written
 from hepgan.production.plan import Plan
 from hepgan.production.shards import write_shards
 
-__all__ = ["made_by_workers"]
+__all__ = ["Cargo", "generator_of", "made_by_workers"]
 
 _WAITING = 2
 """Files for each thread of the workers that are with the scheduler; the others wait here."""
 
 _LATE, _SOON = 3.0, 5.0
 """A file is made again elsewhere that takes so many times as long as most, and as many seconds."""
+
+_PATIENT = 30.0
+"""Seconds after which it is told that there is no worker."""
 
 _TELL = 0.5
 """Seconds between what a worker tells of its progress."""
@@ -41,13 +44,22 @@ _APPEARS = 20.0
 
 
 @dataclass
-class _Cargo:
+class Cargo:
     """What each worker gets once: all that the files of a plan are made of."""
 
     model: bytes
     device: str
     plan: Plan
     condition: Mapping[str, Any] | ak.Array | None
+
+    @classmethod
+    def of(
+        cls, generator: EventGenerator, plan: Plan, condition: Mapping[str, Any] | ak.Array | None
+    ) -> Cargo:
+        """The cargo of a generator; warns here, once, of conditions that training events did not have."""
+        given = Conditions(generator.representation, condition, generator.parts.pool, plan.events, 0).given
+        warn_outside(given, generator.parts.condition_ranges, stacklevel=3)
+        return cls(generator.to_bytes(), str(generator.parts.device), plan, condition)
 
 
 @dataclass
@@ -142,12 +154,9 @@ def made_by_workers(
     """
     if not numbers:
         return
-    given = Conditions(generator.representation, condition, generator.parts.pool, plan.events, 0).given
-    warn_outside(given, generator.parts.condition_ranges, stacklevel=2)
     token = secrets.token_hex(4)
     topic = f"hepgan-{token}"
-    device = generator.parts.device
-    cargo = _Cargo(generator.to_bytes(), str(device), plan, condition)
+    cargo = Cargo.of(generator, plan, condition)
     with warnings.catch_warnings():
         # It goes by the scheduler, not from worker to worker alone, so that it outlives each of them.
         warnings.filterwarnings("ignore", "Sending large graph|Large object", UserWarning)
@@ -155,7 +164,7 @@ def made_by_workers(
     done: queue.Queue[Any] = queue.Queue()
     attempts = _Attempts()
     waiting = deque(numbers)
-    told = 0
+    told, patient = 0, time.monotonic() + _PATIENT
 
     def hear(event: tuple[float, Mapping[str, Any]]) -> None:
         one = attempts.running.get(event[1]["key"])
@@ -185,6 +194,10 @@ def made_by_workers(
     try:
         while len(attempts.finished) < len(numbers):
             threads = sum(client.nthreads().values())
+            if not threads and patient and time.monotonic() > patient:
+                patient = 0.0
+                msg = "the cluster has no worker; the production goes on as soon as one comes"
+                warnings.warn(msg, UserWarning, stacklevel=2)
             while waiting and len(attempts.running) < _WAITING * max(threads, 1):
                 begin(waiting.popleft())
             late = None if waiting or len(attempts.running) >= threads else attempts.late()
@@ -218,7 +231,7 @@ def made_by_workers(
             _drop(one)
 
 
-def _same(cargo: _Cargo) -> _Cargo:
+def _same(cargo: Cargo) -> Cargo:
     return cargo
 
 
@@ -276,22 +289,25 @@ def _drop(one: _Attempt) -> None:
 
 # ------------------------------------------------------------------ in workers
 
+_MOST_GENERATORS = 4
+
 _generators: dict[str, EventGenerator] = {}
 _guard = threading.Lock()
 
 
-def _generator(cargo: _Cargo) -> EventGenerator:
-    """The generator that this worker has made of the model, once."""
+def generator_of(cargo: Cargo) -> EventGenerator:
+    """The generator of a cargo, which each process makes of it once."""
     with _guard:
         if cargo.plan.model not in _generators:
-            _generators.clear()
+            while len(_generators) >= _MOST_GENERATORS:
+                _generators.pop(next(iter(_generators)))
             # The process of the plan has said it.
             warnings.filterwarnings("ignore", "the condition .* outside the range", UserWarning)
             _generators[cargo.plan.model] = EventGenerator.from_bytes(cargo.model, device=cargo.device)
         return _generators[cargo.plan.model]
 
 
-def _make(cargo: _Cargo, number: int, folder: Path, key: str, topic: str) -> _Made:
+def _make(cargo: Cargo, number: int, folder: Path, key: str, topic: str) -> _Made:
     """Makes a file in a folder that nobody else has."""
     from distributed import get_worker
 
@@ -311,7 +327,7 @@ def _make(cargo: _Cargo, number: int, folder: Path, key: str, topic: str) -> _Ma
     except FileNotFoundError as error:
         msg = "nobody waits for it any more, or this machine does not share the folder"
         raise OutputError(msg, file=folder) from error
-    generator = _generator(cargo)
+    generator = generator_of(cargo)
     cargo.plan.check(generator, cargo.condition)
     (written,) = write_shards(
         generator, cargo.plan, [number], own, condition=cargo.condition, workers=1, on_events=tell
