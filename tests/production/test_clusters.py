@@ -390,8 +390,10 @@ def test_a_slurm_file_runs_its_jobs(generator, expected, tmp_path):
     script = tmp_path / "events.slurm"
     script.write_text(submit_file("slurm", tmp_path / "my events.plan.json", 2))
     assert "#SBATCH --array=1-2\n" in script.read_text()
-    for k in (1, 2):
-        subprocess.run(["bash", script], check=True, env={**os.environ, "SLURM_ARRAY_TASK_ID": str(k)})
+    jobs = [
+        subprocess.Popen(["bash", script], env={**os.environ, "SLURM_ARRAY_TASK_ID": str(k)}) for k in (1, 2)
+    ]
+    assert [job.wait() for job in jobs] == [0, 0]
     assert names(tmp_path / "d") == [*shards(10), "fileset.json"]
     assert events(tmp_path / "d") == expected
 
