@@ -265,7 +265,7 @@ def test_no_events_and_events_without_any_object_are_fine(expression, events):
 def test_long_arrays_are_evaluated_in_parts_with_the_same_result(events, monkeypatch):
     observable = Observable("x", "pairs(Jet).mass")
     whole = observable(events.array)
-    monkeypatch.setattr("hepgan.observables.evaluate._ENTRIES", 49 * 7)
+    monkeypatch.setattr("hepgan.observables.sources._ENTRIES", 49 * 7)
     assert ak.almost_equal(observable(events.array), whole)
 
 

@@ -13,8 +13,9 @@ from hepgan.errors import RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema, Field
 from hepgan.observables import Observable
-from hepgan.observables.evaluate import BatchSource, evaluate
+from hepgan.observables.evaluate import evaluate
 from hepgan.observables.language import parse
+from hepgan.observables.sources import BatchSource
 
 NAMES = ("pt", "deta", "dphi", "charge")
 HITS = Collection(

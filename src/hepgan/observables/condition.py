@@ -11,9 +11,10 @@ import numpy as np
 from hepgan.arguments import checked
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, EventSchema
-from hepgan.observables.evaluate import AwkwardSource, BatchSource, evaluate_condition
+from hepgan.observables.evaluate import evaluate_condition
 from hepgan.observables.language import parse
 from hepgan.observables.observable import example, text_used
+from hepgan.observables.sources import AwkwardSource, BatchSource
 
 __all__ = ["Condition"]
 

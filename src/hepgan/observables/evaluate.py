@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Iterator, Set
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from hepgan import vectors
-from hepgan.errors import InputError
 from hepgan.events.angles import radians
-from hepgan.events.batch import EventBatch, Objects
-from hepgan.events.buffers import ATTRIBUTE
+from hepgan.events.batch import Objects
 from hepgan.events.missing import is_missing
-from hepgan.events.schema import EventSchema, Field, coordinates, quoted
+from hepgan.events.schema import Field, coordinates, quoted
 from hepgan.observables import functions, images
 from hepgan.observables.language import (
     CONSTANTS,
@@ -31,12 +29,11 @@ from hepgan.observables.language import (
     of_fields,
     suggestion,
 )
+from hepgan.observables.sources import AwkwardSource, Source, chunked
 from hepgan.observables.values import Cells, Mismatch, Value, Values, align, at, cut, map_data, select, truth
 
 __all__ = [
-    "AwkwardSource",
-    "BatchSource",
-    "Source",
+    "Evaluator",
     "evaluate",
     "evaluate_awkward",
     "evaluate_condition",
@@ -45,62 +42,6 @@ __all__ = [
     "evaluate_weighted",
     "weighted_awkward",
 ]
-
-
-class Source(Protocol):
-    """Events as the evaluator sees them."""
-
-    @property
-    def names(self) -> Collection[str]:
-        """The names of collections and scalars."""
-
-    @property
-    def schema(self) -> EventSchema | None:
-        """What the events hold, if that is known."""
-
-    def objects(self, name: str, fields: Set[str]) -> Objects | None:
-        """The objects called so with those of the fields that they have; None if there are none."""
-
-    def scalar(self, name: str) -> Tensor | None:
-        """The number of the event called so, (N,); None if there is none."""
-
-
-class BatchSource:
-    """The events of a batch.
-
-    Args:
-        batch: The events.
-    """
-
-    def __init__(self, batch: EventBatch) -> None:
-        self.batch = batch
-
-    @property
-    def names(self) -> Collection[str]:
-        """The names of collections and scalars."""
-        return (*self.batch.collections, *self.batch.scalars)
-
-    @property
-    def schema(self) -> EventSchema:
-        """What the events hold."""
-        return self.batch.schema
-
-    def objects(self, name: str, fields: Set[str]) -> Objects | None:
-        """The collection with those of the fields that are needed."""
-        if name not in self.batch.collections:
-            return None
-        found: Objects = self.batch[name]
-        return found.with_fields(needed(found.fields, fields))
-
-    def scalar(self, name: str) -> Tensor | None:
-        """The scalar called so."""
-        return self.batch.scalars.get(name)
-
-
-def needed(fields: Any, used: Set[str]) -> dict[str, Any]:
-    """Of an object's fields, those that an expression uses and those that make the momentum."""
-    keep = used | set(coordinates(tuple(fields)))
-    return {n: fields[n] for n in fields if n in keep} or {n: fields[n] for n in list(fields)[:1]}
 
 
 def evaluate(expression: Expression, source: Source, *, strict: bool = False) -> Values:
@@ -114,7 +55,7 @@ def evaluate(expression: Expression, source: Source, *, strict: bool = False) ->
     Raises:
         RecipeError: If the expression does not fit the events, with the position.
     """
-    result = _number(_Evaluator(expression, source, strict))
+    result = _number(Evaluator(expression, source, strict))
     data: Tensor = result.data
     if result.mask is None:
         return Values(data)
@@ -136,7 +77,7 @@ def evaluate_weighted(
         RecipeError: If an expression does not fit the events, or the weight not the values.
     """
     evaluator, weigher = (
-        _Evaluator(one, source, strict, other) for one, other in ((expression, weight), (weight, expression))
+        Evaluator(one, source, strict, other) for one, other in ((expression, weight), (weight, expression))
     )
     weigher.memo = evaluator.memo
     value, factor = _number(evaluator), _number(weigher)
@@ -168,7 +109,7 @@ def evaluate_objects(
     Raises:
         RecipeError: If the expression does not fit the events, or is of other objects.
     """
-    result = _number(_Evaluator(expression, source, strict))
+    result = _number(Evaluator(expression, source, strict))
     if result.domain not in (None, quoted(collection)):
         reason = f"a number for each of {result.domain}; one for each of {quoted(collection)} is needed here"
         raise expression.error(expression.tree, reason)
@@ -196,10 +137,9 @@ def evaluate_of_objects(expression: Expression, events: Any, function: Callable[
         RecipeError: If the expression does not fit the events, or its result are no such objects.
         InputError: If a column that it uses is not made of numbers.
     """
-    width = AwkwardSource(events).width(expression)
     parts = []
-    for part in _chunks(events, max(1, _ENTRIES // width**2)):
-        value = _Evaluator(expression, AwkwardSource(part), False).visit(expression.tree)
+    for part in chunked(events, expression, pairs=True):
+        value = Evaluator(expression, AwkwardSource(part), False).visit(expression.tree)
         try:
             parts.append(function(value))
         except Mismatch as error:
@@ -220,7 +160,7 @@ def evaluate_condition(expression: Expression, source: Source, *, strict: bool =
     Raises:
         RecipeError: If the expression does not fit the events, or is no condition of whole events.
     """
-    evaluator = _Evaluator(expression, source, strict)
+    evaluator = Evaluator(expression, source, strict)
     evaluator.decides = True
     result = _number(evaluator)
     if result.domain is not None:
@@ -233,7 +173,7 @@ def evaluate_condition(expression: Expression, source: Source, *, strict: bool =
     return held if result.mask is None else held & result.mask
 
 
-def _number(evaluator: _Evaluator) -> Value:
+def _number(evaluator: Evaluator) -> Value:
     """The result of the whole expression.
 
     Raises:
@@ -249,20 +189,44 @@ def _number(evaluator: _Evaluator) -> Value:
     return result
 
 
-class _Evaluator:
+class Evaluator:
+    """Evaluates an expression, part by part.
+
+    Args:
+        expression: A parsed expression.
+        source: The events.
+        strict: Whether objects that no event can have are an error (else they are missing).
+        other: Another expression, that is evaluated with it.
+        keep: Fields that objects keep besides those that are used.
+        outside: Counts what is outside of grids, if that is to be known.
+    """
+
     def __init__(
-        self, expression: Expression, source: Source, strict: bool, other: Expression | None = None
+        self,
+        expression: Expression,
+        source: Source,
+        strict: bool,
+        other: Expression | None = None,
+        *,
+        keep: frozenset[str] = frozenset(),
+        outside: images.Outside | None = None,
     ) -> None:
         self.expression = expression
         self.source = source
         self.strict = strict
         # an expression and its weight share what they both need, which then has the fields of both
-        self.attributes = expression.attributes | (other.attributes if other else frozenset())
+        self.attributes = expression.attributes | keep | (other.attributes if other else frozenset())
+        self.outside = outside
         self.memo: dict[str, Value] = {}
         # whether a condition on what an event lacks is false, instead of missing
         self.decides = False
 
     def visit(self, node: ast.AST) -> Value:
+        """The value of a part.
+
+        Raises:
+            RecipeError: If it does not fit the events, with the position.
+        """
         try:
             return self._handlers[type(node)](self, node)
         except Mismatch as error:
@@ -424,7 +388,7 @@ class _Evaluator:
             return images.massless(owner, numbers)
         if name == "aligned":
             return images.aligned(owner, numbers, (weight.id, field(weight)), options)
-        return images.grid(owner, numbers, field(weight), options, text)
+        return images.grid(owner, numbers, field(weight), options, text, self.outside)
 
     def _missing(self, node: ast.expr, value: Value) -> Value:
         """Where a number is missing that its object, or event, could have."""
@@ -489,7 +453,7 @@ class _Evaluator:
             first = functions.boolean(True, first, other)
         return first
 
-    _handlers: dict[type[ast.AST], Callable[[_Evaluator, Any], Value]] = {  # noqa: RUF012
+    _handlers: dict[type[ast.AST], Callable[[Evaluator, Any], Value]] = {  # noqa: RUF012
         ast.Constant: _constant,
         ast.Name: _name,
         ast.Attribute: _attribute,
@@ -541,78 +505,6 @@ def _at_rest(momentum: Any, mask: Tensor) -> Any:
     return vectors.array(**{n: torch.where(mask, parts[n], rest[n]) for n in parts})
 
 
-# so many padded entries are held at a time
-_ENTRIES = 2**20
-
-
-class AwkwardSource:
-    """The events of an awkward array; columns become tensors when they are asked for.
-
-    Args:
-        events: Records with one field for each collection and scalar.
-    """
-
-    def __init__(self, events: Any) -> None:
-        self.events = events
-        self._names: tuple[str, ...] = tuple(ak.fields(events))
-        self._found: dict[str, Objects | None] = {}
-
-    @property
-    def names(self) -> Collection[str]:
-        """The names of collections and scalars."""
-        return self._names
-
-    @property
-    def schema(self) -> EventSchema | None:
-        """What the events hold, if they were read."""
-        return self.events.attrs.get(ATTRIBUTE)  # type: ignore[no-any-return]
-
-    def objects(self, name: str, fields: Set[str]) -> Objects | None:
-        """The collection, padded to the largest number of objects; made once."""
-        if name not in self._found:
-            self._found[name] = self._make(name, fields)
-        return self._found[name]
-
-    def _make(self, name: str, fields: Set[str]) -> Objects | None:
-        if name not in self._names or not ak.fields(self.events[name]):
-            return None
-        column = self.events[name]
-        columns = needed({n: n for n in ak.fields(column)}, fields)
-        if column.ndim == 1:
-            return Objects({n: _tensor(column[n], f"{name}.{n}") for n in columns})
-        lists = {n: column[n] for n in columns}
-        for n, values in lists.items():
-            if values.ndim != 2:
-                msg = f"{name}.{n} is not one number for each object: {values.type.content}"
-                raise InputError(msg, branch=f"{name}.{n}")
-        counts = torch.tensor(ak.to_numpy(ak.num(column)), dtype=torch.int64)
-        flat = {n: _tensor(ak.flatten(v, axis=1), f"{name}.{n}") for n, v in lists.items()}
-        return Objects.of_lists(flat, counts, int(counts.max()) if len(counts) else 0)
-
-    def scalar(self, name: str) -> Tensor | None:
-        """The number of the event."""
-        if name not in self._names or ak.fields(self.events[name]):
-            return None
-        return _tensor(self.events[name], name, shaped=True)
-
-    def width(self, *expressions: Expression) -> int:
-        """The largest number of entries that the expressions need for an event."""
-        width = cells = 1
-        used = frozenset().union(*(e.names for e in expressions))
-        # Numbers of objects are called nMuon.
-        for name in used | {name[1:] for name in used if name.startswith("n")}:
-            if name in self._names:
-                column = self.events[name]
-                if ak.fields(column) and column.ndim > 1 and len(column):
-                    width = max(width, int(ak.max(ak.num(column)) or 0))
-                elif column.ndim > 1 and len(column):
-                    contents = _tensor(column, name, shaped=True).flatten(1)
-                    # Pairs are of those cells that are not 0.
-                    cells = max(cells, contents.shape[1])
-                    width = max(width, int((contents != 0).sum(1).max()))
-        return max(cells, width * width if any(e.makes_pairs for e in expressions) else width)
-
-
 def evaluate_awkward(expression: Expression, events: Any) -> Any:
     """The values of an expression for an awkward array, computed in float64.
 
@@ -627,8 +519,7 @@ def evaluate_awkward(expression: Expression, events: Any) -> Any:
         RecipeError: If the expression does not fit the events.
         InputError: If a column that it uses is not made of numbers.
     """
-    rows = max(1, _ENTRIES // AwkwardSource(events).width(expression))
-    parts = [_back(evaluate(expression, AwkwardSource(part))) for part in _chunks(events, rows)]
+    parts = [_back(evaluate(expression, AwkwardSource(part))) for part in chunked(events, expression)]
     return parts[0] if len(parts) == 1 else ak.concatenate(parts)
 
 
@@ -639,37 +530,13 @@ def weighted_awkward(expression: Expression, weight: Expression, events: Any) ->
         RecipeError: If an expression does not fit the events, or the weight not the values.
         InputError: If a column that they use is not made of numbers.
     """
-    rows = max(1, _ENTRIES // AwkwardSource(events).width(expression, weight))
     parts = []
-    for part in _chunks(events, rows):
+    for part in chunked(events, expression, weight):
         values, factors = evaluate_weighted(expression, weight, AwkwardSource(part))
         parts.append((_back(values), _back(Values(factors, values.mask))))
     if len(parts) == 1:
         return parts[0]
     return ak.concatenate([v for v, _ in parts]), ak.concatenate([w for _, w in parts])
-
-
-def _chunks(events: Any, rows: int) -> Iterator[Any]:
-    for start in range(0, max(len(events), 1), rows):
-        yield events[start : start + rows]
-
-
-def _tensor(column: Any, name: str, *, shaped: bool = False) -> Tensor:
-    try:
-        values = ak.to_numpy(column, allow_missing=False)
-    except (ValueError, TypeError):
-        values = None
-    if values is None or not (values.ndim == 1 or shaped) or values.dtype.kind not in "biuf":
-        msg = f"{name} is not one number for each: {column.type.content}"
-        raise InputError(msg, branch=name)
-    kind = values.dtype.kind
-    if kind == "b":
-        return torch.tensor(values, dtype=torch.bool)
-    # torch's whole numbers end before those of 64 bits without a sign
-    real = kind == "f" or (
-        values.dtype == np.uint64 and values.size and values.max() > np.iinfo(np.int64).max
-    )
-    return torch.from_numpy(values.astype(np.float64 if real else np.int64))
 
 
 def _back(values: Values) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from hepgan.events.schema import COORDINATES
 from hepgan.observables.clustering import subjets
 from hepgan.observables.values import Cells, Mismatch, Value, device_of, per_object, where_exists
 
-__all__ = ["Grid", "aligned", "binned", "cells", "grid", "is_angle", "massless"]
+__all__ = ["Grid", "Outside", "aligned", "binned", "cells", "grid", "is_angle", "massless"]
 
 MOST_CELLS = 1_000_000
 """A grid has no more cells."""
@@ -98,7 +99,39 @@ class Grid(NamedTuple):
     outside: Tensor
 
 
-def grid(value: Value, fields: Mapping[str, Value], weight: Value, options: Options, text: str) -> Value:
+@dataclass
+class Outside:
+    """What was outside of grids, and in them.
+
+    Attributes:
+        objects: The number of objects.
+        outside: How many of them were in no cell.
+        weight: The sum of their absolute weights.
+        lost: That of those in no cell.
+    """
+
+    objects: int = 0
+    outside: int = 0
+    weight: float = 0.0
+    lost: float = 0.0
+
+    def count(self, weight: Tensor, mask: Tensor, outside: Tensor) -> None:
+        """Counts objects (N, M), with their weights."""
+        size = weight.detach().abs()
+        self.objects += int(mask.sum())
+        self.outside += int(outside.sum())
+        self.weight += float(size[mask].sum())
+        self.lost += float(size[outside].sum())
+
+
+def grid(
+    value: Value,
+    fields: Mapping[str, Value],
+    weight: Value,
+    options: Options,
+    text: str,
+    outside: Outside | None = None,
+) -> Value:
     """The sum of a weight in each cell of a grid, of the objects in it.
 
     Args:
@@ -107,6 +140,7 @@ def grid(value: Value, fields: Mapping[str, Value], weight: Value, options: Opti
         weight: What is summed.
         options: ``bins``, ``low`` and ``high`` of all axes, or of each.
         text: The call as text.
+        outside: Counts what is in no cell.
     """
     per_object(value, "grid")
     if not 1 <= len(fields) <= 3:
@@ -138,6 +172,8 @@ def grid(value: Value, fields: Mapping[str, Value], weight: Value, options: Opti
     )
     mask = _together(value, *fields.values(), weight)
     found = binned([f.data for f in fields.values()], weight.data, mask, shape, axes)
+    if outside is not None:
+        outside.count(weight.data, mask, found.outside)
     return Value(found.contents.flatten(1), None, Cells(text, shape, axes))
 
 

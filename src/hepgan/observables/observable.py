@@ -23,7 +23,6 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
 from hepgan.observables.evaluate import (
-    BatchSource,
     evaluate,
     evaluate_awkward,
     evaluate_weighted,
@@ -31,6 +30,7 @@ from hepgan.observables.evaluate import (
 )
 from hepgan.observables.language import parse
 from hepgan.observables.ranges import MOST_BINS, Span, find_span, is_small
+from hepgan.observables.sources import BatchSource
 from hepgan.observables.values import Flat, Values
 
 __all__ = ["Checked", "Observable", "ObservableConfig", "check_axis", "example", "text_used"]

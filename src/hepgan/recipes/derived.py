@@ -15,9 +15,10 @@ from hepgan.features import FeatureBatch
 from hepgan.features.rules import as_stored
 from hepgan.features.survey import DIFFERING, SEVERAL, resolution
 from hepgan.observables import Observable
-from hepgan.observables.evaluate import BatchSource, evaluate_objects
+from hepgan.observables.evaluate import evaluate_objects
 from hepgan.observables.language import parse
 from hepgan.observables.observable import example
+from hepgan.observables.sources import BatchSource
 
 __all__ = ["Derived"]
 

@@ -15,8 +15,9 @@ from hepgan.errors import RecipeError
 from hepgan.events import Address, Collection, EventBatch, EventSchema, Field, Kind, to_batch
 from hepgan.events.schema import quoted
 from hepgan.observables import default_observables
-from hepgan.observables.evaluate import BatchSource, evaluate, evaluate_objects
+from hepgan.observables.evaluate import evaluate, evaluate_objects
 from hepgan.observables.language import parse
+from hepgan.observables.sources import BatchSource
 from hepgan.recipes.derived import CHECKED, Derived
 from hepgan.recipes.drafting.candidates import (
     Candidate,
