@@ -118,6 +118,7 @@ def validate(
             seed=seed,
             schema=None if chosen is None else chosen.events.layout,
             grids=grids_of(chosen, model),
+            prepared=None if chosen is None else chosen.events.preparation.expressions,
         )
         comparison.save(output, force=force, deviation=deviation)
     for label, told in comparison.provenance.get("weighted by", {}).items():
@@ -205,7 +206,6 @@ def explain(
     labels of physics. With true events (REFERENCE, FILE.root:Tree), they are overlaid in principal
     components, and surfaces of the loss can be scanned. Writes pictures and explanation.json.
     """
-    from hepgan.events import read_events
     from hepgan.explanation import explain as explained
     from hepgan.explanation import hidden_layers
     from hepgan.files import claim
@@ -217,7 +217,8 @@ def explain(
             say(name)
         return
     claim(output / "explanation.json", force=force)
-    true = None if reference is None else read_events(reference, schema=generator.schema)
+    preparation = generator.recipe.events.preparation
+    true = None if reference is None else preparation.read(reference, schema=generator.schema)
     found = explained(
         generator,
         true,

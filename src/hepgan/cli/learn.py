@@ -319,7 +319,7 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
     history stands beside the model as a table (.history.csv) and a plot (.history.png), the terms of a GAN
     with their floors as another table (.diagnostics.csv).
     """
-    from hepgan.events import read_events, read_runs
+    from hepgan.events import read_runs
     from hepgan.generator import EventGenerator
     from hepgan.generator.describe import outcome
     from hepgan.recipes import load_recipe
@@ -329,7 +329,8 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
 
     def make() -> EventGenerator:
         where = choose_device(job.device)
-        events = read_events(
+        preparation = chosen.events.preparation
+        events = preparation.read(
             list(files),
             schema=chosen.events.layout,
             branches=chosen.branches,
@@ -337,6 +338,8 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
             grids=chosen.events.grids,
             on_bad="drop" if drop_bad else "raise",
         )
+        for line in preparation.told:
+            say(f"prepared {line}")
         begun = job.resume and job.checkpoint.exists()
         say(f"{len(events):,} events; {'going on with' if begun else 'training'} {chosen.name} on {where}")
         try:
@@ -430,7 +433,6 @@ def refine(job: Job, model: Path, reference: Path, events: int) -> None:
     reweight`, the result needs no weights: noise is drawn so that what was too rare is made more often
     (latent-space refinement, LaSeR). --set changes model.prior and training, which is that of the prior.
     """
-    from hepgan.events import read_events
     from hepgan.generator import EventGenerator
     from hepgan.generator.describe import refinement
     from hepgan.generator.refinement import refine as refined
@@ -438,7 +440,7 @@ def refine(job: Job, model: Path, reference: Path, events: int) -> None:
 
     def make() -> EventGenerator:
         generator = EventGenerator.load(model, device=job.device)
-        true = read_events(str(reference), schema=generator.schema)
+        true = generator.recipe.events.preparation.read(str(reference), schema=generator.schema)
         reweighter = Reweighter(generator.recipe.make_observables(), seed=job.seed)
         reweighter.fit(true, generator.generate(events, seed=job.seed))
         return refined(

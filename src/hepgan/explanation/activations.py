@@ -253,7 +253,8 @@ def encoded(parts: Parts, events: ak.Array, most: int) -> tuple[FeatureBatch, ak
         InputError: If there are none, or they are not of the model's kind.
     """
     schema = needed(parts)
-    some = parts.derived.with_signs(events[fitting(events, schema)][: 2 * most])
+    events = parts.derived.entering(events)
+    some = events[fitting(events, schema)][: 2 * most]
     if not len(some):
         msg = "no true events of the model's kind"
         raise InputError(msg)

@@ -109,10 +109,11 @@ def _by_chunk(
 ) -> NDArray[np.float64]:
     """Fills in what is computed of the events that can be batched."""
     schema = needed(parts)
+    events = parts.derived.entering(events)
     numbers = np.flatnonzero(fitting(events, schema))
     for start in range(0, len(numbers), CHUNK):
         chosen = numbers[start : start + CHUNK]
-        batch = to_batch(parts.derived.with_signs(events[chosen]), schema, device=parts.device)
+        batch = to_batch(events[chosen], schema, device=parts.device)
         found[chosen] = compute(batch).cpu().numpy()
     return found
 

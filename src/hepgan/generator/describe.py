@@ -47,6 +47,7 @@ def describe(
         lines.insert(2, f"ensemble    {parts.members} members, each of a bootstrap sample of its own{told}")
     if "member" in summary:
         lines.insert(2, f"member      {summary['member']} of an ensemble")
+    lines += [f"prepared    {name} = {made}" for name, made in recipe.events.prepared.items()]
     lines += [f"derived     {name} = {expression}" for name, expression in recipe.events.derived.items()]
     if summary:
         lines.append(

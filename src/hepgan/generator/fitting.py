@@ -37,6 +37,7 @@ __all__ = [
     "NLL",
     "Prepared",
     "data_hash",
+    "derived_of",
     "evaluate",
     "evaluation",
     "identity",
@@ -120,6 +121,12 @@ def schema_for(recipe: Recipe, events: ak.Array) -> EventSchema:
         msg = f"the recipe is for other events: {reason}"
         raise RecipeError(msg, file=recipe.name) from error
     return schema
+
+
+def derived_of(recipe: Recipe, schema: EventSchema) -> Derived:
+    """What is computed instead of learned, of events of a schema."""
+    events = recipe.events
+    return Derived(schema, events.derived, signs=events.signs, preparation=events.preparation)
 
 
 def _warn_of_units(recipe: Recipe, schema: EventSchema) -> None:

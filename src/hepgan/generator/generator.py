@@ -22,6 +22,7 @@ from hepgan.generator.density import Latents, MeasureName, latents, log_prob
 from hepgan.generator.describe import describe
 from hepgan.generator.fitting import (
     data_hash,
+    derived_of,
     evaluation,
     identity,
     metric_names,
@@ -38,7 +39,7 @@ from hepgan.generator.where import MEASURED, Efficiency, Selected, Where, measur
 from hepgan.generator.yields import YIELDS, Yields
 from hepgan.models import BLOCK, DensityConfig
 from hepgan.networks import drawing_from
-from hepgan.recipes import Derived, Recipe, load_recipe
+from hepgan.recipes import Recipe, load_recipe
 from hepgan.runtime import Progress, choose_device, threads
 from hepgan.training import History, digest_of_events, reserved
 
@@ -162,8 +163,10 @@ class EventGenerator:
         started = time.monotonic()
         seed = whole("seed", seed, 0, SEEDS)
         device = choose_device(device)
+        making = self.recipe.events.preparation
+        events = making(events)
         schema = schema_for(self.recipe, events)
-        derived = Derived(schema, self.recipe.events.derived, signs=self.recipe.events.signs)
+        derived = derived_of(self.recipe, schema)
         check_events(events, schema)
         observables = self.recipe.make_observables()
         for observable in observables.values():
@@ -210,6 +213,7 @@ class EventGenerator:
         members = {"members": parts.members} if parts.members > 1 else {}
         self.summary = {
             **members,
+            **({"prepared": making.told} if making.told else {}),
             "training_events": len(training),
             "validation_events": len(validation),
             "data_hash": data_hash(prepared.features),

@@ -19,12 +19,13 @@ from hepgan.files import replacing
 from hepgan.generator.conditions import Pool
 from hepgan.generator.describe import describe
 from hepgan.generator.ensembles import DiscreteMembers
+from hepgan.generator.fitting import derived_of
 from hepgan.generator.parts import Parts
 from hepgan.learners import build_critics
 from hepgan.models import build_model
 from hepgan.models.discrete import DiscreteModel
 from hepgan.networks import drawing_from, no_more_than
-from hepgan.recipes import Derived, Recipe, load_recipe
+from hepgan.recipes import Recipe, load_recipe
 from hepgan.sealed import DAMAGE, digest_of, parsed, seal, unseal
 
 __all__ = ["Contents", "digest", "from_bytes", "installed_versions", "read", "to_bytes", "write"]
@@ -194,7 +195,7 @@ def _of_format_1(
 def _restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device) -> Contents:
     recipe = load_recipe(document["recipe"])
     schema = EventSchema.model_validate(document["schema"])
-    derived = Derived(schema, recipe.events.derived, signs=recipe.events.signs)
+    derived = derived_of(recipe, schema)
     members = recipe.training.members
     representation = Representation.from_state(document["representation"])
     # An ensemble has a member more than its file while it is made.

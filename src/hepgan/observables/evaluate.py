@@ -250,7 +250,7 @@ class Evaluator:
             if values.ndim == 1:
                 return Value(values, there)
             shape = tuple(values.shape[1:])
-            known = () if described is None else getattr(described, "axes", ())
+            known = () if described is None else described.axes
             there = None if there is None else there.flatten(1)
             return Value(values.flatten(1), there, Cells(quoted(name), shape, known), there is None)
         objects = self._objects(name)

@@ -143,6 +143,12 @@ class Expression:
         """Whether it combines objects to pairs, which takes memory quadratic in their number."""
         return "pairs" in self.source or "efp" in self.source
 
+    @property
+    def is_grid(self) -> bool:
+        """Whether it is a call of ``grid(...)``."""
+        tree = self.tree
+        return isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "grid"
+
     def text(self, node: ast.expr) -> str:
         """A part of the expression as it is written."""
         return quoted(node.id) if isinstance(node, ast.Name) else self.texts.get(node) or ast.unparse(node)

@@ -15,10 +15,12 @@ from hepgan.features import FeatureBatch
 from hepgan.features.rules import as_stored
 from hepgan.features.survey import DIFFERING, SEVERAL, resolution
 from hepgan.observables import Observable
-from hepgan.observables.evaluate import evaluate_objects
+from hepgan.observables.evaluate import Evaluator, evaluate, evaluate_objects
 from hepgan.observables.language import parse
 from hepgan.observables.observable import example
+from hepgan.observables.preparation import Preparation
 from hepgan.observables.sources import BatchSource
+from hepgan.observables.values import Cells
 
 __all__ = ["Derived"]
 
@@ -40,6 +42,7 @@ class Derived:
             its name.
         signs: Whether generated events have weights of either sign. That of the weight is then a number that
             is learned, and weights are absolute ones.
+        preparation: What is made of events that enter.
 
     Raises:
         RecipeError: If a number is not there, is text or the weight, or if its expression does not fit the
@@ -51,8 +54,16 @@ class Derived:
         learned: What they hold without these numbers, and with the sign of the weight.
     """
 
-    def __init__(self, schema: EventSchema, expressions: Mapping[str, str], *, signs: bool = False) -> None:
+    def __init__(
+        self,
+        schema: EventSchema,
+        expressions: Mapping[str, str],
+        *,
+        signs: bool = False,
+        preparation: Preparation | None = None,
+    ) -> None:
         self.schema = schema
+        self._preparation = preparation or Preparation({})
         self._sign = _sign_field(schema) if signs else None
         addresses = {name: _address(name, schema) for name in expressions}
         rest = _without(schema, set(addresses.values()))
@@ -105,12 +116,13 @@ class Derived:
         scalars = {**events.scalars, str(schema.weight): weights.abs(), self._sign.name: sign}
         return EventBatch(schema, events.collections, scalars, len(events))
 
-    def with_signs(self, events: ak.Array) -> ak.Array:
-        """Events with the signs of their weights as the number that is learned, where one is.
+    def entering(self, events: ak.Array) -> ak.Array:
+        """Events as a model takes them: with what is prepared, and the signs of weights that are learned.
 
         Raises:
-            InputError: If they have no weights.
+            InputError: If they have no weights, or lack what something is prepared from.
         """
+        events = self._preparation(events, wanted=_names(self.schema))
         if self._sign is None or self._sign.name in events.fields:
             return events
         weight = self.schema.weight
@@ -132,6 +144,10 @@ class Derived:
         first = events[:CHECKED]
         for number in self._numbers:
             _compare(number, first)
+
+
+def _names(schema: EventSchema) -> set[str]:
+    return {*schema.collection_names, *schema.scalar_names}
 
 
 def _sign_field(schema: EventSchema) -> Field:
@@ -195,6 +211,10 @@ def _without(schema: EventSchema, derived: Container[Address]) -> EventSchema:
     return schema.model_copy(update={"scalars": scalars, "collections": tuple(collections)})
 
 
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
 class _Number:
     """A number that is derived.
 
@@ -223,9 +243,23 @@ class _Number:
         except RecipeError as error:
             msg = f"events.derived: {error.message}"
             raise RecipeError(msg) from None
-        if collection is None and not found.per_event:
+        if self.field.shape:
+            made = Evaluator(self.expression, BatchSource(example(schema)), True).visit(self.expression.tree)
+            shape = made.domain.shape if isinstance(made.domain, Cells) else ()
+            if shape != self.field.shape:
+                what = f"a grid of {_times(shape)}" if shape else "no grid"
+                msg = (
+                    f"events.derived: {source} gives {what}; {self.name} is one of {_times(self.field.shape)}"
+                )
+                raise RecipeError(msg)
+        elif collection is None and not found.per_event:
             msg = f"events.derived: {source} gives a number for each object; {self.name} needs one an event"
             raise RecipeError(msg)
+
+    @property
+    def jumps(self) -> bool:
+        """Whether it is no smooth function of the rest: whole numbers, and sums in cells, are none."""
+        return self.whole or bool(self.field.shape)
 
     @property
     def whole(self) -> bool:
@@ -233,11 +267,15 @@ class _Number:
         return np.dtype(self.field.dtype).kind != "f"
 
     def values(self, events: EventBatch) -> tuple[Tensor, Tensor]:
-        """Its values (N,) or (N, M), 0 where there are none, and where there are some."""
+        """Its values (N,), (N, M) or (N, ...), 0 where there are none, and where there are some."""
         # What jumps has to do so where the numbers that are stored say.
-        seen = as_stored(events, self.expression.names) if self.whole else events
+        seen = as_stored(events, self.expression.names) if self.jumps else events
         collection = self.address.collection
-        if collection in seen.collections and len(seen[collection].shape) > 1:
+        if self.field.shape:
+            data, there = evaluate(self.expression, BatchSource(seen))
+            data = data.view(-1, *self.field.shape)
+            exists = torch.ones_like(data, dtype=torch.bool) if there is None else there.view(data.shape)
+        elif collection in seen.collections and len(seen[collection].shape) > 1:
             data, exists = evaluate_objects(self.expression, BatchSource(seen), collection)
         elif collection in events.collections and len(events[collection].shape) > 1:
             data, exists = Observable(self.name, self.expression.source).dense(seen)
@@ -287,8 +325,8 @@ def _compare(number: _Number, events: EventBatch) -> None:
     wrong = there & (off > allowed)
     if int(wrong.sum()) > DIFFERING * int(there.sum()):
         flat = int(torch.where(wrong, off, -1.0).argmax())
-        at = (flat,) if off.ndim == 1 else divmod(flat, off.shape[1])
-        of = "events" if off.ndim == 1 else "objects"
+        at = tuple(int(i) for i in np.unravel_index(flat, off.shape))
+        of = "cells" if number.field.shape else "events" if off.ndim == 1 else "objects"
         msg = (
             f"events.derived: {name} is {float(stored[at]):.9g} where {source} is {float(computed[at]):.9g}, "
             f"the largest difference in {int(wrong.sum()):,} of {int(there.sum()):,} {of} that differ"

@@ -25,6 +25,7 @@ from hepgan.models.config import ModelConfig
 from hepgan.observables import Observable, ObservableConfig
 from hepgan.observables import from_config as observable_from_config
 from hepgan.observables.language import parse
+from hepgan.observables.preparation import Preparation
 from hepgan.recipes.document import parse_yaml, read_document, to_yaml
 from hepgan.training import TrainingConfig
 
@@ -276,9 +277,13 @@ class EventsConfig(Config):
         signs: Whether generated events have weights of either sign, as those of the training have; if not,
             all have the same weight. Their signs are learned with the discrete part, all else by absolute
             weights.
+        prepared: What is made of the file's events before anything else, in order: objects, fields with a
+            shape, numbers: ``{Aligned: "aligned(Constituent, deta, dphi)"}``. What it is made of need not be
+            learned. Events that lack that, as generated ones do, have it already.
         derived: Numbers that are computed from the rest of each generated event instead of being learned, of
             the event or of objects: ``{M: "(Muon[0] + Muon[1]).mass", Muon.tight: Muon.iso < 0.15}``. They
-            have to agree with the data. Where an event has nothing to compute one from, it is 0.
+            have to agree with the data. Where an event has nothing to compute one from, it is 0. A field
+            with a shape that is a ``grid(...)`` of objects is prepared by it, too.
         unit: The unit of the file's momenta, energies and masses: ``MeV``, ``GeV`` or ``TeV``; without it, it
             is told from the data. Numbers stay in it; labels and what is meant in GeV inside follow it.
         grids: Axes of arrays, slowest index first: ``{Image: {phi: [-1.2, 1.2], eta: [-1.2, 1.2]}}``. With
@@ -291,14 +296,15 @@ class EventsConfig(Config):
     kinds: dict[str, Kind] = Setting(default_factory=dict)
     weight: str | None = None
     signs: bool = False
+    prepared: dict[str, str] = Setting(default_factory=dict)
     derived: dict[str, str] = Setting(default_factory=dict)
     unit: Unit | None = None
     grids: dict[str, dict[str, AxisConfig]] = Setting(default_factory=dict)
     layout: EventSchema | None = None
 
-    @field_validator("derived")
+    @field_validator("prepared", "derived")
     @classmethod
-    def _derived_are_expressions(cls, value: dict[str, str]) -> dict[str, str]:
+    def _they_are_expressions(cls, value: dict[str, str]) -> dict[str, str]:
         for name, expression in value.items():
             try:
                 parse(expression)
@@ -306,6 +312,19 @@ class EventsConfig(Config):
                 msg = f"{name}: {error.message}"
                 raise ValueError(msg) from None
         return value
+
+    @model_validator(mode="after")
+    def _layouts_are_of_files(self) -> EventsConfig:
+        if self.layout is not None and self.prepared:
+            msg = "a layout is that of files, which what is prepared is not in: leave out one of them"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def preparation(self) -> Preparation:
+        """What makes the prepared part of events, and the grids among what is derived."""
+        grids = {n: e for n, e in self.derived.items() if parse(e).is_grid and n not in self.prepared}
+        return Preparation({**self.prepared, **grids})
 
 
 class Recipe(Config):

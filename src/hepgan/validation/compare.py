@@ -25,6 +25,7 @@ from hepgan.events.shapes import Grids
 from hepgan.events.units import check_units
 from hepgan.events.weights import NO_WEIGHT
 from hepgan.observables import Observable, ObservableConfig, default_observables, from_config
+from hepgan.observables.preparation import Preparation
 from hepgan.observables.table import Table
 from hepgan.runtime import doing
 from hepgan.validation.comparison import Comparison, FeatureComparison
@@ -68,6 +69,7 @@ def compare(
     classifier_events: int = 50_000,
     n_jobs: int | None = None,
     schema: EventSchema | None = None,
+    prepared: Mapping[str, str] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Compares generated events with true events that the generator was not trained on.
@@ -97,6 +99,8 @@ def compare(
         classifier_events: Events of each class for the classifier.
         n_jobs: Threads of the classifier; by default OpenMP's, at most 4.
         schema: What the events hold; by default the reference's own.
+        prepared: What is made of the events of each sample, where it has what that takes, as of a recipe's
+            ``events.prepared``; by default that of the model of ``features``.
         provenance: What the report shall tell of the samples' origin.
 
     Raises:
@@ -109,6 +113,11 @@ def compare(
     several = isinstance(generated, Mapping)
     samples = {n: events_in(e) for n, e in generated.items()} if several else {"generated": generated}
     check_labels(samples)
+    view = None if features is None else FeatureView(features)
+    preparation = Preparation(prepared or ({} if view is None else view.prepared))
+    reference = preparation(reference, strict=False)
+    samples = {label: preparation(events, strict=False) for label, events in samples.items()}
+    train = None if train is None else preparation(train, strict=False)
     weights: dict[str, ArrayLike | None] = dict.fromkeys(samples)
     if isinstance(generated_weights, Mapping):
         unknown = [label for label in generated_weights if label not in samples]
@@ -121,7 +130,6 @@ def compare(
     true = schema or schema_of(reference)
     for label, events in (samples if train is None else {**samples, "training": train}).items():
         check_units(reference, true, events, schema_of(events), file=None, of=label)
-    view = None if features is None else FeatureView(features)
     known, schemas = weighting(
         true,
         {label: schema_of(events) for label, events in samples.items()},
@@ -167,6 +175,7 @@ def compare_files(
     n_jobs: int | None = None,
     schema: EventSchema | None = None,
     grids: Grids | None = None,
+    prepared: Mapping[str, str] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Compares files of any size: as :func:`compare`, but read in chunks, in bounded memory.
@@ -191,6 +200,7 @@ def compare_files(
         n_jobs: Threads of the classifier; by default OpenMP's, at most 4.
         schema: What the events hold; by default inferred from the reference.
         grids: Axes of arrays, where the samples have them, as of `hepgan.events.with_grids`.
+        prepared: As for :func:`compare`.
         provenance: What the report shall tell besides the files.
 
     Raises:
@@ -202,10 +212,12 @@ def compare_files(
     )
     check_labels(samples)
     view = None if features is None else FeatureView(features)
+    preparation = Preparation(prepared or ({} if view is None else view.prepared))
     paths = {"reference": reference, **samples} | ({} if train is None else {"train": train})
     files = {label: files_of(p) if schema is None else _given(p, schema) for label, p in paths.items()}
     files = alike_of(files) if schema is None else files
     files = {n: gridded(f, grids or {}, all_there=False) for n, f in files.items()}
+    files = {label: preparation.known(found) for label, found in files.items()}
     whole = files["reference"].schema
     files = {n: replace(f, schema=with_momenta_of(f.schema, whole)) for n, f in files.items()}
     known = layouts(
@@ -221,7 +233,7 @@ def compare_files(
     hint = "--keep-bad (on_bad='keep') judges such events, too"
     options: dict[str, Any] = {label: {"on_bad": on_bad, "hint": hint} for label in samples}
     streams = {
-        label: Stream(found, known.read[label], step, **options.get(label, {}))
+        label: Stream(found, known.read[label], step, preparation, **options.get(label, {}))
         for label, found in files.items()
     }
     true = streams["reference"]

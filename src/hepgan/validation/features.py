@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,6 +100,11 @@ class FeatureView:
         }
 
     @property
+    def prepared(self) -> Mapping[str, str]:
+        """What is made of events that enter the model."""
+        return self._generator.recipe.events.preparation.expressions
+
+    @property
     def needs(self) -> EventSchema:
         """What events have to hold."""
         return self._schema
@@ -142,8 +147,8 @@ class FeatureView:
     ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Features, columns and presence (N, D); events that cannot be encoded are found by halving."""
         try:
-            signed = self._generator.parts.derived.with_signs(events)
-            features = self._representation.encode(to_batch(signed, self._schema).to(self._device))
+            entering = self._generator.parts.derived.entering(events)
+            features = self._representation.encode(to_batch(entering, self._schema).to(self._device))
             columns = self._representation.columns(features.x).cpu().numpy()
         except InputError as error:
             if error.entry is None:

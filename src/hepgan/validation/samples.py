@@ -17,10 +17,10 @@ from hepgan.errors import InputError
 from hepgan.events import event_weights, schema_of
 from hepgan.events.checks import find_faults
 from hepgan.events.common import Files
-from hepgan.events.reading import in_chunks
 from hepgan.events.schema import EventSchema
 from hepgan.generator.ensembles import MEMBER, member_field
 from hepgan.observables import Flat, Observable
+from hepgan.observables.preparation import Preparation
 from hepgan.stats.metrics import Metric, Values
 from hepgan.stats.moments import checked_weights, effective_size
 from hepgan.validation.histograms import GROUPS, Histograms, flat_values, per_event
@@ -286,6 +286,7 @@ class Stream:
         files: The files.
         layout: What of them is read.
         step: Events in a chunk.
+        preparation: What is made of the events.
         on_bad: Whether events with NaN, E < abs(p) and the like are an error, or judged like others and
             counted in a warning.
         hint: What an error about such events adds.
@@ -304,12 +305,13 @@ class Stream:
         files: Files,
         layout: EventSchema,
         step: int,
+        preparation: Preparation,
         *,
         on_bad: Literal["raise", "keep"] = "raise",
         hint: str = "",
     ) -> None:
         self._files, self._keep, self._hint = files.named, on_bad == "keep", hint
-        self._chunks = self._hinted(lambda: in_chunks(files.places, layout, step, on_bad))
+        self._chunks = self._hinted(lambda: preparation.chunks(files, layout, step, on_bad))
         self.faults: dict[str, int] = {}
         first = next(self._chunks, None)
         if first is None:

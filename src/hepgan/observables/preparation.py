@@ -1,0 +1,297 @@
+"""What is made of a file's events before anything is learned: aligned objects, grids, plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Literal
+
+import awkward as ak
+
+from hepgan.errors import InputError, RecipeError
+from hepgan.events import EventSchema, read_events, schema_of, select
+from hepgan.events.common import Files, listed, names_in
+from hepgan.events.inference import attach
+from hepgan.events.reading import Paths, files_of, in_chunks
+from hepgan.events.schema import Address
+from hepgan.events.shapes import Grids
+from hepgan.events.weights import NO_WEIGHT
+from hepgan.observables.images import Outside
+from hepgan.observables.language import CONSTANTS, parse
+from hepgan.observables.making import make
+
+__all__ = ["Preparation"]
+
+_DONE = "@hepgan_prepared"
+"""The attribute that tells what was made of events already."""
+
+_LOOK = 1000
+"""So many events tell what is made of all."""
+
+OnBad = Literal["raise", "drop", "keep"]
+
+
+class Preparation:
+    """What is made of events that enter: ``{"Aligned": "aligned(Constituent, deta, dphi)", ...}``.
+
+    It is made anew wherever all that its expression needs is there, of the file or of what was made before
+    it. Where that is not there, as in files of generated events, the events have it already.
+
+    Args:
+        expressions: What is made, in order: objects, fields with a shape, numbers of the event.
+
+    Raises:
+        RecipeError: If an expression is not of the language.
+
+    Attributes:
+        told: What was made of the last events, in words.
+    """
+
+    def __init__(self, expressions: Mapping[str, str]) -> None:
+        self.expressions = dict(expressions)
+        self.told: list[str] = []
+        self._parsed = {}
+        for name, text in expressions.items():
+            try:
+                self._parsed[name] = parse(text)
+            except RecipeError as error:
+                msg = f"events.prepared: {name}: {error.message}"
+                raise RecipeError(msg) from None
+
+    def __bool__(self) -> bool:
+        return bool(self.expressions)
+
+    # ------------------------------------------------------------------ what is made of what
+
+    def made_of(
+        self, there: Collection[str], wanted: Collection[str] | None = None, *, strict: bool = True
+    ) -> dict[str, set[str]]:
+        """What is made of events, each with the names in them that it takes, directly or by others.
+
+        Args:
+            there: Names of collections and scalars that events have.
+            wanted: What is asked for; everything if None.
+            strict: Whether what can neither be made nor is there is an error.
+
+        Raises:
+            InputError: If there is such a thing.
+        """
+        found: dict[str, set[str]] = {}
+        for name in self.expressions:
+            sources: set[str] = set()
+            lacking = None
+            for used in self._uses(name):
+                known = used in found or used in there
+                # Numbers of objects are called nJet.
+                source = used[1:] if used.startswith("n") and not known else used
+                if source in found:
+                    sources |= found[source]
+                elif source in there:
+                    sources.add(source)
+                else:
+                    lacking = used
+            if lacking is None:
+                found[name] = sources
+            elif strict and name not in there and (wanted is None or name in wanted):
+                msg = f"{name} is prepared from {lacking}, and the events have neither"
+                raise InputError(msg, branch=lacking)
+        if wanted is None:
+            return found
+        kept = {_owner(name) for name in wanted}
+        for name in reversed(found):
+            if name in kept:
+                kept |= {u for used in self._uses(name) for u in (used, used.removeprefix("n"))}
+        return {name: sources for name, sources in found.items() if name in kept}
+
+    def _uses(self, name: str) -> list[str]:
+        return sorted(self._parsed[name].names - CONSTANTS.keys())
+
+    # ----------------------------------------------------------------------- events in memory
+
+    def __call__(
+        self, events: ak.Array, *, wanted: Collection[str] | None = None, strict: bool = True
+    ) -> ak.Array:
+        """The events with what is made of them; all else stays.
+
+        Args:
+            events: N events.
+            wanted: What is asked for; everything if None.
+            strict: Whether what can neither be made nor is there is an error.
+
+        Raises:
+            InputError: If there is such a thing.
+            RecipeError: If an expression does not fit the events.
+        """
+        self.told = []
+        expressions, told = events.attrs.get(_DONE, ({}, []))
+        if expressions == self.expressions and all(n in events.fields for n in expressions):
+            self.told = told
+            return events
+        if not len(events):
+            return events
+        making = self.made_of(events.fields, wanted, strict=strict)
+        if not making:
+            return events
+        single = _single(schema_of(events), set().union(*making.values()))
+        axes = {}
+        for name in making:
+            try:
+                made = make(self._parsed[name], events, single=single)
+            except RecipeError as error:
+                msg = f"events.prepared: {name}: {error.message}"
+                raise RecipeError(msg) from None
+            axes[name] = made.axes
+            events = ak.with_field(events, made.column, name)
+            self.told.append(_line(name, self.expressions[name], made.outside))
+        schema = schema_of(events)
+        scalars = tuple(
+            f.model_copy(update={"axes": axes[f.name]}) if axes.get(f.name) else f for f in schema.scalars
+        )
+        attach(events, schema.model_copy(update={"scalars": scalars}))
+        events.attrs[_DONE] = (self.expressions, self.told)
+        return events
+
+    # ------------------------------------------------------------------------------ files
+
+    def read(
+        self,
+        paths: Paths,
+        *,
+        schema: EventSchema | None = None,
+        branches: Iterable[str] | None = None,
+        weight: str | None = None,
+        grids: Grids | None = None,
+        on_bad: OnBad = "raise",
+    ) -> ak.Array:
+        """Events of files, as `hepgan.events.read_events` reads them, with what is made of them.
+
+        Args:
+            paths: The files.
+            schema: What the events are to hold.
+            branches: Or a part of what there is, by names as of `hepgan.events.select`; everything if both
+                are None.
+            weight: The number of the event that is its weight, or ``none``.
+            grids: Axes of arrays that the files have.
+            on_bad: What is done with bad events.
+
+        Raises:
+            InputError: As of `hepgan.events.read_events`, or if something can neither be made nor is there.
+            RecipeError: If an expression does not fit the events.
+        """
+        wanted = None if branches is None else list(branches)
+        if not self:
+            return self._plain(paths, schema, wanted, weight, grids, on_bad)
+        named = names_in(schema) if schema is not None else wanted
+        there = _names(files_of(paths).schema)
+        try:
+            making = self.made_of(there, named if named is None else {_owner(n) for n in named})
+        except InputError as error:
+            raise InputError(error.message, file=listed(paths), branch=error.branch) from None
+        if not making:
+            return self._plain(paths, schema, wanted, weight, grids, on_bad)
+        spare: set[str] = set()
+        if named is not None:
+            kept = [n for n in named if _owner(n) not in making]
+            spare = set().union(making, *making.values()) - {_owner(n) for n in named}
+            named = [*kept, *sorted(set().union(*making.values()) - {*kept})]
+        weight = schema.weight or NO_WEIGHT if schema is not None else weight
+        events = self(self._plain(paths, None, named, weight, grids, on_bad), wanted=making)
+        return events[[n for n in events.fields if n not in spare]] if spare else events
+
+    def _plain(
+        self,
+        paths: Paths,
+        schema: EventSchema | None,
+        branches: list[str] | None,
+        weight: str | None,
+        grids: Grids | None,
+        on_bad: OnBad,
+    ) -> ak.Array:
+        # Axes of what is made are those of its expression.
+        of_files = {n: g for n, g in (grids or {}).items() if schema is None}
+        return read_events(
+            paths, schema=schema, branches=branches, weight=weight, grids=of_files or None, on_bad=on_bad
+        )
+
+    def known(self, files: Files) -> Files:
+        """Files with a schema that has what can be made of their events, too."""
+        making = self.made_of(_names(files.schema), strict=False)
+        if not making:
+            return files
+        sources = sorted(set().union(*making.values()))
+        places = [path if tree is None else f"{path}:{tree}" for path, tree in files.places]
+        first = read_events(places, branches=sources, weight=NO_WEIGHT, entry_stop=_LOOK, on_bad="keep")
+        made = schema_of(self(first, strict=False))
+        rest = files.schema
+        update = {
+            "collections": (
+                *(c for c in rest.collections if c.name not in making),
+                *(c for c in made.collections if c.name in making),
+            ),
+            "scalars": (
+                *(f for f in rest.scalars if f.name not in making),
+                *(f for f in made.scalars if f.name in making),
+            ),
+        }
+        return replace(files, schema=rest.model_copy(update=update))
+
+    def chunks(self, files: Files, layout: EventSchema, step: int, on_bad: OnBad) -> Iterator[ak.Array]:
+        """The events of files in chunks, as `hepgan.events.reading.in_chunks` gives them.
+
+        Args:
+            files: What :meth:`known` gives.
+            layout: A part of their schema.
+            step: Events in a chunk.
+            on_bad: What is done with bad events.
+        """
+        wanted = _names(layout)
+        making = self.made_of(_names(files.schema) - self.expressions.keys(), wanted, strict=False)
+        if not making:
+            yield from in_chunks(files.places, layout, step, on_bad)
+            return
+        kept = [n for n in (*names_in(layout), *_weight_of(layout)) if _owner(n) not in making]
+        sources = sorted(set().union(*making.values()) - {*kept})
+        read = select(files.schema, [*kept, *sources])
+        read = read.model_copy(update={"weight": layout.weight, "identifiers": layout.identifiers})
+        for chunk in in_chunks(files.places, read, step, on_bad):
+            whole = self(chunk, wanted=wanted, strict=False)
+            yield whole[[n for n in whole.fields if n not in sources or n in wanted]]
+
+
+def _names(schema: EventSchema) -> set[str]:
+    return {*schema.collection_names, *schema.scalar_names}
+
+
+def _weight_of(schema: EventSchema) -> tuple[str, ...]:
+    return () if schema.weight is None else (schema.weight,)
+
+
+def _owner(name: str) -> str:
+    """The collection, or the number of the event, of a name as of `hepgan.events.select`."""
+    try:
+        return Address.parse(name).name
+    except ValueError:
+        return name
+
+
+def _single(schema: EventSchema, sources: Iterable[str]) -> bool:
+    """Whether sources have no number of double precision."""
+    named = set(sources)
+    fields = [f for c in schema.collections if c.name in named for f in c.fields]
+    fields += [f for f in schema.scalars if f.name in named]
+    return not any(f.dtype == "float64" for f in fields)
+
+
+def _line(name: str, text: str, outside: Outside) -> str:
+    """What was made, in words."""
+    if not outside.outside:
+        return f"{name} = {text}"
+    weight = f", {_share(outside.lost, outside.weight)} of the weight" if outside.weight > 0 else ""
+    return (
+        f"{name} = {text}; outside: {outside.outside:,} of {outside.objects:,} objects "
+        f"({_share(outside.outside, outside.objects)}{weight})"
+    )
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.2g}" if part < 1e-4 * whole else f"{part / whole:.2%}"
