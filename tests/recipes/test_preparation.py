@@ -8,7 +8,7 @@ import pytest
 
 import hepgan
 from hepgan.errors import InputError, RecipeError
-from hepgan.events import schema_of, to_batch, write_events
+from hepgan.events import read_events, schema_of, to_batch, write_events
 from hepgan.observables import Observable
 from hepgan.observables.preparation import Preparation
 from hepgan.recipes import Derived, load_recipe
@@ -95,6 +95,12 @@ def test_files_give_what_is_prepared_of_what_they_have(tmp_path):
     write_events(tmp_path / "made.root", made[["Aligned", "Image", "filled", "label"]])
     taken = Preparation(EXPRESSIONS).read(tmp_path / "made.root", branches=["Image", "label"])
     assert {*taken.fields} == {"Image", "label"}
+    # What is there already has the axes of its expression, too, which a file does not keep.
+    write_events(tmp_path / "image.root", made[["Image", "label"]])
+    image = Preparation({"Image": IMAGE}).read(tmp_path / "image.root")
+    assert schema_of(image).scalar("Image").axes == schema_of(made).scalar("Image").axes
+    plain = read_events(tmp_path / "image.root")
+    assert schema_of(Preparation({"Image": IMAGE})(plain)).scalar("Image").axes
     assert ak.all(taken.Image == made.Image)
 
 

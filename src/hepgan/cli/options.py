@@ -228,7 +228,7 @@ def weight_of(recipe: Recipe | None, model: EventGenerator | None = None) -> str
 def grids_of(recipe: Recipe | None, model: EventGenerator | None = None) -> Grids:
     """The axes of arrays of a recipe, or else of the recipe that a model has learned by."""
     known = recipe if recipe is not None or model is None else model.recipe
-    return {} if known is None else known.events.grids
+    return {} if known is None else known.events.axes
 
 
 def read_member(given: str | None, generator: EventGenerator) -> int | Literal["all"] | None:

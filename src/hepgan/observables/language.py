@@ -144,10 +144,17 @@ class Expression:
         return "pairs" in self.source or "efp" in self.source
 
     @property
-    def is_grid(self) -> bool:
-        """Whether it is a call of ``grid(...)``."""
+    def grid(self) -> dict[str, tuple[float, float]] | None:
+        """Where each axis begins and ends, if it is a call of ``grid(...)`` that says so; else None."""
         tree = self.tree
-        return isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "grid"
+        if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "grid"):
+            return None
+        fields, _, options = of_fields("grid", tree)
+        low, high = options.get("low", ()), options.get("high", ())
+        ends = [e * len(fields) if len(e) == 1 else e for e in (low, high)]
+        if any(len(e) != len(fields) for e in ends):
+            return None
+        return dict(zip(fields, zip(*ends, strict=True), strict=True))
 
     def text(self, node: ast.expr) -> str:
         """A part of the expression as it is written."""

@@ -9,7 +9,7 @@ from typing import Literal
 import awkward as ak
 
 from hepgan.errors import InputError, RecipeError
-from hepgan.events import EventSchema, read_events, schema_of, select
+from hepgan.events import EventSchema, read_events, schema_of, select, with_grids
 from hepgan.events.common import Files, listed, names_in
 from hepgan.events.inference import attach
 from hepgan.events.reading import Paths, files_of, in_chunks
@@ -57,6 +57,12 @@ class Preparation:
             except RecipeError as error:
                 msg = f"events.prepared: {name}: {error.message}"
                 raise RecipeError(msg) from None
+
+    @property
+    def axes(self) -> Grids:
+        """The axes of what is a ``grid(...)``, as of `hepgan.events.with_grids`."""
+        grids = {name: parsed.grid for name, parsed in self._parsed.items()}
+        return {name: axes for name, axes in grids.items() if axes}
 
     def __bool__(self) -> bool:
         return bool(self.expressions)
@@ -131,23 +137,19 @@ class Preparation:
             return events
         making = self.made_of(events.fields, wanted, strict=strict)
         if not making:
-            return events
+            return _with_axes(events, self.axes)
         single = _single(schema_of(events), set().union(*making.values()))
-        axes = {}
+        axes = dict(self.axes)
         for name in making:
             try:
                 made = make(self._parsed[name], events, single=single)
             except RecipeError as error:
                 msg = f"events.prepared: {name}: {error.message}"
                 raise RecipeError(msg) from None
-            axes[name] = made.axes
+            axes |= {name: {a.name: (a.low, a.high) for a in made.axes}} if made.axes else {}
             events = ak.with_field(events, made.column, name)
             self.told.append(_line(name, self.expressions[name], made.outside))
-        schema = schema_of(events)
-        scalars = tuple(
-            f.model_copy(update={"axes": axes[f.name]}) if axes.get(f.name) else f for f in schema.scalars
-        )
-        attach(events, schema.model_copy(update={"scalars": scalars}))
+        events = _with_axes(events, axes)
         events.attrs[_DONE] = (self.expressions, self.told)
         return events
 
@@ -182,11 +184,15 @@ class Preparation:
         if not self:
             return self._plain(paths, schema, wanted, weight, grids, on_bad)
         named = names_in(schema) if schema is not None else wanted
-        there = _names(files_of(paths).schema)
+        found = files_of(paths).schema
+        there = _names(found)
         try:
             making = self.made_of(there, named if named is None else {_owner(n) for n in named})
         except InputError as error:
             raise InputError(error.message, file=listed(paths), branch=error.branch) from None
+        shaped = {f.name for f in found.scalars if f.shape}
+        grids = {n: a for n, a in self.axes.items() if n in shaped} | dict(grids or {})
+        grids = {n: a for n, a in grids.items() if n not in making}
         if not making:
             return self._plain(paths, schema, wanted, weight, grids, on_bad)
         spare: set[str] = set()
@@ -207,11 +213,9 @@ class Preparation:
         grids: Grids | None,
         on_bad: OnBad,
     ) -> ak.Array:
-        # Axes of what is made are those of its expression.
-        of_files = {n: g for n, g in (grids or {}).items() if schema is None}
-        return read_events(
-            paths, schema=schema, branches=branches, weight=weight, grids=of_files or None, on_bad=on_bad
-        )
+        # A schema knows its axes.
+        grids = None if schema is not None else grids
+        return read_events(paths, schema=schema, branches=branches, weight=weight, grids=grids, on_bad=on_bad)
 
     def known(self, files: Files) -> Files:
         """Files with a schema that has what can be made of their events, too."""
@@ -256,6 +260,14 @@ class Preparation:
         for chunk in in_chunks(files.places, read, step, on_bad):
             whole = self(chunk, wanted=wanted, strict=False)
             yield whole[[n for n in whole.fields if n not in sources or n in wanted]]
+
+
+def _with_axes(events: ak.Array, axes: Grids) -> ak.Array:
+    """Events whose schema has axes of arrays that have none."""
+    schema = schema_of(events)
+    bare = {f.name for f in schema.scalars if f.shape and not f.axes}
+    attach(events, with_grids(schema, {n: a for n, a in axes.items() if n in bare}))
+    return events
 
 
 def _names(schema: EventSchema) -> set[str]:

@@ -18,7 +18,7 @@ from hepgan.arguments import checked
 from hepgan.config import Config
 from hepgan.errors import RecipeError
 from hepgan.events.schema import Address, EventSchema, Kind, Unit
-from hepgan.events.shapes import AxisConfig
+from hepgan.events.shapes import AxisConfig, Grids
 from hepgan.events.weights import NO_WEIGHT
 from hepgan.features.config import FeaturesConfig
 from hepgan.models.config import ModelConfig
@@ -321,10 +321,15 @@ class EventsConfig(Config):
         return self
 
     @property
+    def axes(self) -> Grids:
+        """The axes of all arrays that the recipe tells: those of ``grids``, and of what is prepared."""
+        return {**self.preparation.axes, **self.grids}
+
+    @property
     def preparation(self) -> Preparation:
         """What makes the prepared part of events, and the grids among what is derived."""
-        grids = {n: e for n, e in self.derived.items() if parse(e).is_grid and n not in self.prepared}
-        return Preparation({**self.prepared, **grids})
+        grids = {n: e for n, e in self.derived.items() if parse(e).grid is not None}
+        return Preparation({**self.prepared, **{n: e for n, e in grids.items() if n not in self.prepared}})
 
 
 class Recipe(Config):
