@@ -142,6 +142,11 @@ class Valid:
         self.own: dict[str, dict[str, Any]] = {
             "hepgan.events.coordinates": {"names": ("pt", "eta", "phi")},
             "hepgan.events.select": {"names": ["MET"]},
+            "hepgan.events.to_grid": {
+                "cells": ak.zip({"cell": ak.Array([[1], []]), "value": ak.Array([[2.0], []])}),
+                "shape": (2, 2),
+            },
+            "hepgan.events.to_cells": {"values": np.ones((5, 2))},
             "hepgan.events.with_grids": {"grids": {}},
             "hepgan.events.with_kinds": {"kinds": {"MET.pt": "continuous"}},
             "hepgan.events.write_fileset": {"content": {"events": {"files": {}}}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hepgan.events.axes import Axis
 from hepgan.events.batch import EventBatch, Objects
+from hepgan.events.cells import to_cells, to_grid
 from hepgan.events.checks import check_events
 from hepgan.events.convert import to_awkward, to_batch
 from hepgan.events.filesets import fileset, write_fileset
@@ -56,6 +57,8 @@ __all__ = [
     "select",
     "to_awkward",
     "to_batch",
+    "to_cells",
+    "to_grid",
     "weighted_by",
     "with_grids",
     "with_kinds",
