@@ -508,7 +508,7 @@ def test_real_and_generated_events_are_scored_apart_where_a_network_sees_the_who
     feature_batch, monkeypatch
 ):
     monkeypatch.setattr(
-        "hepgan.learners.critic.build_network", lambda config, inputs, outputs, context: OfTheBatch(inputs)
+        "hepgan.learners.critic.build_network", lambda config, inputs, outputs, **_: OfTheBatch(inputs)
     )
     critic = Critic(CriticConfig(loss="lsgan"), size=3, context_size=0, outputs=3)
     batch = feature_batch(torch.randn(8, 3))

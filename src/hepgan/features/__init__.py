@@ -6,10 +6,11 @@ from hepgan.features.config import DecayConfig, FeaturesConfig, FieldsConfig, Ob
 from hepgan.features.measure import Measure, Volume
 from hepgan.features.reflections import mirrored, reflected
 from hepgan.features.representation import Representation
-from hepgan.features.space import FeatureBatch, FeatureSpace, Grid, Tokens
+from hepgan.features.space import Classes, FeatureBatch, FeatureSpace, Grid, Tokens
 from hepgan.features.variables import DiscreteVariable
 
 __all__ = [
+    "Classes",
     "DecayConfig",
     "DiscreteVariable",
     "FeatureBatch",

@@ -11,6 +11,7 @@ from hepgan.errors import InputError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import EventSchema, Kind
 from hepgan.features.precise import PreciseModule
+from hepgan.features.space import Classes
 from hepgan.features.variables import DiscreteVariable
 
 __all__ = ["ConditionEncoder", "ContextEncoder", "require_whole"]
@@ -116,6 +117,16 @@ class ConditionEncoder(PreciseModule):
             self._places[n] = slice(start, start + width)
             start += width
         self.size = start
+
+    @property
+    def classes(self) -> tuple[Classes, ...]:
+        """The conditions that are categories."""
+        sizes = {n: self._values(n) for n in self.names}
+        return tuple(
+            Classes(n, len(values), first=self._places[n].start)
+            for n, values in sizes.items()
+            if values is not None
+        )
 
     def _values(self, name: str) -> list[float] | None:
         field = self._fields[name]

@@ -28,7 +28,7 @@ from hepgan.features.proof import prove
 from hepgan.features.reach import reach_of, reached
 from hepgan.features.reading import Refusal, azimuth_of, within
 from hepgan.features.rules import Restrictions
-from hepgan.features.space import Feature, FeatureBatch, FeatureSpace, Reach, Tokens, find_tokens
+from hepgan.features.space import Classes, Feature, FeatureBatch, FeatureSpace, Reach, Tokens, find_tokens
 from hepgan.features.variables import DiscreteVariable
 
 __all__ = ["LearnedRepresentation", "Representation"]
@@ -246,8 +246,18 @@ class Representation(nn.Module):
     @property
     def space(self) -> FeatureSpace:
         """What a model must know of the features."""
+        classes = (
+            *self._conditions.classes,
+            *(Classes(v.name, v.size, variable=i) for i, v in enumerate(self.variables)),
+        )
         return FeatureSpace(
-            self.size, self.context_size, self.periodic, self.tokens, self.codec.grid, self.learned.reach
+            self.size,
+            self.context_size,
+            self.periodic,
+            self.tokens,
+            self.codec.grid,
+            self.learned.reach,
+            classes,
         )
 
     @property

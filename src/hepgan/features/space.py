@@ -15,7 +15,17 @@ from hepgan.events.schema import Address
 from hepgan.features.facts import Facts
 from hepgan.features.variables import DiscreteVariable
 
-__all__ = ["FARTHEST", "Feature", "FeatureBatch", "FeatureSpace", "Grid", "Reach", "Tokens", "find_tokens"]
+__all__ = [
+    "FARTHEST",
+    "Classes",
+    "Feature",
+    "FeatureBatch",
+    "FeatureSpace",
+    "Grid",
+    "Reach",
+    "Tokens",
+    "find_tokens",
+]
 
 Reach = tuple[tuple[float, float], ...]
 """The least and the largest value of each feature."""
@@ -179,6 +189,38 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """A number of the event that has a few values: a condition, or a discrete variable.
+
+    Attributes:
+        name: What recipes call it.
+        size: How many values there are.
+        first: The number of the first of its columns of 0 and 1 among the conditions; None of a variable.
+        variable: The number of the variable; None of a condition.
+
+    Raises:
+        ValueError: If it is neither a condition nor a variable, or both.
+    """
+
+    name: str
+    size: int
+    first: int | None = None
+    variable: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.first is None) == (self.variable is None):
+            msg = f"{self.name} is to be a condition or a variable"
+            raise ValueError(msg)
+
+    def of(self, batch: FeatureBatch) -> Tensor:
+        """The class (N,) of each event; -1 where it has none."""
+        if self.variable is not None:
+            return batch.discrete[:, self.variable]
+        first = self.first or 0
+        return batch.condition[:, first : first + self.size].argmax(1)
+
+
+@dataclass(frozen=True)
 class FeatureSpace:
     """The features of an event, and what is given of them.
 
@@ -189,6 +231,7 @@ class FeatureSpace:
         tokens: Which features belong to which object, for networks of sets.
         grid: Which features are the cells of an image.
         reach: What each feature may be, by the training events; empty where that is not known.
+        classes: Conditions and discrete variables that have a few values.
 
     Raises:
         ValueError: If a size is negative, the grid has more cells than there are features, or the reach is
@@ -201,6 +244,7 @@ class FeatureSpace:
     tokens: tuple[Tokens, ...] = ()
     grid: Grid | None = None
     reach: Reach = ()
+    classes: tuple[Classes, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "periodic", tuple(self.periodic))

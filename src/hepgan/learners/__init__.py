@@ -77,7 +77,7 @@ def build_critics(config: ModelConfig, model: Model) -> nn.ModuleList | Critics:
     def new() -> nn.ModuleList:
         space = model.space
         limit = _KINDS[type(config)].critics_limit
-        return new_critics(config, space.size, model.noise_size, space.context_size, limit)
+        return new_critics(config, space.size, model.noise_size, space.context_size, limit, space=space)
 
     if not isinstance(model, Ensemble):
         return new()

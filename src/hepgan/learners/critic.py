@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.errors import RecipeError
-from hepgan.features.space import FeatureBatch
+from hepgan.features.space import Classes, FeatureBatch, Grid
+from hepgan.learners.auxiliary import heads_of, wrongly
 from hepgan.models import CriticConfig, InOne, SetConfig
-from hepgan.networks import build_network
+from hepgan.networks import Network, build_network
 from hepgan.networks.parallel import by_rows
 from hepgan.objectives import (
     ADVERSARIAL,
@@ -178,12 +179,19 @@ class Critic(nn.Module):
         context_size: Columns of the context C.
         limit: Where numbers (in units of the spread) begin to be compressed to their logarithm, so that
             events far off do not rule the gradient; None for nowhere.
-        outputs: Outputs of its network: the first tells real from generated, any others are for heads.
+        outputs: Outputs of its network besides those of its heads; the first tells real from generated.
+        grid: Which features are an image.
+        classes: Numbers of the event that have a few values, for its heads.
 
     Attributes:
+        heads: Its outputs that tell the classes of events.
         apart: Whether real and generated events are scored in calls of their own, since the network's output
             for one event depends on the others.
         members: Of how many critics of an ensemble its network is.
+
+    Raises:
+        RecipeError: If its network does not fit what it sees, it has no such classes to tell, or a penalty on
+            the slope of its output for an event, which depends on other events.
     """
 
     mean: Tensor
@@ -198,6 +206,8 @@ class Critic(nn.Module):
         context_size: int,
         limit: float | None = None,
         outputs: int = 1,
+        grid: Grid | None = None,
+        classes: Sequence[Classes] = (),
     ) -> None:
         super().__init__()
         self.config = config
@@ -211,8 +221,23 @@ class Critic(nn.Module):
         plain = size * config.features + 2 * len(config.observables)
         self.sets = nn.ModuleList(_SetEncoder(c) for c in config.sets)
         inputs = plain + sum(c.size for c in config.sets)
-        self.network = build_network(config.network, inputs, outputs, context=self.context_size)
-        self.apart = self.network.whole_batch
+        self.heads = heads_of(config, classes)
+        self.network = build_network(
+            config.network,
+            inputs,
+            outputs + sum(h.classes.size for h in self.heads),
+            context=self.context_size,
+            seen=grid if config.features else None,
+            minibatch=config.minibatch,
+        )
+        self.apart = any(m.whole_batch for m in self.modules() if isinstance(m, Network))
+        if self.apart and (self.penalty or config.r1):
+            name = "gradient_penalty" if self.penalty else "r1"
+            msg = (
+                f"critic {config.name!r}: {name} is of the slope of the output for an event, and with batch "
+                "norm or minibatch this depends on the other events; say norm: event, or take a loss without"
+            )
+            raise RecipeError(msg)
         self.register_buffer("mean", torch.zeros(len(config.observables)))
         self.register_buffer("std", torch.ones(len(config.observables)))
 
@@ -271,6 +296,7 @@ class Critic(nn.Module):
         context: Tensor,
         weights: tuple[Tensor, Tensor | None],
         generator: torch.Generator,
+        batches: tuple[FeatureBatch, FeatureBatch] | None = None,
     ) -> list[Term]:
         """What the critic minimises.
 
@@ -280,12 +306,18 @@ class Critic(nn.Module):
             context: The context of both (N, C).
             weights: The event weights (N,) of both; None for 1.
             generator: Draws random numbers.
+            batches: Both batches, for the classes of their events; not needed without heads.
         """
         name = self.config.name
         members = self.members
-        good, bad = (_first(side) for side in self.sides(real, fake, context))
+        sides = self.sides(real, fake, context)
+        good, bad = (_first(side) for side in sides)
         true, made = (None if w is None else normalised(w, members) for w in weights)
-        terms = [Term(name, self.loss.critic(good, bad, cast("Tensor", true), made))]
+        terms = [Term(name, self._value(good, bad, (cast("Tensor", true), made), generator))]
+        for head in self.heads:
+            batch, other = cast("tuple[FeatureBatch, FeatureBatch]", batches)
+            targets = head.classes.of(batch), wrongly(head, other, self.config.flips.auxiliary, generator)
+            terms += head.critic(*sides, targets, (cast("Tensor", true), made))
 
         def output(inputs: tuple[Tensor, ...]) -> Tensor:
             result: Tensor = self(inputs, context)
@@ -298,6 +330,42 @@ class Critic(nn.Module):
             sizes = normalised(weights[0].abs(), members)
             terms.append(Term(f"{name}_r1", r1_penalty(output, real, sizes), 0.5 * self.config.r1))
         return terms
+
+    def maker_terms(self, seen: Observed, name: str, factor: float, generator: torch.Generator) -> list[Term]:
+        """What is minimised by what made these events.
+
+        Args:
+            seen: The events.
+            name: What the term of the first output is called.
+            factor: The factor of all terms.
+            generator: Draws random numbers.
+        """
+        found = self.outputs(self.inputs(seen), seen.batch.context)
+        sizes = None if seen.weight is None else normalised(seen.weight, self.members)
+        terms = [Term(name, self.loss.generator(_first(found), sizes), factor)]
+        for head in self.heads:
+            targets = wrongly(head, seen.batch, self.config.flips.auxiliary, generator)
+            terms.append(head.maker(found, targets, sizes, factor))
+        return terms
+
+    def _value(
+        self,
+        good: Tensor,
+        bad: Tensor,
+        weights: tuple[Tensor, Tensor | None],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The loss of scores (N,) of real and generated events, some of which it takes for the other kind."""
+        true, made = weights
+        flips = self.config.flips
+        if not (flips.real or flips.generated):
+            return self.loss.critic(good, bad, true, made)
+        made = torch.ones_like(true) if made is None else made
+        drawn = torch.rand(2, len(true), generator=generator, device=true.device)
+        r, g = (drawn < drawn.new_tensor([[flips.real], [flips.generated]])).to(true.dtype)
+        both, other = torch.cat((good, bad)), torch.cat((bad, good))
+        taken = torch.cat((true * (1.0 - r), made * g)), torch.cat((made * (1.0 - g), true * r))
+        return self.loss.critic(both, other, *taken)
 
     @torch.no_grad()
     def clip_parameters(self) -> None:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.errors import RecipeError
-from hepgan.features.space import FeatureBatch
+from hepgan.features.space import FeatureBatch, FeatureSpace
 from hepgan.learners.base import Learner, Phase
 from hepgan.learners.critic import Critic, Critics, Decode, Observed, TensorObservable
 from hepgan.models import CriticConfig, DensityModel, GuidedConfig, Model, OptimiserConfig
 from hepgan.networks.parallel import by_rows
-from hepgan.objectives import Circumstances, Penalty, Term, TermSchedule, normalised, of_members
+from hepgan.objectives import Circumstances, Penalty, Term, TermSchedule, of_members
 
 __all__ = ["AdversarialLearner", "GuidedLearner", "Scene", "factor", "new_critics"]
 
@@ -110,7 +110,11 @@ class GuidedLearner(Learner):
             term
             for critic, (good, bad), seen in zip(critics, sides, inputs, strict=True)
             for term in critic.terms(
-                *seen, scene.real.batch.context, (good.full_weight, bad.weight), generator
+                *seen,
+                scene.real.batch.context,
+                (good.full_weight, bad.weight),
+                generator,
+                (good.batch, bad.batch),
             )
         ]
 
@@ -200,11 +204,8 @@ class GuidedLearner(Learner):
             weight = factor(critic.config.schedule, share)
             if weight or everything:
                 _, made = self._sides(critic, scene)
-                output = critic(critic.inputs(made), made.batch.context)
-                sizes = None if made.weight is None else normalised(made.weight, self.members)
-                value = critic.loss.generator(output, sizes)
                 name = f"{critic.config.name}_adversarial"
-                terms.append(Term(name, value, weight * critic.config.weight))
+                terms += critic.maker_terms(made, name, weight * critic.config.weight, scene.generator)
         for penalty in self.config.penalties:
             weight = factor(penalty.schedule, share)
             if weight or everything:
@@ -329,7 +330,13 @@ class Scene:
 
 
 def new_critics(
-    config: GuidedConfig, size: int, noise_size: int, context_size: int, limit: float | None
+    config: GuidedConfig,
+    size: int,
+    noise_size: int,
+    context_size: int,
+    limit: float | None,
+    *,
+    space: FeatureSpace | None = None,
 ) -> nn.ModuleList:
     """The critics that a recipe has, with fresh weights.
 
@@ -339,9 +346,21 @@ def new_critics(
         noise_size: Noise per event.
         context_size: Columns of the context C.
         limit: Where critics begin to compress what they see; None for nowhere.
+        space: The features, for critics that see them as an image or tell their classes.
+
+    Raises:
+        RecipeError: As ``Critic``.
     """
+    grids = (None, None) if space is None else (space.grid, space.of_noise(noise_size).grid)
     return nn.ModuleList(
-        Critic(c, size=noise_size if c.latent else size, context_size=context_size, limit=limit)
+        Critic(
+            c,
+            size=noise_size if c.latent else size,
+            context_size=context_size,
+            limit=limit,
+            grid=grids[c.latent],
+            classes=() if space is None else space.classes,
+        )
         for c in config.critics
     )
 

@@ -10,8 +10,10 @@ from hepgan.models.autoencoder import Autoencoder
 from hepgan.models.base import DensityModel, Model
 from hepgan.models.config import (
     AutoencoderConfig,
+    AuxiliaryConfig,
     CriticConfig,
     DensityConfig,
+    FlipsConfig,
     FlowConfig,
     FlowMatchingConfig,
     GANConfig,
@@ -35,10 +37,12 @@ __all__ = [
     "GAN",
     "Autoencoder",
     "AutoencoderConfig",
+    "AuxiliaryConfig",
     "CriticConfig",
     "DensityConfig",
     "DensityModel",
     "Ensemble",
+    "FlipsConfig",
     "Flow",
     "FlowConfig",
     "FlowMatching",

@@ -78,6 +78,7 @@ class Autoencoder(Model):
             context=space.context_size,
             space=space if alike and codes == 1 else None,
             owners=self.circles.owners,
+            seen=space.grid,
         )
         # Networks that know of objects have one number for each feature.
         self._plane = isinstance(config.decoder, MLPConfig | ResidualConfig)
@@ -87,6 +88,7 @@ class Autoencoder(Model):
             self.circles.inputs if self._plane else size,
             context=space.context_size,
             space=space if alike else None,
+            made=space.grid,
         )
         self.spread = _Spread(size) if config.observation == "learned" else None
         self.chunk = self.decoder.chunk

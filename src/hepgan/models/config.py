@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hepgan.config import Settings
-from hepgan.networks import MLPConfig, NetworkConfig, ResidualConfig
+from hepgan.networks import MinibatchConfig, MLPConfig, NetworkConfig, ResidualConfig
 from hepgan.objectives import ADVERSARIAL, PenaltyConfig, TermSchedule
 
 __all__ = [
     "AutoencoderConfig",
+    "AuxiliaryConfig",
     "CriticConfig",
     "DensityConfig",
+    "FlipsConfig",
     "FlowConfig",
     "FlowMatchingConfig",
     "GANConfig",
@@ -77,6 +79,38 @@ class SetConfig(Settings):
     size: int = Field(default=32, ge=1, le=65_536)
 
 
+class AuxiliaryConfig(Settings):
+    """A number of the event whose class a critic is to tell, as what makes events is to make it tell.
+
+    Attributes:
+        variable: A condition that is a category, or a discrete variable.
+        critic: The factor of the critic's term, for real and generated events.
+        maker: The factor of the term of what makes events, beside the critic's own ``weight``.
+    """
+
+    variable: str
+    critic: float = Field(default=1.0, ge=0.0)
+    maker: float = Field(default=1.0, ge=0.0)
+
+
+Share = Annotated[float, Field(ge=0.0, lt=0.5)]
+
+
+class FlipsConfig(Settings):
+    """What a critic is told wrongly, so that it does not become too sure.
+
+    Attributes:
+        real: Share of the real events that it is told are generated.
+        generated: Share of the generated events that it is told are real.
+        auxiliary: Share of the generated events that have another class than theirs, for the critic and for
+            what makes events.
+    """
+
+    real: Share = 0.0
+    generated: Share = 0.0
+    auxiliary: Share = 0.0
+
+
 class CriticConfig(Settings):
     """A network that tells real from generated events.
 
@@ -100,6 +134,9 @@ class CriticConfig(Settings):
         gradient_penalty: The factor of its gradient penalty; the loss's usual one if None.
         r1: Twice the factor (usually called gamma) of the penalty on its slope at real events.
         clip: The largest magnitude of its parameters, 0 for no limit; the loss's usual one if None.
+        auxiliary: Conditions and discrete variables whose class it tells, too.
+        minibatch: How it sees whether the events of a batch are too much alike; not at all if None.
+        flips: What it is told wrongly.
         optimiser: Its optimiser; the training's if None.
     """
 
@@ -118,10 +155,34 @@ class CriticConfig(Settings):
     gradient_penalty: float | None = Field(default=None, ge=0.0)
     r1: float = Field(default=0.0, ge=0.0)
     clip: float | None = Field(default=None, ge=0.0)
+    auxiliary: tuple[AuxiliaryConfig, ...] = ()
+    minibatch: MinibatchConfig | None = None
+    flips: FlipsConfig = FlipsConfig()
     optimiser: OptimiserConfig | None = None
+
+    @field_validator("auxiliary", mode="before")
+    @classmethod
+    def _names_are_enough(cls, value: Any) -> Any:
+        listed = [value] if isinstance(value, str) else value
+        if not isinstance(listed, list | tuple):
+            return value
+        return [{"variable": v} if isinstance(v, str) else v for v in listed]
 
     @model_validator(mode="after")
     def _check(self) -> CriticConfig:
+        names = [a.variable for a in self.auxiliary]
+        if len(set(names)) < len(names):
+            msg = f"critic {self.name!r}: auxiliary names a variable twice"
+            raise ValueError(msg)
+        if self.auxiliary and self.context:
+            msg = (
+                f"critic {self.name!r} is told {names[0]} with the context, so there is nothing for it to "
+                "tell: say context: false"
+            )
+            raise ValueError(msg)
+        if self.flips.auxiliary and not self.auxiliary:
+            msg = f"critic {self.name!r}: flips of auxiliary classes, and it has none"
+            raise ValueError(msg)
         if not (self.features or self.observables or self.sets):
             msg = f"critic {self.name!r} sees nothing: give it features, observables or sets"
             raise ValueError(msg)
@@ -234,6 +295,8 @@ class GANConfig(GuidedConfig):
         generator: The generator's network, whose output has no nonlinearity.
         noise: Random numbers per event; as many as there are features if None. With 0 the features are a
             function of the context.
+        conditioning: How the generator is told the context: ``joined`` to the noise, or as a factor for each
+            number of the noise, which is linear in the context (``product``: of classes an embedding).
         critics: One or more critics.
         penalties: Terms of the generator's loss on observables' distributions.
         optimiser: The generator's optimiser; the training's if None.
@@ -244,6 +307,7 @@ class GANConfig(GuidedConfig):
     kind: Literal["gan"] = "gan"
     generator: NetworkConfig = MLPConfig(widths=(128, 128, 128))
     noise: int | None = Field(default=None, ge=0, le=65_536)
+    conditioning: Literal["joined", "product"] = "joined"
     critics: tuple[CriticConfig, ...] = Field(default=(CriticConfig(),), min_length=1)
 
     @model_validator(mode="after")
@@ -289,6 +353,9 @@ class FlowConfig(DensityConfig):
     @model_validator(mode="after")
     def _network_can_be_masked(self) -> FlowConfig:
         network = self.network
+        if network.kind == "grid":
+            msg = "the layers of a flow see some of the features, which are no image: choose mlp or residual"
+            raise ValueError(msg)
         if self.layer == "autoregressive" and (not isinstance(network, MLPConfig) or network.layer_norm):
             msg = "autoregressive layers need a network of kind mlp without layer_norm"
             raise ValueError(msg)

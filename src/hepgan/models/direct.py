@@ -11,7 +11,7 @@ from hepgan.errors import RecipeError
 from hepgan.features.space import FeatureSpace
 from hepgan.models.base import Circles, Model, in_chunks
 from hepgan.models.config import GANConfig, StudentConfig
-from hepgan.networks import FourierTime, build_network
+from hepgan.networks import FourierTime, Product, build_network
 
 __all__ = ["GAN", "Student"]
 
@@ -26,8 +26,8 @@ class GAN(Model):
         space: The features. Where there is as much noise, objects have theirs, for a network of sets.
 
     Raises:
-        RecipeError: If a network of sets is chosen where there are no objects for it, or there is neither
-            noise nor context.
+        RecipeError: If a network is chosen that does not fit the features, or there is neither noise nor
+            context, or not both for their product.
     """
 
     def __init__(self, config: GANConfig, space: FeatureSpace) -> None:
@@ -37,13 +37,20 @@ class GAN(Model):
         if not self.noise_size + space.context_size:
             msg = "model.noise: without noise, features are a function of the context, and there is none"
             raise RecipeError(msg)
-        self.generator = build_network(
+        product = config.conditioning == "product"
+        if product and not (self.noise_size and space.context_size):
+            what = "noise" if space.context_size else "context"
+            msg = f"model.conditioning: there is no {what}, so no product of noise and context; say joined"
+            raise RecipeError(msg)
+        network = build_network(
             config.generator,
             self.noise_size,
             space.size,
-            context=space.context_size,
+            context=0 if product else space.context_size,
             space=space if self.noise_size == space.size else None,
+            made=space.grid,
         )
+        self.generator = Product(network, self.noise_size, space.context_size) if product else network
         self.chunk = self.generator.chunk
 
     def sample(self, noise: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:

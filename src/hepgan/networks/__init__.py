@@ -1,21 +1,27 @@
-"""Building blocks of models: dense networks, networks of sets, activations, the embedding of time."""
+"""Building blocks of models: networks dense, of sets and of images, activations, the embedding of time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from hepgan.errors import RecipeError
-from hepgan.features.space import FeatureSpace
+from hepgan.features.space import FeatureSpace, Grid
 from hepgan.networks.base import Activation, FourierTime, Network
+from hepgan.networks.batch import BatchNorm
 from hepgan.networks.config import (
     AttentionConfig,
     DeepSetsConfig,
+    GridNetworkConfig,
+    LayerConfig,
+    MinibatchConfig,
     MLPConfig,
     NetworkConfig,
     ResidualConfig,
 )
 from hepgan.networks.dense import MLP, MaskedMLP, ResidualMLP
 from hepgan.networks.drawing import drawing_from, no_more_than
+from hepgan.networks.grid import GridNetwork
+from hepgan.networks.product import Product
 from hepgan.networks.sets import Attention, DeepSets, SetBlocks, SetNetwork
 from hepgan.networks.stacked import Stacked, StackedNetwork
 
@@ -24,13 +30,19 @@ __all__ = [
     "Activation",
     "Attention",
     "AttentionConfig",
+    "BatchNorm",
     "DeepSets",
     "DeepSetsConfig",
     "FourierTime",
+    "GridNetwork",
+    "GridNetworkConfig",
+    "LayerConfig",
     "MLPConfig",
     "MaskedMLP",
+    "MinibatchConfig",
     "Network",
     "NetworkConfig",
+    "Product",
     "ResidualConfig",
     "ResidualMLP",
     "SetBlocks",
@@ -52,6 +64,9 @@ def build_network(
     time: int = 0,
     space: FeatureSpace | None = None,
     owners: Sequence[int] | None = None,
+    seen: Grid | None = None,
+    made: Grid | None = None,
+    minibatch: MinibatchConfig | None = None,
 ) -> Network:
     """The network that the recipe describes.
 
@@ -64,10 +79,15 @@ def build_network(
         space: The features, each of which has an output, for networks that know of objects or of an image;
             None if outputs are not features, or inputs are others.
         owners: The feature that each input belongs to; the feature of its number if None.
+        seen: Which inputs are an image; that of the space if None.
+        made: Which outputs are an image; that of the space if None.
+        minibatch: How the last layer sees the other events of the batch; not at all if None.
 
     Raises:
-        RecipeError: If a network of sets is chosen where there are no objects for it.
+        RecipeError: If a network of sets is chosen where there are no objects for it, or one of images whose
+            layers do not fit the image.
     """
+    added = None if minibatch is None else (minibatch.features, minibatch.size)
     if isinstance(config, MLPConfig):
         return MLP(
             (inputs + context + time, *config.widths, outputs),
@@ -76,6 +96,7 @@ def build_network(
             dropout=config.dropout,
             layer_norm=config.layer_norm,
             spectral_norm=config.spectral_norm,
+            minibatch=added,
         )
     if isinstance(config, ResidualConfig):
         return ResidualMLP(
@@ -89,6 +110,19 @@ def build_network(
             slope=config.slope,
             dropout=config.dropout,
             layer_norm=config.layer_norm,
+            minibatch=added,
+        )
+    if isinstance(config, GridNetworkConfig):
+        grid = None if space is None else space.grid
+        return GridNetwork(
+            config,
+            inputs,
+            outputs,
+            seen=seen or grid,
+            made=made or grid,
+            context=context,
+            time=time,
+            minibatch=added,
         )
     if space is None:
         msg = (

@@ -12,7 +12,10 @@ from hepgan.networks.base import ActivationName
 __all__ = [
     "AttentionConfig",
     "DeepSetsConfig",
+    "GridNetworkConfig",
+    "LayerConfig",
     "MLPConfig",
+    "MinibatchConfig",
     "NetworkConfig",
     "ResidualConfig",
 ]
@@ -113,7 +116,118 @@ class AttentionConfig(Settings):
         return self
 
 
+Cells = Annotated[int, Field(ge=1, le=65_536)]
+Along = Cells | tuple[Cells, ...]
+"""A number for all axes, or one for each."""
+
+_LAYERS = ("conv", "local", "blocks", "dense", "upsample", "pool")
+_OPTIONS = {
+    "kernel": ("conv", "local", "blocks"),
+    "stride": ("conv", "local"),
+    "pad": ("conv", "local"),
+    "bias": ("conv", "local"),
+    "norm": ("conv", "local", "blocks", "dense"),
+    "activation": ("conv", "local", "blocks", "dense"),
+    "dropout": ("conv", "local", "blocks", "dense"),
+}
+
+
+class LayerConfig(Settings):
+    """A layer of a network of images: exactly one of the first six, with its options.
+
+    Attributes:
+        conv: A convolution of so many channels.
+        local: The same with weights of its own for each window (locally connected).
+        blocks: So many residual blocks of two convolutions, which keep shape and channels.
+        dense: Connects all numbers: to so many, or to the channels and cells of an image.
+        upsample: How often each cell comes along each axis.
+        pool: Cells along each axis whose mean becomes one.
+        kernel: Cells of a window along each axis.
+        stride: Cells from one window to the next.
+        pad: Empty cells added at both ends of each axis; if null, as many as give one window for each stride.
+        bias: Whether numbers are added that are learned.
+        norm: What normalises the results; the network's if null.
+        activation: The activation; the network's if null.
+        dropout: Share of the results set to 0 in training; the network's if null.
+    """
+
+    conv: Width | None = None
+    local: Width | None = None
+    blocks: Blocks | None = None
+    dense: Along | None = None
+    upsample: Along | None = None
+    pool: Along | None = None
+    kernel: Along = 3
+    stride: Along = 1
+    pad: (
+        Annotated[int, Field(ge=0, le=65_536)] | tuple[Annotated[int, Field(ge=0, le=65_536)], ...] | None
+    ) = None
+    bias: bool = True
+    norm: Literal["none", "batch", "event"] | None = None
+    activation: ActivationName | Literal["none"] | None = None
+    dropout: float | None = Field(default=None, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _is_one_layer(self) -> LayerConfig:
+        found = [name for name in _LAYERS if getattr(self, name) is not None]
+        if len(found) != 1:
+            msg = f"a layer is one of {', '.join(_LAYERS)}, not {' and '.join(found) or 'none of these'}"
+            raise ValueError(msg)
+        for option in sorted(self.model_fields_set & _OPTIONS.keys()):
+            if found[0] not in _OPTIONS[option]:
+                msg = f"a layer {found[0]} has no {option}"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which of the layers it is."""
+        return next(name for name in _LAYERS if getattr(self, name) is not None)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it learns."""
+        return self.kind not in ("upsample", "pool")
+
+
+class GridNetworkConfig(Settings):
+    """A network of images, layer by layer.
+
+    The layer that makes the last image has neither activation nor norm nor dropout.
+
+    Attributes:
+        layers: The layers in order. With a dense one first, images are made of numbers.
+        activation: The activation after each layer that has weights.
+        slope: Slope of ``leaky_relu`` below 0.
+        norm: What follows each activation: nothing (``none``), ``batch`` (each channel has the same mean and
+            spread over the batch) or ``event`` (all numbers of an event together have).
+        dropout: Share of a layer's results set to 0 in training.
+        rectified: Whether contents of an image that would be negative are 0, as a ReLU makes them.
+    """
+
+    kind: Literal["grid"] = "grid"
+    layers: tuple[LayerConfig, ...] = Field(min_length=1, max_length=1000)
+    activation: ActivationName = "leaky_relu"
+    slope: Slope = 0.2
+    norm: Literal["none", "batch", "event"] = "none"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    rectified: bool = False
+
+
+class MinibatchConfig(Settings):
+    """What a critic sees of how alike the events of a batch are (minibatch discrimination).
+
+    Attributes:
+        features: Features that are added before the last layer.
+        size: Numbers by whose distance each of them is found.
+    """
+
+    features: int = Field(default=20, ge=1, le=65_536)
+    size: int = Field(default=10, ge=1, le=65_536)
+
+
 NetworkConfig = Annotated[
-    MLPConfig | ResidualConfig | DeepSetsConfig | AttentionConfig, Field(discriminator="kind")
+    MLPConfig | ResidualConfig | DeepSetsConfig | AttentionConfig | GridNetworkConfig,
+    Field(discriminator="kind"),
 ]
 """Any network, told apart by ``kind``."""

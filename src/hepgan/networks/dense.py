@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from hepgan.networks.base import TIME_WIDTH, Activation, ActivationName, Bound, Network
+from hepgan.networks.batch import last_layer
 from hepgan.networks.config import MLPConfig
 from hepgan.networks.drawing import Dropout, Linear, normalise_spectrum
 
@@ -30,6 +31,8 @@ class MLP(Network):
         dropout: Share of each hidden layer's outputs set to 0 in training.
         layer_norm: Whether to normalise each hidden layer before its activation.
         spectral_norm: Whether to divide the weights of each hidden layer by their largest singular value.
+        minibatch: Features, and numbers of each, by which the last layer sees the other events; None if it
+            does not.
 
     Raises:
         ValueError: If there are fewer than two sizes, or one below 1.
@@ -44,8 +47,10 @@ class MLP(Network):
         dropout: float = 0.0,
         layer_norm: bool = False,
         spectral_norm: bool = False,
+        minibatch: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
+        self.whole_batch = minibatch is not None
         if len(sizes) < 2 or min(sizes) < 1:
             msg = f"an MLP needs two or more sizes of at least 1, not {tuple(sizes)}"
             raise ValueError(msg)
@@ -58,7 +63,7 @@ class MLP(Network):
             layers.append(Activation(activation, slope))
             if dropout:
                 layers.append(Dropout(dropout))
-        layers.append(Linear(sizes[-2], sizes[-1]))
+        layers.append(last_layer(sizes[-2], sizes[-1], minibatch))
         self.layers = nn.Sequential(*layers)
         if spectral_norm:
             self.normalise_spectrum()
@@ -145,6 +150,8 @@ class ResidualMLP(Network):
         slope: Slope of ``leaky_relu`` below 0.
         dropout: Share of a's outputs set to 0 in training.
         layer_norm: Whether to normalise h before each block.
+        minibatch: Features, and numbers of each, by which the last layer sees the other events; None if it
+            does not.
     """
 
     def __init__(
@@ -160,15 +167,17 @@ class ResidualMLP(Network):
         slope: float = 0.2,
         dropout: float = 0.0,
         layer_norm: bool = False,
+        minibatch: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
+        self.whole_batch = minibatch is not None
         self.width = width
         self.blocks = blocks
         self.context_size = context
         self.enter = Linear(inputs, width)
         self.inner = nn.ModuleList(Linear(width, width) for _ in range(blocks))
         self.outer = nn.ModuleList(Linear(width, width, bias=False) for _ in range(blocks))
-        self.leave = Linear(width, outputs)
+        self.leave = last_layer(width, outputs, minibatch)
         self.time = nn.Sequential(Linear(time, TIME_WIDTH), nn.SiLU()) if time else None
         known = context + (TIME_WIDTH if time else 0)
         self.shifts = nn.ModuleList(

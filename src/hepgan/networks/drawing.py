@@ -25,6 +25,7 @@ __all__ = [
     "normal",
     "normalise_spectrum",
     "take",
+    "uniform",
 ]
 
 _generator: ContextVar[torch.Generator | None] = ContextVar("hepgan_generator", default=None)
@@ -88,6 +89,11 @@ def take(numbers: int) -> None:
 def normal(*shape: int) -> Tensor:
     """Standard normal numbers to start from."""
     return torch.randn(shape, generator=_generator.get())
+
+
+def uniform(shape: tuple[int, ...], bound: float) -> Tensor:
+    """Numbers from -bound to bound to start from."""
+    return torch.empty(shape).uniform_(-bound, bound, generator=_generator.get())
 
 
 class Linear(nn.Linear):

@@ -11,6 +11,7 @@ from torch.func import functional_call, vmap
 from torch.nn.utils import parametrize
 
 from hepgan.networks.base import Bound, Network
+from hepgan.networks.batch import BatchNorm
 from hepgan.networks.sets import Attention
 
 __all__ = ["Stacked", "StackedNetwork"]
@@ -42,9 +43,10 @@ class Stacked(nn.Module):
                 owner._parameters[leaf] = nn.Parameter(values)
             else:
                 owner._buffers[leaf] = values
-        # Power iterations write into their buffers, which vmap does not allow; attention it has no rule for.
+        # What writes into buffers, vmap does not allow: power iterations, running means. Attention it has no
+        # rule for.
         self._separate = any(
-            isinstance(m, Attention) or parametrize.is_parametrized(m) for m in body.modules()
+            isinstance(m, Attention | BatchNorm) or parametrize.is_parametrized(m) for m in body.modules()
         )
         # Hidden in a list, so that the body is not here twice.
         self._caller = [_Caller(body)]

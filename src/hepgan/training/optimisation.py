@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgan.models import OptimiserConfig
+from hepgan.networks import BatchNorm
 from hepgan.training.config import ScheduleConfig
 
 __all__ = ["WeightMean", "build_optimiser", "clip_members", "norms_of_members", "rate"]
@@ -89,7 +90,15 @@ class WeightMean:
 
     def __init__(self, modules: Iterable[nn.Module], decay: float) -> None:
         self.decay = decay
-        self.parameters: list[Tensor] = [p for module in modules for p in module.parameters()]
+        # What batch norm takes for mean and variance belongs to the weights that it was found with.
+        self.parameters: list[Tensor] = [
+            p
+            for module in modules
+            for p in (
+                *module.parameters(),
+                *(b for m in module.modules() if isinstance(m, BatchNorm) for b in m.buffers()),
+            )
+        ]
         self.mean = [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
