@@ -177,15 +177,24 @@ def test_threads_wait_briefly_unless_the_user_says_how(monkeypatch, own, then):
     assert os.environ == then
 
 
-def test_what_is_being_done_is_shown_on_a_terminal_alone(capfd):
+def test_what_is_being_done_is_shown_on_a_terminal(capfd, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with telling():
-        doing("reading")
-    assert capfd.readouterr() == ("", "")
-    with telling(shown=True):
         doing("reading [bold]")
     doing("nothing")
     said = capfd.readouterr().err
     assert "nothing" not in said
+
+
+def test_a_line_tells_what_is_being_done_where_there_is_no_terminal(capfd, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("hepgan.runtime.time.monotonic", lambda: clock[0])
+    with telling():
+        for what, seconds in (("reading", 10), ("telling [a] from b", 25), ("drawing", 20), ("writing", 40)):
+            clock[0] += seconds
+            doing(what)
+    doing("nothing")
+    assert capfd.readouterr() == ("", "telling [a] from b\nwriting\n")
 
 
 def test_workers_rule_all_threads_of_one_command_alone(monkeypatch):

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -404,27 +404,47 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def telling(shown: bool | None = None) -> Iterator[None]:
-    """Shows on stderr what `doing` says; on a terminal alone, by default."""
-    if not (sys.stderr.isatty() if shown is None else shown):
+def telling() -> Iterator[None]:
+    """Shows on stderr what `doing` says; where that is no terminal, a line every half minute, if that."""
+    if sys.stderr is None or place_among_processes()[0]:
         yield
         return
-    from rich.console import Console
+    with ExitStack() as stack:
+        shown: Any = _Lines()
+        if sys.stderr.isatty():
+            from rich.console import Console
 
-    with Console(stderr=True).status("", refresh_per_second=4) as status:
-        _told.append(status)
+            shown = stack.enter_context(Console(stderr=True).status("", refresh_per_second=4))
+        _told.append(shown)
         try:
             yield
         finally:
-            _told.remove(status)
+            _told.remove(shown)
+
+
+class _Lines:
+    """What is being done, in lines."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def update(self, what: str) -> None:
+        """Tells what begins now, if nothing was told for half a minute."""
+        if what and time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            with suppress(OSError, ValueError):
+                print(printable(what), file=sys.stderr, flush=True)
 
 
 def doing(what: str) -> None:
     """Says what begins now, where `telling` shows it."""
-    if _told:
+    if not _told:
+        return
+    if not isinstance(_told[-1], _Lines):
         from rich.markup import escape
 
-        _told[-1].update(escape(what))
+        what = escape(what)
+    _told[-1].update(what)
 
 
 @contextmanager
