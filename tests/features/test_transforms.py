@@ -23,12 +23,15 @@ from hepgan.features.transforms import (
     MinMax,
     PeriodicAngle,
     QuantileNormal,
+    QuantileTable,
+    Rectified,
     SignedLog,
     Standardise,
     Transform,
 )
 
 D = 3
+CONTENT = st.floats(1e-3, 1e4) | st.floats(-0.999, -1e-3)
 POSITIVE, REAL, ANGLE = st.floats(1e-3, 1e4), st.floats(-1e4, 1e4), st.floats(-3.14, 3.14)
 #: How to build each transform, and the data that it is meant for.
 CASES = {
@@ -47,6 +50,10 @@ CASES = {
     "signed-log given": (lambda: SignedLog(D, scale=2.0), REAL),
     "quantile-normal": (lambda: QuantileNormal(D, knots=50), REAL),
     "quantile-normal bounded": (lambda: QuantileNormal(D, knots=50, low=[0, None, -1e5], high=1e4), POSITIVE),
+    "quantile-table": (lambda: QuantileTable(D, knots=50), REAL),
+    "quantile-table shared": (lambda: QuantileTable(D, knots=50, shared=True), REAL),
+    "rectified": (lambda: Rectified(D), CONTENT),
+    "rectified shared": (lambda: Rectified(D, shared=True), CONTENT),
     "pca": (lambda: PCA(D), REAL),
     "chain": (lambda: Chain([LogEdge(D, edge=0.0), QuantileNormal(D, knots=20), PCA(D)]), POSITIVE),
     "columns": (
@@ -78,6 +85,9 @@ def _sample(name, n=200, seed=0):
     make, elements = CASES[name]
     rng = np.random.default_rng(seed)
     x = {
+        id(CONTENT): np.where(
+            rng.random((n, D)) < [0.2, 0.5, 0.9], -rng.random((n, D)), rng.lognormal(0, 1, (n, D))
+        ),
         id(POSITIVE): rng.lognormal(1.0, 1.0, (n, D)),
         id(REAL): rng.normal([0, 5, -3], [1, 20, 0.1], (n, D)),
         id(ANGLE): rng.uniform(-3.1, 3.1, (n, D)),
@@ -362,3 +372,87 @@ def test_descriptions_of_version_0_1_are_converted_and_options_that_are_gone_are
     ):
         with pytest.raises(ValueError, match=option):
             Transform.from_state(format1.transform({**config, option: value}))
+
+
+# ------------------------------------------------------------------ cells
+
+
+def _contents(n=4000, seed=6):
+    """Contents above a threshold of 0.1, empty in 30%, 90% and all events, and none empty."""
+    rng = np.random.default_rng(seed)
+    x = 0.1 + rng.lognormal(0.0, 1.5, (n, 4))
+    empty = rng.random((n, 4)) < [0.3, 0.9, 1.0, 0.0]
+    return torch.from_numpy(np.where(empty, -rng.random((n, 4)), x))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_rectified_contents_are_normal_and_empty_below_a_threshold(shared):
+    x = _contents()
+    made = Rectified(4, shared=shared).fit(x)
+    y = made(x)
+    columns = y.flatten().unsqueeze(1) if shared else y
+    assert bool((columns.mean(0).abs() < 0.02).all())
+    assert bool((columns.std(0) - 1.0).abs().max() < 0.03)
+    least = float(x[x > 0].min())
+    anything = made.inverse(3.0 * torch.randn(5000, 4, generator=torch.Generator().manual_seed(1)).double())
+    assert float(anything[anything > 0].min()) >= least
+    assert float((made.inverse(torch.randn(5000, 4).double())[:, 1] > 0).double().mean()) == pytest.approx(
+        float((x > 0).double().mean()) if shared else 0.1, abs=0.02
+    )
+    if not shared:
+        assert not bool((anything[:, 2] > 0).any())
+        assert float((anything[:, 3] > 0).double().mean()) > 0.96
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_gan_of_rectified_contents_has_one_unit_and_zeros(log):
+    x = _contents()
+    made = Rectified(4, zeros="kept", log=log).fit(x)
+    y = made(x)
+    assert bool((y[x <= 0] == 0).all())
+    assert float(y[x > 0].square().mean()) == pytest.approx(1.0)
+    again = made.inverse(y)
+    torch.testing.assert_close(again[x > 0], x[x > 0])
+    assert bool((again[x <= 0] == 0).all())
+    line = torch.linspace(-2, 2, 401, dtype=torch.float64)[:, None].repeat(1, 4).requires_grad_()
+    contents = torch.relu(made.inverse(line))
+    (slope,) = torch.autograd.grad(contents.sum(), line)
+    assert bool((slope[line < 0] == 0).all())
+    assert bool((slope[contents > 0] > 0).all())
+    contents = contents.detach()
+    assert float(contents[contents > 0].min()) >= float(x[x > 0].min())
+
+
+def test_rectified_options_that_do_not_go_together_are_refused():
+    with pytest.raises(ValueError, match="log is for zeros that are kept"):
+        Rectified(2, log=True)
+    with pytest.raises(ValueError, match="spread or kept"):
+        Rectified(2, zeros="no")
+    with pytest.raises(InputError, match="above -1"):
+        Rectified(1).fit(torch.tensor([[-2.0], [1.0]]))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_table_of_quantiles_follows_weighted_distributions_as_the_other_transform_does(signed):
+    rng = np.random.default_rng(7)
+    x = np.column_stack([rng.normal(3, 2, 8000), rng.lognormal(0, 1, 8000), rng.integers(0, 5, 8000)])
+    weight = np.where(rng.random(8000) < 0.2, -1.0, 1.0) if signed else rng.uniform(0.1, 2.0, 8000)
+    x, w = torch.from_numpy(x), torch.from_numpy(weight)
+    table, other = QuantileTable(3).fit(x, weight=w), QuantileNormal(3).fit(x, weight=w)
+    y = torch.linspace(-2, 2, 81, dtype=torch.float64)[:, None].expand(-1, 3)
+    difference = (table.inverse(y) - other.inverse(y)).abs()
+    assert float(difference[:, 0].max()) < 0.15
+    assert float((difference[:, 1] / other.inverse(y)[:, 1]).max()) < 0.15
+    # Of whole numbers all but the steps between them are the same.
+    assert float((difference[:, 2] > 0.01).double().mean()) < 0.15
+
+
+def test_a_table_is_of_a_part_of_many_events_but_reaches_as_far_as_all(monkeypatch):
+    monkeypatch.setattr("hepgan.features.transforms.table._MOST", 3000)
+    monkeypatch.setattr("hepgan.features.transforms.table._FEWEST", 1000)
+    x = torch.from_numpy(np.random.default_rng(8).normal(size=(20_000, 3)))
+    x[777, 1] = 9.0
+    table = QuantileTable(3).fit(x)
+    assert float(table.table[1, -1]) >= 9.0
+    assert float(table(x)[:, 0].std()) == pytest.approx(1.0, abs=0.05)
+    torch.testing.assert_close(table.inverse(table(x)), x, rtol=1e-9, atol=1e-12)

@@ -379,13 +379,13 @@ class Codec(PreciseModule):
 
     @property
     def grid(self) -> Grid | None:
-        """The features that are the cells of an image, if one part's columns are and none is constant."""
-        first, kept = 0, self.standard.kept.tolist()
+        """The features that are the cells of an image, if one part's columns are: the first such."""
+        first, kept = 0, self.standard.kept
         for part in self.parts:
-            last = first + len(part.columns)
-            if part.grid is not None and all(k in kept for k in range(first, last)):
-                return replace(part.grid, first=kept.index(first))
-            first = last
+            if part.grid is not None:
+                # Cells are features even where they are constant.
+                return replace(part.grid, first=int((kept < first + part.grid.first).sum()))
+            first += len(part.columns)
         return None
 
     @property
@@ -424,8 +424,8 @@ class Codec(PreciseModule):
 
 def specs(parts: Sequence[Part], default: TransformSpec) -> list[TransformSpec]:
     """The transform of each column: the recipe's, by the nearest of its names, or a default."""
-    return [
-        next((p.transforms[k] for k in c.keys if k in p.transforms), default)
-        for p in parts
-        for c in p.columns
-    ]
+    found: list[TransformSpec] = []
+    for part in parts:
+        own = part.transforms
+        found += [next((own[k] for k in c.keys if k in own), default) for c in part.columns]
+    return found

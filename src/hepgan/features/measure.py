@@ -54,9 +54,16 @@ class Measure:
 
     Args:
         representation: The fitted representation.
+
+    Raises:
+        RecipeError: If a number of the event has a shape.
     """
 
     def __init__(self, representation: Representation) -> None:
+        shaped = [f.name for f in representation.schema.scalars if f.shape]
+        if shaped:
+            msg = f"these events have no density: cells of {shaped[0]} are empty with finite probability"
+            raise RecipeError(msg)
         self.representation = representation
         self._kinds: dict[bytes, Tensor] = {}
 

@@ -16,6 +16,8 @@ from hepgan.features.parts import (
     DecayPart,
     FieldsConfig,
     FieldsPart,
+    GridConfig,
+    GridPart,
     ObjectsConfig,
     ObjectsPart,
     PairsConfig,
@@ -59,6 +61,9 @@ def plan(config: FeaturesConfig, facts: Facts, conditions: Collection[str]) -> l
             parts += planner.rest_of(described.name)
     given = {*conditions, facts.schema.weight}
     scalars = [s for s in facts.schema.scalar_names if s not in given and not planner.covers(None, s)]
+    shaped = [s for s in scalars if facts.schema.scalar(s).shape]
+    parts += [planner.grid(GridConfig(fields=(s,))) for s in shaped]
+    scalars = [s for s in scalars if s not in shaped]
     if scalars:
         texts = tuple(str(Address(None, None, s)) for s in scalars)
         parts.append(planner.fields(FieldsConfig(fields=texts)))
@@ -89,7 +94,10 @@ def check_addresses(config: FeaturesConfig, schema: EventSchema, given: Collecti
         if Address.parse(text).name in given:
             msg = f"{section}: {text} is a condition, which is given as it is"
             raise RecipeError(msg)
-        _check_number(Address.parse(text, schema.collection_names), schema, section)
+        address = Address.parse(text, schema.collection_names)
+        _check_number(address, schema, section)
+        if address.collection is None:
+            _check_single(address.field, schema, section)
     for section, text in _own_ways(config):
         address = Address.parse(text)
         if address.slot is not None or address.field not in _stored(address, schema):
@@ -179,6 +187,19 @@ def _check_number(address: Address, schema: EventSchema, section: str) -> None:
         raise RecipeError(msg)
 
 
+def _check_single(name: str, schema: EventSchema, section: str) -> None:
+    """Checks that a scalar is one number.
+
+    Raises:
+        RecipeError: If it has a shape.
+    """
+    shape = schema.scalar(name).shape if name in schema.scalar_names else ()
+    if shape:
+        cells = " x ".join(map(str, shape))
+        msg = f"{section}: {name} is a field of {cells} cells and no single number; learn it in a grid block"
+        raise RecipeError(msg)
+
+
 def _hint(name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, 1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known) or 'none'}"
@@ -230,6 +251,8 @@ class _Planner:
             return self.objects(config)
         if isinstance(config, FieldsConfig):
             return self.fields(config)
+        if isinstance(config, GridConfig):
+            return self.grid(config)
         if isinstance(config, ResponseConfig):
             return self.response(config)
         if isinstance(config, SystemsConfig):
@@ -366,10 +389,28 @@ class _Planner:
         more = {"discrete": self._discrete, "bounds": self._bounds, "populations": self._populations}
         return Planned(FieldsPart, config, more)
 
+    def grid(self, config: GridConfig) -> Planned:
+        """The part of fields with a shape.
+
+        Raises:
+            RecipeError: If one has none, is not there, or is in two blocks.
+        """
+        for name in config.fields:
+            _check_number(Address(None, None, name), self.facts.schema, "blocks")
+            if not self.facts.schema.scalar(name).shape:
+                msg = f"blocks: {name} is one number, and a grid is of fields with a shape"
+                raise RecipeError(msg)
+            if (None, name) in self._fields:
+                msg = f"blocks: {name} is in two blocks"
+                raise RecipeError(msg)
+            self._fields[None, name] = {0}
+        return Planned(GridPart, config, {})
+
     def _check_field(self, address: Address) -> None:
         _check_number(address, self.facts.schema, "blocks")
         collection = address.collection
         if collection is None:
+            _check_single(address.field, self.facts.schema, "blocks")
             return
         if collection in self.facts.given:
             msg = f"blocks: {address} is a condition already"

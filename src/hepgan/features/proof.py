@@ -65,7 +65,7 @@ def differences(originals: Sequence[EventBatch], decoded: EventBatch) -> Iterato
     for name, made in decoded.scalars.items():
         value = originals[0].scalars.get(name)
         if name != decoded.schema.weight and value is not None:
-            a, b = value.unsqueeze(1), made.unsqueeze(1)
+            a, b = value.reshape(len(value), -1), made.reshape(len(made), -1)
             yield Difference(Address(None, None, name), a, b, _off(name, a, b, None))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from scipy.special import ndtri
 from torch import Tensor
@@ -24,6 +25,7 @@ def reach_of(
     features: FeatureBatch,
     periodic: tuple[int, ...] = (),
     hard: Sequence[tuple[bool, bool]] = (),
+    below: Sequence[int] = (),
 ) -> Reach:
     """The least and the largest value that each feature may have, by the training events.
 
@@ -35,21 +37,25 @@ def reach_of(
         features: The training events.
         periodic: Numbers of the features that are angles.
         hard: Whether densities end abruptly at the least and the largest value of each feature.
+        below: Numbers of the features that may be as small as they like, since that means nothing.
     """
     x = features.x
     mask = torch.ones_like(x, dtype=torch.bool) if features.mask is None else features.mask
-    found = []
-    for number in range(x.shape[1]):
-        values = x[mask[:, number], number]
-        if number in periodic or not len(values):
-            found.append((-math.inf, math.inf))
-            continue
-        low, high = float(values.min()), float(values.max())
-        few = float(ndtri(0.5 / len(values)) - ndtri(_EXPECTED / len(values)))
-        beyond = max(_SHARE * (high - low), few)
-        ends = hard[number] if hard else (False, False)
-        found.append((low if ends[0] else low - beyond, high if ends[1] else high + beyond))
-    return tuple(found)
+    number = mask.sum(0).cpu().numpy()
+    lows, highs = (
+        t.to(torch.float64).cpu().numpy()
+        for t in (torch.where(mask, x, torch.inf).amin(0), torch.where(mask, x, -torch.inf).amax(0))
+    )
+    counts = np.maximum(number, 1)
+    beyond = np.maximum(_SHARE * (highs - lows), ndtri(0.5 / counts) - ndtri(_EXPECTED / counts))
+    ends = np.array(hard or [(False, False)] * len(number), dtype=bool).reshape(-1, 2)
+    lows = np.where(ends[:, 0], lows, lows - beyond)
+    highs = np.where(ends[:, 1], highs, highs + beyond)
+    endless = number == 0
+    endless[list(periodic)] = True
+    lows[endless], highs[endless] = -math.inf, math.inf
+    lows[list(below)] = -math.inf
+    return tuple(zip(lows.tolist(), highs.tolist(), strict=True))
 
 
 def reached(features: FeatureBatch, low: Tensor, high: Tensor) -> Tensor:

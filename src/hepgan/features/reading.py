@@ -228,10 +228,19 @@ class Reading:
             name: The field, or the scalar.
             slots: The S objects.
         """
+        keys = [_key(str(Address(collection, slot, name))) for slot in slots]
+        return self._drawn(torch.tensor(keys, device=self.device))
+
+    def noise_of(self, name: str, size: int) -> Tensor:
+        """Likewise as many numbers (N, size) as a number of the event that has a shape has cells."""
+        cells = torch.arange(size, device=self.device)
+        return self._drawn(_mixed(cells + _key(str(Address(None, None, name)))))
+
+    def _drawn(self, keys: Tensor) -> Tensor:
+        """Numbers (N, K) uniform in (0, 1) for keys (K,)."""
         if self._fingerprint is None:
             self._fingerprint = _fingerprint(self._original)
-        keys = [_key(str(Address(collection, slot, name))) for slot in slots]
-        keyed = self._fingerprint.unsqueeze(1) + torch.tensor(keys, device=self.device)
+        keyed = self._fingerprint.unsqueeze(1) + keys
         # 52 bits, and half of the next, so that neither end is reached.
         return ((_mixed(keyed) >> 12 & (1 << 52) - 1).to(torch.float64) + 0.5) * 2.0**-52
 
@@ -256,7 +265,7 @@ def _fingerprint(events: EventBatch) -> Tensor:
     found = torch.zeros(len(events), dtype=torch.int64, device=events.device)
     scalars = {n: v for n, v in events.scalars.items() if n != events.schema.weight}
     for address, values, present in (
-        *((Address(None, None, n), v.unsqueeze(1), None) for n, v in scalars.items()),
+        *((Address(None, None, n), v.reshape(len(v), -1), None) for n, v in scalars.items()),
         *(
             (Address(n, None, f), v, o.mask)
             for n, o in events.collections.items()

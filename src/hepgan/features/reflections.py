@@ -99,12 +99,16 @@ def mirrored(
 
 
 def _columns(representation: Representation, features: FeatureBatch) -> list[int]:
-    """The features along which most events are near an edge."""
+    """The features along which most events are near an edge, of those that are no cells of images."""
     sample = features[: min(SCAN, len(features))]
+    cells = set(representation.cells)
+    columns = [c for c in range(representation.size) if c not in cells]
+    if not columns:
+        return []
     near = torch.stack(
         [
             _crosses(representation, sample, c, WIDTH) | _crosses(representation, sample, c, -WIDTH)
-            for c in range(representation.size)
+            for c in columns
         ]
     )
     chosen: list[int] = []
@@ -113,7 +117,7 @@ def _columns(representation: Representation, features: FeatureBatch) -> list[int
         best = int(counts.argmax())
         if int(counts[best]) < LEAST_SHARE * len(sample):
             break
-        chosen.append(best)
+        chosen.append(columns[best])
         near = near & ~near[best]
     return chosen
 

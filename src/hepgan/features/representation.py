@@ -95,6 +95,12 @@ class Representation(nn.Module):
                 known = ", ".join(there) or "none"
                 msg = f"conditions: {name!r} is no scalar or collection of the events; they have {known}"
                 raise RecipeError(msg)
+        for name in self.conditions:
+            if name in schema.scalar_names and schema.scalar(name).shape:
+                msg = (
+                    f"conditions: {name} is a field of many cells; only single numbers and objects are given"
+                )
+                raise RecipeError(msg)
         self.scalar_conditions = tuple(n for n in self.conditions if n in schema.scalar_names)
         self.given = tuple(n for n in self.conditions if n in schema.collection_names)
         check_addresses(config, schema, self.given)
@@ -152,7 +158,8 @@ class Representation(nn.Module):
         Args:
             features: The training events.
         """
-        reach = reach_of(features, self.periodic, self.codec.standard.learned.hard)
+        standard = self.codec.standard
+        reach = reach_of(features, self.periodic, standard.learned.hard, standard.empty_below)
         self._learned = self.learned.model_copy(update={"reach": reach})
         self._set_reach(reach)
 
@@ -296,6 +303,12 @@ class Representation(nn.Module):
         """The numbers of the features that are integers with noise, which ``decode`` rounds."""
         columns = self.codec.assembly.columns
         return tuple(i for i, k in enumerate(self.codec.standard.kept.tolist()) if columns[k].rounded)
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """The numbers of the features that are contents of cells: of images, layers and waveforms."""
+        columns = self.codec.assembly.columns
+        return tuple(i for i, k in enumerate(self.codec.standard.kept.tolist()) if columns[k].cell)
 
     @property
     def condition_size(self) -> int:

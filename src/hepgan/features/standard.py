@@ -24,6 +24,8 @@ from hepgan.features.transforms import (
     LogEdge,
     PeriodicAngle,
     QuantileNormal,
+    QuantileTable,
+    Rectified,
     SignedLog,
     Standardise,
     Transform,
@@ -198,24 +200,27 @@ class StandardColumns(PreciseModule):
         """
         present = torch.ones_like(raw, dtype=torch.bool) if mask is None else mask
         _require_finite(raw, present, columns)
-        constants = [_constant(raw[:, i], present[:, i], c) for i, c in enumerate(columns)]
+        constants = [
+            None if c.cell else _constant(raw[:, i], present[:, i], c) for i, c in enumerate(columns)
+        ]
         kept = [i for i, c in enumerate(constants) if c is None]
         chosen, exists = [columns[i] for i in kept], present[:, kept]
         steps = [_steps(specs[i]) for i in kept]
         frames = [
-            _frame(c, s[0], raw[:, i][present[:, i]]) for i, c, s in zip(kept, chosen, steps, strict=True)
+            Frame() if c.cell else _frame(c, s[0], raw[:, i][present[:, i]])
+            for i, c, s in zip(kept, chosen, steps, strict=True)
         ]
         x = _framed(raw[:, kept], _edges(frames, raw.device))
         steps = [f.applied(s) for f, s in zip(frames, steps, strict=True)]
         chosen = [replace(c, low=f.of(c.low), high=f.of(c.high)) for c, f in zip(chosen, frames, strict=True)]
         limits = [
-            _bounds(c, s[0], x[:, k][exists[:, k]])
+            (c.low, c.high) if c.cell else _bounds(c, s[0], x[:, k][exists[:, k]])
             for k, (c, s) in enumerate(zip(chosen, steps, strict=True))
         ]
         # Of a quantile transform, which rises with its column, the ends are those of the feature.
         hard = [
             _hard(x[:, k][exists[:, k]])
-            if s[0]["kind"] == QuantileNormal.kind and rotated[i] is None
+            if s[0]["kind"] == QuantileNormal.kind and rotated[i] is None and not chosen[k].cell
             else (False, False)
             for k, (i, s) in enumerate(zip(kept, steps, strict=True))
         ]
@@ -225,7 +230,7 @@ class StandardColumns(PreciseModule):
             # Beyond a sharp edge of the training events there is nothing to learn, so there are the limits.
             chosen = [replace(c, low=b[0], high=b[1]) for c, b in zip(chosen, limits, strict=True)]
             steps = [
-                _over_decades(c, s, x[:, k][exists[:, k]], f.unit)
+                s if c.cell else _over_decades(c, s, x[:, k][exists[:, k]], f.unit)
                 for k, (c, s, f) in enumerate(zip(chosen, steps, frames, strict=True))
             ]
             transform = _build(chosen, steps, [rotated[i] for i in kept], exists).to(raw.device)
@@ -261,6 +266,13 @@ class StandardColumns(PreciseModule):
     def periodic(self) -> tuple[int, ...]:
         """The features that are angles, as they are."""
         return () if self.transform is None else tuple(sorted(_where(self.transform, Angle)))
+
+    @property
+    def empty_below(self) -> tuple[int, ...]:
+        """The features of which all that is negative means an empty cell."""
+        if self.transform is None:
+            return ()
+        return tuple(sorted(_where(self.transform, Rectified)))
 
     @staticmethod
     def _limited(x: Tensor, limits: Tensor) -> Tensor:
@@ -304,10 +316,12 @@ class StandardColumns(PreciseModule):
         back = self.inverse(self(raw, mask).to(torch.float32))[:, self.kept]
         raw = raw[:, self.kept]
         present = torch.ones_like(raw, dtype=torch.bool) if mask is None else mask
-        turning = _where(self.transform, (Angle, PeriodicAngle))
+        spared = set(_where(self.transform, (Angle, PeriodicAngle, QuantileTable, Rectified)))
         for k, name in enumerate(self.names):
+            if k in spared:
+                continue
             values = raw[:, k][present[:, k]]
-            if not len(values) or k in turning or bool((values == values[0]).all()):
+            if not len(values) or bool((values == values[0]).all()):
                 continue
             ordered = torch.sort(values).values
             size = _spread(ordered, OUTER) + (values - ordered[len(ordered) // 2]).abs()
@@ -490,10 +504,10 @@ def _build(
         members = [i for i, r in enumerate(rotated) if (-1 if r is None else r) == block]
         groups: dict[str, list[int]] = {}
         for i in members:
-            groups.setdefault(_key(specs[i]), []).append(i)
-        made = {k: _transform(json.loads(k), [columns[i] for i in g]) for k, g in groups.items()}
+            groups.setdefault(_key(specs[i], columns[i]), []).append(i)
+        made = {k: _transform(_steps_of(k), [columns[i] for i in g]) for k, g in groups.items()}
         for k, g in groups.items():
-            if any(step["kind"] == PCA.kind for step in json.loads(k)):
+            if any(step["kind"] == PCA.kind for step in _steps_of(k)):
                 _require_existence(columns, g, present)
         if block < 0:
             transforms.update(made)
@@ -531,12 +545,19 @@ def _steps(spec: TransformSpec) -> list[dict[str, Any]]:
     return steps
 
 
-def _key(steps: list[dict[str, Any]]) -> str:
-    """What columns of one group have in common; quantile transforms differ in their bounds only."""
+def _key(steps: list[dict[str, Any]], column: Column) -> str:
+    """What columns of one group have in common; quantile transforms differ in their bounds only.
+
+    Cells have theirs in common with those of their field alone.
+    """
     steps = list(steps)
     if steps[0]["kind"] == QuantileNormal.kind:
         steps[0] = {k: v for k, v in steps[0].items() if k not in ("low", "high")}
-    return json.dumps(steps, sort_keys=True)
+    return json.dumps([*steps, column.aliases[0]] if column.cell else steps, sort_keys=True)
+
+
+def _steps_of(key: str) -> list[dict[str, Any]]:
+    return [step for step in json.loads(key) if isinstance(step, dict)]
 
 
 def _transform(
@@ -556,7 +577,7 @@ def _transform(
             raise RecipeError(msg) from error
     if any(isinstance(m, Angle) for m in made):
         return _angle(made, columns)
-    if not isinstance(made[-1], QuantileNormal | Standardise):
+    if not isinstance(made[-1], QuantileNormal | QuantileTable | Rectified | Standardise):
         made.append(Standardise(len(columns), names=names))
     return made[0] if len(made) == 1 else Chain(made)
 

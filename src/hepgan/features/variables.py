@@ -47,6 +47,7 @@ class Column:
         aliases: What a recipe's ``transforms`` may call it, besides its address, with and without the
             number of its object, and its last name.
         dtype: The type in which it is stored, if it is a number of the file as it is; None if it is computed.
+        cell: Whether it is one of thousands of cells, which are learned as they are, constant or not.
     """
 
     address: Address
@@ -57,6 +58,7 @@ class Column:
     rounded: bool = False
     aliases: tuple[str, ...] = ()
     dtype: str | None = None
+    cell: bool = False
 
     @property
     def name(self) -> str:

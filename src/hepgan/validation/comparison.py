@@ -295,7 +295,6 @@ class Comparison:
                 "skipped": {label: dict(r.skipped) for label, r in self.results.items()},
                 "features": None if self.features is None else self.features.page(),
                 "more": {name: report.told(section) for name, section in self.sections.items()},
-                "transfer": report.transferred(self.results),
                 "provenance": self.provenance,
                 **report.measured(self.observables, self.results),
             }
@@ -337,7 +336,7 @@ class Comparison:
             "samples": list(self.labels),
             "verdicts": self.all_verdicts(),
             **self.metrics,
-            **{name: dict(part.metrics) for name, part in self.sections.items() if part.metrics},
+            **{name: dict(section.metrics) for name, section in self.sections.items()},
             "provenance": json.loads(json.dumps(dict(self.provenance), default=str)),
         }
 
@@ -353,11 +352,6 @@ class Comparison:
                 paths[f"reference/{folder}{name}"] = reference[name]
                 for label, result in results.items():
                     paths[f"{label}/{folder}{name}"] = result.histograms[name]
-        for label, result in self.results.items():
-            for name, images in result.images.items():
-                for path, pair in images.histograms().items():
-                    paths[f"reference/images/{name}/{path}"] = pair[0]
-                    paths[f"{label}/images/{name}/{path}"] = pair[1]
         return paths
 
     def _check(self, name: str) -> None:

@@ -89,15 +89,31 @@ class FeatureView:
         self._schema = schema.model_copy(
             update={"weight": None, "scalars": tuple(f for f in schema.scalars if f.name != weight)}
         )
-        names = self._representation.names
+        names = self._names()
+        self._shown = tuple(names)
         self.scaled = {
             n: Observable(n, function=partial(_column, key=f"x{i}"), label=f"{n}, scaled")
-            for i, n in enumerate(names)
+            for i, n in names.items()
         }
         self.physical = {
             n: Observable(n, function=partial(_column, key=f"c{i}"), label=n, unit=_unit(n, schema.unit))
-            for i, n in enumerate(names)
+            for i, n in names.items()
         }
+
+    def _names(self) -> dict[int, str]:
+        """The features that are shown, by number: all but those that are cells of images.
+
+        Raises:
+            InputError: If there are no others.
+        """
+        cells = set(self._representation.cells)
+        found = {i: n for i, n in enumerate(self._representation.names) if i not in cells}
+        if cells and not found:
+            msg = f"all features of {self.name} are cells, which are compared as images, not one by one"
+            raise InputError(msg)
+        if cells:
+            self.name += f" (but for {len(cells):,} cells)"
+        return found
 
     @property
     def prepared(self) -> Mapping[str, str]:
@@ -119,7 +135,9 @@ class FeatureView:
         self.scaled = with_ranges(self.scaled, encoded)
         self.physical = {n: o for n, o in with_ranges(self.physical, encoded).items() if n in self.scaled}
         if self._generator.has_likelihood and self._generator.members == 1:
-            self.latents = self._generator.latents(events[:INVERTED]), weights[:INVERTED]
+            found, shown = self._generator.latents(events[:INVERTED]), list(self._shown)
+            latents = type(found)(tuple(found.names[i] for i in shown), found.values[:, shown])
+            self.latents = latents, weights[:INVERTED]
 
     def encode(self, events: ak.Array, source: str) -> tuple[ak.Array, tuple[int, str]]:
         """The features of events, and how many have none.
@@ -137,8 +155,8 @@ class FeatureView:
         """
         lost: list[tuple[int, InputError]] = []
         x, columns, mask = self._numbers(events, 0, lost, max(20, int(MOST_LOST * len(events))), source)
-        fields = {f"x{i}": _optional(x[:, i], mask[:, i]) for i in range(x.shape[1])}
-        fields |= {f"c{i}": _optional(columns[:, i], mask[:, i]) for i in range(x.shape[1])}
+        fields = {f"x{i}": _optional(x[:, i], mask[:, i]) for i in self._shown}
+        fields |= {f"c{i}": _optional(columns[:, i], mask[:, i]) for i in self._shown}
         reason = "" if not lost else str(lost[0][1].message)
         return ak.zip(fields, depth_limit=1), (len(lost), reason)
 

@@ -41,7 +41,6 @@ __all__ = [
     "render",
     "sample_labels",
     "told",
-    "transferred",
     "write_report",
 ]
 
@@ -51,7 +50,7 @@ FILES = ("histograms.root", "report.html", "metrics.json")
 RESERVED = frozenset(
     {
         *("reference", "train", "samples", "verdicts", "provenance", "features"),
-        *("ensemble", "images", "latents", "weights"),
+        *("ensemble", "latents", "weights"),
     }
 )
 """What a generated sample cannot be called: other samples, and other keys of ``metrics.json``."""
@@ -256,8 +255,7 @@ def drawn(results: Mapping[str, Result]) -> list[str]:
 def told(section: Section) -> dict[str, Any]:
     """A section with its pictures."""
     images = {caption: picture(draw) for caption, draw in section.figures.items()}
-    told = {"title": section.title, "note": section.note, "rows": section.rows(), "images": images}
-    return {**told, "wide": section.wide}
+    return {"title": section.title, "note": section.note, "rows": section.rows(), "images": images}
 
 
 def compared(rows: list[words.Row]) -> list[dict[str, Any]]:
@@ -273,12 +271,6 @@ def compared(rows: list[words.Row]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-def transferred(results: Mapping[str, Result]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Tables of transfer tests by their titles, with a column a sample."""
-    kinds = dict.fromkeys(what for r in results.values() for what in r.transfers)
-    return [(f"By {what}", compared(words.transfer_rows(results, what))) for what in kinds]
 
 
 def _range(floors: Sequence[float | None]) -> str:

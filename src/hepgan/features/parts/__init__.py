@@ -7,6 +7,7 @@ from pydantic import Field as Setting
 from hepgan.features.parts.base import Encoded, Part, Planned, TransformSpec
 from hepgan.features.parts.decay import DecayConfig, DecayPart
 from hepgan.features.parts.fields import FieldsConfig, FieldsPart
+from hepgan.features.parts.grid import GridConfig, GridPart
 from hepgan.features.parts.objects import ObjectsConfig, ObjectsPart
 from hepgan.features.parts.pairs import PairsConfig, PairsPart
 from hepgan.features.parts.references import ReferencesConfig, ReferencesPart
@@ -23,6 +24,8 @@ __all__ = [
     "Encoded",
     "FieldsConfig",
     "FieldsPart",
+    "GridConfig",
+    "GridPart",
     "ObjectsConfig",
     "ObjectsPart",
     "PairsConfig",
@@ -51,7 +54,8 @@ AnyConfig = Annotated[
     | ScatteringConfig
     | ResponseConfig
     | ReferencesConfig
-    | FieldsConfig,
+    | FieldsConfig
+    | GridConfig,
     Setting(discriminator="kind"),
 ]
 """What a recipe may say of any part."""
@@ -65,7 +69,8 @@ AnyPart = Annotated[
     | ScatteringPart
     | ResponsePart
     | ReferencesPart
-    | FieldsPart,
+    | FieldsPart
+    | GridPart,
     Setting(discriminator="kind"),
 ]
 """Any part that was learned."""

@@ -107,7 +107,7 @@ class Part(Config):
 
     @property
     def grid(self) -> Grid | None:
-        """The image whose cells its columns are, if they are; ``first`` is 0."""
+        """The image whose cells its columns are, if they are, from ``first`` on."""
         return None
 
     @property

@@ -25,6 +25,8 @@ from hepgan.features.transforms.elementary import (
     Standardise,
 )
 from hepgan.features.transforms.quantile import QuantileNormal
+from hepgan.features.transforms.rectified import Rectified
+from hepgan.features.transforms.table import QuantileTable
 
 __all__ = [
     "PCA",
@@ -37,6 +39,8 @@ __all__ = [
     "MinMax",
     "PeriodicAngle",
     "QuantileNormal",
+    "QuantileTable",
+    "Rectified",
     "SignedLog",
     "Standardise",
     "Transform",
