@@ -25,7 +25,7 @@ from hepgan.events import (
     weighted_by,
 )
 from hepgan.events.buffers import buffers as parts
-from hepgan.events.buffers import record_name, scalar_values, shape_text
+from hepgan.events.buffers import record_name, scalar_values
 from hepgan.events.checks import drop_faulty
 from hepgan.events.missing import is_missing
 from hepgan.events.reading import files_of
@@ -34,6 +34,7 @@ from hepgan.events.slots import filled
 from hepgan.events.units import FoundUnit, find_unit
 from hepgan.features.parts.entries import WHOLE
 from hepgan.recipes.derived import Derived
+from hepgan.recipes.drafting.arrays import unlearnable_array
 from hepgan.recipes.drafting.findings import constant_mass
 from hepgan.recipes.drafting.reading import nothing, readable
 from hepgan.recipes.drafting.selection import named, of_analysis, unlearnable, usual
@@ -79,7 +80,8 @@ class Contents:
         unit: The unit of momenta.
         told: What a field is, where more is known than its kind, by its name in recipes.
         damaged: Whether there is more, which cannot be read.
-        arrays: The fields with a shape, which are in the events, but not in the schema.
+        arrays: The fields with a shape that can be learned, which are in the events, but not in the schema
+            before they are taken: what is found of single numbers is not for them.
     """
 
     file: str
@@ -126,6 +128,11 @@ class Contents:
         first = np.unique(keys, axis=0, return_index=True)[1]
         # Simulated samples number all events alike, or not at all.
         return self.events[np.sort(first)] if 1 < first.size < len(self.events) else self.events
+
+    def take_arrays(self) -> None:
+        """Puts fields with a shape into what is to be learned."""
+        self.schema = self.schema.model_copy(update={"scalars": (*self.schema.scalars, *self.arrays)})
+        self.arrays = ()
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
         """Takes fields of collections out of what is to be learned, for reasons given by name."""
@@ -222,14 +229,15 @@ def look_at(
     units = find_unit(events, seen) if unit is None else FoundUnit(unit, asked=True)
     arrays = tuple(f for f in seen.scalars if f.shape)
     scalars = tuple(f for f in seen.scalars if not f.shape)
-    left_out |= {f.name: f"{shape_text(f.shape)} in each event, which no draft learns" for f in arrays}
+    left_out |= {f.name: why for f in arrays if (why := unlearnable_array(f, events))}
     schema = seen.model_copy(update={"collections": collections, "scalars": scalars, "unit": units.unit})
     contents = Contents(
         file, events, schema, structure, total, left_out, weight=found, unit=units, damaged=bool(damaged)
     )
-    contents.arrays = arrays
+    contents.arrays = tuple(f for f in arrays if f.name not in left_out)
     _drop_unusable(contents, explicit=set(wanted))
-    if not [n for n in _names(contents.schema) if n != contents.schema.weight]:
+    numbers = [n for n in _names(contents.schema) if n != contents.schema.weight]
+    if not (numbers or contents.arrays):
         raise nothing(file, contents.schema, left_out)
     contents.events, contents.bad = drop_faulty(contents.events, contents.schema, file)
     if not len(contents.events):
@@ -382,7 +390,8 @@ def _restrict(contents: Contents) -> None:
             one = c.layout == "single"
             rest = ak.zip(kept, depth_limit=1 if one else 2, with_name=record_name(c.field_names))
             events = ak.with_field(events, rest, c.name)
-    here = {*schema.collection_names, *schema.scalar_names, *(f.name for f in schema.identifiers)}
+    others = (f.name for f in (*schema.identifiers, *contents.arrays))
+    here = {*schema.collection_names, *schema.scalar_names, *others}
     contents.events = events[[n for n in events.fields if n in here]]
 
 

@@ -22,6 +22,7 @@ from hepgan.features.standard import spans_decades
 from hepgan.observables import Observable, default_observables, standard
 from hepgan.observables.standard import in_unit
 from hepgan.recipes.document import parse_yaml
+from hepgan.recipes.drafting.arrays import array_lines, array_observables, array_told
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
 from hepgan.recipes.drafting.findings import (
     Bound,
@@ -154,6 +155,7 @@ def _draft(
     conditions = _conditions(contents)
     different = contents.total * contents.different // len(contents.events)
     populations = find_populations(contents.events, contents.learned, conditions)
+    contents.take_arrays()
     features = [*_features(contents, resonances, peaks, symmetry, bounds, rules, references, populations)]
     try:
         representation = _representation(contents, features, conditions)
@@ -281,6 +283,8 @@ def _fields(contents: Contents, facts: Facts, c: Collection | None, fields: Iter
 
 def _kind(contents: Contents, c: Collection | None, f: Field) -> str:
     """What a field is, in words."""
+    if f.shape:
+        return array_told(f, contents.events)
     told = _kind_of_value(contents, c, f)
     if f.missing is None:
         return told
@@ -430,6 +434,7 @@ def _features(
         *_planes(contents, bounds),
         *_edged(contents, {*systems, *(p.collection for p in peaks)}, bounds),
         *_pointing(references),
+        *array_lines(contents.schema.arrays, contents.events),
     ]
     building = any(map(_is_setting, blocks))
     if building:
@@ -666,6 +671,7 @@ def _observables(contents: Contents, resonances: list[Resonance], peaks: list[Pe
         found[made.name] = replace(in_unit(made, unit), range=(low, high), bins=_BINS)
     known = {o.expression for o in found.values()}
     found |= {n: o for n, o in default_observables(contents.learned).items() if o.expression not in known}
+    found |= {o.name: o for o in array_observables(contents.learned.arrays, contents.events)}
     ranged = [o for o in (_ranged(o, contents) for o in found.values()) if o is not None]
     size = max((_reach(o) for o in ranged if o.unit == unit), default=0.0)
     # The pt of a system at rest is rounding.

@@ -10,6 +10,7 @@ import numpy as np
 
 from hepgan.events import Address
 from hepgan.features import Representation
+from hepgan.recipes.drafting.arrays import array_told
 from hepgan.recipes.drafting.contents import Contents, counts, values_of
 from hepgan.recipes.drafting.findings import Bound, Symmetry
 from hepgan.recipes.drafting.peaks import Peak
@@ -126,8 +127,10 @@ def _objects(contents: Contents) -> Iterator[Line]:
         yield Line(c.name, f"{counts(c)}: {_some(c.field_names)}")
     if rest := schema.collections[_COLLECTIONS:]:
         yield Line("others", f"{len(rest)} more: {_some([c.name for c in rest])}")
-    if scalars := [n for n in schema.scalar_names if n != schema.weight]:
+    if scalars := [f.name for f in schema.numbers if f.name != schema.weight]:
         yield Line("numbers", _some(scalars))
+    for f in schema.arrays:
+        yield Line(f.name, array_told(f, contents.events))
 
 
 def _weight(contents: Contents) -> str:

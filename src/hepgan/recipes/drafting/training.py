@@ -15,6 +15,9 @@ _MOST_PASSES = 250
 
 _FEW = 5_000
 
+_MANY = 150
+"""Of so many numbers, such as the cells of images, a narrow network would lose most."""
+
 
 def model_lines(size: int, events: int) -> Iterator[str]:
     """The model for so many continuous numbers in an event, and different events."""
@@ -24,6 +27,8 @@ def model_lines(size: int, events: int) -> Iterator[str]:
         width, blocks = 128, 3
     else:
         width, blocks = (256, 4) if size <= 60 else (384, 4)
+    if size > _MANY:
+        width, blocks = max(width, 256), max(blocks, 3)
     few = "Few events: a small network, which learns less by heart."
     many = "A larger network learns more, and generates more slowly."
     yield from comment(f"Continuous numbers in an event: {size}. {few if events < _FEW else many}")
