@@ -19,6 +19,8 @@ from hepgan.events import (
     EventBatch,
     Field,
     Kind,
+    as_events,
+    iterate_events,
     read_events,
     schema_of,
     to_awkward,
@@ -305,3 +307,50 @@ def lists_of_lists(folder: Path, format: str, lists: ak.Array) -> Path:
         write = {"parquet": pq.write_table, "feather": feather.write_feather}[format]
         write(ak.to_arrow_table(events, extensionarray=False), path)
     return path
+
+
+@pytest.mark.parametrize("format", ["ttree", "rntuple", "parquet"])
+def test_lists_of_one_length_become_arrays_by_grids(tmp_path, format):
+    values = images("float32")
+    lists = ak.unflatten(values.reshape(-1), np.full(SIZE, 20))
+    data = ak.zip({"wave": lists, "x": np.arange(SIZE, dtype="f4")}, depth_limit=1)
+    path = write_events(tmp_path / FORMATS[format], as_events(data), format=format)
+    assert schema_of(read_events(path)).collection("wave").layout == "jagged"
+    grids = {"wave": {"y": {"low": 0, "high": 1, "bins": 5}, "t": {"low": 0, "high": 20, "bins": 4}}}
+    events = read_events(path, grids=grids)
+    assert np.array_equal(ak.to_numpy(events.wave), values)
+    assert np.array_equal(ak.to_numpy(read_events(path, grids=grids, entry_start=9).wave), values[9:])
+    again = read_events(write_events(tmp_path / "again.root", to_batch(events)), grids=grids)
+    assert np.array_equal(ak.to_numpy(again.wave), values)
+    with pytest.raises(InputError, match=r"it is lists, .* write t: \{low: , high: , bins: \}"):
+        read_events(path, grids={"wave": {"t": [0, 20]}})
+    with pytest.raises(InputError, match="has 20 values, not the 19 of an array of 19") as caught:
+        read_events(path, grids={"wave": {"t": {"low": 0, "high": 20, "bins": 19}}})
+    assert (caught.value.branch, caught.value.entry) == ("wave", 0)
+
+
+def test_grids_make_arrays_of_what_is_taken_for_objects(tmp_path):
+    rng = np.random.default_rng(1)
+    number = rng.integers(1, 7, SIZE)
+    there = np.arange(6) < number[:, None]
+    columns = {n: np.where(there, rng.normal(size=(SIZE, 6)), -999).astype("f4") for n in ("hit_e", "hit_t")}
+    path = file_of(tmp_path / "in.root", **columns, n_hits=number.astype("i4"))
+    assert schema_of(read_events(path)).collection("hit").counter == "n_hits"
+    grids = {n: {"t": (0, 6)} for n in columns}
+    events = read_events(path, grids=grids)
+    assert {*events.fields} == {"hit_e", "hit_t", "n_hits", "x"}
+    assert np.array_equal(ak.to_numpy(events.hit_e), columns["hit_e"])
+    assert np.array_equal(ak.to_numpy(events.n_hits), number)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_a_negative_cell_is_an_error_where_there_were_none(tmp_path, dtype):
+    known = schema_of(read_events(file_of(tmp_path / "in.root", Image=images(dtype))))
+    values = images(dtype)
+    values[4, 1, 1] = -3
+    broken = file_of(tmp_path / "broken.root", Image=values)
+    with pytest.raises(InputError, match=r"negative, where no cell is \(-3.* in cell \[1, 1\]\)") as caught:
+        read_events(broken, schema=known)
+    assert (caught.value.branch, caught.value.entry) == ("Image", 4)
+    assert schema_of(read_events(broken)).scalar("Image").low == -3
+    assert len(list(iterate_events([tmp_path / "in.root", broken], step=50))) == 8

@@ -323,6 +323,8 @@ def scalar_values(events: ak.Array, field: Field) -> Numbers:
         message = f"these events have no {field.name}; they have {', '.join(events.fields) or 'nothing'}"
         raise InputError(message, branch=field.branch)
     values = buffer(ak.to_layout(events[field.name]), branch=field.branch)
+    if isinstance(values, Jagged) and field.lists and (np.diff(values.offsets) == field.cells).all():
+        return values.content.reshape(len(values), *field.shape)
     if not isinstance(values, Jagged) and values.shape[1:] in (field.shape, field.stored or field.shape):
         return values.reshape(len(values), *field.shape)
     found = "lists" if isinstance(values, Jagged) else shape_text(values.shape[1:])

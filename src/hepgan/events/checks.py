@@ -66,8 +66,9 @@ def check_events(
     """Checks that events fit a schema, and that their numbers can be true.
 
     Checked are: missing and mistyped fields, NaN (unless the schema has it for what is missing) and infinity,
-    negative pT, phi outside [-pi, pi], E < abs(p) beyond rounding (`ENERGY_TOLERANCE`), more objects
-    than the schema allows, category values that the schema does not know, and weights that sum to zero.
+    negative pT, negative cells of arrays that had none, phi outside [-pi, pi], E < abs(p) beyond rounding
+    (`ENERGY_TOLERANCE`), more objects than the schema allows, category values that the schema does not know,
+    and weights that sum to zero.
 
     Args:
         events: The events.
@@ -227,6 +228,10 @@ def _values(branch: _Branch, values: Numbers) -> Iterator[Fault]:
         whole = f.dtype != "string" and np.dtype(f.dtype).kind in "iu"
         if whole and (bad := (values != np.round(values)) & there).any():
             yield branch.fault("not a whole number", bad, values)
+    if f.shape and f.low == 0 and values.dtype.kind in "if" and values.size and not values.min() >= 0:
+        bad = values < 0 if f.missing is None else (values < 0) & ~is_missing(values, f.missing)
+        if bad.any():
+            yield branch.fault("negative, where no cell is", bad, values)
     if f.kind is Kind.CATEGORY and f.values is not None and values.size:
         known = np.array(f.values)
         if values.dtype.kind == "f":

@@ -21,7 +21,7 @@ from hepgan.events.inference import attach, complete
 from hepgan.events.missing import is_null, tolerant, type_in_memory
 from hepgan.events.momenta import with_momenta
 from hepgan.events.schema import Collection, EventSchema, Field, Kind
-from hepgan.events.shapes import Grids, with_arrays, with_grids
+from hepgan.events.shapes import Grids, arrays_in, with_arrays, with_grids
 from hepgan.events.slots import gathered
 from hepgan.events.structure import draft
 from hepgan.events.units import LOOK, telling, with_unit
@@ -89,7 +89,7 @@ class Reader:
         if text != (f.dtype == "string"):
             expected = "strings are" if f.dtype == "string" else "a number is"
             message = f"holds {'strings' if text else found.dtype}, where {expected} expected"
-        elif found.jagged != jagged or found.shape not in shapes:
+        elif (found.jagged != jagged or found.shape not in shapes) and not (f.lists and found.jagged):
             there, wanted = _each(found.jagged, found.shape), _each(jagged, shapes[0])
             message = f"holds {there}, where {wanted} is expected"
         else:
@@ -116,7 +116,7 @@ class Reader:
                 columns |= lists
                 faults += wrong
         columns = _cast(schema, columns, label, start)
-        columns |= {f.branch: _shaped(f, columns) for f in schema.scalars if f.shape}
+        columns |= {f.branch: _shaped(f, columns, label, start) for f in schema.arrays}
         events = assemble(schema.model_copy(update={"identifiers": present}), columns, stop - start)
         events.attrs[ATTRIBUTE] = schema
         known = (schema if self._limits else tolerant(_unlimited(schema))).model_copy(
@@ -210,7 +210,9 @@ def _unlimited(schema: EventSchema) -> EventSchema:
                 )
                 for c in schema.collections
             ),
-            "scalars": tuple(f.model_copy(update=free) for f in schema.scalars),
+            "scalars": tuple(
+                f.model_copy(update=free | ({"low": None} if f.shape else {})) for f in schema.scalars
+            ),
         }
     )
 
@@ -264,10 +266,21 @@ def _of_one(f: Field, columns: Mapping[str, Buffer], label: str, start: int) -> 
     return lists.content
 
 
-def _shaped(f: Field, columns: Mapping[str, Buffer]) -> Numbers:
-    """The numbers (N, *shape) of a field with a shape."""
-    values = np.asarray(columns[f.branch])
-    return values.reshape(len(values), *f.shape)
+def _shaped(f: Field, columns: Mapping[str, Buffer], label: str, start: int) -> Numbers:
+    """The numbers (N, *shape) of a field with a shape.
+
+    Raises:
+        InputError: If a list has another number of values.
+    """
+    values = columns[f.branch]
+    if not isinstance(values, Jagged):
+        return values.reshape(len(values), *f.shape)
+    lengths = np.diff(values.offsets)
+    if (bad := lengths != f.cells).any():
+        entry = int(bad.argmax())
+        message = f"has {lengths[entry]} values, not the {f.cells} of {shape_text(f.shape)}"
+        raise InputError(message, file=label, branch=f.branch, entry=entry + start)
+    return values.content.reshape(len(values), *f.shape)
 
 
 def _cast(schema: EventSchema, columns: dict[str, Buffer], label: str, start: int) -> dict[str, Buffer]:
@@ -405,8 +418,7 @@ def gridded(files: Files, grids: Grids, *, all_there: bool = True) -> Files:
         InputError: As of `with_grids`.
     """
     if not all_there:
-        scalars = {n for f in files.schema.scalars for n in (f.name, f.branch)}
-        known = scalars.union(*(c.branches for c in files.schema.collections if c.layout == "padded"))
+        known = arrays_in(files.schema)
         grids = {n: axes for n, axes in grids.items() if n in known}
     try:
         return replace(files, schema=with_grids(files.schema, grids))

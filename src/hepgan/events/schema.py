@@ -219,6 +219,7 @@ class Field(Config):
             (25, 25), slowest index first; empty for a single number. All else here holds for all its cells.
         axes: What its indices stand for, one for each; empty if nothing is known of them.
         stored: The shape that the file has, where that is another: (625,).
+        lists: Whether the file has lists instead, all of that length; arrays are written.
     """
 
     name: str
@@ -242,6 +243,7 @@ class Field(Config):
     shape: tuple[Annotated[int, Setting(gt=0)], ...] = ()
     axes: tuple[Axis, ...] = ()
     stored: tuple[Annotated[int, Setting(gt=0)], ...] = ()
+    lists: bool = False
 
     @property
     def branch(self) -> str:

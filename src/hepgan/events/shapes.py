@@ -88,23 +88,35 @@ def with_grids(schema: EventSchema, grids: Grids) -> EventSchema:
         schema: What events hold.
         grids: By the name (or the branch) of a field its axes, slowest index first, each as ``(low, high)``
             or as `AxisConfig` has it. The numbers of bins may make another shape of a field: (25, 25) of an
-            array of 625. An array that is taken for objects becomes a field with a shape.
+            array of 625. An array that is taken for objects becomes a field with a shape, and so do lists
+            without a momentum (``vector<float>``), which need the numbers of bins, and are written as arrays.
 
     Raises:
         InputError: If there is no such array, or if its cells do not make the grid.
     """
-    objects = {b for c in schema.collections if c.layout == "padded" for b in c.branches} & grids.keys()
-    schema = _apart(schema, objects)
+    schema = _apart(
+        schema, {b for c in schema.collections if _may_be_arrays(c) for b in c.branches} & grids.keys()
+    )
     new: dict[str, Field] = {}
     for name, axes in grids.items():
         field = next((f for f in schema.scalars if name in (f.name, f.branch)), None)
-        if field is None or not field.shape:
+        if field is None or not (field.shape or field.lists):
             arrays = ", ".join(f.name for f in schema.scalars if f.shape) or "none"
             what = "no such array" if field is None else "it is one number in each event"
             message = f"{what}; the arrays are: {arrays}"
             raise InputError(message, branch=name)
         new[field.name] = _gridded(field, {n: _axis(n, a, name) for n, a in axes.items()})
     return schema.model_copy(update={"scalars": tuple(new.get(f.name, f) for f in schema.scalars)})
+
+
+def arrays_in(schema: EventSchema) -> set[str]:
+    """Names and branches of which `with_grids` can make fields with axes."""
+    known = {n for f in schema.scalars if f.shape or f.lists for n in (f.name, f.branch)}
+    return known.union(*(c.branches for c in schema.collections if _may_be_arrays(c)))
+
+
+def _may_be_arrays(c: Collection) -> bool:
+    return c.layout == "padded" or (c.layout == "jagged" and not c.coordinates)
 
 
 def _axis(name: str, value: Any, of: str) -> AxisConfig:
@@ -123,9 +135,10 @@ def _gridded(field: Field, axes: Mapping[str, AxisConfig]) -> Field:
     shape = tuple(n for n in bins if n is not None)
     if len(shape) < len(bins):
         lacking = next(name for name, n in zip(axes, bins, strict=True) if n is None)
+        what = f"an array of {there}" if field.shape else "lists"
         message = (
-            f"it is an array of {there}, which the axes {', '.join(axes)} may divide in several ways; write "
-            f"{lacking}: {{low: , high: , bins: }}"
+            f"it is {what}, which the axes {', '.join(axes)} may divide in several ways; write {lacking}: "
+            "{low: , high: , bins: }"
         )
         raise InputError(message, branch=field.branch)
     update = {
@@ -136,14 +149,16 @@ def _gridded(field: Field, axes: Mapping[str, AxisConfig]) -> Field:
     cells = 1
     for n in shape:
         cells *= n
-    if cells != field.cells:
+    if field.lists:
+        update["stored"] = ()
+    elif cells != field.cells:
         message = f"{' x '.join(map(str, shape))} bins are {cells} cells, but it is an array of {there}"
         raise InputError(message, branch=field.branch)
     return field.model_copy(update=update)
 
 
 def _apart(schema: EventSchema, arrays: set[str]) -> EventSchema:
-    """The schema with fields of ``padded`` collections as fields with a shape."""
+    """The schema with fields of collections as fields with a shape; what counted them are numbers."""
     if not arrays:
         return schema
     collections: list[Collection] = []
@@ -164,6 +179,9 @@ def _apart(schema: EventSchema, arrays: set[str]) -> EventSchema:
             while name in names:
                 name += "_"
             names.add(name)
-            update = {"name": name, "shape": (c.places,), "fill": None}
+            lists = c.layout == "jagged"
+            update = {"name": name, "shape": () if lists else (c.places,), "lists": lists, "fill": None}
             scalars.append(f.model_copy(update=update))
+        own = () if left else (*c.counters, *(f.counter for f in gone if f.counter is not None))
+        scalars += [Field(name=n.branch, branches=(n.branch,), dtype=n.dtype, title=n.title) for n in own]
     return schema.model_copy(update={"collections": tuple(collections), "scalars": tuple(scalars)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from hepgan.events import EventSchema
+from hepgan.events import EventSchema, Field
 from hepgan.generator.parts import Parts
 from hepgan.generator.yields import Yields
 from hepgan.recipes import Recipe
@@ -174,4 +174,9 @@ def contents(schema: EventSchema) -> Iterator[str]:
         count = f"{c.min_count}" if c.fixed else f"{c.min_count}..{c.max_count}"
         yield f"{count} {c.name} ({', '.join(c.field_names)})"
     if schema.scalars:
-        yield ", ".join(schema.scalar_names)
+        yield ", ".join(f"{f.name}{_size(f)}" for f in schema.scalars)
+
+
+def _size(f: Field) -> str:
+    """The shape of a field that has one."""
+    return f" ({' x '.join(map(str, f.shape))})" if f.shape else ""
