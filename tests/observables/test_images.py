@@ -15,6 +15,7 @@ from hepgan.events.schema import Collection, EventSchema, Field
 from hepgan.observables import Observable
 from hepgan.observables.evaluate import evaluate
 from hepgan.observables.language import parse
+from hepgan.observables.making import make
 from hepgan.observables.sources import BatchSource
 
 NAMES = ("pt", "deta", "dphi", "charge")
@@ -158,6 +159,14 @@ def test_aligned_objects_keep_distances_weights_and_other_fields():
     np.testing.assert_allclose(ak.flatten(before), ak.flatten(after), rtol=1e-9, atol=1e-9)
     assert ak.all(Observable("x", "aligned(Hit, deta, dphi).charge")(events) == events.Hit.charge)
     assert ak.all(Observable("x", "aligned(Hit, deta, dphi).pt")(events) == events.Hit.pt)
+
+
+def test_fields_that_get_other_names_lose_their_own():
+    made = make(parse("massless(aligned(Hit, eta=deta, phi=dphi))"), hits(20)).column
+    assert {*made.fields} == {"pt", "eta", "phi", "mass", "charge"}
+    expected = Observable("x", "sum(massless(aligned(Hit, deta, dphi), eta=deta, phi=dphi)).mass")(hits(20))
+    found = Observable("x", "sum(Aligned).mass")(ak.zip({"Aligned": made}, depth_limit=1))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_alignment_is_that_of_fastjet_in_the_jets(shared_data):

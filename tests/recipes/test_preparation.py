@@ -72,7 +72,7 @@ def test_what_falls_outside_of_a_grid_is_told():
     lost = ak.sum(made.Aligned.pt[far]) / ak.sum(made.Aligned.pt)
     line = preparation.told[1]
     assert line.startswith(f"Image = {IMAGE}; outside: {ak.sum(far):,} of {ak.count(far):,} objects (")
-    assert f"{lost:.2%} of the weight" in line
+    assert f"{100 * lost:.3g}% of the weight" in line
 
 
 def test_events_that_lack_the_sources_are_taken_as_they_are():

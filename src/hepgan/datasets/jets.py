@@ -10,6 +10,7 @@ import fastjet
 import numpy as np
 
 from hepgan.datasets.pythia import PP13, batches, events, momenta, objects, visible
+from hepgan.observables.preparation import Preparation
 from hepgan.vectors import wrap
 
 __all__ = ["jet_images"]
@@ -36,6 +37,9 @@ QCD = (
 )
 """pTHat > 220 GeV is for speed; with 170 GeV the mean jet pT falls from 272.6 to 271.9 GeV."""
 
+IMAGE = "grid(aligned(Constituent, deta, dphi), phi=dphi, eta=deta, bins=25, low=-1.25, high=1.25)"
+"""Centred on the leading subjet, the second below, more pT on the right; then pixelated."""
+
 BATCH = 1_000
 PT, MASS, Y_MAX, TRIM = (250.0, 300.0), (60.0, 100.0), 2.0, 0.05
 ETA_PARTICLE, PT_PARTICLE = 4.0, 0.1
@@ -51,6 +55,7 @@ def jet_images(seed: int, streams: tuple[int, ...]) -> Iterator[ak.Array]:
     (kT subjets of R = 0.3 below 5% of the jet's pT are dropped); |y| < 2, trimmed pT in 250 ... 300 GeV,
     trimmed mass in 60 ... 100 GeV. W: the leading jet, within 0.5 of the W from W' -> W Z(nu nu); QCD:
     leading or subleading jet. Constituents are pT-ordered, with deta = y - y_jet and dphi = phi - phi_jet.
+    ``Image`` is of the aligned constituents (see `IMAGE`), its first index along phi.
     """
     rng = np.random.default_rng(seed)
     sources = {label: _jets(settings, streams[label], label) for label, settings in ((1, W), (0, QCD))}
@@ -108,7 +113,7 @@ def _trimmed(batch: Any, label: int) -> ak.Array | None:
     jets, trimmed, parts = jets[chosen], trimmed[chosen], ak.to_packed(parts[chosen])
     parts = parts[ak.argsort(parts.pt, ascending=False)]
     tau = _subjettiness(parts)
-    return events(
+    found = events(
         Constituent=objects(
             pt=parts.pt, deta=parts.rapidity - trimmed.rapidity, dphi=wrap(parts.phi - trimmed.phi)
         ),
@@ -125,6 +130,7 @@ def _trimmed(batch: Any, label: int) -> ak.Array | None:
         ),
         label=ak.Array(np.full(len(parts), label, dtype=np.int32)),
     )
+    return Preparation({"Image": IMAGE})(found)
 
 
 def _subjettiness(parts: Any) -> Any:

@@ -384,10 +384,12 @@ class Evaluator:
                 raise self.expression.error(of, str(error)) from None
 
         numbers = {n: field(of) for n, of in fields.items()}
+        # What gets another name does not keep its own.
+        spent = frozenset(of.id for of in fields.values()) - fields.keys()
         if name == "massless":
-            return images.massless(owner, numbers)
+            return images.massless(owner, numbers, spent)
         if name == "aligned":
-            return images.aligned(owner, numbers, (weight.id, field(weight)), options)
+            return images.aligned(owner, numbers, (weight.id, field(weight)), options, spent)
         return images.grid(owner, numbers, field(weight), options, text, self.outside)
 
     def _missing(self, node: ast.expr, value: Value) -> Value:

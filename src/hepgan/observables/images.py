@@ -227,16 +227,17 @@ def _together(value: Value, *numbers: Value) -> Tensor:
 # ------------------------------------------------------------------------------------- moved objects
 
 
-def massless(value: Value, fields: Mapping[str, Value]) -> Value:
+def massless(value: Value, fields: Mapping[str, Value], spent: frozenset[str]) -> Value:
     """Objects as massless momenta, of numbers of theirs that are ``pt``, ``eta`` and ``phi``.
 
     Args:
         value: The objects.
-        fields: Numbers of each, these three among them; others keep their names.
+        fields: These numbers of each.
+        spent: Fields that are not kept, since they have other names now.
     """
     others = {}
     if isinstance(value.data, Objects):
-        others = {n: t for n, t in value.data.fields.items() if n not in _COORDINATES}
+        others = {n: t for n, t in value.data.fields.items() if n not in _COORDINATES | spent}
     mask = _together(value, *fields.values()) if value.domain is not None else value.exists()
     moved = {n: where_exists(_real(f.data), mask, 0.0) for n, f in fields.items()}
     return _of_same(value, {**others, **moved, "mass": torch.zeros_like(moved["pt"])}, mask)
@@ -248,7 +249,13 @@ def _of_same(value: Value, fields: dict[str, Tensor], mask: Tensor) -> Value:
     return Value(Objects(fields), value.mask if same else mask, value.domain, value.compact and same)
 
 
-def aligned(value: Value, fields: Mapping[str, Value], weight: tuple[str, Value], options: Options) -> Value:
+def aligned(
+    value: Value,
+    fields: Mapping[str, Value],
+    weight: tuple[str, Value],
+    options: Options,
+    spent: frozenset[str],
+) -> Value:
     """Objects that are centred, rotated and flipped, each event by itself.
 
     They are centred on the leading subjet (kT, weights add), rotated so that the second one is at -pi/2 seen
@@ -261,6 +268,7 @@ def aligned(value: Value, fields: Mapping[str, Value], weight: tuple[str, Value]
         weight: The name and the values of the weight.
         options: ``radius`` of the subjets, 0.3 if it is not given; ``centre``, ``rotate`` and ``flip``, which
             are done if they are not given.
+        spent: Fields that are not kept, since they have other names now.
     """
     per_object(value, "aligned")
     if len(fields) != 2:
@@ -289,7 +297,7 @@ def aligned(value: Value, fields: Mapping[str, Value], weight: tuple[str, Value]
         x = torch.where(right.unsqueeze(1), x, -x)
     others = {}
     if isinstance(value.data, Objects):
-        moved = {*fields, label, *(f for f in _COORDINATES - {"pt", "mass"})}
+        moved = {*fields, *spent, label, *(f for f in _COORDINATES - {"pt", "mass"})}
         others = {n: t for n, t in value.data.fields.items() if n not in moved}
     made = {label: w, first: where_exists(x, mask, 0.0), second: where_exists(y, mask, 0.0), **others}
     return _of_same(value, made, mask)

@@ -306,4 +306,4 @@ def _line(name: str, text: str, outside: Outside) -> str:
 
 
 def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.2g}" if part < 1e-4 * whole else f"{part / whole:.2%}"
+    return f"{100 * part / whole:.3g}%"
