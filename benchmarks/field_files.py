@@ -17,6 +17,7 @@ import awkward as ak
 import numpy as np
 import uproot
 from common import parser_of
+from showers import showers
 
 __all__ = ["LAYOUTS", "Layout", "Toys", "write_files"]
 
@@ -533,6 +534,14 @@ def km3net(path: Path, t: Toys) -> None:
     ttree(path, "E", columns)
 
 
+def calorimeter(path: Path, t: Toys) -> None:
+    """Three layers of a calorimeter, in arrays of their shapes, and the energy of what came in."""
+    columns = showers(t.n, int(t.rng.integers(1_000_000)))
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {n: np.dtype((v.dtype, v.shape[1:])) for n, v in columns.items()})
+        file["Events"].extend(columns)
+
+
 @dataclass(frozen=True)
 class Layout:
     """A kind of file.
@@ -574,6 +583,7 @@ LAYOUTS = {
     "HDF5": Layout(hdf5, "h5", "events"),
     "LHE": Layout(lhe, "lhe.gz"),
     "HepMC3": Layout(hepmc, "hepmc3"),
+    "calorimeter": Layout(calorimeter, tree="Events"),
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from hepgan.stats.classifiers import TREES
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-HELP = ("bad_input", "common", "digests", "field_files", "forks")
+HELP = ("bad_input", "common", "digests", "field_files", "forks", "showers")
 """What is no benchmark that prints a table."""
 
 NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in HELP)
