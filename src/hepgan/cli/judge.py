@@ -64,6 +64,12 @@ __all__ = ["explain", "info", "validate"]
     metavar="OBJECTS",
     help="Compute physics distances in the energy flow polynomials of these objects, too.  [default: none]",
 )
+@click.option(
+    "--category",
+    metavar="NAME",
+    help="The number of the event whose few values are classes: test whether classifiers of them transfer.  "
+    "[default: a condition of the recipe, if it is one]",
+)
 @click.option("--deviation", is_flag=True, help="Show |ratio - 1| in per cent below each ratio, too.")
 @click.option(
     "--keep-bad", is_flag=True, help="Judge GENERATED events with NaN, E < |p| and the like, too; count them."
@@ -81,6 +87,7 @@ def validate(
     training: str | None,
     features: Path | None,
     efp: str | None,
+    category: str | None,
     deviation: bool,
     keep_bad: bool,
     weight: str | None,
@@ -114,6 +121,7 @@ def validate(
             weight=weight or weight_of(chosen, model),
             features=model,
             efp=efp,
+            category=category or (() if chosen is None else chosen.conditions),
             on_bad="keep" if keep_bad else "raise",
             seed=seed,
             schema=None if chosen is None else chosen.events.layout,

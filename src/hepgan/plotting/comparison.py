@@ -191,12 +191,15 @@ def classifier(found: ClassifierTest, number: int = 0) -> Figure:
 
 
 @styled
-def memorisation(found: Mapping[str, Memorisation], order: Sequence[str] = ()) -> Figure:
+def memorisation(
+    found: Mapping[str, Memorisation], order: Sequence[str] = (), unit: str = "standard deviations"
+) -> Figure:
     """Distances to the nearest training event, of true events and of each sample.
 
     Args:
         found: By label.
         order: All labels, in the order of their colours.
+        unit: The unit of distances; empty for that of the numbers themselves.
     """
     figure = StyledFigure(figsize=(6.4, 4.8), layout="constrained")
     panel = figure.subplots()
@@ -218,7 +221,7 @@ def memorisation(found: Mapping[str, Memorisation], order: Sequence[str] = ()) -
         if len(found) == 1:
             panel.axvline(float(np.median(values)), color=colour, lw=1.2, ls="--")
     panel.set_xlim(edges[0], edges[-1])
-    panel.set_xlabel("Distance to the nearest training event [standard deviations]")
+    panel.set_xlabel("Distance to the nearest training event" + (f" [{unit}]" if unit else ""))
     panel.set_ylabel("Share of events")
     ratio = first.ratio_of_medians
     title = f"ratio of medians {ratio.value:.3f} \N{PLUS-MINUS SIGN} {ratio.error or 0:.3f}"

@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from hepgan.observables.table import Table
 from hepgan.stats.metrics import Metric, Once
 
-__all__ = ["Memorisation", "memorisation"]
+__all__ = ["Memorisation", "memorisation", "of_distances"]
 
 Floats = NDArray[np.float64]
 
@@ -83,16 +83,28 @@ def memorisation(
         return distances, distances(reference, rng)
 
     distances, true = (once or Once())("memorisation", rng, of_true_events)
-    made = distances(generated, rng)
-    halves = rng.permutation(true)
+    return of_distances(true, distances(generated, rng), min(len(train), max_train), rng, replicates)
+
+
+def of_distances(
+    reference: Floats, generated: Floats, n_train: int, rng: np.random.Generator, replicates: int = 200
+) -> Memorisation:
+    """What distances to the nearest training event tell.
+
+    Args:
+        reference: Of true events (n,).
+        generated: Of generated events (m,).
+        n_train: Training events searched.
+        rng: Source of the bootstraps.
+        replicates: Number of bootstraps.
+    """
+    halves = rng.permutation(reference)
     middle = len(halves) // 2
-    return Memorisation(
-        true,
-        made,
-        _with_floor(_median_ratio, made, true, halves[:middle], halves[middle:], rng, replicates),
-        _with_floor(_close, made, true, halves[:middle], halves[middle:], rng, replicates),
-        min(len(train), max_train),
+    ratio, close = (
+        _with_floor(one, generated, reference, halves[:middle], halves[middle:], rng, replicates)
+        for one in (_median_ratio, _close)
     )
+    return Memorisation(reference, generated, ratio, close, n_train)
 
 
 def _with_floor(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -31,6 +31,7 @@ from hepgan.runtime import doing
 from hepgan.validation.comparison import Comparison, FeatureComparison
 from hepgan.validation.features import FeatureSample, FeatureView
 from hepgan.validation.histograms import with_ranges
+from hepgan.validation.images import images_section
 from hepgan.validation.report import check_labels
 from hepgan.validation.results import evaluate
 from hepgan.validation.samples import Paths, Sample, SampleBuilder, Stream, checked_event_weights, names_of
@@ -64,6 +65,7 @@ def compare(
     features: EventGenerator | str | Path | None = None,
     classifier: bool = True,
     efp: str | None = None,
+    category: str | Sequence[str] | None = None,
     seed: int = 0,
     max_events: int = 1_000_000,
     classifier_events: int = 50_000,
@@ -94,6 +96,9 @@ def compare(
         classifier: Whether to train a classifier to tell the samples apart.
         efp: Objects (``Jet``, an expression) in whose 36 energy flow polynomials of at most four edges the
             Fréchet and kernel physics distances are computed, too.
+        category: A number or text of the event with few values, which are classes: whether classifiers of
+            them transfer from generated to true events is tested, and images are shown by class. Of several,
+            the first that is one.
         seed: Seed of all that is random; the same seed gives the same comparison.
         max_events: Events of each sample that enter what is not histogrammed.
         classifier_events: Events of each class for the classifier.
@@ -148,6 +153,7 @@ def compare(
         view=view,
         classifier=classifier,
         efp=efp,
+        category=category,
         seed=seed,
         max_events=max_events,
         classifier_events=classifier_events,
@@ -167,6 +173,7 @@ def compare_files(
     features: EventGenerator | str | Path | None = None,
     classifier: bool = True,
     efp: str | None = None,
+    category: str | Sequence[str] | None = None,
     seed: int = 0,
     on_bad: Literal["raise", "keep"] = "raise",
     step: int = 100_000,
@@ -191,6 +198,7 @@ def compare_files(
         features: As for :func:`compare`.
         classifier: Whether to train a classifier.
         efp: As for :func:`compare`.
+        category: As for :func:`compare`.
         seed: Seed of all that is random.
         on_bad: Whether generated events with NaN, E < abs(p) and the like are an error, or are judged like
             others, and counted in a warning and in the report.
@@ -226,7 +234,7 @@ def compare_files(
         None if view is None else view.needs,
         weight or (None if view is None else view.weight),
         {label: found.named for label, found in files.items()},
-        [] if efp is None else [efp],
+        [*([] if efp is None else [efp]), *_scalars(category, whole)],
     )
     for label, found in files.items():
         found.tell(names_in(known.read[label]))
@@ -250,6 +258,7 @@ def compare_files(
         view=view,
         classifier=classifier,
         efp=efp,
+        category=category,
         seed=seed,
         max_events=max_events,
         classifier_events=classifier_events,
@@ -258,6 +267,12 @@ def compare_files(
     )
     faults = {f"{label} faults": streams[label].faults for label in samples if streams[label].faults}
     return replace(result, provenance={**result.provenance, **faults}) if faults else result
+
+
+def _scalars(category: str | Sequence[str] | None, schema: EventSchema) -> list[str]:
+    """Those of the names that are numbers of the event."""
+    names = [category] if isinstance(category, str) else category or ()
+    return [n for n in names if n in schema.scalar_names]
 
 
 def _given(paths: Paths, schema: EventSchema) -> Files:
@@ -311,6 +326,7 @@ def _compare(
     view: FeatureView | None,
     classifier: bool,
     efp: str | None,
+    category: str | Sequence[str] | None,
     seed: int,
     max_events: int,
     classifier_events: int,
@@ -352,6 +368,7 @@ def _compare(
         trained,
         classifier=classifier,
         efp=efp,
+        category=category,
         seed=seed,
         classifier_events=classifier_events,
         n_jobs=n_jobs,
@@ -362,6 +379,8 @@ def _compare(
         results[label] = replace(results[label], copied=shares)
     bands = {label: r.bands for label, r in results.items() if r.bands}
     sections = {} if not bands else {"ensemble": members_section(observables, bands)}
+    shown = images_section({label: r.images for label, r in results.items() if r.images})
+    sections |= {} if shown is None else {"images": shown}
     everything = {"reference": true} | made | ({} if trained is None else {"train": trained})
     return Comparison(
         dict(observables),

@@ -295,6 +295,7 @@ class Comparison:
                 "skipped": {label: dict(r.skipped) for label, r in self.results.items()},
                 "features": None if self.features is None else self.features.page(),
                 "more": {name: report.told(section) for name, section in self.sections.items()},
+                "transfer": report.transferred(self.results),
                 "provenance": self.provenance,
                 **report.measured(self.observables, self.results),
             }
@@ -336,7 +337,7 @@ class Comparison:
             "samples": list(self.labels),
             "verdicts": self.all_verdicts(),
             **self.metrics,
-            **{name: dict(section.metrics) for name, section in self.sections.items()},
+            **{name: dict(part.metrics) for name, part in self.sections.items() if part.metrics},
             "provenance": json.loads(json.dumps(dict(self.provenance), default=str)),
         }
 
@@ -352,6 +353,11 @@ class Comparison:
                 paths[f"reference/{folder}{name}"] = reference[name]
                 for label, result in results.items():
                     paths[f"{label}/{folder}{name}"] = result.histograms[name]
+        for label, result in self.results.items():
+            for name, images in result.images.items():
+                for path, pair in images.histograms().items():
+                    paths[f"reference/images/{name}/{path}"] = pair[0]
+                    paths[f"{label}/images/{name}/{path}"] = pair[1]
         return paths
 
     def _check(self, name: str) -> None:

@@ -41,6 +41,7 @@ __all__ = [
     "render",
     "sample_labels",
     "told",
+    "transferred",
     "write_report",
 ]
 
@@ -50,7 +51,7 @@ FILES = ("histograms.root", "report.html", "metrics.json")
 RESERVED = frozenset(
     {
         *("reference", "train", "samples", "verdicts", "provenance", "features"),
-        *("ensemble", "latents", "weights"),
+        *("ensemble", "images", "latents", "weights"),
     }
 )
 """What a generated sample cannot be called: other samples, and other keys of ``metrics.json``."""
@@ -255,7 +256,8 @@ def drawn(results: Mapping[str, Result]) -> list[str]:
 def told(section: Section) -> dict[str, Any]:
     """A section with its pictures."""
     images = {caption: picture(draw) for caption, draw in section.figures.items()}
-    return {"title": section.title, "note": section.note, "rows": section.rows(), "images": images}
+    told = {"title": section.title, "note": section.note, "rows": section.rows(), "images": images}
+    return {**told, "wide": section.wide}
 
 
 def compared(rows: list[words.Row]) -> list[dict[str, Any]]:
@@ -271,6 +273,12 @@ def compared(rows: list[words.Row]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def transferred(results: Mapping[str, Result]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Tables of transfer tests by their titles, with a column a sample."""
+    kinds = dict.fromkeys(what for r in results.values() for what in r.transfers)
+    return [(f"By {what}", compared(words.transfer_rows(results, what))) for what in kinds]
 
 
 def _range(floors: Sequence[float | None]) -> str:

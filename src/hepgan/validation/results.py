@@ -5,19 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
+from hepgan.events.schema import Field
 from hepgan.observables.table import Table, event_table, plan_table
 from hepgan.runtime import doing
+from hepgan.stats.convolution import ConvolutionTest, convolution_test
 from hepgan.stats.correlations import Correlations, correlations
 from hepgan.stats.frechet import PhysicsDistances
 from hepgan.stats.histograms import Band, band, binned, pulls
+from hepgan.stats.image_distances import ImageComparison
 from hepgan.stats.memorisation import Memorisation, memorisation
 from hepgan.stats.metrics import Metric, Once, random_for, unbinned
+from hepgan.stats.transfer import Transfer
 from hepgan.stats.two_sample import MIN_EVENTS, ClassifierTest, two_sample_test
+from hepgan.validation.classes import Classes, classes_of, transfers
 from hepgan.validation.distances import distances_in_observables, distances_in_polynomials
+from hepgan.validation.images import compared_images, grids_of, shaped_fields
 from hepgan.validation.samples import Sample
 
 __all__ = ["Result", "evaluate"]
@@ -40,6 +47,9 @@ class Result:
             that is no chance.
         distances: Fréchet and kernel physics distances, in ``observables`` and in the energy flow polynomials
             of objects, by these.
+        convolution: What a convolutional classifier of fields with a shape found; None without such fields.
+        images: Comparisons of these fields, by name.
+        transfers: Whether classifiers of a class transfer, in ``observables`` and ``arrays``.
     """
 
     histograms: Mapping[str, Any]
@@ -52,6 +62,9 @@ class Result:
     bands: Mapping[str, Band] = field(default_factory=dict)
     copied: Mapping[str, Metric] = field(default_factory=dict)
     distances: Mapping[str, PhysicsDistances] = field(default_factory=dict)
+    convolution: ConvolutionTest | None = None
+    images: Mapping[str, ImageComparison] = field(default_factory=dict)
+    transfers: Mapping[str, Transfer] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able metrics; each has ``value``, ``floor`` and ``ratio``."""
@@ -97,6 +110,27 @@ class Result:
                 }
                 for what, d in self.distances.items()
             }
+        if (v := self.convolution) is not None:
+            result["convolution"] = {
+                "auc": v.auc.to_dict(),
+                "fields": list(v.fields),
+                "events": list(v.n_events),
+                "steps": v.steps,
+            }
+        if self.images:
+            result["images"] = {name: found.to_dict() for name, found in self.images.items()}
+        if self.transfers:
+            result["transfer"] = {
+                what: {
+                    "generated_to_true": x.generated_to_true.to_dict(),
+                    "true_to_generated": x.true_to_generated.to_dict(),
+                    "found": x.found.to_dict(),
+                    "grey": x.grey.to_dict(),
+                    "classes": list(x.classes),
+                    "events": list(x.n_events),
+                }
+                for what, x in self.transfers.items()
+            }
         if self.copied:
             result["copied"] = {name: share.to_dict() for name, share in self.copied.items()}
         if self.skipped:
@@ -112,6 +146,7 @@ def evaluate(
     classifier: bool = True,
     distances: bool = True,
     efp: str | None = None,
+    category: str | Sequence[str] | None = None,
     seed: int = 0,
     classifier_events: int = 50_000,
     n_jobs: int | None = None,
@@ -127,6 +162,7 @@ def evaluate(
         classifier: Whether to train a classifier.
         distances: Whether to compute Fréchet and kernel physics distances.
         efp: Objects in whose energy flow polynomials they are computed, too.
+        category: The number of the event whose values are classes; of several the first that has few.
         seed: Seed of all that is random.
         classifier_events: Events of each class for the classifier.
         n_jobs: Threads of the classifier; by default OpenMP's, at most 4.
@@ -160,7 +196,68 @@ def evaluate(
             if efp is not None:
                 parts[efp] = distances_in_polynomials(efp, reference, sample, train, seed, once)
             results[label] = _with_distances(results[label], parts)
+    everything = {"reference": reference, **generated} | ({} if train is None else {"train": train})
+    classes = None if category is None else _classes(category, everything)
+    fields = shaped_fields(reference, [s for n, s in everything.items() if n != "reference"])
+    for label in generated:
+        part = {n: everything[n] for n in ("reference", label, "train") if n in everything}
+        if isinstance(classes, str):
+            reasons = {**results[label].skipped, "transfer": classes}
+            results[label] = replace(results[label], skipped=reasons)
+        elif classes is not None:
+            results[label] = _with_transfers(
+                results[label], transfers(classes, part, label, fields, seed, once)
+            )
+        if fields:
+            told = None if isinstance(classes, str) else classes
+            numbers = [] if told is None else [told.numbers[n] for n in part]
+            results[label] = _with_images(results[label], part, fields, told, numbers, classifier, seed, once)
     return results
+
+
+def _classes(category: str | Sequence[str], samples: Mapping[str, Sample]) -> Classes | str | None:
+    """The classes, or why what was asked for is none; of several the first that is one, if there is any."""
+    if isinstance(category, str):
+        return classes_of(category, samples)
+    found = (classes_of(name, samples) for name in category)
+    return next((one for one in found if not isinstance(one, str)), None)
+
+
+def _with_transfers(result: Result, parts: Mapping[str, Transfer | str]) -> Result:
+    reasons = {f"transfer of {what}": why for what, why in parts.items() if isinstance(why, str)}
+    return replace(
+        result,
+        transfers={what: t for what, t in parts.items() if not isinstance(t, str)},
+        skipped={**result.skipped, **reasons},
+    )
+
+
+def _with_images(
+    result: Result,
+    samples: Mapping[str, Sample],
+    fields: Mapping[str, Field],
+    classes: Classes | None,
+    numbers: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
+    classifier: bool,
+    seed: int,
+    once: Once,
+) -> Result:
+    """The result with what fields with a shape tell; samples are true, generated and training events."""
+    names = () if classes is None else classes.names
+    reference, generated, *others = samples.values()
+    train = others[0] if others else None
+    found = compared_images(reference, generated, train, fields, names, numbers, seed, once)
+    test, reasons = None, dict(result.skipped)
+    if classifier:
+        doing(f"telling generated from true events by {', '.join(fields)}")
+        grids = [
+            grids_of(s, fields, seed, k[:, None].astype(np.float64) if k is not None else None)
+            for s, k in zip_longest(samples.values(), numbers)
+        ]
+        test = convolution_test(grids[0], grids[1], grids[2] if others else None, seed=seed, once=once)
+        if test is None:
+            reasons["convolution"] = f"needs {MIN_EVENTS} events of each sample"
+    return replace(result, images=found, convolution=test, skipped=reasons)
 
 
 def _with_distances(result: Result, parts: Mapping[str, PhysicsDistances | str]) -> Result:

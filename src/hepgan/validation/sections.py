@@ -38,12 +38,14 @@ class Section:
         metrics: Numbers by name, for the report's table and for ``metrics.json``. They may be nested; with a
             floor, a number is a mapping of ``value`` and ``floor``.
         figures: What draws each picture, by its caption.
+        wide: Whether all pictures are as wide as the page; else the first.
     """
 
     title: str
     note: str
     metrics: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
+    wide: bool = False
 
     def rows(self) -> list[tuple[str, str]]:
         """The numbers as a table of names and values."""

@@ -28,6 +28,7 @@ __all__ = [
     "overall_rows",
     "overview",
     "shapes",
+    "transfer_rows",
     "verdicts",
 ]
 
@@ -104,6 +105,23 @@ def verdicts(result: Result, names: Mapping[str, str] | None = None) -> list[str
             lines.append(
                 f"these are correlations of {len(c.names)} observables; {c.left_out} more are left out"
             )
+    if (v := result.convolution) is not None:
+        floor = "" if v.auc.floor is None else f" (floor {v.auc.floor:.3f})"
+        lines.append(
+            f"a convolutional network tells them by {_joined(v.fields)} with AUC {_with_error(v.auc)}{floor}"
+        )
+    for name, shown in result.images.items():
+        worst = max(shown.mean_image, key=lambda n: shown.mean_image[n].ratio or 0.0, default=None)
+        if worst is not None:
+            metric = shown.mean_image[worst]
+            lines.append(f"the mean of {name} ({worst}) is {metric.value:.3g} away{_floor(metric)}")
+    for what, t in result.transfers.items():
+        lines.append(
+            f"by {what}, a classifier that learned from generated events tells classes of true ones with AUC "
+            f"{_with_error(t.generated_to_true)} (from true ones {t.generated_to_true.floor:.3f}); the class "
+            f"asked for is found in {t.found.value:.1%} of generated and {t.found.floor:.1%} of true events, "
+            f"grey are {t.grey.value:.1%} and {t.grey.floor:.1%}"
+        )
     for what, d in result.distances.items():
         of = f"{len(d.features)} numbers" if what == "observables" else f"energy flow polynomials of {what}"
         lines.append(f"the Fréchet physics distance in {of} is {d.fpd.value:.3g}{_floor(d.fpd)}")
@@ -251,6 +269,21 @@ def overall(result: Result) -> dict[str, Overall]:
         rows["classifier AUC"] = Overall(t.auc, grade_auc(t.auc), _above_half)
         rows["1% quantile of D/(1−D), generated"] = Overall(t.weight_low, "unknown")
         rows["99% quantile of D/(1−D), reference"] = Overall(t.weight_high, "unknown")
+    if (v := result.convolution) is not None:
+        rows[f"AUC of a convolutional network, {', '.join(v.fields)}"] = Overall(
+            v.auc, grade_auc(v.auc), _above_half
+        )
+    for name, found in result.images.items():
+        for of, metric in found.mean_image.items():
+            rows[f"{name}: mean, {of}"] = Overall(metric, grade(metric), _as_it_is)
+        rows[f"{name}: occupancy"] = Overall(found.occupancy, grade(found.occupancy), _as_it_is)
+        if (content := found.content) is not None:
+            rows[f"{name}: log of contents [σ]"] = Overall(content, grade(content), _as_it_is)
+        if found.neighbours is not None:
+            ratio = found.neighbours.memorisation.ratio_of_medians
+            rows[f"{name}: distance to training events, ratio of medians"] = Overall(
+                ratio, grade_memorisation(ratio)
+            )
     for what, d in result.distances.items():
         of = "" if what == "observables" else f", energy flow of {what}"
         rows[f"Fréchet physics distance{of}"] = Overall(d.fpd, grade_distance(d.fpd), _as_it_is)
@@ -277,6 +310,44 @@ def _positive(value: float) -> float:
 
 def _as_it_is(value: float) -> float:
     return value
+
+
+def transfer_rows(results: Mapping[str, Result], what: str) -> list[Row]:
+    """What transfer tests tell of each sample, in ``observables`` or ``arrays``."""
+    found = {label: r.transfers.get(what) for label, r in results.items()}
+    rows = []
+    for name, title, graded in _TRANSFER:
+        metrics = {label: None if t is None else getattr(t, name) for label, t in found.items()}
+        rows.append(Row(title, metrics, _grades(metrics, graded)))
+    return rows
+
+
+def grade_shift(metric: Metric) -> Grade:
+    """Good within 0.01 of the floor or within two errors of it, poor beyond 0.03, above as well as below."""
+    return _grade_away(metric, 0.01, 0.03)
+
+
+def grade_grey(metric: Metric) -> Grade:
+    """Good within a tenth of the floor or within two errors of it, poor beyond three tenths."""
+    floor = metric.floor or 0.0
+    return _grade_away(metric, 0.1 * floor, 0.3 * floor)
+
+
+def _grade_away(metric: Metric, good: float, fair: float) -> Grade:
+    if metric.floor is None or not math.isfinite(metric.value):
+        return "unknown"
+    away, sigmas = abs(metric.value - metric.floor), metric.significance
+    if away <= good or (sigmas is not None and abs(sigmas) < 2):
+        return "good"
+    return "fair" if away <= fair else "poor"
+
+
+_TRANSFER: tuple[tuple[str, str, Callable[[Metric], Grade]], ...] = (
+    ("generated_to_true", "AUC, learned from generated, judging true", grade_shift),
+    ("true_to_generated", "AUC, learned from true, judging generated", grade_shift),
+    ("found", "class asked for is found", grade_shift),
+    ("grey", "grey area", grade_grey),
+)
 
 
 def overall_rows(results: Mapping[str, Result]) -> list[Row]:
