@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cli_toys import run
+from scipy.stats import ks_2samp, spearmanr
 from sklearn.decomposition import PCA
 from torch import nn
 from toys import dimuons
@@ -400,3 +401,33 @@ def test_the_command_lists_layers_and_writes_an_explanation(generator, tmp_path,
     assert "exists already" in capfd.readouterr().err
     assert run(*words[:5], "-n", 200, "--force", "--layer", "hidden") == 2
     assert "no hidden layer 'hidden'" in capfd.readouterr().err
+
+
+# ------------------------------------------------------------------ what critics think
+
+
+def test_scores_are_those_of_the_critic(generator):
+    found = activations(generator, toy(300, 2), n=100, seed=4)
+    made, true = found.scores["judge"]
+    assert made.shape == true.shape == (100,)
+    critic = generator.parts.critics[0]
+    last = critic.network.layers[-1]
+    expected = found.true["judge.2"] @ last.weight.detach().numpy().T + last.bias.detach().numpy()
+    np.testing.assert_allclose(true, expected[:, 0], atol=1e-4)
+
+
+def test_judgements_are_told_and_drawn(generator, tmp_path):
+    options = {"n": 150, "perplexity": 10.0, "layers": ["generator.2"]}
+    found = explain(generator, toy(400, 2), observables=["product", "x"], **options)
+    judged = found.judgements["judge"]
+    numbers = found.to_dict()["critics"]["judge"]
+    made = judged.observables["x"][1]
+    expected = spearmanr(judged.generated, made).statistic
+    assert numbers["rank_correlations"]["x"]["generated"] == pytest.approx(expected)
+    assert numbers["ks"]["value"] == pytest.approx(ks_2samp(judged.true, judged.generated).statistic)
+    assert any(line.startswith("judge: KS of its output") for line in found.lines())
+    written = {p.name for p in found.save(tmp_path / "out")}
+    assert "critic-judge.png" in written
+    alone = explain(generator, observables=["x"], **options)
+    assert "ks" not in alone.to_dict()["critics"]["judge"]
+    assert alone.figures()["critic-judge"].axes[0].get_xlabel() == "x"

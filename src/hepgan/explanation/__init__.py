@@ -13,11 +13,13 @@ from hepgan.explanation.embedding import (
     tsne,
 )
 from hepgan.explanation.explain import Explanation, Map, explain
+from hepgan.explanation.judgements import Judgement
 from hepgan.explanation.surfaces import LossSurface, loss_surface, loss_terms
 
 __all__ = [
     "Activations",
     "Explanation",
+    "Judgement",
     "Labels",
     "LossSurface",
     "Map",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import awkward as ak
@@ -47,6 +47,7 @@ class Activations:
         true_features: Those of true events (m, D).
         events: The generated events.
         reference: The true events.
+        scores: By critic, how real it finds generated events (n,), and true ones (m,).
     """
 
     generated: dict[str, Floats]
@@ -55,6 +56,7 @@ class Activations:
     true_features: Floats
     events: ak.Array
     reference: ak.Array
+    scores: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -116,8 +118,10 @@ def activations(
         return cast("GuidedLearner", learner).observed(batch, own_weight=True)
 
     batch = given.with_x(x).to(dtype=x.dtype)
-    found |= recorder.judged(critics, batch, noise, view)
+    judged, made_scores = recorder.judged(critics, batch, noise, view)
+    found |= judged
     true: dict[str, Floats] = {}
+    true_scores: dict[str, Floats] = {}
     true_features, reference = np.zeros((0, x.shape[1])), made[:0]
     if events is not None:
         features, reference = encoded(parts, events, n)
@@ -127,12 +131,18 @@ def activations(
             model = cast("DensityModel", parts.model)
             with torch.no_grad():
                 latent = model.latent(features.x, features.context, features.mask)
-        true = recorder.judged(critics, features, latent, view)
+        true, true_scores = recorder.judged(critics, features, latent, view)
         true_features = features.x.double().cpu().numpy()
     order = [n for n in recorder.names if n in found]
     _check(layers, recorder.names)
     return Activations(
-        {n: found[n] for n in order}, true, x.double().cpu().numpy(), true_features, made, reference
+        {n: found[n] for n in order},
+        true,
+        x.double().cpu().numpy(),
+        true_features,
+        made,
+        reference,
+        {n: (scores, true_scores.get(n, np.zeros(0))) for n, scores in made_scores.items()},
     )
 
 
@@ -168,17 +178,20 @@ class _Recorder:
 
     def judged(
         self, critics: Sequence[Critic], batch: FeatureBatch, latent: Tensor | None, view: Any
-    ) -> dict[str, Floats]:
-        """The activations of critics that are shown events."""
-        found = []
+    ) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """The activations of critics that are shown events, and their outputs (N,)."""
+        found, scores = [], []
         for rows in _chunks(len(batch)) if critics else ():
             seen = batch[rows]
+            said: dict[str, Floats] = {}
             with self._recording() as taken:
                 for critic in critics:
                     shown = seen if latent is None or not critic.config.latent else seen.with_x(latent[rows])
-                    critic(critic.inputs(view(shown)), shown.context)
+                    score = critic(critic.inputs(view(shown)), shown.context)
+                    said[critic.config.name] = score.detach().double().cpu().numpy()
             found.append(taken)
-        return self._joined(found)
+            scores.append(said)
+        return self._joined(found), self._joined(scores)
 
     @contextmanager
     def _recording(self) -> Iterator[dict[str, Floats]]:

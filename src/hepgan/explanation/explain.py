@@ -25,6 +25,7 @@ from hepgan.explanation.embedding import (
     purity,
     tsne,
 )
+from hepgan.explanation.judgements import Judgement, judgements
 from hepgan.explanation.surfaces import LossSurface, loss_surface
 from hepgan.files import claim_folder, replacing
 from hepgan.stats.distances import ks, ks_floor
@@ -70,12 +71,14 @@ class Explanation:
         overlays: Projections of true and generated events, with the shares of the variance: of the
             ``features``, and by layer of a critic.
         surfaces: Surfaces of terms of the loss.
+        judgements: What critics think of events, by critic.
     """
 
     activations: Activations
     maps: dict[str, Map]
     overlays: dict[str, tuple[Floats, Floats, Floats]] = field(default_factory=dict)
     surfaces: dict[str, LossSurface] = field(default_factory=dict)
+    judgements: dict[str, Judgement] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, for JSON."""
@@ -95,6 +98,7 @@ class Explanation:
                 name: {"shares": shares.tolist(), "ks": _distances(true, made)}
                 for name, (true, made, shares) in self.overlays.items()
             },
+            "critics": {name: j.to_dict() for name, j in self.judgements.items()},
             "surfaces": {
                 name: {
                     "phase": s.phase,
@@ -124,18 +128,20 @@ class Explanation:
                 f"{name}: KS of principal components {first['value']:.3f} and {second['value']:.3f} "
                 f"(floor {first['floor']:.3f})"
             )
+        said += [f"{name}: {line}" for name, j in self.judgements.items() if (line := j.line())]
         said += [f"{n}: roughness of the surface {s.roughness:.3f}" for n, s in self.surfaces.items()]
         return said
 
     def figures(self) -> dict[str, Figure]:
         """All pictures by name."""
         # Who wants no picture need not wait for matplotlib.
-        from hepgan.plotting.explanation import plot_map, plot_overlay, plot_surfaces
+        from hepgan.plotting.explanation import plot_judgement, plot_map, plot_overlay, plot_surfaces
 
         made = {
             f"tsne-{layer}": plot_map(m.points, m.cluster, m.labels, layer) for layer, m in self.maps.items()
         }
         made |= {f"pca-{name}": plot_overlay(*parts, name) for name, parts in self.overlays.items()}
+        made |= {f"critic-{n}": plot_judgement(j, n) for n, j in self.judgements.items() if j.observables}
         return made | {f"surface-{name}": plot_surfaces({name: s}) for name, s in self.surfaces.items()}
 
     def save(self, folder: str | Path, *, force: bool = False) -> list[Path]:
@@ -225,8 +231,10 @@ def explain(
             if true.shape[1] > 1:
                 (a, b), shares = principal_components(true, made)
                 overlays[name] = (a, b, shares)
+    seen = dict(list(chosen.items()) if observables is not None else _plain(chosen, found.events))
+    thought = judgements(found.scores, seen, found.events, found.reference)
     scans = {t: loss_surface(generator, events, t, seed=seed) for t in surfaces}
-    return Explanation(found, maps, overlays, scans)
+    return Explanation(found, maps, overlays, scans, thought)
 
 
 def _observables(
@@ -242,6 +250,11 @@ def _observables(
     if wanted is not None:
         return {name: known[name] for name in wanted}
     return {name: o for name, o in known.items() if o.weight is None}
+
+
+def _plain(observables: Mapping[str, Observable], events: Any) -> list[tuple[str, Observable]]:
+    """The first observables that are one number an event."""
+    return [(n, o) for n, o in observables.items() if o.per_event(events)][:SHOWN]
 
 
 def _last(layers: Sequence[str]) -> list[str]:

@@ -11,13 +11,29 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hepgan.plotting.style import NOTHING, REFERENCE, StyledFigure, grid, styled
+from hepgan.plotting.style import COLOURS, NOTHING, REFERENCE, StyledFigure, columns, grid, styled
 
-__all__ = ["Surface", "plot_map", "plot_overlay", "plot_surfaces"]
+__all__ = ["Judged", "Surface", "plot_judgement", "plot_map", "plot_overlay", "plot_surfaces"]
 
 Floats = NDArray[np.float64]
 
 LEVELS = 14
+
+
+class Judged(Protocol):
+    """What a critic thinks of events (:class:`hepgan.explanation.Judgement`)."""
+
+    @property
+    def generated(self) -> Floats:
+        """Outputs for generated events (n,)."""
+
+    @property
+    def true(self) -> Floats:
+        """Outputs for true events (m,)."""
+
+    @property
+    def observables(self) -> Mapping[str, tuple[str, Floats, Floats]]:
+        """Title and values of generated and true events, by observable."""
 
 
 class Surface(Protocol):
@@ -112,6 +128,62 @@ def plot_overlay(true: Floats, generated: Floats, shares: Floats, title: str) ->
         axis.set_label_text(f"{name} component ({100 * share:.0f}% of the variance)")
     panel.set_title(title, loc="left")
     return figure
+
+
+@styled
+def plot_judgement(found: Judged, title: str) -> Figure:
+    """The output of a critic against observables: density of generated events, medians and 68% of both.
+
+    Args:
+        found: Outputs and observables.
+        title: The critic.
+    """
+    shown = found.observables
+    across = columns(len(shown), 3)
+    down = -(-len(shown) // across)
+    figure = StyledFigure(figsize=(5.0 * across + 1.2, 4.6 * down), layout="constrained")
+    panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    both = np.concatenate([found.generated, found.true])
+    low, high = np.quantile(both[np.isfinite(both)], (0.002, 0.998))
+    outputs = np.linspace(low, high if high > low else low + 1, 41)
+    mesh = None
+    for panel, (name, made, true) in zip(panels, shown.values(), strict=False):
+        known = np.concatenate([made, true])
+        known = known[np.isfinite(known)]
+        a, b = np.quantile(known, (0.002, 0.998)) if known.size else (0.0, 1.0)
+        edges = np.linspace(a, b if b > a else a + 1, 31)
+        good = np.isfinite(made)
+        density = np.histogram2d(made[good], found.generated[good], [edges, outputs])[0] / max(good.sum(), 1)
+        mesh = panel.pcolormesh(
+            edges, outputs, np.ma.masked_equal(density, 0).T, cmap="Blues", rasterized=True
+        )
+        for label, values, score, colour in (
+            ("true", true, found.true, "black"),
+            ("generated", made, found.generated, COLOURS[0]),
+        ):
+            if len(values):
+                _profile(panel, values, score, edges[::2], colour, label)
+        panel.set_xlabel(name)
+        panel.set_xlim(edges[0], edges[-1])
+        panel.set_ylim(outputs[0], outputs[-1])
+        panel.legend(loc="best", frameon=True, framealpha=0.8, edgecolor="none", fontsize=11)
+    for panel in panels[len(shown) :]:
+        panel.remove()
+    for panel in panels[: len(shown) : across]:
+        panel.set_ylabel(f"Output of {title}")
+    figure.colorbar(mesh, ax=list(panels[: len(shown)]), label="Share of generated events per bin", pad=0.01)
+    return figure
+
+
+def _profile(panel: Any, x: Floats, y: Floats, edges: Floats, colour: str, label: str) -> None:
+    """Medians of y over x, and where 68% lie, of bins with ten events or more."""
+    place = np.digitize(x, edges) - 1
+    inside = [y[place == k] for k in range(len(edges) - 1)]
+    quantiles = np.array(
+        [np.quantile(v, (0.16, 0.5, 0.84)) if len(v) >= 10 else (np.nan,) * 3 for v in inside]
+    )
+    panel.stairs(quantiles[:, 1], edges, color=colour, lw=1.8, baseline=None, label=label)
+    panel.stairs(quantiles[:, 2], edges, baseline=quantiles[:, 0], fill=True, color=colour, alpha=0.15, lw=0)
 
 
 @styled
