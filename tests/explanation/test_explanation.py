@@ -32,10 +32,12 @@ from hepgan.explanation import (
     purity,
     tsne,
 )
+from hepgan.explanation.filters import differences
 from hepgan.explanation.surfaces import LossSurface, _directions
 from hepgan.generator.distillation import distill
 from hepgan.generator.refinement import refine
 from hepgan.generator.sampling import Sampler
+from hepgan.networks.convolution import Convolution, LocallyConnected
 from hepgan.plotting.explanation import plot_surfaces
 
 MLP = {"kind": "mlp", "widths": [16, 12], "slope": 0.2}
@@ -366,7 +368,7 @@ def test_an_explanation_finds_in_a_critics_layers_what_it_sees(generator, tmp_pa
     written = {p.name for p in found.save(tmp_path / "out")}
     assert written == {
         *("tsne-generator.1.png", "tsne-judge.2.png", "pca-features.png", "pca-judge.2.png"),
-        *("surface-mmd.png", "explanation.json"),
+        *("critic-judge.png", "surface-mmd.png", "explanation.json"),
     }
     kept = json.loads((tmp_path / "out" / "explanation.json").read_text())
     assert kept["events"] == {"generated": 300, "true": 300}
@@ -396,7 +398,7 @@ def test_the_command_lists_layers_and_writes_an_explanation(generator, tmp_path,
     assert run(*words, "--min-samples", 10, "--label", "kind", "--condition", "kind=0,1") == 0
     said = capfd.readouterr().out.splitlines()
     assert any("purity in kind" in line for line in said)
-    assert said[-1] == f"4 pictures and explanation.json in {folder}"
+    assert said[-1] == f"5 pictures and explanation.json in {folder}"
     assert run(*words) == 2
     assert "exists already" in capfd.readouterr().err
     assert run(*words[:5], "-n", 200, "--force", "--layer", "hidden") == 2
@@ -431,3 +433,63 @@ def test_judgements_are_told_and_drawn(generator, tmp_path):
     alone = explain(generator, observables=["x"], **options)
     assert "ks" not in alone.to_dict()["critics"]["judge"]
     assert alone.figures()["critic-judge"].axes[0].get_xlabel() == "x"
+
+
+# ------------------------------------------------------------------ layers of images
+
+
+@pytest.fixture(scope="module")
+def imaging():
+    layers = [{"dense": [3, 6, 5]}, {"conv": 4, "kernel": 3}, {"local": 2, "kernel": 3, "stride": 2}]
+    model = {
+        "kind": "gan",
+        "noise": 5,
+        "generator": {"kind": "grid", "layers": layers},
+        "critics": [{"name": "judge", "loss": "bce", "network": {"kind": "grid", "layers": layers}}],
+    }
+    return fitted(model, 4)
+
+
+def test_responses_are_those_of_the_layers(imaging):
+    found = activations(imaging, toy(400, 2), n=200, seed=4)
+    assert [*found.images] == [f"{n}.window.{k}" for n in ("generator", "judge") for k in (1, 2)]
+    assert found.generated["generator.2"].shape == (200, 4)  # channels of an image
+    conv, local = (found.images[f"judge.window.{k}"] for k in (1, 2))
+    assert (conv.kind, local.kind) == ("convolution", "locally connected")
+    assert conv.generated.shape == (200, 4, 6, 5)
+    assert local.true.shape == (200, 2, 3, 3)
+    assert local.strength.shape == (2, 3, 3)
+    module = next(m for m in imaging.parts.critics[0].modules() if isinstance(m, LocallyConnected))
+    weight = module.weight.detach().double().numpy()
+    np.testing.assert_allclose(local.strength.reshape(2, -1).T, np.sqrt((weight**2).sum(-1)), rtol=1e-5)
+    convolution = next(m for m in imaging.parts.critics[0].modules() if isinstance(m, Convolution))
+    kernels = convolution.weight.detach().double().numpy()
+    for kernel, shown in zip(kernels, conv.filters, strict=True):
+        largest = max(kernel, key=lambda channel: (channel**2).sum())
+        np.testing.assert_allclose(shown, largest)
+
+
+def test_the_first_response_is_the_convolution_with_the_difference_of_means(imaging):
+    found = activations(imaging, toy(400, 2), n=200, seed=4)
+    layer = found.images["judge.window.1"]
+    classes = np.arange(200) % 2
+    told = differences(layer, classes, ("a", "b"))
+    seen = []
+    module = next(m for m in imaging.parts.critics[0].modules() if isinstance(m, Convolution))
+    handle = module.register_forward_pre_hook(lambda m, inputs: seen.append(inputs[0].detach()))
+    activations(imaging, toy(400, 2), n=200, seed=4)
+    handle.remove()
+    made, true = seen
+    apart = (true.mean(0) - made.mean(0), made[1::2].mean(0) - made[::2].mean(0))
+    for name, gap in zip(("true \N{MINUS SIGN} generated", "b \N{MINUS SIGN} a"), apart, strict=True):
+        expected = nn.functional.conv2d(gap[None], module.weight, padding=1)[0].detach()
+        np.testing.assert_allclose(told[name], expected, atol=1e-4)
+
+
+def test_filters_are_drawn(imaging, tmp_path):
+    options = {"n": 120, "perplexity": 10.0, "layers": ["judge.2"], "observables": ["kind"]}
+    found = explain(imaging, toy(300, 2), **options)
+    assert len(found.responses["judge.window.1"]) == 2
+    assert len(found.responses["generator.window.2"]) == 1
+    written = {p.name for p in found.save(tmp_path / "out")}
+    assert {"filters-judge.window.1.png", "filters-generator.window.2.png"} <= written

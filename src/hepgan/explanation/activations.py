@@ -16,6 +16,7 @@ from torch import Tensor
 from hepgan.arguments import checked
 from hepgan.errors import InputError
 from hepgan.events import EventsLike, to_awkward, to_batch
+from hepgan.explanation.filters import ImageLayer, described, image_layers, listening
 from hepgan.features import FeatureBatch
 from hepgan.generator.conditions import check_lengths
 from hepgan.generator.density import fitting, needed
@@ -23,6 +24,7 @@ from hepgan.generator.sampling import Sampler
 from hepgan.learners import Critic, GuidedLearner, Observed
 from hepgan.models import BLOCK, DensityModel, Model, Refined
 from hepgan.networks import Activation, Network
+from hepgan.networks.grid import GridNetwork
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator
@@ -48,6 +50,7 @@ class Activations:
         events: The generated events.
         reference: The true events.
         scores: By critic, how real it finds generated events (n,), and true ones (m,).
+        images: By name, the layers of images with windows, and what they make of the first events.
     """
 
     generated: dict[str, Floats]
@@ -57,6 +60,7 @@ class Activations:
     events: ak.Array
     reference: ak.Array
     scores: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    images: dict[str, ImageLayer] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -88,7 +92,7 @@ def activations(
 
     Where a network is called several times for an event, as in flow matching, the last call counts. Layers
     of networks of objects are averaged over the objects. Critics are kept in model files as they were in the
-    last step of the training.
+    last step of the training. Of layers of images, means over the cells of each channel are taken.
 
     Args:
         generator: A trained generator.
@@ -120,6 +124,7 @@ def activations(
     batch = given.with_x(x).to(dtype=x.dtype)
     judged, made_scores = recorder.judged(critics, batch, noise, view)
     found |= judged
+    windows, recorder.windows = recorder.windows, {}
     true: dict[str, Floats] = {}
     true_scores: dict[str, Floats] = {}
     true_features, reference = np.zeros((0, x.shape[1])), made[:0]
@@ -143,6 +148,7 @@ def activations(
         made,
         reference,
         {n: (scores, true_scores.get(n, np.zeros(0))) for n, scores in made_scores.items()},
+        described(recorder.layers_of_images, windows, recorder.windows),
     )
 
 
@@ -163,6 +169,8 @@ class _Recorder:
             inside = [(p, m) for p, m in critic.named_modules() if isinstance(m, Network)]
             self.networks |= {_name(f"{critic.config.name}.{p}"): m for p, m in inside}
         self.names: list[str] = []
+        self.layers_of_images = image_layers(self.networks)
+        self.windows: dict[str, Tensor] = {}
 
     def generated(self, given: FeatureBatch, noise: Tensor) -> tuple[Tensor, dict[str, Floats]]:
         """Features (N, D) that the model makes, and the activations on the way."""
@@ -201,6 +209,7 @@ class _Recorder:
         with ExitStack() as stack, torch.enable_grad():
             for name, network in self.networks.items():
                 stack.enter_context(_listening(network, taken[name]))
+            stack.enter_context(listening(self.layers_of_images, self.windows))
             yield result
         for name, tensors in taken.items():
             for k, tensor in enumerate(tensors, 1):
@@ -231,7 +240,10 @@ def _listening(network: Network, taken: list[Tensor]) -> Iterator[None]:
 
     def keep(module: Any, inputs: Any, output: Tensor) -> None:
         # Some activations overwrite their input, which may be the output of another layer.
-        taken.append(output.detach().clone())
+        kept = output.detach().clone()
+        # Of images, the mean of each channel.
+        images = isinstance(network, GridNetwork) and kept.ndim > 2
+        taken.append(kept.flatten(2).mean(2) if images else kept)
 
     network.bind = bound  # type: ignore[method-assign]
     handles = [m.register_forward_hook(keep) for m in network.modules() if isinstance(m, Activation)]

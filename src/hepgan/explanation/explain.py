@@ -25,6 +25,7 @@ from hepgan.explanation.embedding import (
     purity,
     tsne,
 )
+from hepgan.explanation.filters import differences
 from hepgan.explanation.judgements import Judgement, judgements
 from hepgan.explanation.surfaces import LossSurface, loss_surface
 from hepgan.files import claim_folder, replacing
@@ -72,6 +73,7 @@ class Explanation:
             ``features``, and by layer of a critic.
         surfaces: Surfaces of terms of the loss.
         judgements: What critics think of events, by critic.
+        responses: What layers of images make of mean differences of samples, by layer and difference.
     """
 
     activations: Activations
@@ -79,6 +81,7 @@ class Explanation:
     overlays: dict[str, tuple[Floats, Floats, Floats]] = field(default_factory=dict)
     surfaces: dict[str, LossSurface] = field(default_factory=dict)
     judgements: dict[str, Judgement] = field(default_factory=dict)
+    responses: dict[str, dict[str, Floats]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, for JSON."""
@@ -136,12 +139,18 @@ class Explanation:
         """All pictures by name."""
         # Who wants no picture need not wait for matplotlib.
         from hepgan.plotting.explanation import plot_judgement, plot_map, plot_overlay, plot_surfaces
+        from hepgan.plotting.filters import plot_filters
 
         made = {
             f"tsne-{layer}": plot_map(m.points, m.cluster, m.labels, layer) for layer, m in self.maps.items()
         }
         made |= {f"pca-{name}": plot_overlay(*parts, name) for name, parts in self.overlays.items()}
         made |= {f"critic-{n}": plot_judgement(j, n) for n, j in self.judgements.items() if j.observables}
+        made |= {
+            f"filters-{n}": plot_filters(layer, self.responses.get(n, {}), n)
+            for n, layer in self.activations.images.items()
+            if layer.filters.ndim == 3
+        }
         return made | {f"surface-{name}": plot_surfaces({name: s}) for name, s in self.surfaces.items()}
 
     def save(self, folder: str | Path, *, force: bool = False) -> list[Path]:
@@ -233,8 +242,11 @@ def explain(
                 overlays[name] = (a, b, shares)
     seen = dict(list(chosen.items()) if observables is not None else _plain(chosen, found.events))
     thought = judgements(found.scores, seen, found.events, found.reference)
+    classes = next(iter(labels.values()), None)
+    named = (None, ()) if classes is None else (classes.number, classes.names)
+    responses = {n: differences(layer, *named) for n, layer in found.images.items()}
     scans = {t: loss_surface(generator, events, t, seed=seed) for t in surfaces}
-    return Explanation(found, maps, overlays, scans, thought)
+    return Explanation(found, maps, overlays, scans, thought, responses)
 
 
 def _observables(

@@ -148,10 +148,7 @@ def plot_judgement(found: Judged, title: str) -> Figure:
     outputs = np.linspace(low, high if high > low else low + 1, 41)
     mesh = None
     for panel, (name, made, true) in zip(panels, shown.values(), strict=False):
-        known = np.concatenate([made, true])
-        known = known[np.isfinite(known)]
-        a, b = np.quantile(known, (0.002, 0.998)) if known.size else (0.0, 1.0)
-        edges = np.linspace(a, b if b > a else a + 1, 31)
+        edges, coarse = _edges(np.concatenate([made, true]))
         good = np.isfinite(made)
         density = np.histogram2d(made[good], found.generated[good], [edges, outputs])[0] / max(good.sum(), 1)
         mesh = panel.pcolormesh(
@@ -162,7 +159,7 @@ def plot_judgement(found: Judged, title: str) -> Figure:
             ("generated", made, found.generated, COLOURS[0]),
         ):
             if len(values):
-                _profile(panel, values, score, edges[::2], colour, label)
+                _profile(panel, values, score, coarse, colour, label)
         panel.set_xlabel(name)
         panel.set_xlim(edges[0], edges[-1])
         panel.set_ylim(outputs[0], outputs[-1])
@@ -173,6 +170,17 @@ def plot_judgement(found: Judged, title: str) -> Figure:
         panel.set_ylabel(f"Output of {title}")
     figure.colorbar(mesh, ax=list(panels[: len(shown)]), label="Share of generated events per bin", pad=0.01)
     return figure
+
+
+def _edges(values: Floats) -> tuple[Floats, Floats]:
+    """Edges of bins for densities and for medians; whole numbers, if there are few, have a bin each."""
+    known = values[np.isfinite(values)]
+    if known.size and np.ptp(known) <= 30 and (known == np.round(known)).all():
+        whole = np.arange(known.min() - 0.5, known.max() + 1)
+        return whole, whole
+    low, high = np.quantile(known, (0.002, 0.998)) if known.size else (0.0, 1.0)
+    edges = np.linspace(low, high if high > low else low + 1, 31)
+    return edges, edges[::2]
 
 
 def _profile(panel: Any, x: Floats, y: Floats, edges: Floats, colour: str, label: str) -> None:

@@ -90,7 +90,7 @@ def _maps(rows: Mapping[str, tuple[Any, Mapping[str, Any]]], of: str) -> Figure:
         gaps = {label: difference(one, h).values() for label, one in others.items()}
         reach = max((float(np.nanmax(np.abs(g), initial=0.0)) for g in gaps.values()), default=0.0) or 1.0
         # Most differ by little, and a few by much.
-        norm = SymLogNorm(linthresh=reach / 100, vmin=-reach, vmax=reach)
+        norm = SymLogNorm(linthresh=reach / 10, vmin=-reach, vmax=reach)
         for panel, (label, gap) in zip(line[1 + len(others) :], gaps.items(), strict=True):
             mesh = _draw(panel, h, gap, norm, "RdBu_r")
             panel.set_title(f"{label} \N{MINUS SIGN} reference", loc="left", fontsize=12)
