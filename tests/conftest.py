@@ -52,7 +52,7 @@ def toy_generator() -> EventGenerator:
 @pytest.fixture(scope="session")
 def two_workers() -> Iterator[Any]:
     """The client of a Dask cluster of two workers here."""
-    from hepgan.production import connected
+    from hepgan.production.cluster import connected
 
     with connected(cluster="local", jobs=2) as client:
         yield client

@@ -7,6 +7,7 @@ import itertools
 import re
 import shlex
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import awkward as ak
@@ -117,6 +118,18 @@ def here(samples, monkeypatch) -> Path:
     return samples
 
 
+@pytest.fixture(autouse=True)
+def _one_cluster(request, monkeypatch):
+    """Pages that start a cluster here get one that all of them share."""
+
+    @contextmanager
+    def shared(scheduler=None, *, cluster=None, jobs=None):
+        assert (scheduler, cluster, jobs) == (None, "local", 2)
+        yield request.getfixturevalue("two_workers")
+
+    monkeypatch.setattr("hepgan.production.connected", shared)
+
+
 # Those of stories are tried with their commands.
 @pytest.mark.parametrize(
     "page", [p for p in pages_with("python") if p.stem != "stories"], ids=lambda p: p.stem
@@ -220,6 +233,19 @@ def test_the_commands_of_the_ablation_page_make_its_report(here, capsys):
     assert said[-1] == blocks(DOCS / "ablation.md", "text")[1].splitlines()[-1]
     penalties = {v: hepgan.EventGenerator.load(f"{v}.safetensors").recipe.model.penalties for v in variants}
     assert [len(p) for p in penalties.values()] == [1, 0, 1]
+
+
+def test_the_commands_of_the_page_on_clusters_make_the_same_events(here, capsys):
+    ran = [words for words in commands(DOCS / "cluster.md") if "://" not in " ".join(words)]
+    for words in ran:
+        with pytest.raises(SystemExit) as ended:
+            cli_main(words)
+        assert ended.value.code == 0, (words, capsys.readouterr().err)
+    assert [words[0] for words in ran] == ["plan", "generate", "generate", "plan", "plan", "generate"]
+    assert {"night.slurm", "day.sub"} <= {p.name for p in here.iterdir()}
+    one, other = (hepgan.read_events(str(here / name / "*.root")).to_list() for name in ("planned", "here"))
+    assert len(one) == 2000
+    assert one == other
 
 
 def test_settings_of_the_ablation_page_change_the_recipe():

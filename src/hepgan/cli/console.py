@@ -30,6 +30,7 @@ __all__ = [
     "FilePath",
     "Group",
     "Interrupted",
+    "Output",
     "run",
     "say",
     "say_each",
@@ -108,6 +109,16 @@ class FilePath(click.ParamType[Path]):
         if not str(value):
             self.fail("the name is empty", param, ctx)
         return Path(value)
+
+
+class Output(click.ParamType["Path | str"]):
+    """The name of a file or folder, or a URL, which stays a text."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """The path, or the URL."""
+        return str(value) if "://" in str(value) else FilePath().convert(value, param, ctx)
 
 
 class Command(click.Command):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 from click.core import ParameterSource
 
-from hepgan.cli.console import Command, Count, Interrupted, say, say_next
+from hepgan.cli.console import Command, Count, Interrupted, Output, say, say_next
 from hepgan.cli.options import (
     CONDITIONS,
     DEVICE,
@@ -99,7 +99,7 @@ PLANNED = (
 @click.option(
     "-o",
     "--output",
-    type=FILE,
+    type=Output(),
     help="File (.root, .parquet, .csv, ...), or a folder that is filled with shards.  [default: the plan's]",
 )
 @_of_plans
@@ -116,7 +116,7 @@ PLANNED = (
 def generate(
     model: Path,
     events: int | None,
-    output: Path | None,
+    output: Path | str | None,
     seed: int,
     conditions: tuple[str, ...],
     where: tuple[str, ...],
@@ -138,7 +138,7 @@ def generate(
     coffea's Runner is written beside them. MODEL may be a plan (*.plan.json) that `hepgan plan` has written.
     """
     from hepgan.generator import EventGenerator
-    from hepgan.production import Order, Part, is_one_file, produce_plan, unfinished
+    from hepgan.production import Order, Part, is_one_file, is_url, produce_plan, unfinished
     from hepgan.production.orders import ENDING
 
     part = None if shards is None else Part.parse(shards)
@@ -148,7 +148,7 @@ def generate(
     if model.name.endswith(ENDING):
         order = Order.read(model)
         _check_unsaid(model)
-        output = Path(order.output)
+        output = order.output if is_url(order.output) else Path(order.output)
         generator = EventGenerator.load(order.model, device=device)
         chosen = order.plan
         given = read_conditions(order.conditions, generator, chosen.events)
@@ -158,7 +158,7 @@ def generate(
         if events is None or output is None:
             msg = f"needs {'-n' if events is None else '-o'}, or a plan (*{ENDING}) in the place of the model"
             raise InputError(msg)
-        is_one_file(output, file_format)
+        is_one_file(Path(output), file_format)
         generator = EventGenerator.load(model, device=device)
         given = read_conditions(conditions, generator, events)
         chosen = _planned(
@@ -189,7 +189,7 @@ def generate(
                 on_progress=advance,
             )
     except KeyboardInterrupt as error:
-        there = unfinished(output)
+        there = None if isinstance(output, str) else unfinished(output)
         if there is None:
             raise
         again = shlex.join(["hepgan", *click.get_current_context().find_root().obj])
@@ -214,7 +214,7 @@ def _check_unsaid(path: Path) -> None:
 
 def _planned(
     generator: EventGenerator,
-    output: Path,
+    output: Path | str,
     events: int,
     given: dict[str, Any],
     *,
@@ -228,8 +228,8 @@ def _planned(
 
     where, section = options["where"], options["cross_section"]
     if where:
-        if is_one_file(output, options["format"]):
-            claim(output, force=force, make=False)
+        if is_one_file(Path(output), options["format"]):
+            claim(Path(output), force=force, make=False)
         passed = enough(events, weighted=generator.schema.weight is not None or section is not None)
         with progress("measuring the efficiency", passed) as advance:
             options["efficiency"] = generator.efficiency(
@@ -245,7 +245,7 @@ def _planned(
     return plan_for(generator, events, output, condition=given, **options)
 
 
-def _tell(production: Production, chosen: Plan, generator: EventGenerator, output: Path) -> None:
+def _tell(production: Production, chosen: Plan, generator: EventGenerator, output: Path | str) -> None:
     """Says what has been made."""
     from hepgan.generator.yields import YIELDS
 
@@ -266,7 +266,7 @@ def _tell(production: Production, chosen: Plan, generator: EventGenerator, outpu
     suffix = f".{chosen.shard(0).name.rpartition('.')[2]}"
     what = "fileset for coffea" if suffix == ".root" else "list of files"
     say(f"{what} in {production.fileset}")
-    say_next("validate", "REFERENCE.root", output if one else output / f"*{suffix}", "-o", "report")
+    say_next("validate", "REFERENCE.root", output if one else f"{output}/*{suffix}", "-o", "report")
 
 
 @click.command(
@@ -276,7 +276,7 @@ def _tell(production: Production, chosen: Plan, generator: EventGenerator, outpu
 )
 @click.argument("model", type=FILE)
 @click.option("-n", "--events", type=Count(), required=True, help="Number of events, 1e6 for instance.")
-@click.option("-o", "--output", type=FILE, required=True, help="Folder that is filled with shards.")
+@click.option("-o", "--output", type=Output(), required=True, help="Folder that is filled with shards.")
 @_of_plans
 @click.option(
     "--jobs", type=Count(), help="Jobs that share the shards.  [default: one for each shard, 100 at most]"
@@ -292,7 +292,7 @@ def _tell(production: Production, chosen: Plan, generator: EventGenerator, outpu
 def plan(
     model: Path,
     events: int,
-    output: Path,
+    output: Path | str,
     seed: int,
     conditions: tuple[str, ...],
     where: tuple[str, ...],
@@ -313,14 +313,16 @@ def plan(
     """
     from hepgan.files import claim, replacing
     from hepgan.generator import EventGenerator
-    from hepgan.production import Order, is_one_file, submit_file
+    from hepgan.production import Order, is_one_file, is_url, submit_file
     from hepgan.production.orders import ENDING
 
-    if is_one_file(output, file_format):
+    if is_one_file(Path(output), file_format):
         msg = "is one file, which one process writes; name a folder, without an ending"
         raise OutputError(msg, file=output)
-    target = Path(f"{output}{ENDING}")
-    script = Path(f"{output}{'.slurm' if submit == 'slurm' else '.sub'}")
+    # Behind a URL, jobs could not read the plan as a file.
+    name = Path(output).name if is_url(output) else str(output)
+    target = Path(f"{name}{ENDING}")
+    script = Path(f"{name}{'.slurm' if submit == 'slurm' else '.sub'}")
     for path in (target, script) if submit is not None else (target,):
         claim(path, force=force)
     generator = EventGenerator.load(model, device=device)
@@ -342,7 +344,7 @@ def plan(
     count = min(jobs or 100, len(chosen))
     order = Order(
         model=abspath(model),
-        output=abspath(output),
+        output=str(output) if is_url(output) else abspath(output),
         conditions=tuple(map(_absolute, conditions)),
         plan=chosen,
     )

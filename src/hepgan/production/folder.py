@@ -133,6 +133,9 @@ class ShardFolder:
         self.note(file)
         publish(made, self.work / file.name, force=False)
 
+    def arrived(self, file: Written) -> None:
+        """The file is where it belongs."""
+
     def note(self, file: Written) -> None:
         """Notes a file that is about to get its name."""
         self._journal.note(file)

@@ -32,6 +32,7 @@ __all__ = [
     "journal_of",
     "journals",
     "listed",
+    "manifest",
     "planned",
     "total_weight",
     "write_manifest",
@@ -100,7 +101,7 @@ def checksum(path: Path) -> str:
 
 
 def write_manifest(path: Path, plan: Plan, files: Iterable[Written], folder: Path) -> None:
-    """Writes the fileset of a production that is whole, as coffea takes it, with a digest of itself.
+    """Writes the fileset of a production that is whole; see `manifest`.
 
     Args:
         path: Where to; replaced, if it is there.
@@ -111,9 +112,20 @@ def write_manifest(path: Path, plan: Plan, files: Iterable[Written], folder: Pat
     Raises:
         OutputError: If it cannot be written.
     """
+    write_fileset(path, manifest(plan, files, str(folder.resolve())), force=True)
+
+
+def manifest(plan: Plan, files: Iterable[Written], folder: str) -> dict[str, Any]:
+    """The fileset of a production that is whole, as coffea takes it, with a digest of itself.
+
+    Args:
+        plan: The plan.
+        files: The files, in order.
+        folder: The path or the URL of their folder.
+    """
     files = list(files)
     listed = {
-        str(folder.resolve() / f.name): {
+        f"{folder.rstrip('/')}/{f.name}": {
             **described(plan.tree if FORMATS[plan.format].root else None, f.events, f.uuid),
             "bytes": f.bytes,
             "adler32": f.adler32,
@@ -131,7 +143,7 @@ def write_manifest(path: Path, plan: Plan, files: Iterable[Written], folder: Pat
     if FORMATS[plan.format].root:
         content[plan.recipe]["treename"] = plan.tree
     metadata["digest"] = _digest(content)
-    write_fileset(path, content, force=True)
+    return content
 
 
 def _yields(plan: Plan, files: Iterable[Written]) -> dict[str, float]:
@@ -228,12 +240,19 @@ class Journal:
             OutputError: If it is not as hepgan has written it.
         """
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
+            return cls.parse(path.read_text(encoding="utf-8"), path)
         except FileNotFoundError:
             return None
+        except OutputError:
+            raise
         except (OSError, ValueError) as error:
             msg = "cannot be read"
             raise OutputError(msg, file=path) from error
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Journal:
+        """The journal of a text, as of `read`."""
+        lines = text.split("\n")
         try:
             plan = Plan.model_validate_json(lines[0])
             files = [Written.model_validate_json(line) for line in lines[1:-1]]
@@ -260,8 +279,12 @@ class Journal:
     def begin(self) -> None:
         """Writes the plan, and what is noted."""
         with replacing(self.path, force=True) as temporary:
-            lines = [self.plan.model_dump_json(), *(f.model_dump_json() for f in self.files.values())]
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            temporary.write_text(self.text(), encoding="utf-8")
+
+    def text(self) -> str:
+        """The plan, and what is noted, in lines."""
+        lines = [self.plan.model_dump_json(), *(f.model_dump_json() for f in self.files.values())]
+        return "".join(f"{line}\n" for line in lines)
 
     def note(self, file: Written) -> None:
         """Notes a file that is about to get its name.

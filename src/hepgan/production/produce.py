@@ -25,6 +25,7 @@ from hepgan.production.folder import ShardFolder
 from hepgan.production.manifest import FILESET, Written, listed, total_weight, write_manifest
 from hepgan.production.parts import PartFolder
 from hepgan.production.plan import Part, Plan
+from hepgan.production.remote import UrlFolder, is_url
 from hepgan.production.shards import write_shards
 from hepgan.production.workers import made_by_workers
 
@@ -39,7 +40,7 @@ class Production:
     """What was written.
 
     Attributes:
-        files: The files with events, in order; of one of several jobs its own.
+        files: The files with events, in order; of one of several jobs its own. Behind a URL, they are texts.
         fileset: The JSON file that lists them, with their sizes and checksums; of ROOT files, coffea's Runner
             reads it.
         events: Number of events in the files.
@@ -52,8 +53,8 @@ class Production:
             completes it.
     """
 
-    files: tuple[Path, ...]
-    fileset: Path
+    files: tuple[Any, ...]
+    fileset: Any
     events: int
     seconds: float
     made: int
@@ -99,7 +100,8 @@ def produce(
         generator: A trained generator.
         n: Number of events.
         output: A file (``.root``, ``.parquet``, ...), or else a folder that gets a file for each
-            ``shard_size`` events. The events do not depend on the choice.
+            ``shard_size`` events. The events do not depend on the choice. A folder may be a URL that fsspec
+            can write to (``s3://bucket/folder``), where nothing is replaced.
         seed: The same seed gives the same events.
         condition: Conditions by name, as in ``EventGenerator.generate``.
         member: Of an ensemble the member whose events are wanted, as in ``EventGenerator.generate``.
@@ -190,9 +192,8 @@ def plan_for(
     if workers is not None:
         workers = whole("workers", workers)
     check_lengths(condition, n)
-    output = Path(output)
-    single = is_one_file(output, format)
-    format = format_for(output, format) if single else format or "ttree"
+    single = is_one_file(Path(output), format)
+    format = format_for(Path(output), format) if single else format or "ttree"
     if not single and n > MAX_SHARDS * shard_size:
         msg = f"{-(-n // shard_size):,} files are more than {MAX_SHARDS:,}: raise --shard-size (shard_size)"
         raise OutputError(msg, file=output)
@@ -210,7 +211,7 @@ def plan_for(
         where=where,
         efficiency=efficiency,
         workers=workers,
-        file=output.name if single else None,
+        file=Path(output).name if single else None,
     )
 
 
@@ -256,8 +257,12 @@ def produce_plan(
     if client is not None and not hasattr(client, "subscribe_topic"):
         msg = f"client must be a client of Dask (distributed.Client), not {type(client).__name__}"
         raise InputError(msg)
-    output, mine = Path(output), None if part is None else Part.of(*part)
+    mine = None if part is None else Part.of(*part)
     plan.check(generator, condition)
+    if isinstance(output, str) and is_url(output):
+        job = _Job(generator, plan, condition, workers, None, on_progress)
+        return _production(job, _url(job, output, mine, force=force, client=client), mine, started)
+    output = Path(output)
     if plan.file is not None and (client is not None or mine is not None):
         msg = "is one file, which one process writes; several fill a folder, whose name has no ending"
         raise OutputError(msg, file=output)
@@ -271,7 +276,12 @@ def produce_plan(
         made = _part(job, output, mine)
     else:
         made = _folder(job, output, force=force)
-    events = sum(plan.shard(k).size for k in plan.numbers(mine))
+    return _production(job, made, mine, started)
+
+
+def _production(job: _Job, made: _Done, part: Part | None, started: float) -> Production:
+    plan = job.plan
+    events = sum(plan.shard(k).size for k in plan.numbers(part))
     seconds = time.monotonic() - started
     return Production(
         files=tuple(made.files),
@@ -289,8 +299,8 @@ def produce_plan(
 class _Done(NamedTuple):
     """What is in a folder at the end."""
 
-    files: Sequence[Path]
-    fileset: Path
+    files: Sequence[Path | str]
+    fileset: Path | str
     kept: int
     weights: float
     whole: bool = True
@@ -312,14 +322,14 @@ class _Job:
         self._generator, self._condition, self._workers = generator, condition, workers
         self._client, self._on_progress = client, on_progress
 
-    def fill(self, folder: ShardFolder | PartFolder) -> int:
+    def fill(self, folder: ShardFolder | PartFolder | UrlFolder) -> int:
         """Makes what is missing in a folder; the number of files that are there already."""
         self.done = sum(f.events for f in folder.whole.values())
-        if self._client is not None:
+        if self._client is not None and not isinstance(folder, UrlFolder):
             self._by_workers(folder)
         else:
             for numbers in folder.missing:
-                self.write(numbers, folder.work, folder.note)
+                self.write(numbers, folder.work, folder.note, folder.arrived)
         return len(folder.whole)
 
     def _by_workers(self, folder: ShardFolder | PartFolder) -> None:
@@ -337,7 +347,13 @@ class _Job:
                 folder.take(written, path)
 
     def write(
-        self, numbers: range, folder: Path, before: Callable[[Written], None], *, force: bool = False
+        self,
+        numbers: range,
+        folder: Path,
+        before: Callable[[Written], None],
+        arrived: Callable[[Written], None] | None = None,
+        *,
+        force: bool = False,
     ) -> list[Written]:
         """Writes the files of these numbers."""
         files = write_shards(
@@ -352,7 +368,12 @@ class _Job:
             on_events=self._advance,
         )
         with closing(files):
-            return list(files)
+            made = []
+            for file in files:
+                made.append(file)
+                if arrived is not None:
+                    arrived(file)
+            return made
 
     def _advance(self, events: int) -> None:
         self.made += events
@@ -416,3 +437,19 @@ def _part(job: _Job, output: Path, part: Part) -> _Done:
         kept = len(job.plan.numbers(part)) if folder.ended else job.fill(folder)
         files, weights = folder.finish()
         return _Done(files, output / FILESET, kept, weights, folder.ended)
+
+
+def _url(job: _Job, output: str, part: Part | None, *, force: bool, client: Any) -> _Done:
+    if job.plan.file is not None:
+        msg = "is one file behind a URL: name a folder, without an ending, or write it here and copy it"
+        raise OutputError(msg, file=output)
+    if force:
+        msg = "nothing is replaced behind a URL: remove the earlier sample, or choose another folder"
+        raise OutputError(msg, file=output)
+    if client is not None:
+        msg = "workers of a cluster need a folder that machines share; jobs that share a plan take a URL"
+        raise OutputError(msg, file=output)
+    with UrlFolder(output, job.plan, part).opened() as folder:
+        kept = len(job.plan.numbers(part)) if folder.ended else job.fill(folder)
+        files, weights = folder.finish()
+        return _Done(files, folder.fileset, kept, weights, folder.ended)

@@ -80,6 +80,9 @@ def open_source(path: str, tree: str | None) -> Source:
 
 def _open(path: str, tree: str | None) -> Source:
     found = _format(path)
+    if "://" in path and found not in _BY_URL:
+        message = f"a {found} file is not read by its URL, as ROOT and Parquet files are; copy it here"
+        raise InputError(message, file=path)
     if found in _WITH_TREES:
         return _WITH_TREES[found](path, tree)
     source = _SOURCES.get(found)
@@ -92,6 +95,7 @@ _SOURCES: dict[Format, Callable[[str], Source]] = {
     "csv": CSVSource,
     "lhe": LHESource,
 }
+_BY_URL: tuple[Format, ...] = ("ttree", "rntuple", "parquet")
 _WITH_TREES: dict[Format, Callable[[str, str | None], Source]] = {"hdf5": HDF5Source, "hepmc": HepMCSource}
 
 
@@ -143,6 +147,8 @@ def _format(path: str) -> Format:
         message = "is no file that can be read twice, but a pipe or a device; copy it into a file"
         raise InputError(message, file=path)
     found = format_of(path)
+    if "://" in path:
+        return found or "ttree"
     if found is None and os.path.getsize(path):
         message = f"no file of events that hepgan knows; their names end in {all_endings()}"
         raise InputError(message, file=path)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import awkward as ak
+import fsspec
 import numpy as np
 
 from hepgan.errors import InputError
@@ -29,11 +30,15 @@ class ParquetSource(ArrowSource):
         try:
             # Arrow opens no files whose names are not UTF-8.
             self._handle = None if _is_unicode(path) else Path(path).open("rb")  # noqa: SIM115
+            if "://" in path:
+                self._handle = fsspec.open(path, "rb").open()
             self._file = pq.ParquetFile(self._handle or path)
             schema = self._file.schema_arrow
             self.entries = int(self._file.metadata.num_rows)
             groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
         except Exception as error:
+            if "://" in path:
+                raise InputError(f"cannot be read ({brief(error)})", file=path) from error  # noqa: EM102
             size = Path(path).stat().st_size
             what = f"not a whole Parquet file ({brief(error)})" if size else "the file is empty (0 bytes)"
             raise InputError(what, file=path) from error

@@ -36,7 +36,7 @@ def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]
     for text in given:
         path, tree = _split(str(text))
         if "://" in path:
-            found.append((path, tree))
+            found.extend((one, tree) for one in _behind(path))
         elif glob.has_magic(path) and not os.path.exists(path):
             matches = sorted(glob.glob(path, recursive=True))
             if not matches:
@@ -53,6 +53,28 @@ def locate(paths: PathLike | Sequence[PathLike]) -> list[tuple[str, str | None]]
         message = "no files given"
         raise InputError(message)
     return found
+
+
+def _behind(url: str) -> list[str]:
+    """The files of a URL, which may be a glob where its store can be listed.
+
+    Raises:
+        InputError: If nothing matches, or the store cannot be listed.
+    """
+    if not any(mark in url for mark in "*["):
+        return [url]
+    from fsspec.core import url_to_fs
+
+    try:
+        fs, pattern = url_to_fs(url)
+        matches = sorted(str(fs.unstrip_protocol(one)) for one in fs.glob(pattern))
+    except Exception as error:
+        message = f"cannot be listed ({str(error) or type(error).__name__})"
+        raise InputError(message, file=url) from error
+    if not matches:
+        message = "no file matches"
+        raise InputError(message, file=url)
+    return matches
 
 
 def _warn_unfinished(matches: Sequence[str]) -> None:
