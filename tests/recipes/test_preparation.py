@@ -12,6 +12,7 @@ from hepgan.events import read_events, schema_of, to_batch, write_events
 from hepgan.observables import Observable
 from hepgan.observables.preparation import Preparation
 from hepgan.recipes import Derived, load_recipe
+from hepgan.reweighting import reweight_file
 from hepgan.validation import compare_files
 
 ALIGNED = "aligned(Hit, eta, phi, radius=0.4)"
@@ -175,3 +176,21 @@ def test_what_cannot_be_prepared_is_told(expression, reason):
 def test_recipes_with_wrong_preparations_are_refused():
     with pytest.raises(RecipeError, match="prepared"):
         load_recipe({"name": "x", "model": {"kind": "flow"}, "events": {"prepared": {"A": "grid(("}}})
+
+
+def test_generated_events_are_weighted_by_true_events_as_the_file_has_them(tmp_path):
+    events = hits(400, fixed=3)
+    made = Preparation(EXPRESSIONS)(hits(400, seed=1, fixed=3))[["Aligned", "filled"]]
+    write_events(tmp_path / "true.root", events)
+    write_events(tmp_path / "generated.root", made)
+    options = {"members": 2, "classifier": "trees", "calibration": None}
+    found = reweight_file(
+        tmp_path / "true.root",
+        tmp_path / "generated.root",
+        tmp_path / "weighted.root",
+        {"lead": Observable("lead", "Aligned[0].pt")},
+        prepared=EXPRESSIONS,
+        **options,
+    )
+    assert found.written == 400
+    assert "weight" in read_events(tmp_path / "weighted.root").fields

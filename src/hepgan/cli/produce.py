@@ -349,6 +349,7 @@ def reweight(
         name=name,
         keep=unweight,
         weight=by,
+        prepared={} if known is None else known.events.preparation.expressions,
         quantile=quantile,
         seed=seed,
         force=force,
@@ -363,7 +364,14 @@ def reweight(
     if report is not None and testing is not None:
         with progress("comparing", 1) as advance:
             comparison = compare_reweighted(
-                testing, generated, made, observables, train=reference, weight=by, seed=seed
+                testing,
+                generated,
+                made,
+                observables,
+                train=reference,
+                weight=by,
+                prepared={} if known is None else known.events.preparation.expressions,
+                seed=seed,
             )
             advance(1)
         comparison.save(report, force=True)

@@ -12,7 +12,7 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventSchema, read_events, schema_of, select, with_grids
 from hepgan.events.common import Files, listed, names_in
 from hepgan.events.inference import attach
-from hepgan.events.reading import Paths, files_of, in_chunks
+from hepgan.events.reading import Paths, files_of, in_chunks, read_part
 from hepgan.events.schema import Address
 from hepgan.events.shapes import Grids
 from hepgan.events.weights import NO_WEIGHT
@@ -24,6 +24,9 @@ __all__ = ["Preparation"]
 
 _DONE = "@hepgan_prepared"
 """The attribute that tells what was made of events already."""
+
+_STEP = 100_000
+"""So many events are prepared at a time."""
 
 _LOOK = 1000
 """So many events tell what is made of all."""
@@ -239,6 +242,24 @@ class Preparation:
         }
         return replace(files, schema=rest.model_copy(update=update))
 
+    def whole(self, files: Files, layout: EventSchema) -> ak.Array:
+        """All events of files, as `chunks` gives them.
+
+        Raises:
+            InputError: As of `hepgan.events.read_events`.
+        """
+        if not self._here(files, layout):
+            return read_part(files, layout)
+        parts = list(self.chunks(files, layout, _STEP, "raise"))
+        if not parts:
+            msg = "there are no events"
+            raise InputError(msg, file=files.named)
+        return parts[0] if len(parts) == 1 else ak.concatenate(parts)
+
+    def _here(self, files: Files, layout: EventSchema) -> dict[str, set[str]]:
+        """What of a layout is made of the events of files that :meth:`known` gives."""
+        return self.made_of(_names(files.schema) - self.expressions.keys(), _names(layout), strict=False)
+
     def chunks(self, files: Files, layout: EventSchema, step: int, on_bad: OnBad) -> Iterator[ak.Array]:
         """The events of files in chunks, as `hepgan.events.reading.in_chunks` gives them.
 
@@ -249,7 +270,7 @@ class Preparation:
             on_bad: What is done with bad events.
         """
         wanted = _names(layout)
-        making = self.made_of(_names(files.schema) - self.expressions.keys(), wanted, strict=False)
+        making = self._here(files, layout)
         if not making:
             yield from in_chunks(files.places, layout, step, on_bad)
             return

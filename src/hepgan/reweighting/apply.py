@@ -31,11 +31,12 @@ from hepgan.events.buffers import ATTRIBUTE
 from hepgan.events.common import names_in
 from hepgan.events.formats import PathLike, format_for
 from hepgan.events.momenta import with_momenta_of
-from hepgan.events.reading import alike_of, files_of, inferred, read_part
+from hepgan.events.reading import alike_of, files_of, inferred
 from hepgan.events.runs import RUNS
 from hepgan.events.weights import NO_WEIGHT, is_written, marked
 from hepgan.files import claim
 from hepgan.observables import Observable, needs
+from hepgan.observables.preparation import Preparation
 from hepgan.reweighting.reweighter import Reweighter
 from hepgan.stats.weights import TAIL, Unweighted, Weights, accepted, effective_sample_size, unweight
 
@@ -162,6 +163,7 @@ def reweight_file(
     name: str = "weight",
     keep: bool = False,
     weight: str | None = None,
+    prepared: Mapping[str, str] | None = None,
     quantile: float = 0.999,
     seed: int = 0,
     force: bool = False,
@@ -182,6 +184,7 @@ def reweight_file(
         keep: Whether to keep events by their weights, and to write no weights.
         weight: The number of true events that is their weight, or ``none``; by default that which is the
             weight of generated events, or else what their names tell.
+        prepared: What is made of true events that lack it, as of a recipe's ``events.prepared``.
         quantile: With ``keep``, the weight that is not to be exceeded, as a quantile of all.
         seed: The same seed gives the same events.
         force: Whether an existing file may be replaced.
@@ -200,7 +203,8 @@ def reweight_file(
     check_output(output, reference, generated)
     # What cannot be written is better known before anything is learned.
     both = alike_of({"generated": files_of(generated), "reference": files_of(reference)})
-    files, there = both["generated"], both["reference"]
+    preparation = Preparation(prepared or {})
+    files, there = both["generated"], preparation.known(both["reference"])
     files.tell()
     layout = with_momenta_of(files.schema, there.schema)
     schema = inferred(files.places, layout, 1_000_000, "keep")
@@ -223,7 +227,7 @@ def reweight_file(
         raise InputError(msg, file=str(reference))
     wanted = select(known, [*shared, *needs(needed, known)]).model_copy(update={"identifiers": ()})
     there.tell(names_in(wanted))
-    true = read_part(there, wanted)
+    true = preparation.whole(there, wanted)
     # What is only copied may hold anything.
     seen = select(schema, [*shared, *needs(needed, schema)]).model_copy(update={"identifiers": ()})
     made = read_events(generated, schema=seen, entry_stop=events)

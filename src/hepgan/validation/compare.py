@@ -289,6 +289,7 @@ def compare_reweighted(
     *,
     train: Paths | None = None,
     weight: str | None = None,
+    prepared: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Compares a file of generated events before and after it has got weights.
@@ -300,6 +301,7 @@ def compare_reweighted(
         observables: As for :func:`compare`.
         train: Files of the true events from which the weights were learned.
         weight: As for :func:`compare`.
+        prepared: As for :func:`compare`.
         seed: Seed of all that is random.
 
     Returns:
@@ -309,7 +311,9 @@ def compare_reweighted(
         InputError: As for :func:`compare_files`.
     """
     samples: dict[str, Paths] = {"generated": generated, reweighted.label: reweighted.path}
-    found = compare_files(test, samples, observables or None, train=train, weight=weight, seed=seed)
+    found = compare_files(
+        test, samples, observables or None, train=train, weight=weight, prepared=prepared, seed=seed
+    )
     planes = [(found.observables[x], found.observables[y]) for x, y in found.planes[:2]]
     table = found.tables[reweighted.label]
     section = weights_section(reweighted.reweighter, table, planes, reweighted.metrics)
