@@ -62,7 +62,7 @@ def test_every_metric_stands_beside_its_floor(found):
         assert rows["Image: occupancy"].grade == "good"
     assert found.metrics["large"]["convolution"]["auc"]["value"] > 0.6
     assert found.metrics["good"]["convolution"]["fields"] == ["Image", "Wave", "Block"]
-    assert found.results["good"].convolution.seconds > 0
+    assert "s of a processor, 200 steps a training" in found.provenance["convolutional network"]["large"]
 
 
 def test_classes_transfer_by_observables_and_by_arrays(found):

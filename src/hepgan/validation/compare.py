@@ -33,7 +33,7 @@ from hepgan.validation.features import FeatureSample, FeatureView
 from hepgan.validation.histograms import with_ranges
 from hepgan.validation.images import images_section
 from hepgan.validation.report import check_labels
-from hepgan.validation.results import evaluate
+from hepgan.validation.results import Result, evaluate
 from hepgan.validation.samples import Paths, Sample, SampleBuilder, Stream, checked_event_weights, names_of
 from hepgan.validation.sections import latent_section, members_section, weights_section
 from hepgan.validation.sharing import layouts, shared_names
@@ -395,6 +395,7 @@ def _compare(
             {
                 **provenance,
                 "features": None if view is None else view.name,
+                "convolutional network": _spent(results) or None,
                 "weighted by": told_weights({k: s for k, s in schemas.items() if k != "train"}) or None,
             },
             everything,
@@ -440,6 +441,12 @@ def _in_features(
         ),
         {label: sample.lost for label, sample in {"reference": reference, **generated}.items()},
     )
+
+
+def _spent(results: Mapping[str, Result]) -> dict[str, str]:
+    """What the convolutional network of each sample took."""
+    tests = {label: r.convolution for label, r in results.items() if r.convolution is not None}
+    return {n: f"{t.seconds:.0f} s of a processor, {t.steps} steps a training" for n, t in tests.items()}
 
 
 def _plane_table(sample: Sample) -> Table:
