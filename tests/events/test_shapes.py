@@ -20,13 +20,16 @@ from hepgan.events import (
     Field,
     Kind,
     as_events,
+    infer_schema,
     iterate_events,
     read_events,
+    reading,
     schema_of,
     to_awkward,
     to_batch,
     with_grids,
     write_events,
+    writing,
 )
 from hepgan.events.formats.nested import LOOK
 from hepgan.events.writing import EventWriter
@@ -354,3 +357,18 @@ def test_a_negative_cell_is_an_error_where_there_were_none(tmp_path, dtype):
     assert (caught.value.branch, caught.value.entry) == ("Image", 4)
     assert schema_of(read_events(broken)).scalar("Image").low == -3
     assert len(list(iterate_events([tmp_path / "in.root", broken], step=50))) == 8
+
+
+def test_baskets_hold_fewer_events_of_large_arrays(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "CELLS", 20 * 64)
+    events = as_events({"Image": images("float32"), "x": np.arange(SIZE)})
+    with uproot.open(write_events(tmp_path / "out.root", events)) as file:
+        assert [file["Events"]["Image"].basket_entry_start_stop(i)[1] for i in range(2)] == [64, 128]
+    assert np.array_equal(ak.to_numpy(read_events(tmp_path / "out.root").Image), images("float32"))
+
+
+def test_not_all_events_of_large_arrays_are_looked_at(path, monkeypatch):
+    monkeypatch.setattr(reading, "_CELLS", 20 * 64)
+    monkeypatch.setattr(reading, "_FEW_EVENTS", 1)
+    assert infer_schema(path).scalar("Image").high == images("float32")[:64].max()
+    assert infer_schema(path, max_events=None).scalar("Image").high == images("float32").max()

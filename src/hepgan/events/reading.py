@@ -37,6 +37,10 @@ __all__ = [
 ]
 
 
+_CELLS, _FEW_EVENTS = 100_000_000, 1_000
+"""Cells of arrays that are looked at, at most, in as many events as this, at least."""
+
+
 class Reader:
     """Reads chunks of one source by one schema.
 
@@ -487,7 +491,8 @@ def infer_schema(
         branches: As in `read_events`.
         weight: As in `read_events`.
         max_events: How many events to look at, taken from the start of each file in equal shares; None for
-            all. Numbers of objects are looked at in all events, where the file has counters.
+            all. Of arrays, no more than 100 million cells are looked at. Numbers of objects are looked at in
+            all events, where the file has counters.
         on_bad: As in `read_events`.
 
     Raises:
@@ -500,6 +505,9 @@ def infer_schema(
 def inferred(places: Places, layout: EventSchema, max_events: int | None, on_bad: OnBad) -> EventSchema:
     """A schema with kinds, ranges and numbers of objects, of files whose places and branches are known."""
     layout = tolerant(layout)
+    cells = sum(f.cells for f in layout.arrays)
+    if max_events is not None and cells:
+        max_events = min(max_events, max(_FEW_EVENTS, _CELLS // cells))
     chunks: list[ak.Array] = []
     limits: dict[str, list[int]] = {}
     shares = None if max_events is None else -(-max_events // len(places))

@@ -40,6 +40,9 @@ __all__ = [
 BATCH = 20_000
 """Events in a basket or cluster: enough to be read fast, few enough for ROOT's threads to share a file."""
 
+CELLS = 4_000_000
+"""Cells of an array in a basket, at most: ROOT has none of 2 GB, and readers hold a few."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -79,7 +82,7 @@ class EventWriter:
         first: How many events there are before these (in other files): ``event`` starts from ``first + 1``.
         tree: The tree's name; the schema's if None.
         title: The tree's title.
-        batch: Events in a basket (TTree), cluster (RNTuple) or row group (Parquet).
+        batch: Events in a basket (TTree), cluster (RNTuple) or row group (Parquet); fewer of large arrays.
         level: Level of the ZSTD compression.
         check: Whether NaN and infinity are errors.
 
@@ -128,6 +131,7 @@ class EventWriter:
         self.written = 0
         self._given = schema
         self._known = {b.name for b in branches_of(self._given)}
+        batch = min([batch, *(max(1, CELLS // f.cells) for f in self.schema.arrays)])
         self._batch, self._run, self._done, self._check = batch, run, first, check
         self._pending: list[dict[str, Buffer]] = []
         self._tree = tree or self.schema.tree

@@ -45,6 +45,9 @@ __all__ = ["Contents", "look_at", "values_of"]
 _LOOK = 2_000
 """Events whose every branch is read, to see what there is."""
 
+_CELLS = 50_000_000
+"""Cells of arrays that are looked at, at most."""
+
 _MANY_BRANCHES = 200
 """A file with more branches is not learned as a whole."""
 
@@ -214,7 +217,9 @@ def look_at(
     names = _names(chosen)
     if not [n for n in names if n != chosen.weight]:
         raise nothing(file, structure, left_out)
-    events = read_events(file, branches=names, entry_stop=max_events, on_bad="keep")
+    cells = sum(f.cells for f in chosen.arrays)
+    most = min(max_events, max(_LOOK, _CELLS // cells)) if cells else max_events
+    events = read_events(file, branches=names, entry_stop=most, on_bad="keep")
     seen = weighted_by(schema_of(events), found.written)
     # The first look counted the objects of all events, where the file has counters.
     collections = tuple(

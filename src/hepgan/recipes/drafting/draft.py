@@ -144,7 +144,7 @@ def _draft(
     contents.derived.update({f.name: (f.expression, f.off) for f in functions})
     bounds = find_bounds(contents.events, contents.learned, contents.masses)
     rules = find_rules(contents.events, contents.learned)
-    if contents.total > max_events:
+    if contents.total > len(contents.events) + sum(contents.bad.values()):
         bounds = within(file, bounds, contents.schema)
         rules = kept_by(file, rules, contents.schema)
     symmetry = find_symmetry(contents.once, contents.schema, resonances)
@@ -231,6 +231,15 @@ def _events(contents: Contents, facts: Facts) -> Iterator[str]:
         yield "  select: []    # everything"
     else:
         yield from _list("select", contents.selection)
+    if schema.arrays:
+        first = schema.arrays[0]
+        axes = ", ".join(f"index{k}: [0, {n}]" for k, n in enumerate(first.shape))
+        yield from comment(
+            "No file tells what the indices of arrays stand for. `grids` names their axes, slowest first; "
+            "with numbers of bins it gives them other shapes, and makes arrays of places for objects:",
+            "  ",
+        )
+        yield f"  # grids: {{{plain(first.name)}: {{{axes}}}}}"
     yield from _weight(contents)
     if contents.derived:
         yield "  # Computed from the rest of each event instead of being learned:"
