@@ -33,6 +33,7 @@ from hepgan.events import (
 )
 from hepgan.events.formats.nested import LOOK
 from hepgan.events.writing import EventWriter
+from hepgan.observables import default_observables
 from hepgan.validation import compare_files
 
 SIZE = 200
@@ -372,3 +373,17 @@ def test_not_all_events_of_large_arrays_are_looked_at(path, monkeypatch):
     monkeypatch.setattr(reading, "_FEW_EVENTS", 1)
     assert infer_schema(path).scalar("Image").high == images("float32")[:64].max()
     assert infer_schema(path, max_events=None).scalar("Image").high == images("float32").max()
+
+
+def test_arrays_have_observables_of_their_own(tmp_path):
+    wave = images("float32", (6,)) - 1
+    events = read_events(file_of(tmp_path / "in.root", Image=images("float32"), wave=wave))
+    found = default_observables(schema_of(events))
+    assert {*found} == {
+        *("x", "wave_sum", "wave_max", "wave_min", "Image_sum", "Image_max", "Image_filled"),
+        *("Image_index0", "Image_index0_width", "Image_index1", "Image_index1_width"),
+    }
+    values = {name: ak.to_numpy(o(events)) for name, o in found.items()}
+    assert values["Image_sum"] == pytest.approx(images("float32").sum((1, 2)), rel=1e-5)
+    assert np.array_equal(values["Image_filled"], (images("float32") > 0).sum((1, 2)))
+    assert np.array_equal(values["wave_min"], wave.min(1))

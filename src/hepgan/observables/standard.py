@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from hepgan.arguments import checked
 from hepgan.errors import RecipeError
 from hepgan.events.schema import QUOTED, Collection, EventSchema, Field, Kind, Unit, quoted, unquoted
+from hepgan.observables.arrays import of_array
 from hepgan.observables.language import MAX_LENGTH, suggestion
 from hepgan.observables.observable import Observable, ObservableConfig
 from hepgan.observables.ranges import MOST_INTEGERS, is_small
@@ -447,6 +448,8 @@ def _all_defaults(schema: EventSchema) -> Iterator[Observable]:
     for field in schema.scalars:
         if field.name != schema.weight and not field.shape:
             yield from _of_field(field.name, quoted(field.name), field, "")
+    for field in schema.arrays:
+        yield from of_array(field)
     for collection in schema.collections:
         if len(collection.coordinates) == 4 and collection.layout != "single" and collection.max_count >= 2:
             yield from _of_pair(collection.name)

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from hepgan.events import Field
 from hepgan.events.buffers import scalar_values
-from hepgan.events.schema import quoted
-from hepgan.observables import Observable
 from hepgan.recipes.drafting.text import comment, plain, share
 
-__all__ = ["array_lines", "array_observables", "array_told", "unlearnable_array"]
+__all__ = ["array_lines", "array_told", "unlearnable_array"]
 
 _MOST = 20_000
 """Cells of one event that a draft learns."""
@@ -63,34 +61,3 @@ def array_lines(arrays: tuple[Field, ...], events: ak.Array) -> Iterator[str]:
         else:
             yield from comment(f"A column for each cell of {f.name}.", "    ")
             yield f"    - {{kind: grid, fields: {name}}}"
-
-
-def array_observables(arrays: tuple[Field, ...], events: ak.Array) -> Iterator[Observable]:
-    """What to look at of fields with a shape: sum, filled cells, extremes, centre and width on each axis."""
-    for f in arrays:
-        values = scalar_values(events, f)
-        cells, name = quoted(f.name), f.name
-        yield Observable(f"{name}_sum", f"sum({cells})", label=f"sum of {name}")
-        yield Observable(f"{name}_max", f"max({cells})", label=f"largest of {name}")
-        if float(values.min()) < 0:
-            yield Observable(f"{name}_min", f"min({cells})", label=f"least of {name}")
-            continue
-        if bool((values == 0).any()):
-            yield Observable(
-                f"{name}_filled", f"sum({cells} > 0)", label=f"cells of {name} above 0", integer=True
-            )
-        for k in range(len(f.shape)):
-            axis = f.axes[k].name if f.axes else f"index{k}"
-            of, weight = f"cells({cells}).{quoted(axis)}", f"cells({cells}).value"
-            mean = f"sum({weight} * {of}) / sum({weight})"
-            ends = (0.0, f.shape[k] - 1.0) if not f.axes else (f.axes[k].low, f.axes[k].high)
-            own = f.axes[k].unit if f.axes else ""
-            yield Observable(
-                f"{name}_{axis}", mean, label=f"centre of {name} in {axis}", unit=own, range=ends
-            )
-            yield Observable(
-                f"{name}_{axis}_width",
-                f"sqrt(max(0, sum({weight} * {of}**2) / sum({weight}) - ({mean})**2))",
-                label=f"width of {name} in {axis}",
-                unit=own,
-            )

@@ -22,7 +22,7 @@ from hepgan.features.standard import spans_decades
 from hepgan.observables import Observable, default_observables, standard
 from hepgan.observables.standard import in_unit
 from hepgan.recipes.document import parse_yaml
-from hepgan.recipes.drafting.arrays import array_lines, array_observables, array_told
+from hepgan.recipes.drafting.arrays import array_lines, array_told
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
 from hepgan.recipes.drafting.findings import (
     Bound,
@@ -680,7 +680,6 @@ def _observables(contents: Contents, resonances: list[Resonance], peaks: list[Pe
         found[made.name] = replace(in_unit(made, unit), range=(low, high), bins=_BINS)
     known = {o.expression for o in found.values()}
     found |= {n: o for n, o in default_observables(contents.learned).items() if o.expression not in known}
-    found |= {o.name: o for o in array_observables(contents.learned.arrays, contents.events)}
     ranged = [o for o in (_ranged(o, contents) for o in found.values()) if o is not None]
     size = max((_reach(o) for o in ranged if o.unit == unit), default=0.0)
     # The pt of a system at rest is rounding.
