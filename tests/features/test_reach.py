@@ -49,3 +49,12 @@ def test_events_reach_as_far_as_each_of_their_features():
     assert reached(batch(x), low, high).tolist() == [True, False, False, False, True]
     mask = torch.tensor([[True, True], [True, False], [True, True], [True, True], [True, True]])
     assert reached(batch(x, mask), low, high).tolist() == [True, True, False, False, True]
+
+
+def test_a_cell_that_is_always_empty_may_be_anything():
+    x = torch.zeros(50, 2, dtype=torch.float64)
+    x[7, 1] = 3.0
+    (empty, filled) = reach_of(batch(x), below=(0, 1))
+    assert empty == (-math.inf, math.inf)
+    assert filled[0] == -math.inf
+    assert 3.0 < filled[1] < math.inf

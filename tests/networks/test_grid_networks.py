@@ -254,7 +254,7 @@ def test_layers_that_do_not_fit_are_refused_with_the_reason():
     [
         ({"conv": 3, "pool": 2}, "not conv and pool"),
         ({"kernel": 3}, "not none of these"),
-        ({"pool": 2, "kernel": 3}, "a layer pool has no kernel"),
+        ({"pool": 2, "kernel": 5}, "a layer pool has no kernel"),
         ({"dense": 2, "stride": 2}, "a layer dense has no stride"),
     ],
 )
@@ -269,3 +269,8 @@ def test_the_size_of_numbers_is_kept_through_deep_networks():
     net = network(layers, seen=grid, made=grid, activation="relu")
     assert isinstance(net, GridNetwork)
     assert 0.3 < net(torch.randn(50, 144)).std().item() < 3.0
+
+
+def test_a_network_is_the_same_after_its_document_is_read():
+    config = GridNetworkConfig.model_validate({"layers": LAGAN, "norm": "batch"})
+    assert GridNetworkConfig.model_validate(config.model_dump(mode="json")) == config

@@ -37,7 +37,8 @@ def reach_of(
         features: The training events.
         periodic: Numbers of the features that are angles.
         hard: Whether densities end abruptly at the least and the largest value of each feature.
-        below: Numbers of the features that may be as small as they like, since that means nothing.
+        below: Numbers of the features that may be as small as they like, since that means nothing; where one
+            never varies, it may be as large as it likes, too.
     """
     x = features.x
     mask = torch.ones_like(x, dtype=torch.bool) if features.mask is None else features.mask
@@ -49,12 +50,14 @@ def reach_of(
     counts = np.maximum(number, 1)
     beyond = np.maximum(_SHARE * (highs - lows), ndtri(0.5 / counts) - ndtri(_EXPECTED / counts))
     ends = np.array(hard or [(False, False)] * len(number), dtype=bool).reshape(-1, 2)
+    same = [k for k in below if lows[k] == highs[k]]
     lows = np.where(ends[:, 0], lows, lows - beyond)
     highs = np.where(ends[:, 1], highs, highs + beyond)
     endless = number == 0
     endless[list(periodic)] = True
     lows[endless], highs[endless] = -math.inf, math.inf
     lows[list(below)] = -math.inf
+    highs[same] = math.inf
     return tuple(zip(lows.tolist(), highs.tolist(), strict=True))
 
 

@@ -173,8 +173,10 @@ class LayerConfig(Settings):
         if len(found) != 1:
             msg = f"a layer is one of {', '.join(_LAYERS)}, not {' and '.join(found) or 'none of these'}"
             raise ValueError(msg)
-        for option in sorted(self.model_fields_set & _OPTIONS.keys()):
-            if found[0] not in _OPTIONS[option]:
+        for option, layers in _OPTIONS.items():
+            # A model file holds all options, as they are.
+            given = getattr(self, option) != type(self).model_fields[option].default
+            if given and found[0] not in layers:
                 msg = f"a layer {found[0]} has no {option}"
                 raise ValueError(msg)
         return self
