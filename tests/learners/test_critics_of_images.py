@@ -276,7 +276,7 @@ def test_the_running_mean_of_weights_has_its_own_running_statistics():
     norms = [m for m in learner.model.modules() if isinstance(m, BatchNorm)]
     assert len(norms) == 1
     trainer.run()
-    assert len(before) == sum(1 for _ in learner.model.parameters()) + 2
+    assert len(before) == sum(1 for _ in learner.model.parameters()) + 3
     assert any(torch.equal(norms[0].variance, m) for m in trainer._mean.mean)
 
 

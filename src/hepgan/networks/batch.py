@@ -11,7 +11,7 @@ from hepgan.networks.drawing import Linear
 __all__ = ["BatchNorm", "MinibatchFeatures", "last_layer"]
 
 _KEPT = 0.01
-"""The share of each batch in the running mean and variance."""
+"""The least share of a batch in the running mean and variance, which begin as those of the first batch."""
 
 
 class BatchNorm(nn.Module):
@@ -28,6 +28,7 @@ class BatchNorm(nn.Module):
 
     mean: Tensor
     variance: Tensor
+    batches: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -35,12 +36,15 @@ class BatchNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(channels))
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("variance", torch.ones(channels))
+        self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         """The same of channels (N, C, ...), normalised."""
-        return functional.batch_norm(
-            x, self.mean, self.variance, self.scale, self.shift, self.training, _KEPT
-        )
+        kept = _KEPT
+        if self.training:
+            self.batches.add_(1.0)
+            kept = max(_KEPT, 1.0 / float(self.batches))
+        return functional.batch_norm(x, self.mean, self.variance, self.scale, self.shift, self.training, kept)
 
 
 class MinibatchFeatures(nn.Module):
