@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, Literal, get_args
 
 from hepgan.arguments import checked, whole
@@ -65,16 +65,16 @@ def _connected(scheduler: str | None, cluster: ClusterName | None, jobs: int | N
         if scheduler is not None:
             address: Any = scheduler
         elif cluster == "local":
-            address = held.enter_context(
-                LocalCluster(
-                    n_workers=jobs or cores(),
-                    threads_per_worker=1,
-                    dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,
-                )
+            address = LocalCluster(
+                n_workers=jobs or cores(),
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
             )
+            held.callback(_close, address)
         else:
-            address = held.enter_context(_batch(str(cluster)))
+            address = _batch(str(cluster))
+            held.callback(_close, address)
             address.scale(jobs=jobs or JOBS)
         try:
             client = Client(address, timeout=_SECONDS_TO_CONNECT)
@@ -82,6 +82,12 @@ def _connected(scheduler: str | None, cluster: ClusterName | None, jobs: int | N
             msg = f"no scheduler of Dask answers at {scheduler}: {str(error) or type(error).__name__}"
             raise InputError(msg) from error
         yield held.enter_context(client)
+
+
+def _close(cluster: Any) -> None:
+    """Ends a cluster; a worker that does not end in time, as one that is just starting, spoils no result."""
+    with suppress(TimeoutError, OSError):
+        cluster.close()
 
 
 def _batch(name: str) -> Any:
