@@ -16,11 +16,12 @@ from hepgan.config import Config
 from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch
 from hepgan.events.schema import Address, EventSchema
+from hepgan.features.cells import CellList, Total
 from hepgan.features.config import FeaturesConfig, TransformSpec
 from hepgan.features.context import ContextEncoder
 from hepgan.features.draft import Draft
 from hepgan.features.facts import Facts
-from hepgan.features.parts import AnyPart, DecayPart, Encoded, ObjectsPart, Part
+from hepgan.features.parts import AnyPart, CellsPart, DecayPart, Encoded, ObjectsPart, Part
 from hepgan.features.plan import plan
 from hepgan.features.precise import PreciseModule
 from hepgan.features.reading import Reading, Refusal
@@ -30,6 +31,10 @@ from hepgan.features.survey import survey
 from hepgan.features.variables import DiscreteVariable
 
 __all__ = ["Assembly", "Codec", "Known", "LearnedCodec", "Read"]
+
+
+KNOTS = 257
+"""Points at which models know a total of an image by its feature."""
 
 
 class Known(NamedTuple):
@@ -387,6 +392,37 @@ class Codec(PreciseModule):
                 return replace(part.grid, first=int((kept < first + part.grid.first).sum()))
             first += len(part.columns)
         return None
+
+    @property
+    def cells(self) -> CellList | None:
+        """The features that are the list of an image's cells, if a part's columns are."""
+        first, kept = 0, self.standard.kept.tolist()
+        for part in self.parts:
+            if isinstance(part, CellsPart):
+                return self._list_of(part, first, kept)
+            first += len(part.columns)
+        return None
+
+    def _list_of(self, part: CellsPart, first: int, kept: list[int]) -> CellList:
+        names = part.settings.totals
+        places = {k: kept.index(first + k) for k in range(len(names)) if first + k in kept}
+        device = self.standard.kept.device
+        grid = torch.linspace(-CellList.REACH, CellList.REACH, KNOTS, dtype=torch.float64, device=device)
+        x = grid.new_zeros(KNOTS, len(kept))
+        x[:, list(places.values())] = grid.unsqueeze(1)
+        knots = self.standard.inverse(x)
+        return CellList(
+            first=kept.index(first + len(names)),
+            most=part.most,
+            axes=part.axes,
+            middles=part.middles,
+            least=part.least,
+            largest=part.largest,
+            totals=tuple(
+                Total(names[k], place, tuple(knots[:, first + k].tolist()), part.spreads[k])
+                for k, place in places.items()
+            ),
+        )
 
     @property
     def told_size(self) -> int:

@@ -12,6 +12,8 @@ from hepgan.features.config import FeaturesConfig
 from hepgan.features.facts import Facts
 from hepgan.features.parts import (
     AnyConfig,
+    CellsConfig,
+    CellsPart,
     DecayConfig,
     DecayPart,
     FieldsConfig,
@@ -54,7 +56,7 @@ def plan(config: FeaturesConfig, facts: Facts, conditions: Collection[str]) -> l
     Raises:
         RecipeError: If the recipe covers something twice, or names what the events do not have.
     """
-    planner = _Planner(config, facts)
+    planner = _Planner(config, facts, conditions)
     parts = [planner.part(b) for b in config.blocks]
     for described in facts.schema.collections:
         if described.name not in facts.given:
@@ -206,13 +208,14 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 
 class _Planner:
-    def __init__(self, config: FeaturesConfig, facts: Facts) -> None:
-        self.config, self.facts = config, facts
+    def __init__(self, config: FeaturesConfig, facts: Facts, conditions: Collection[str]) -> None:
+        self.config, self.facts, self._conditions = config, facts, conditions
         self._discrete = {str(Address.parse(k)): v for k, v in config.discrete.items()}
         self._bounds = {str(Address.parse(k)): v for k, v in config.bounds.items()}
         self._populations = {str(Address.parse(k)): v for k, v in config.populations.items()}
         self._momenta: dict[str, set[int]] = {}
         self.pointing: set[tuple[str | None, str]] = set()
+        self._lists = False
         self._fields: dict[tuple[str | None, str], set[int]] = {}
         self._objects = {b.collection: b for b in config.blocks if isinstance(b, ObjectsConfig)}
         for name in self._objects:
@@ -253,6 +256,8 @@ class _Planner:
             return self.fields(config)
         if isinstance(config, GridConfig):
             return self.grid(config)
+        if isinstance(config, CellsConfig):
+            return self.cells(config)
         if isinstance(config, ResponseConfig):
             return self.response(config)
         if isinstance(config, SystemsConfig):
@@ -405,6 +410,33 @@ class _Planner:
                 raise RecipeError(msg)
             self._fields[None, name] = {0}
         return Planned(GridPart, config, {})
+
+    def cells(self, config: CellsConfig) -> Planned:
+        """The part of the list of an image's cells.
+
+        Raises:
+            RecipeError: If the field has no shape, is not there or in two blocks, or there is such a list
+                already.
+        """
+        name = config.field
+        _check_number(Address(None, None, name), self.facts.schema, "blocks")
+        reason = (
+            "is a condition, which is given instead of generated"
+            if name in self._conditions
+            else "is one number, and a list of cells is of a field with a shape"
+            if not self.facts.schema.scalar(name).shape
+            else "is in two blocks"
+            if (None, name) in self._fields
+            else "is the second list of cells, and models know one"
+            if self._lists
+            else ""
+        )
+        if reason:
+            msg = f"blocks: {name} {reason}"
+            raise RecipeError(msg)
+        self._lists = True
+        self._fields[None, name] = {0}
+        return Planned(CellsPart, config, {})
 
     def _check_field(self, address: Address) -> None:
         _check_number(address, self.facts.schema, "blocks")

@@ -35,7 +35,7 @@ def reach_of(
 
     Args:
         features: The training events.
-        periodic: Numbers of the features that are angles.
+        periodic: Numbers of the features that are angles, or have no ends for another reason.
         hard: Whether densities end abruptly at the least and the largest value of each feature.
         below: Numbers of the features that may be as small as they like, since that means nothing; where one
             never varies, it may be as large as it likes, too.

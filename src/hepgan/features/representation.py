@@ -159,7 +159,8 @@ class Representation(nn.Module):
             features: The training events.
         """
         standard = self.codec.standard
-        reach = reach_of(features, self.periodic, standard.learned.hard, standard.empty_below)
+        free = (*standard.periodic, *standard.plain)
+        reach = reach_of(features, free, standard.learned.hard, standard.empty_below)
         self._learned = self.learned.model_copy(update={"reach": reach})
         self._set_reach(reach)
 
@@ -265,6 +266,7 @@ class Representation(nn.Module):
             self.codec.grid,
             self.learned.reach,
             classes,
+            self.codec.cells,
         )
 
     @property

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hepgan.events.schema import Address
+from hepgan.features.cells import CellList
 from hepgan.features.facts import Facts
 from hepgan.features.variables import DiscreteVariable
 
@@ -232,6 +233,7 @@ class FeatureSpace:
         grid: Which features are the cells of an image.
         reach: What each feature may be, by the training events; empty where that is not known.
         classes: Conditions and discrete variables that have a few values.
+        cells: Which features are the list of an image's cells.
 
     Raises:
         ValueError: If a size is negative, the grid has more cells than there are features, or the reach is
@@ -245,6 +247,7 @@ class FeatureSpace:
     grid: Grid | None = None
     reach: Reach = ()
     classes: tuple[Classes, ...] = ()
+    cells: CellList | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "periodic", tuple(self.periodic))

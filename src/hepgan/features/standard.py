@@ -19,6 +19,7 @@ from hepgan.features.reading import Refusal
 from hepgan.features.transforms import (
     PCA,
     Angle,
+    AsIs,
     Chain,
     Columns,
     LogEdge,
@@ -201,7 +202,8 @@ class StandardColumns(PreciseModule):
         present = torch.ones_like(raw, dtype=torch.bool) if mask is None else mask
         _require_finite(raw, present, columns)
         constants = [
-            None if c.cell else _constant(raw[:, i], present[:, i], c) for i, c in enumerate(columns)
+            None if c.cell or _is_plain(specs[i]) else _constant(raw[:, i], present[:, i], c)
+            for i, c in enumerate(columns)
         ]
         kept = [i for i, c in enumerate(constants) if c is None]
         chosen, exists = [columns[i] for i in kept], present[:, kept]
@@ -273,6 +275,11 @@ class StandardColumns(PreciseModule):
         if self.transform is None:
             return ()
         return tuple(sorted(_where(self.transform, Rectified)))
+
+    @property
+    def plain(self) -> tuple[int, ...]:
+        """The features that are columns as they are."""
+        return () if self.transform is None else tuple(sorted(_where(self.transform, AsIs)))
 
     @staticmethod
     def _limited(x: Tensor, limits: Tensor) -> Tensor:
@@ -535,6 +542,11 @@ def _require_existence(columns: Sequence[Column], mixed: Sequence[int], present:
         raise RecipeError(msg)
 
 
+def _is_plain(spec: TransformSpec) -> bool:
+    """Whether a column is a feature as it is, even if it never varies."""
+    return bool(_steps(spec)[-1]["kind"] == AsIs.kind)
+
+
 def _steps(spec: TransformSpec) -> list[dict[str, Any]]:
     """A specification as a list of kinds with options, at least one."""
     steps = []
@@ -577,7 +589,7 @@ def _transform(
             raise RecipeError(msg) from error
     if any(isinstance(m, Angle) for m in made):
         return _angle(made, columns)
-    if not isinstance(made[-1], QuantileNormal | QuantileTable | Rectified | Standardise):
+    if not isinstance(made[-1], AsIs | QuantileNormal | QuantileTable | Rectified | Standardise):
         made.append(Standardise(len(columns), names=names))
     return made[0] if len(made) == 1 else Chain(made)
 

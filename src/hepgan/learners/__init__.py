@@ -14,7 +14,13 @@ from hepgan.learners.base import Learner, Phase
 from hepgan.learners.critic import Critic, Critics, Decode, Observed, TensorObservable
 from hepgan.learners.discrete import fit_discrete
 from hepgan.learners.guides import AdversarialLearner, GuidedLearner, Scene, new_critics
-from hepgan.learners.likelihood import DensityLearner, FlowLearner, FlowMatchingLearner, StudentLearner
+from hepgan.learners.likelihood import (
+    DensityLearner,
+    FlowLearner,
+    FlowMatchingLearner,
+    SequenceLearner,
+    StudentLearner,
+)
 from hepgan.models import (
     AutoencoderConfig,
     Ensemble,
@@ -25,6 +31,7 @@ from hepgan.models import (
     ModelConfig,
     Refined,
     RefinedConfig,
+    SequenceConfig,
     StudentConfig,
     build_model,
     ensemble_of,
@@ -44,6 +51,7 @@ __all__ = [
     "Observed",
     "Phase",
     "Scene",
+    "SequenceLearner",
     "StudentLearner",
     "TensorObservable",
     "build_critics",
@@ -57,6 +65,7 @@ _KINDS: dict[type, type[GuidedLearner]] = {
     GANConfig: AdversarialLearner,
     FlowConfig: FlowLearner,
     FlowMatchingConfig: FlowMatchingLearner,
+    SequenceConfig: SequenceLearner,
     AutoencoderConfig: AutoencoderLearner,
     StudentConfig: StudentLearner,
 }

@@ -25,7 +25,7 @@ from hepgan.models import (
 from hepgan.networks.parallel import by_rows
 from hepgan.objectives import Term, by_members, normalised
 
-__all__ = ["DensityLearner", "FlowLearner", "FlowMatchingLearner", "StudentLearner"]
+__all__ = ["DensityLearner", "FlowLearner", "FlowMatchingLearner", "SequenceLearner", "StudentLearner"]
 
 _LARGEST = math.log(10.0)
 """Largest logarithm of a critic's ratio of densities, either way, by which events are reweighted."""
@@ -122,6 +122,16 @@ class FlowLearner(DensityLearner):
         model = cast("DensityModel", self.model.together)
         log_prob = by_rows(model, model.log_prob, batch.x, batch.context, batch.mask, members=self.members)
         return [Term("likelihood", -(batch.weight * log_prob).mean())]
+
+
+class SequenceLearner(FlowLearner):
+    """A sequence learns by the negative logarithm of the likelihood, too."""
+
+    maker: ClassVar[str] = "sequence"
+    default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig(
+        kind="adamw", lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-3
+    )
+    default_ema: ClassVar[float] = 0.998
 
 
 class FlowMatchingLearner(DensityLearner):

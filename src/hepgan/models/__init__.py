@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence as Several
 
 from hepgan.errors import RecipeError
 from hepgan.features.space import FeatureSpace
@@ -22,6 +22,7 @@ from hepgan.models.config import (
     ModelConfig,
     OptimiserConfig,
     RefinedConfig,
+    SequenceConfig,
     SetConfig,
     StudentConfig,
 )
@@ -31,6 +32,7 @@ from hepgan.models.flow import Flow
 from hepgan.models.flow_matching import FlowMatching
 from hepgan.models.noise import BLOCK, gaussian, uniform
 from hepgan.models.refined import Refined
+from hepgan.models.sequence import Sequence
 
 __all__ = [
     "BLOCK",
@@ -56,6 +58,8 @@ __all__ = [
     "OptimiserConfig",
     "Refined",
     "RefinedConfig",
+    "Sequence",
+    "SequenceConfig",
     "SetConfig",
     "Student",
     "StudentConfig",
@@ -86,7 +90,12 @@ def build_model(
     """
     if members > 1:
         return ensemble_of([build_model(config, space) for _ in range(members + 1)])
+    if space.cells is not None and not isinstance(config, SequenceConfig | RefinedConfig):
+        msg = f"a model of kind {config.kind} can't learn lists of cells: choose the kind sequence"
+        raise RecipeError(msg)
     match config:
+        case SequenceConfig():
+            return Sequence(config, space)
         case RefinedConfig():
             model = build_model(config.model, space)
             return Refined.of(model, build_model(config.prior, space.of_noise(model.noise_size)))
@@ -102,7 +111,7 @@ def build_model(
             return Autoencoder(config, space)
 
 
-def ensemble_of(models: Sequence[Model]) -> Ensemble:
+def ensemble_of(models: Several[Model]) -> Ensemble:
     """An ensemble of models of one kind but for the last, which becomes that of all of them together.
 
     Raises:

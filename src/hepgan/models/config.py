@@ -24,6 +24,7 @@ __all__ = [
     "ModelConfig",
     "OptimiserConfig",
     "RefinedConfig",
+    "SequenceConfig",
     "SetConfig",
     "StudentConfig",
 ]
@@ -426,6 +427,36 @@ class AutoencoderConfig(GuidedConfig):
         return self
 
 
+class SequenceConfig(DensityConfig):
+    """A causal network that makes a list of cells one after another (features of kind ``cells``).
+
+    Attributes:
+        flow: The flow of all other features.
+        width: Columns of each cell in the network.
+        blocks: How many times cells learn of those before them.
+        components: Logistic distributions in the mixture of a content.
+        optimiser: The optimiser; the training's if None.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("sequence", "likelihood")
+
+    kind: Literal["sequence"] = "sequence"
+    flow: FlowConfig = FlowConfig(blocks=4, network=MLPConfig(widths=(64, 64), activation="silu"))
+    width: int = Field(default=96, ge=1, le=65_536)
+    blocks: int = Field(default=3, ge=1, le=1000)
+    components: int = Field(default=8, ge=1, le=1000)
+    optimiser: OptimiserConfig | None = None
+
+    @model_validator(mode="after")
+    def _learns_by_likelihood_alone(self) -> SequenceConfig:
+        guides = [*(c.name for c in self.critics), *(p.name for p in self.penalties)]
+        guides += [*(c.name for c in self.flow.critics), *(p.name for p in self.flow.penalties)]
+        if guides:
+            msg = f"{guides[0]!r}: no gradient leads from a critic or penalty through which cells are filled"
+            raise ValueError(msg)
+        return self
+
+
 class StudentConfig(GuidedConfig):
     """A network that makes in one step, or a few, what a trained model makes in many (``hepgan distill``).
 
@@ -464,7 +495,7 @@ class RefinedConfig(Settings):
 
     kind: Literal["refined"] = "refined"
     model: Annotated[
-        GANConfig | FlowConfig | FlowMatchingConfig | AutoencoderConfig | StudentConfig,
+        GANConfig | FlowConfig | FlowMatchingConfig | SequenceConfig | AutoencoderConfig | StudentConfig,
         Field(discriminator="kind"),
     ]
     prior: Annotated[FlowConfig | FlowMatchingConfig, Field(discriminator="kind")] = FlowConfig(
@@ -478,7 +509,13 @@ class RefinedConfig(Settings):
 
 
 ModelConfig = Annotated[
-    GANConfig | FlowConfig | FlowMatchingConfig | AutoencoderConfig | StudentConfig | RefinedConfig,
+    GANConfig
+    | FlowConfig
+    | FlowMatchingConfig
+    | SequenceConfig
+    | AutoencoderConfig
+    | StudentConfig
+    | RefinedConfig,
     Field(discriminator="kind"),
 ]
 """Any model, told apart by ``kind``."""

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field as Setting
 
 from hepgan.features.parts.base import Encoded, Part, Planned, TransformSpec
+from hepgan.features.parts.cells import CellsConfig, CellsPart
 from hepgan.features.parts.decay import DecayConfig, DecayPart
 from hepgan.features.parts.fields import FieldsConfig, FieldsPart
 from hepgan.features.parts.grid import GridConfig, GridPart
@@ -19,6 +20,8 @@ from hepgan.features.parts.tree import TreeConfig, TreePart
 __all__ = [
     "AnyConfig",
     "AnyPart",
+    "CellsConfig",
+    "CellsPart",
     "DecayConfig",
     "DecayPart",
     "Encoded",
@@ -54,6 +57,7 @@ AnyConfig = Annotated[
     | ScatteringConfig
     | ResponseConfig
     | ReferencesConfig
+    | CellsConfig
     | FieldsConfig
     | GridConfig,
     Setting(discriminator="kind"),
@@ -69,6 +73,7 @@ AnyPart = Annotated[
     | ScatteringPart
     | ResponsePart
     | ReferencesPart
+    | CellsPart
     | FieldsPart
     | GridPart,
     Setting(discriminator="kind"),

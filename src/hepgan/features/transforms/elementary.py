@@ -16,6 +16,7 @@ __all__ = [
     "PCA",
     "Angle",
     "Arctanh",
+    "AsIs",
     "LogEdge",
     "Logit",
     "MinMax",
@@ -30,6 +31,22 @@ and the median."""
 
 _FLAT = math.pi / math.sqrt(3)
 """The standard deviation of a flat angle."""
+
+
+class AsIs(Transform, kind="as_is"):
+    """Numbers as they are, for models that know what they mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same, in float64."""
+        return self._promoted(x)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """The same, in float64."""
+        return self._promoted(y)
+
+    def log_abs_det(self, x: Tensor) -> Tensor:
+        """0."""
+        return torch.zeros_like(self._promoted(x))
 
 
 class Standardise(Transform, kind="standardise"):
