@@ -93,6 +93,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "hybrids": (
         *("DATA", "--limit", "1000", "--events", "500", "--variants", "mmd-2", "--set", "training.steps=20"),
     ),
+    "jet_images": (
+        *("DATA", "--recipes", "jet-images", "--limit", "400", "--events", "300", "--max-time", "2"),
+        *("--set", "model.width=16"),
+    ),
     "layouts": ("--layouts", "ALICE candidates", "--events", "400", "--steps", "5"),
     "loss_surfaces": ("DATA", "--limit", "500", "--steps", "2", "--points", "3"),
     "multilepton": ("DATA", "--limit", "800", "--events", "400", "--steps", "5", "--set", MATCHING),

@@ -46,6 +46,17 @@ def hits(size=200, seed=0, fixed=None):
     return ak.zip(columns, depth_limit=1)
 
 
+def test_a_step_on_the_way_to_what_is_there_already_is_not_needed():
+    preparation = Preparation(EXPRESSIONS)
+    made = preparation(hits())
+    kept = ak.Array(made[["Image", "filled", "label"]].layout)
+    again = Preparation(EXPRESSIONS)(kept)
+    assert {*again.fields} == {"Image", "filled", "label"}
+    assert ak.all(again.filled == made.filled)
+    with pytest.raises(InputError, match="Aligned is prepared from Hit, and the events have neither"):
+        Preparation(EXPRESSIONS)(ak.Array(made[["filled", "label"]].layout))
+
+
 def test_what_is_prepared_is_what_the_expressions_give_in_the_precision_of_the_sources():
     events = hits()
     preparation = Preparation(EXPRESSIONS)

@@ -16,6 +16,7 @@ from hepgan.models.base import DensityModel, in_chunks
 from hepgan.models.config import SequenceConfig
 from hepgan.models.flow import Flow
 from hepgan.networks.causal import CausalSets
+from hepgan.networks.drawing import Linear, normal, take
 
 __all__ = ["Sequence"]
 
@@ -112,6 +113,12 @@ class _Mixture(NamedTuple):
         return share
 
 
+def _table(rows: int, width: int) -> nn.Embedding:
+    """Numbers of their own for each of some things, to start from."""
+    take(rows * width)
+    return nn.Embedding(rows, width, _weight=0.3 * normal(rows, width))
+
+
 class Sequence(DensityModel):
     """A flow of all features but the list of cells, and a causal network that makes these one by one.
 
@@ -174,20 +181,18 @@ class Sequence(DensityModel):
         width, axes = config.width, len(self.cells.axes)
         self.many = len(self.places)
         known = 2 + space.context_size + len(others)
-        self.start = nn.Sequential(nn.Linear(known, width), nn.SiLU(), nn.Linear(width, width))
-        self.enter = nn.Linear(4 + 4 * axes + 3 * len(self.chosen), width)
-        self.entered = nn.Embedding(self.many, width)
+        self.start = nn.Sequential(Linear(known, width), nn.SiLU(), Linear(width, width))
+        self.enter = Linear(4 + 4 * axes + 3 * len(self.chosen), width)
+        self.entered = _table(self.many, width)
         self.body = CausalSets(width, config.blocks)
         self.which = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, self.many)
+            nn.LayerNorm(width), Linear(width, width), nn.SiLU(), Linear(width, self.many)
         )
-        self.there = nn.Embedding(self.many, width)
-        self.before = nn.Linear(width, width)
+        self.there = _table(self.many, width)
+        self.before = Linear(width, width)
         self.content = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 3 * config.components)
+            nn.LayerNorm(width), Linear(width, width), nn.SiLU(), Linear(width, 3 * config.components)
         )
-        for table in (self.entered, self.there):
-            nn.init.normal_(table.weight, 0.0, 0.3)
 
     def _keep(self, name: str, values: Tensor) -> None:
         self.register_buffer(name, values, persistent=False)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hepgan.networks.drawing import Linear
+
 __all__ = ["CausalSets"]
 
 _SUM = 0.1
@@ -29,12 +31,12 @@ class CausalSets(nn.Module):
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
         self.width = width
-        self.step = nn.Linear(3, width)
+        self.step = Linear(3, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks))
-        self.tell = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.hear = nn.ModuleList(nn.Linear(3 * width, width) for _ in range(blocks))
-        self.know = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(blocks))
-        self.change = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        self.tell = nn.ModuleList(Linear(width, width) for _ in range(blocks))
+        self.hear = nn.ModuleList(Linear(3 * width, width) for _ in range(blocks))
+        self.know = nn.ModuleList(Linear(width, width, bias=False) for _ in range(blocks))
+        self.change = nn.ModuleList(Linear(width, width) for _ in range(blocks))
 
     def forward(
         self, h: Tensor, start: Tensor, first: int = 0, before: list[Tensor] | None = None

@@ -101,7 +101,7 @@ class Preparation:
                     lacking = used
             if lacking is None:
                 found[name] = sources
-            elif strict and name not in there and (wanted is None or name in wanted):
+            elif strict and name not in there and self._needed(name, there, wanted):
                 msg = f"{name} is prepared from {lacking}, and the events have neither"
                 raise InputError(msg, branch=lacking)
         if wanted is None:
@@ -111,6 +111,13 @@ class Preparation:
             if name in kept:
                 kept |= {u for used in self._uses(name) for u in (used, used.removeprefix("n"))}
         return {name: sources for name, sources in found.items() if name in kept}
+
+    def _needed(self, name: str, there: Collection[str], wanted: Collection[str] | None) -> bool:
+        """Whether something is asked for, and no mere step on the way to others, which are there already."""
+        if wanted is not None:
+            return name in wanted
+        users = [other for other in self.expressions if name in self._uses(other)]
+        return not users or not all(other in there for other in users)
 
     def _uses(self, name: str) -> list[str]:
         return sorted(self._parsed[name].names - CONSTANTS.keys())
