@@ -22,7 +22,7 @@ from hepgan.features.standard import spans_decades
 from hepgan.observables import Observable, default_observables, standard
 from hepgan.observables.standard import in_unit
 from hepgan.recipes.document import parse_yaml
-from hepgan.recipes.drafting.arrays import array_lines, array_told
+from hepgan.recipes.drafting.arrays import array_lines, array_told, listed_array
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
 from hepgan.recipes.drafting.findings import (
     Bound,
@@ -166,6 +166,7 @@ def _draft(
     if read and contents.left_out:
         message = f"of what the analysis reads, not learned: {'; '.join(grouped(contents.left_out))}"
         warnings.warn(message, UserWarning, stacklevel=2)
+    cells = listed_array(contents.schema.arrays, contents.events) is not None
     lines = [
         *_head(contents, name),
         "",
@@ -174,11 +175,11 @@ def _draft(
         "",
         *features,
         "",
-        *model_lines(representation.size, different),
+        *model_lines(representation.size, different, cells=cells),
         "",
         *_observables(contents, resonances, peaks),
         "",
-        *training_lines(contents.total, different),
+        *training_lines(contents.total, different, cells=cells),
         "",
     ]
     # What a file calls its branches may be anything; comments end with their line.

@@ -19,8 +19,20 @@ _MANY = 150
 """Of so many numbers, such as the cells of images, a narrow network would lose most."""
 
 
-def model_lines(size: int, events: int) -> Iterator[str]:
-    """The model for so many continuous numbers in an event, and different events."""
+def model_lines(size: int, events: int, *, cells: bool = False) -> Iterator[str]:
+    """The model for so many continuous numbers in an event, and different events.
+
+    Args:
+        size: Continuous numbers in an event.
+        events: Different events.
+        cells: Whether some of them are a list of cells.
+    """
+    if cells:
+        yield from comment("A network that makes one cell after another, and a flow of all other numbers.")
+        yield "model:"
+        yield "  kind: sequence"
+        yield f"  width: {64 if events < _FEW else 96}"
+        return
     if events < _FEW:
         width, blocks = 64, 2
     elif events < 20_000 or size <= 6:
@@ -40,8 +52,8 @@ def model_lines(size: int, events: int) -> Iterator[str]:
     yield "  steps: 8"
 
 
-def training_lines(events: int, different: int) -> Iterator[str]:
-    """The training for so many events, of which some are different."""
+def training_lines(events: int, different: int, *, cells: bool = False) -> Iterator[str]:
+    """The training for so many events, of which some are different; of a list of cells, or not."""
     batch, steps, lr = next(
         (b, s, r)
         for least, b, s, r in (
@@ -53,6 +65,7 @@ def training_lines(events: int, different: int) -> Iterator[str]:
         )
         if different >= least
     )
+    batch = min(batch, 128) if cells else batch
     # What a network learns by heart of few events makes it leap where it has seen none.
     if different < _FEW:
         steps = min(steps, max(_FEWEST_STEPS, math.ceil(_MOST_PASSES * different / batch)))
