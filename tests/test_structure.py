@@ -31,7 +31,7 @@ ROOMS = (
     ("detector", "production"),
     ("plotting",),
     ("validation",),
-    ("explanation", "coffea", "datasets"),
+    ("explanation", "coffea", "datasets", "export"),
     ("cli",),
 )
 """The rooms from the foundation up; those of one line do not know each other."""

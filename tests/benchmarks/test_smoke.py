@@ -57,6 +57,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "families": (
         *("DATA", "--limit", "500", "--budgets", "0.2", "--families", "flow, affine", "--events", "500"),
     ),
+    "export": ("OUT/model.safetensors", "--events", "200", "--rounds", "1"),
     "faults": (
         *("--scale", "0.001", "--commands", "generate", "--workers", "1"),
         *("--only", "damaged", "bad input", "kill", "two"),

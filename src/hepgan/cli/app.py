@@ -10,6 +10,7 @@ from hepgan.cli.generate import generate, plan
 from hepgan.cli.judge import explain, info, validate
 from hepgan.cli.learn import distill, refine, train, unfold
 from hepgan.cli.produce import dataset, fold, init, quickstart, recipes, reweight
+from hepgan.cli.share import export
 
 __all__ = ["cli"]
 
@@ -29,6 +30,6 @@ for command in (
     *(quickstart, dataset, recipes, init),
     *(train, distill, refine, unfold),
     *(generate, plan, fold, reweight),
-    *(validate, explain, info),
+    *(validate, explain, info, export),
 ):
     cli.add_command(command)

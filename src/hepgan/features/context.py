@@ -176,7 +176,7 @@ class ConditionEncoder(PreciseModule):
                 flags = v.unsqueeze(1) == torch.tensor(classes, dtype=torch.float64, device=v.device)
                 bad = ~flags.any(1)
                 parts.append(flags.to(torch.float64))
-            if bool(bad.any()):
+            if not torch.compiler.is_compiling() and bool(bad.any()):
                 event = int(bad.nonzero()[0])
                 msg = f"the condition {n} cannot be {float(v[event]):g}"
                 raise InputError(msg, branch=self._fields[n].branch, entry=event)
@@ -207,8 +207,10 @@ def require_whole(name: str, values: Tensor) -> None:
     Raises:
         InputError: If some are.
     """
+    if values.is_floating_point() or torch.compiler.is_compiling():
+        return
     wrong = values.abs() > WHOLE
-    if not values.is_floating_point() and bool(wrong.any()):
+    if bool(wrong.any()):
         event = int(wrong.nonzero()[0, 0])
         msg = f"the condition {name} is {int(values[wrong][0])}; integers above 2^53 cannot be conditions"
         raise InputError(msg, branch=name, entry=event)

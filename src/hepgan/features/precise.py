@@ -12,7 +12,6 @@ from torch import Tensor, nn
 __all__ = ["PreciseModule", "constant"]
 
 
-@lru_cache(maxsize=4096)
 def constant(values: Any, device: torch.device, dtype: torch.dtype = torch.float64) -> Tensor:
     """Learned numbers as a tensor on a device, made once; nobody may change it.
 
@@ -21,9 +20,17 @@ def constant(values: Any, device: torch.device, dtype: torch.dtype = torch.float
         device: The device.
         dtype: The type.
     """
+    # What is made while a graph is traced belongs to the graph.
+    return (_made if torch.compiler.is_compiling() else _kept)(values, device, dtype)
+
+
+def _made(values: Any, device: torch.device, dtype: torch.dtype) -> Tensor:
     # Usable with gradients wherever it was made first.
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=dtype, device=device)
+
+
+_kept = lru_cache(maxsize=4096)(_made)
 
 
 class PreciseModule(nn.Module):

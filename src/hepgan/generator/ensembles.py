@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any, cast
 
 import torch
@@ -127,6 +128,10 @@ def decoded_by_member(
 ) -> EventBatch:
     """Events of features, each in the representation of the member (N,) that has made it."""
     numbers = range(len(representations))
+    if torch.compiler.is_compiling():
+        # Which rows a member has is not known then, so each decodes all.
+        every = [r.decode(features, azimuth) for r in representations]
+        return reduce(partial(_chosen, member), enumerate(every[1:], 1), every[0])
     rows = [(member == k).nonzero()[:, 0] for k in numbers]
     parts = [
         representations[k].decode(features[rows[k]], None if azimuth is None else azimuth[rows[k]])
@@ -134,6 +139,17 @@ def decoded_by_member(
         if len(rows[k])
     ]
     return EventBatch.concatenate(parts)[torch.cat(rows).argsort()]
+
+
+def _chosen(member: Tensor, events: EventBatch, made: tuple[int, EventBatch]) -> EventBatch:
+    """Events (N), in place of some of them those that the member of a number has made."""
+    number, others = made
+    mine = member == number
+
+    def chosen(theirs: Tensor, own: Tensor) -> Tensor:
+        return torch.where(mine.reshape(-1, *[1] * (own.ndim - 1)), own, theirs)
+
+    return events.zip_map(others, chosen)
 
 
 def check_name(schema: EventSchema, recipe: str) -> None:

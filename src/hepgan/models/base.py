@@ -220,7 +220,8 @@ def in_chunks(
 
     On a CPU without gradients, the activations of so few events stay in a core's cache.
     """
-    if noise.device.type != "cpu" or len(noise) <= size or torch.is_grad_enabled():
+    whole = torch.compiler.is_compiling() or noise.device.type != "cpu" or torch.is_grad_enabled()
+    if whole or len(noise) <= size:
         return sample(noise, context, mask)
     chunks = [slice(i, i + size) for i in range(0, len(noise), size)]
     return torch.cat([sample(noise[c], context[c], None if mask is None else mask[c]) for c in chunks])

@@ -151,6 +151,7 @@ class Conditional(nn.Module):
         self.register_buffer("mask", mask, persistent=False)
         net = torch.zeros(len(mask), dtype=torch.int64) if net is None else net
         self.register_buffer("net", net, persistent=False)
+        self._conserves = bool(net.any())
         self.register_buffer("bias", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("keys", torch.zeros(prefixes, dtype=torch.int64))
         self.register_buffer("never", torch.zeros((prefixes, size), dtype=torch.bool))
@@ -200,7 +201,7 @@ class Conditional(nn.Module):
         ordered = torch.zeros_like(rows[:, 0])
         for column in rows.T:
             ordered = (ordered ^ (ordered >> 29)) * 6364136223846793005 + column + 1
-        return [ordered, self.net[rows].sum(1)] if bool(self.net.any()) else [ordered]
+        return [ordered, self.net[rows].sum(1)] if self._conserves else [ordered]
 
     def network(self, rows: Tensor, condition: Tensor, table: Tensor | None = None) -> Tensor:
         """The logits without the bias, and without what never follows."""
@@ -208,6 +209,8 @@ class Conditional(nn.Module):
         if torch.is_grad_enabled() and 0 < len(table) <= DENSE:
             # The gradient of a product costs half of that of a sum of rows.
             z = table.new_zeros((len(rows), len(table))).scatter_(1, rows, 1.0) @ table
+        elif rows.shape[1] and torch.compiler.is_compiling():
+            z = table[rows].sum(1)
         elif rows.shape[1]:
             z = functional.embedding_bag(rows, table, mode="sum")
         else:
@@ -418,9 +421,7 @@ class DiscreteModel(nn.Module):
                 f"expected (N, {len(self.variables)}) and (N, {self.condition_size})"
             )
             raise ValueError(msg)
-        tables = self._tables
-        if tables is None:
-            tables = self._tables = [self._table(b) for b in range(len(self._groups))]
+        tables = self.prepared()
         index = torch.empty((len(self._groups), n), dtype=torch.int64, device=uniform.device)
         discrete = torch.empty((len(self.variables), n), dtype=torch.int64, device=uniform.device)
         columns = uniform.double().T.contiguous()
@@ -429,6 +430,13 @@ class DiscreteModel(nn.Module):
             index[b] = table.draw(columns[b], index[table.before], condition, allowed)
             discrete[table.members] = table.states[:, index[b]]
         return discrete.T.contiguous()
+
+    @torch.no_grad()
+    def prepared(self) -> list[_Table]:
+        """The groups made ready for sampling."""
+        if self._tables is None:
+            self._tables = [self._table(b) for b in range(len(self._groups))]
+        return self._tables
 
     def log_prob(self, discrete: Tensor, condition: Tensor) -> Tensor:
         """Log of the probability of each event, (N,) float64; minus infinity for what cannot be generated.
@@ -547,6 +555,8 @@ class _Table:
         state = torch.full_like(uniform, -1, dtype=torch.int64)
         for rows in before + self._offsets:
             state = torch.maximum(state, self._only[rows])
+        if torch.compiler.is_compiling():
+            return torch.where(state < 0, _inverted(self._distribution(before, condition), uniform), state)
         free = (state < 0).nonzero()[:, 0]
         rows = self._distribution(before[:, free], condition[free])
         return state.index_copy(0, free, _inverted(rows, uniform[free]))

@@ -159,6 +159,12 @@ def by_member(function: Callable[..., Tensor], member: Tensor, members: int, *ar
         members: How many there are.
         arguments: Tensors or other things that rows can be taken of (N, ...), or None.
     """
+    if torch.compiler.is_compiling():
+        # Which rows a member has is not known then, so each computes all.
+        whole = function(0, *arguments)
+        for k in range(1, members):
+            whole = torch.where((member == k).unsqueeze(1), function(k, *arguments), whole)
+        return whole
     numbers = [k for k in range(members) if bool((member == k).any())]
     rows = [(member == k).nonzero()[:, 0] for k in numbers]
     parts = [

@@ -148,8 +148,11 @@ class QuantileNormal(Transform, kind="quantile"):
         (y0, y1), (x0, x1) = ((t.gather(1, left), t.gather(1, right)) for t in (self.y_knots, self.x_knots))
         x = torch.addcmul(x0, y - y0, (x1 - x0) / (y1 - y0))
         first_y, last_y = self.y_knots[:, :1], self.y_knots.gather(1, last)
-        outside = ((y < first_y) | (y > last_y)).flatten().nonzero()[:, 0]
-        if len(outside):
+        outside = (y < first_y) | (y > last_y)
+        if torch.compiler.is_compiling():
+            every = torch.arange(y.numel(), device=y.device)
+            x = torch.where(outside, self._beyond(y, every).view_as(x), x)
+        elif len(outside := outside.flatten().nonzero()[:, 0]):
             x = x.flatten().index_put((outside,), self._beyond(y, outside)).view_as(x)
         low, high = self.bounds.unsqueeze(2)
         return torch.minimum(torch.maximum(x, low), high).T
@@ -157,7 +160,9 @@ class QuantileNormal(Transform, kind="quantile"):
     def _beyond(self, y: Tensor, places: Tensor) -> Tensor:
         """The quantiles of some of the scores y (D, N), at flat places (n,), in the tails."""
         # The last few numbers of a tensor are rounded differently, so they are padding.
-        padded = nn.functional.pad(places, (0, -len(places) % _LANES), value=int(places[0]))
+        padded = places
+        if not torch.compiler.is_compiling():
+            padded = nn.functional.pad(places, (0, -len(places) % _LANES), value=int(places[0]))
         column = torch.div(padded, y.shape[1], rounding_mode="floor")
         score, last = y.flatten()[padded], self.last[column]
         first_y, last_y = self.y_knots[column, 0], self.y_knots[column, last]
