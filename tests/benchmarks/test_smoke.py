@@ -169,7 +169,7 @@ def test_it_runs_with_few_events_and_prints(name, work, request, monkeypatch, ca
     if any("DATA" in word for word in words):
         data = str(request.getfixturevalue("shared_data"))
         words = tuple(word.replace("DATA", data) for word in words)
-    if name == "solvers":
+    if name in ("export", "solvers"):
         request.getfixturevalue("zmumu_model").save(work / "model.safetensors")
     words = tuple(word.replace("OUT", str(work)) for word in words)
     monkeypatch.setattr(sys, "argv", [name, *words])

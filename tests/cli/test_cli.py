@@ -103,6 +103,7 @@ def test_help_lists_the_commands_in_the_order_of_work_without_waiting_for_torch(
         "validate",
         "explain",
         "info",
+        "export",
     ]
     assert done.stdout.endswith("set()\n")
     assert best < 1.0

@@ -138,8 +138,9 @@ def generate(
     coffea's Runner is written beside them. MODEL may be a plan (*.plan.json) that `hepgan plan` has written.
     """
     from hepgan.generator import EventGenerator
-    from hepgan.production import Order, Part, is_one_file, is_url, produce_plan, unfinished
+    from hepgan.production import Order, Part, is_one_file, produce_plan, unfinished
     from hepgan.production.orders import ENDING
+    from hepgan.production.remote import is_url
 
     part = None if shards is None else Part.parse(shards)
     if part is not None and (scheduler, cluster) != (None, None):
@@ -313,8 +314,9 @@ def plan(
     """
     from hepgan.files import claim, replacing
     from hepgan.generator import EventGenerator
-    from hepgan.production import Order, is_one_file, is_url, submit_file
+    from hepgan.production import Order, is_one_file, submit_file
     from hepgan.production.orders import ENDING
+    from hepgan.production.remote import is_url
 
     if is_one_file(Path(output), file_format):
         msg = "is one file, which one process writes; name a folder, without an ending"

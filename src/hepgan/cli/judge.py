@@ -256,10 +256,13 @@ def explain(
     "--card",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Write a model card there: README.md, as Hugging Face takes it, and .zenodo.json.",
+    help="Write a model card there: README.md, as Hugging Face takes it, and .zenodo.json.  "
+    "[default: none is written]",
 )
-@click.option("--metrics", type=FILE, help="Of a card: the metrics.json of `hepgan validate`.")
-@click.option("--license", help="Of a card: the model's licence, such as CC-BY-4.0.")
+@click.option(
+    "--metrics", type=FILE, help="Of a card: the metrics.json of `hepgan validate`.  [default: none]"
+)
+@click.option("--license", help="Of a card: the model's licence, such as CC-BY-4.0.  [default: none]")
 @click.option(
     "--author", "authors", multiple=True, help='Of a card: who made it, as in "Doe, Jane"; repeat it.'
 )

@@ -6,7 +6,6 @@ from hepgan.production.normalisation import Normalisation
 from hepgan.production.orders import Order, submit_file
 from hepgan.production.plan import Part, Plan, Shard
 from hepgan.production.produce import Production, is_one_file, plan_for, produce, produce_plan
-from hepgan.production.remote import is_url
 from hepgan.production.shards import write_shard, write_shards
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "Shard",
     "connected",
     "is_one_file",
-    "is_url",
     "plan_for",
     "produce",
     "produce_plan",
