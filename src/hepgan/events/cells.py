@@ -31,7 +31,7 @@ def to_cells(values: Tensor | ak.Array | NDArray[np.generic]) -> Objects | ak.Ar
     Empty is what is 0, but not -0.0, so that `to_grid` gives back each bit.
 
     Args:
-        values: (N, *shape) numbers, true or false.
+        values: ``(N, *shape)`` numbers, true or false.
 
     Returns:
         N lists of cells: their number ``cell`` (the slowest index counts most) and their ``value``. Of a
@@ -64,7 +64,7 @@ def to_grid(cells: Objects, shape: Sequence[int]) -> Tensor: ...
 def to_grid(cells: ak.Array, shape: Sequence[int]) -> ak.Array: ...
 @checked
 def to_grid(cells: Objects | ak.Array, shape: Sequence[int]) -> Tensor | ak.Array:
-    """The arrays (N, *shape) of which `to_cells` has made lists; cells that are not listed are 0.
+    """The arrays ``(N, *shape)`` of which `to_cells` has made lists; cells that are not listed are 0.
 
     Args:
         cells: Lists with the numbers ``cell`` and ``value``.
