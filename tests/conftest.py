@@ -10,7 +10,7 @@ from toys import dimuons
 
 from hepgan.generator import EventGenerator
 
-pytest_plugins = ["feature_toys"]
+pytest_plugins = ["feature_toys", "patience"]
 
 
 @pytest.fixture(scope="session")
