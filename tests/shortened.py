@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from matplotlib.figure import Figure
 
@@ -22,7 +24,7 @@ def shorten(patch: pytest.MonkeyPatch, *settings: str) -> None:
 
     patch.setattr(EventGenerator, "fit", short)
     patch.setattr("hepgan.learners.discrete.STEPS", 20)
-    patch.setattr(Figure, "savefig", lambda *_, **__: None)
+    patch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).touch())
     patch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
     patch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
     patch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from shortened import shorten
+
 from hepgan.cli import cli
 from hepgan.cli.console import run
 from hepgan.events import count_events
 from hepgan.events.formats import ENDINGS, format_of
 
 
-def whole_way(file: str, generated: Path) -> None:
+def whole_way(file: str, generated: Path, patch: pytest.MonkeyPatch) -> None:
     """Learns a file in a few steps, and compares it with what is generated, into a file and into a folder."""
+    shorten(patch)
     quick = ["--set", "training.steps=30", "--set", "training.batch_size=128"]
     found = format_of(generated.name)
     shards = ["--shard-size", "200", "--format", str(found)]

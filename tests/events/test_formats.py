@@ -151,7 +151,7 @@ def test_a_file_goes_the_whole_way(name, tmp_path, monkeypatch):
         ak.Array({"x": x, "y": rng.exponential(size=1200) + x**2, "n": rng.poisson(2.0, 1200)})
     )
     write_events(name, events)
-    whole_way(name, Path(f"generated{name[1:]}"))
+    whole_way(name, Path(f"generated{name[1:]}"), monkeypatch)
     assert read_events(f"generated{name[1:]}").fields == ["x", "y", "n"]
 
 

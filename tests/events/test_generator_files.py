@@ -269,7 +269,7 @@ def test_files_of_generators_go_the_whole_way(ending, tmp_path, monkeypatch):
     if ending == ".hepmc":
         path = write_events("a.hepmc", read_events(path))
     made = Path(f"generated{ending}.gz")
-    whole_way(str(path), made)
+    whole_way(str(path), made, monkeypatch)
     events = read_events(made)
     assert events.fields == read_events(path).fields
     total = ak.sum(events.Particle.px, axis=1), ak.sum(events.Particle.py, axis=1)
