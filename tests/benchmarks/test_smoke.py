@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 
+from hepgan.reweighting import Reweighter
 from hepgan.stats.classifiers import TREES
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 HELP = ("bad_input", "common", "digests", "field_files", "forks", "showers")
 """What is no benchmark that prints a table."""
+
+MODELS = Path(__file__).parents[1] / "data" / "format1"
 
 NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in HELP)
 
@@ -57,7 +61,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "families": (
         *("DATA", "--limit", "500", "--budgets", "0.2", "--families", "flow, affine", "--events", "500"),
     ),
-    "export": ("OUT/model.safetensors", "--events", "200", "--rounds", "1"),
+    "export": (f"{MODELS}/toy.safetensors", "--events", "200", "--rounds", "1"),
     "faults": (
         *("--scale", "0.001", "--commands", "generate", "--workers", "1"),
         *("--only", "damaged", "bad input", "kill", "two"),
@@ -142,6 +146,7 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setattr("hepgan.learners.discrete.STEPS", 20)
     monkeypatch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
     monkeypatch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})
+    monkeypatch.setitem(Reweighter.__init__.__wrapped__.__kwdefaults__, "members", 2)
     before = {name: sys.modules.pop(name, None) for name in (*NAMES, *HELP)}
     yield tmp_path
     for name, module in before.items():
@@ -169,9 +174,12 @@ def test_it_runs_with_few_events_and_prints(name, work, request, monkeypatch, ca
     if any("DATA" in word for word in words):
         data = str(request.getfixturevalue("shared_data"))
         words = tuple(word.replace("DATA", data) for word in words)
-    if name in ("export", "solvers"):
+    if name == "solvers":
         request.getfixturevalue("zmumu_model").save(work / "model.safetensors")
     words = tuple(word.replace("OUT", str(work)) for word in words)
+    if name == "cluster":
+        client = request.getfixturevalue("two_workers")
+        monkeypatch.setattr("hepgan.production.connected", lambda **_: nullcontext(client))
     monkeypatch.setattr(sys, "argv", [name, *words])
     load(name).main()
     said = capsys.readouterr().out

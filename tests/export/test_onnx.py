@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from hepgan.cli.console import run as run_command
 from hepgan.errors import InputError, OutputError, RecipeError
 from hepgan.export import export_onnx
 from hepgan.export.chain import VALID, Chain
-from hepgan.export.onnx import compare, differences, run
+from hepgan.export.onnx import Exported, compare, differences, run
 from hepgan.generator import EventGenerator
+from hepgan.models.flow_matching import FlowMatching
 
 pytest.importorskip("onnx", reason="needs onnx")
 pytest.importorskip("onnxscript", reason="needs onnxscript")
@@ -42,7 +44,25 @@ EVENTS = 10_000
 
 
 def generator_of(name: str) -> EventGenerator:
-    return EventGenerator.load(DATA / f"{FAMILIES[name]}.safetensors", device="cpu")
+    """A generator, whose paths have few steps: each makes the graph longer, and none another one."""
+    generator = EventGenerator.load(DATA / f"{FAMILIES[name]}.safetensors", device="cpu")
+    for model in generator.parts.model.modules():
+        if isinstance(model, FlowMatching):
+            model.config = model.config.model_copy(update={"steps": 2})
+    return generator
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Generators with their files, by family; each is exported once."""
+    folder = tmp_path_factory.mktemp("exported")
+
+    @cache
+    def export(family: str) -> tuple[EventGenerator, Exported]:
+        generator = generator_of(family)
+        return generator, export_onnx(generator, folder / f"{family}.onnx")
+
+    return export
 
 
 def rounding(family: str) -> float:
@@ -59,11 +79,10 @@ def rounding(family: str) -> float:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_makes_the_same_events(family, tmp_path):
-    generator = generator_of(family)
+def test_every_family_makes_the_same_events(family, exported):
+    generator, made = exported(family)
     # What its own single precision leaves open is no error of the file.
     allowed = max(1e-5, 10 * rounding(family))
-    made = export_onnx(generator, tmp_path / "model.onnx")
     difference, others = compare(Chain(generator.parts), made.path, EVENTS, seed=5)
     assert difference < allowed
     assert others <= 1
@@ -74,10 +93,8 @@ def test_every_family_makes_the_same_events(family, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    generator = generator_of("flow_matching_with_bounds")
-    path = tmp_path_factory.mktemp("toy") / "toy.onnx"
-    return generator, export_onnx(generator, path)
+def toy(exported):
+    return exported("flow_matching_with_bounds")
 
 
 def test_the_chain_is_what_generation_makes_of_its_random_numbers(toy):
