@@ -4,20 +4,41 @@ After ``timeout`` seconds (pyproject.toml) pytest-timeout interrupts what is in 
 of all threads. What no signal can interrupt (a call into C that waits) ends its process a minute later, by a
 watch that needs no Python: the stacks stand in the log, and the others go on in another process.
 Each phase is watched anew, since an interrupted test may leave something for which its teardown waits.
+
+Nor does one file keep the others waiting: those that take longest begin first.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import os
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+FOLDER = Path(__file__).parent
+
 MORE = 60.0
 """Seconds that an interrupted test has to end by itself."""
+
+LONGEST = (
+    "benchmarks/test_smoke.py",
+    "export/test_onnx.py",
+    "test_docs.py",
+    "generator/test_where.py",
+    "reweighting/test_reweighting.py",
+    "training/test_trainer.py",
+    "production/test_clusters.py",
+    "test_arguments.py",
+    "test_stories.py",
+    "models/test_flow_matching.py",
+    "networks/test_sets.py",
+)
+"""Files of at least half a minute of computing; of the others, those with most tests come first."""
 
 ERRORS = pytest.StashKey[int]()
 
@@ -56,6 +77,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     return (yield from watched(item.config))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order of files, where processes share them."""
+    if not hasattr(config, "workerinput"):
+        return
+    ranks = {FOLDER / name: rank for rank, name in enumerate(LONGEST)}
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (ranks.get(item.path, len(ranks)), -tests[item.path]))
+
+
 class Files(LoadFileScheduling):
     """Whole files to each process, as ``--dist loadfile``, which also ends when a process has not.
 
@@ -83,4 +113,7 @@ class Files(LoadFileScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Files | None:
     """Takes the place of ``--dist loadfile``."""
-    return Files(config, log) if config.getoption("dist") == "loadfile" else None
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return Files(config, log)

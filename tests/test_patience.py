@@ -41,3 +41,7 @@ def test_the_others_go_on(tmp_path):
     ], run.stdout + run.stderr
     assert "Timeout (>2.0s)" in run.stdout
     assert "2 failed, 3 passed" in run.stdout
+
+
+def test_the_files_that_take_longest_are_there():
+    assert all((patience.FOLDER / name).is_file() for name in patience.LONGEST)
