@@ -23,7 +23,7 @@ RECIPES = ("wz", "zmumu")
 def trained(recipe, file, folder, processes, chosen):
     """The rate of a training, in steps a second, and its losses."""
     out = folder / f"{recipe}-{processes}.safetensors"
-    several = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    several = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--local-addr", "127.0.0.1"]
     command = ["-m", "hepgan", "train", recipe, str(file), "-o", str(out), "--force", "--device", "cpu"]
     settings = ["training.diagnose_every=0", *chosen.set, f"training.steps={chosen.steps}"]
     command += [word for setting in settings for word in ("--set", setting)]

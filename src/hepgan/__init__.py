@@ -13,7 +13,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hepgan.errors import HepganError, InputError, ModelFileError, OutputError, RecipeError, TrainingError
+    from hepgan.errors import (
+        ClusterError,
+        HepganError,
+        InputError,
+        ModelFileError,
+        OutputError,
+        RecipeError,
+        TrainingError,
+    )
     from hepgan.events import EventBatch, EventSchema, infer_schema, iterate_events, read_events, write_events
     from hepgan.generator import EventGenerator
     from hepgan.generator.distillation import distill
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "ClusterError",
     "Comparison",
     "EventBatch",
     "EventGenerator",
@@ -58,6 +67,7 @@ _HOME = {
     "EventBatch": "events",
     "EventGenerator": "generator",
     "EventSchema": "events",
+    "ClusterError": "errors",
     "HepganError": "errors",
     "InputError": "errors",
     "ModelFileError": "errors",

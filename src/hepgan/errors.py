@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
+    "ClusterError",
     "HepganError",
     "InputError",
     "ModelFileError",
@@ -83,3 +84,7 @@ class OutputError(HepganError, OSError):
 
 class TrainingError(HepganError, RuntimeError):
     """Training that cannot go on, for example since a loss term is not a number."""
+
+
+class ClusterError(HepganError, RuntimeError):
+    """Work on a cluster that cannot go on: its scheduler is gone, or its workers die again and again."""

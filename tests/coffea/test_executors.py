@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import pickle
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import awkward as ak
 import hist
 import numpy as np
 import pytest
+from cli_toys import FORKS
 from coffea import processor
 from coffea.nanoevents import NanoEventsFactory
 from toys import dimuons
@@ -24,8 +24,6 @@ from hepgan.production import produce
 N, STEP = 900, 250
 CONDITION = {"npv": np.arange(N) % 20 + 10}
 SETTINGS = {"seed": 5, "condition": CONDITION, "where": "nJet >= 1", "cross_section": 3.0}
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 class Dimuons(processor.ProcessorABC):
@@ -60,7 +58,8 @@ def executor(request):
     if request.param == "iterative":
         yield processor.IterativeExecutor(status=False)
     elif request.param == "futures":
-        with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        # A fork of this process, whose threads hold locks, might wait for ever.
+        with ProcessPoolExecutor(2, mp_context=FORKS) as pool:
             yield processor.FuturesExecutor(pool=pool, status=False)
     else:
         client = request.getfixturevalue("two_workers")

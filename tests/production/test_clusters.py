@@ -14,15 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_toys import PATIENCE
 from production_toys import quick
 
-from hepgan.errors import InputError, OutputError
+from hepgan.errors import ClusterError, InputError, OutputError
 from hepgan.events import read_events
 from hepgan.files import Reservation
 from hepgan.production import (
     Order,
     Part,
     Plan,
+    cluster,
     connected,
     plan_for,
     produce,
@@ -263,9 +265,11 @@ def test_a_straggler_is_made_again_elsewhere(generator, client, expected, tmp_pa
     monkeypatch.setattr(workers, "_SOON", 0.5)
     monkeypatch.setattr(workers, "_LATE", 1.0)
     monkeypatch.setattr(workers, "_make", _Sluggish(workers._make, tmp_path))
-    produce(generator, 1000, tmp_path / "d", **SETTINGS, client=client)
+    try:
+        produce(generator, 1000, tmp_path / "d", **SETTINGS, client=client)
+    finally:
+        (tmp_path / "released").touch()
     assert (tmp_path / "stuck").exists()
-    (tmp_path / "released").touch()
     assert names(tmp_path / "d") == [*shards(10), "fileset.json"]
     assert events(tmp_path / "d") == expected
 
@@ -302,6 +306,67 @@ def test_a_shard_whose_worker_dies_is_made_by_another(generator, client, expecte
     assert made.made == 1000
     assert names(tmp_path) == [*shards(10), "fileset.json"]
     assert events(tmp_path) == expected
+
+
+def test_workers_that_all_die_are_replaced(generator, expected, tmp_path, monkeypatch):
+    """Also where Dask gives them up, as it does where they take long to start again."""
+    monkeypatch.setattr(cluster, "_SECONDS_TO_RESTART", "0.1s")
+    struck: list[int] = []
+
+    def strike(done: int) -> None:
+        if done >= 300 and not struck:
+            struck.extend(client.run(os.getpid).values())
+            os.kill(struck[0], signal.SIGKILL)
+
+    with connected(cluster="local", jobs=1) as client:
+        made = produce(generator, 1000, tmp_path, **SETTINGS, client=client, on_progress=strike)
+    assert len(struck) == 1
+    assert made.made == 1000
+    assert events(tmp_path) == expected
+
+
+class _Cluster:
+    """The client of a cluster of so many threads."""
+
+    def __init__(self, threads: int, status: str = "running") -> None:
+        self.number, self.status = threads, status
+
+    def nthreads(self):
+        if self.number < 0:
+            raise OSError
+        return {"tcp://worker": self.number} if self.number else {}
+
+
+def test_a_wait_for_a_cluster_has_an_end_or_says_what_it_waits_for(monkeypatch):
+    def watch(threads, **options):
+        return cluster.Watch(_Cluster(threads, **options), "comparison", "run it again")
+
+    monkeypatch.setattr(cluster, "_PATIENT", 0.0)
+    monkeypatch.setattr(cluster, "_SILENT", 0.0)
+    without, at_work = watch(0), watch(2)
+    with pytest.warns(UserWarning, match="the cluster has no worker; the comparison goes on as soon as one"):
+        assert without.threads() == 0
+    assert without.threads() == 0, "it is told once"
+    assert at_work.threads(done=True) == 2
+    with pytest.warns(UserWarning, match="the workers have done nothing of the comparison for 0 minutes"):
+        assert at_work.threads() == 2
+    for gone in (watch(-1), watch(2, status="closed")):
+        with pytest.raises(ClusterError, match="the scheduler of the cluster is gone; run it again"):
+            gone.threads()
+    monkeypatch.setattr(cluster, "_SECONDS_TO_START", 0.0)
+    assert without.threads() == 0, "jobs may wait in a queue for long"
+    monkeypatch.setattr(cluster, "_is_local", lambda client: True)
+    with pytest.raises(ClusterError, match="no process of the local cluster starts any more; run it again"):
+        without.threads()
+
+
+def test_workers_that_do_not_start_are_one_clear_error(monkeypatch):
+    monkeypatch.setattr(cluster, "_SECONDS_TO_START", 0.01)
+    with (
+        pytest.raises(InputError, match=r"none of 1 processes for a local cluster has started in 0\.01 s"),
+        connected(cluster="local", jobs=1),
+    ):
+        pass
 
 
 # ---------------------------------------------------------------------- clusters and submit files
@@ -393,7 +458,7 @@ def test_a_slurm_file_runs_its_jobs(generator, expected, tmp_path):
     jobs = [
         subprocess.Popen(["bash", script], env={**os.environ, "SLURM_ARRAY_TASK_ID": str(k)}) for k in (1, 2)
     ]
-    assert [job.wait() for job in jobs] == [0, 0]
+    assert [job.wait(PATIENCE) for job in jobs] == [0, 0]
     assert names(tmp_path / "d") == [*shards(10), "fileset.json"]
     assert events(tmp_path / "d") == expected
 

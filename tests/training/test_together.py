@@ -23,15 +23,29 @@ if not torch.distributed.is_available():
     pytest.skip("this torch has no torch.distributed", allow_module_level=True)
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+HERE = ("--local-addr", "127.0.0.1")
+"""Or else processes look for each other by this machine's name, which need not be known to anything."""
 
 
 def run(*command, folder, status=0):
     """What two processes say that run a command."""
     made = {**os.environ, "OMP_NUM_THREADS": "1"}
     made = {k: v for k, v in made.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    found = subprocess.run(
-        [*TORCHRUN, *command], cwd=folder, env=made, capture_output=True, text=True, timeout=600, check=False
+    process = subprocess.Popen(
+        [*TORCHRUN, *HERE, *command],
+        cwd=folder,
+        env=made,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    try:
+        out, err = process.communicate(timeout=270)
+    except BaseException:
+        process.terminate()  # by which torchrun ends what it has started
+        process.communicate(timeout=25)
+        raise
+    found = subprocess.CompletedProcess(command, process.returncode, out, err)
     assert (found.returncode == 0) == (status == 0), found.stdout + found.stderr
     return found
 

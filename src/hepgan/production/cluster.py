@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 from hepgan.arguments import checked, whole
-from hepgan.errors import InputError
+from hepgan.errors import ClusterError, InputError
 from hepgan.runtime import cores
 
-__all__ = ["CLUSTERS", "ClusterName", "connected"]
+__all__ = ["CLUSTERS", "ClusterName", "Watch", "connected"]
 
 ClusterName = Literal["local", "slurm", "htcondor"]
 """Clusters that hepgan starts."""
@@ -30,6 +32,23 @@ JOBS = 10
 
 _SECONDS_TO_CONNECT = 30
 
+_SECONDS_TO_START = 300
+"""In which a process of this machine must have started."""
+
+_SECONDS_TO_CLOSE = 30
+
+_SECONDS_TO_RESTART = "5 minutes"
+"""After which Dask gives up a process here that has died and is not back; a busy machine takes a while."""
+
+_LOOK = 2.0
+"""Seconds between two looks at the processes of this machine."""
+
+_PATIENT = 30.0
+"""Seconds after which it is told that there is no worker."""
+
+_SILENT = 900.0
+"""Seconds after which it is told that workers finish nothing."""
+
 
 @checked
 def connected(
@@ -44,8 +63,8 @@ def connected(
         jobs: How many; by default one for each core of this machine, or 10 jobs.
 
     Raises:
-        InputError: If a package is missing, the scheduler does not answer, or the batch system is not there
-            or not described.
+        InputError: If a package is missing, the scheduler does not answer, no process starts, or the batch
+            system is not there or not described.
         ValueError: If jobs is not positive.
     """
     if (scheduler is None) == (cluster is None):
@@ -57,7 +76,7 @@ def connected(
 @contextmanager
 def _connected(scheduler: str | None, cluster: ClusterName | None, jobs: int | None) -> Iterator[Any]:
     try:
-        from distributed import Client, LocalCluster
+        from distributed import Client
     except ImportError as error:
         msg = 'clusters need the extra `dask` (in a clone: pip install ".[dask]")'
         raise InputError(msg) from error
@@ -65,13 +84,7 @@ def _connected(scheduler: str | None, cluster: ClusterName | None, jobs: int | N
         if scheduler is not None:
             address: Any = scheduler
         elif cluster == "local":
-            address = LocalCluster(
-                n_workers=jobs or cores(),
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-            )
-            held.callback(_close, address)
+            address = held.enter_context(_local())
         else:
             address = _batch(str(cluster))
             held.callback(_close, address)
@@ -81,13 +94,140 @@ def _connected(scheduler: str | None, cluster: ClusterName | None, jobs: int | N
         except (OSError, ValueError) as error:
             msg = f"no scheduler of Dask answers at {scheduler}: {str(error) or type(error).__name__}"
             raise InputError(msg) from error
-        yield held.enter_context(client)
+        held.enter_context(client)
+        if cluster == "local":
+            held.callback(_kept(address, jobs or cores()))
+            _started(client, jobs or cores())
+        yield client
+
+
+@contextmanager
+def _local() -> Iterator[Any]:
+    """A cluster of processes of this machine, of which none is there yet."""
+    import dask
+    from distributed import LocalCluster
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": _SECONDS_TO_RESTART}):
+        cluster = LocalCluster(
+            n_workers=0,
+            threads_per_worker=1,
+            # What Dask pauses for its memory may never go on.
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
+        try:
+            yield cluster
+        finally:
+            _close(cluster)
+
+
+def _kept(cluster: Any, number: int) -> Callable[[], None]:
+    """Sees to it that a local cluster has so many workers, until what it returns is called.
+
+    Dask starts a worker again that dies, but for one that dies while it starts.
+    """
+    from distributed import Status
+    from tornado.ioloop import PeriodicCallback
+
+    def look() -> None:
+        for name, worker in list(cluster.workers.items()):
+            if worker.status in (Status.closed, Status.failed):
+                del cluster.workers[name]
+        if len(cluster.workers) < number:
+            cluster.scale(number)
+
+    looks = PeriodicCallback(look, 1000 * _LOOK)
+    cluster.loop.add_callback(look)
+    cluster.loop.add_callback(looks.start)
+    return lambda: cluster.loop.add_callback(looks.stop)
+
+
+def _started(client: Any, number: int) -> None:
+    """Waits for the processes of a local cluster; those that take too long may come later, if one is there.
+
+    Raises:
+        InputError: If none is there in time.
+    """
+    try:
+        client.wait_for_workers(number, timeout=_SECONDS_TO_START)
+    except TimeoutError as error:
+        if not client.nthreads():
+            msg = f"none of {number} processes for a local cluster has started in {_SECONDS_TO_START:g} s"
+            raise InputError(msg) from error
 
 
 def _close(cluster: Any) -> None:
     """Ends a cluster; a worker that does not end in time, as one that is just starting, spoils no result."""
-    with suppress(TimeoutError, OSError):
-        cluster.close()
+    with suppress(Exception):
+        cluster.close(timeout=_SECONDS_TO_CLOSE)
+
+
+class Watch:
+    """Looks at a cluster while its work is waited for, so that no wait is endless without a word.
+
+    Args:
+        client: The cluster's client.
+        what: What waits, for messages.
+        after: What to do when the cluster fails, for messages.
+    """
+
+    def __init__(self, client: Any, what: str, after: str) -> None:
+        self._client, self._what, self._after = client, what, after
+        self._worker = self._done = time.monotonic()
+        self._told: set[str] = set()
+
+    def threads(self, *, done: bool = False) -> int:
+        """The number of threads of all workers.
+
+        Args:
+            done: Whether something has been done since the last call.
+
+        Raises:
+            ClusterError: If the scheduler is gone, or no process of a local cluster starts any more.
+        """
+        self.check()
+        try:
+            threads = int(sum(self._client.nthreads().values()))
+        except (OSError, TimeoutError) as error:
+            self._fail("the scheduler of the cluster is gone", error)
+        now = time.monotonic()
+        self._worker = now if threads else self._worker
+        self._done = now if done or not threads else self._done
+        if now - self._worker > _SECONDS_TO_START and _is_local(self._client):
+            self._fail("no process of the local cluster starts any more")
+        if now - self._worker > _PATIENT:
+            self._tell(f"the cluster has no worker; the {self._what} goes on as soon as one comes")
+        if now - self._done > _SILENT:
+            self._tell(
+                f"the workers have done nothing of the {self._what} for {_SILENT / 60:g} minutes: "
+                "they may be short of memory or cores, or hang"
+            )
+        return threads
+
+    def check(self) -> None:
+        """Sees whether the scheduler is there.
+
+        Raises:
+            ClusterError: If it is not.
+        """
+        if self._client.status not in ("running", "connecting"):
+            self._fail("the scheduler of the cluster is gone")
+
+    def _fail(self, why: str, error: Exception | None = None) -> NoReturn:
+        msg = f"{why}; {self._after}"
+        raise ClusterError(msg) from error
+
+    def _tell(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            warnings.warn(message, UserWarning, stacklevel=4)
+
+
+def _is_local(client: Any) -> bool:
+    from distributed import LocalCluster
+
+    return isinstance(getattr(client, "cluster", None), LocalCluster)
 
 
 def _batch(name: str) -> Any:

@@ -18,9 +18,10 @@ from typing import Any
 
 import awkward as ak
 
-from hepgan.errors import OutputError
+from hepgan.errors import ClusterError, OutputError
 from hepgan.generator import EventGenerator
 from hepgan.generator.conditions import Conditions, warn_outside
+from hepgan.production.cluster import Watch
 from hepgan.production.manifest import Written
 from hepgan.production.plan import Plan
 from hepgan.production.shards import write_shards
@@ -32,9 +33,6 @@ _WAITING = 2
 
 _LATE, _SOON = 3.0, 5.0
 """A file is made again elsewhere that takes so many times as long as most, and as many seconds."""
-
-_PATIENT = 30.0
-"""Seconds after which it is told that there is no worker."""
 
 _TELL = 0.5
 """Seconds between what a worker tells of its progress."""
@@ -149,8 +147,8 @@ def made_by_workers(
         What is known of each file, and where it is, in the order in which they are whole.
 
     Raises:
-        OutputError: If a file cannot be written, or is not where this process can see it, or if workers die
-            with one again and again.
+        OutputError: If a file cannot be written, or is not where this process can see it.
+        ClusterError: If workers die with a file again and again, or the scheduler is gone.
     """
     if not numbers:
         return
@@ -164,7 +162,8 @@ def made_by_workers(
     done: queue.Queue[Any] = queue.Queue()
     attempts = _Attempts()
     waiting = deque(numbers)
-    told, patient = 0, time.monotonic() + _PATIENT
+    told, more = 0, False
+    watch = Watch(client, "production", "the same command goes on with what is whole")
 
     def hear(event: tuple[float, Mapping[str, Any]]) -> None:
         one = attempts.running.get(event[1]["key"])
@@ -184,20 +183,17 @@ def made_by_workers(
         future.add_done_callback(done.put)
 
     def tell() -> None:
-        nonlocal told
+        nonlocal told, more
         now = sum(plan.shard(k).size for k in attempts.finished) + attempts.events
-        if on_events is not None and now > told:
-            on_events(now - told)
-            told = now
+        if now > told:
+            told, before, more = now, told, True
+            if on_events is not None:
+                on_events(now - before)
 
     client.subscribe_topic(topic, hear)
     try:
         while len(attempts.finished) < len(numbers):
-            threads = sum(client.nthreads().values())
-            if not threads and patient and time.monotonic() > patient:
-                patient = 0.0
-                msg = "the cluster has no worker; the production goes on as soon as one comes"
-                warnings.warn(msg, UserWarning, stacklevel=2)
+            threads, more = watch.threads(done=more), False
             while waiting and len(attempts.running) < _WAITING * max(threads, 1):
                 begin(waiting.popleft())
             late = None if waiting or len(attempts.running) >= threads else attempts.late()
@@ -211,7 +207,7 @@ def made_by_workers(
                 if one is None:
                     continue  # another has been sooner
                 if future.status == "cancelled":  # the scheduler has lost it
-                    _check_alive(client)
+                    watch.check()
                     begin(one.number)
                     continue
                 name = plan.shard(one.number).name
@@ -248,12 +244,6 @@ def _elsewhere(client: Any, key: str) -> dict[str, Any]:
     return {}
 
 
-def _check_alive(client: Any) -> None:
-    if client.status not in ("running", "connecting"):
-        msg = "the scheduler of the cluster is gone; the same command goes on with what is whole"
-        raise OutputError(msg)
-
-
 def _result(future: Any, folder: Path, path: Path) -> _Made:
     """What a worker has made; errors name the file by its place, not by where it was being made."""
     from distributed import KilledWorker
@@ -262,7 +252,7 @@ def _result(future: Any, folder: Path, path: Path) -> _Made:
         made: _Made = future.result()
     except KilledWorker as error:
         msg = "workers have died again and again while they made it; they may need more memory"
-        raise OutputError(msg, file=path) from error
+        raise ClusterError(msg, file=path) from error
     except OutputError as error:
         file = path if str(error.file).startswith(str(folder)) else error.file
         raise OutputError(error.message, file=file, branch=error.branch, entry=error.entry) from error
