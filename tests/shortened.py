@@ -8,9 +8,19 @@ import pytest
 from matplotlib.figure import Figure
 
 from hepgan.generator import EventGenerator
+from hepgan.reweighting import Reweighter
 from hepgan.stats.classifiers import TREES
 
 NETWORK = ("model.network={kind: residual, width: 16, blocks: 1}", "model.steps=2")
+
+
+def shorten_classifiers(patch: pytest.MonkeyPatch) -> None:
+    """Classifiers that learn next to nothing, of a report and of weights."""
+    patch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
+    patch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})
+    patch.setattr("hepgan.stats.convolution.STEPS", (5, 5))
+    patch.setattr("hepgan.stats.convolution.FEWEST_STEPS", 5)
+    patch.setitem(Reweighter.__init__.__wrapped__.__kwdefaults__, "members", 2)
 
 
 def shorten(patch: pytest.MonkeyPatch, *settings: str) -> None:
@@ -26,5 +36,4 @@ def shorten(patch: pytest.MonkeyPatch, *settings: str) -> None:
     patch.setattr("hepgan.learners.discrete.STEPS", 20)
     patch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).touch())
     patch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
-    patch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
-    patch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})
+    shorten_classifiers(patch)

@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from shortened import shorten_classifiers
 from toys import dimuons
 
 import hepgan
@@ -25,8 +26,6 @@ from hepgan.generator.distillation import distill
 from hepgan.observables.language import FUNCTIONS, METHODS, PAIR_PROPERTIES, PROPERTIES
 from hepgan.recipes import load_recipe
 from hepgan.recipes.recipe import parse_yaml
-from hepgan.reweighting import Reweighter
-from hepgan.stats.classifiers import TREES
 
 ROOT = Path(__file__).parents[1]
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
@@ -87,13 +86,11 @@ def _short_and_silent():
     patch = pytest.MonkeyPatch()
     patch.setattr(Figure, "savefig", rough)
     patch.setattr("hepgan.learners.discrete.STEPS", 20)
-    patch.setitem(Reweighter.__init__.__wrapped__.__kwdefaults__, "members", 2)
     patch.setattr(hepgan.EventGenerator, "fit", short)
     patch.setattr(hepgan, "distill", quick, raising=False)
     patch.setattr(mpl, "use", lambda *_: None)
     patch.setattr("hepgan.validation.report.picture", lambda *_, **__: "data:,")
-    patch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
-    patch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})
+    shorten_classifiers(patch)
     with mpl.rc_context({"backend": "agg"}):
         yield
     patch.undo()

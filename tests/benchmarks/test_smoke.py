@@ -9,9 +9,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
-
-from hepgan.reweighting import Reweighter
-from hepgan.stats.classifiers import TREES
+from shortened import shorten_classifiers
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 HELP = ("bad_input", "common", "digests", "field_files", "forks", "showers")
@@ -144,9 +142,7 @@ def work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr("hepgan.learners.discrete.STEPS", 20)
-    monkeypatch.setattr("hepgan.stats.classifiers.STEPS", (20, 30))
-    monkeypatch.setattr("hepgan.stats.classifiers.TREES", {**TREES, "max_iter": 5})
-    monkeypatch.setitem(Reweighter.__init__.__wrapped__.__kwdefaults__, "members", 2)
+    shorten_classifiers(monkeypatch)
     before = {name: sys.modules.pop(name, None) for name in (*NAMES, *HELP)}
     yield tmp_path
     for name, module in before.items():
