@@ -20,7 +20,7 @@ from hepgan.networks.drawing import Linear, normal, take
 
 __all__ = ["Sequence"]
 
-_GROUP = 64
+_GROUP = 32
 """Sequences that are computed at once on a CPU: they are as long as the longest of them."""
 
 _EDGE = 1e-5
