@@ -7,9 +7,11 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import socket
 import stat
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from hepgan.errors import OutputError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Reservation", "claim", "claim_folder", "publish", "replacing", "temporary"]
+__all__ = ["Reservation", "claim", "claim_folder", "publish", "replacing", "scratch", "temporary"]
 
 _LONGEST = 120
 """Bytes of a file's name that the names of its hidden companions repeat."""
@@ -156,7 +158,7 @@ class Reservation:
             self._held[self._key] = self
         for left in _left_behind(real, folder=folder):
             with suppress(OSError):
-                left.unlink()
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def release(self) -> None:
         """Lets others write it; folders that were made for it go again where they are empty."""
@@ -260,9 +262,7 @@ def _left_behind(path: Path, *, folder: bool) -> list[Path]:
         where = path.parent
     try:
         with os.scandir(where) as entries:
-            found = [
-                e.name for e in entries if pattern.fullmatch(e.name) and e.is_file(follow_symlinks=False)
-            ]
+            found = [e.name for e in entries if pattern.fullmatch(e.name) and not e.is_symlink()]
     except OSError:
         return []
     return [where / name for name in found]
@@ -291,6 +291,30 @@ def publish(made: Path, path: Path, *, force: bool) -> None:
         os.replace(made, path)  # no hard links here
     else:
         made.unlink()
+
+
+@contextmanager
+def scratch(beside: str | Path | None) -> Iterator[Path]:
+    """A folder for what nobody needs afterwards; a `Reservation` of the file removes what killed ones leave.
+
+    Args:
+        beside: A file that it is to be beside; None for the system's own place.
+
+    Raises:
+        OutputError: If it cannot be made.
+    """
+    try:
+        if beside is None:
+            folder = Path(tempfile.mkdtemp(prefix="hepgan-"))
+        else:
+            folder = temporary(Path(beside)).with_suffix("")
+            folder.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"cannot be made: {error.strerror}", file=folder if beside else None) from error  # noqa: EM102
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -100,6 +100,9 @@ CASES: dict[str, tuple[str, ...]] = {
         *("DATA", "--recipes", "jet-images", "--limit", "400", "--events", "300", "--max-time", "2"),
         *("--set", "model.width=16"),
     ),
+    "larger_than_memory": (
+        *("--events", "900", "--portion", "300", "--steps", "3", "--encoded", "1100", "--rounds", "1"),
+    ),
     "layouts": ("--layouts", "ALICE candidates", "--events", "400", "--steps", "5"),
     "loss_surfaces": ("DATA", "--limit", "500", "--steps", "2", "--points", "3"),
     "multilepton": ("DATA", "--limit", "800", "--events", "400", "--steps", "5", "--set", MATCHING),

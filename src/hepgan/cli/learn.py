@@ -320,8 +320,11 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
     with their floors as another table (.diagnostics.csv).
     """
     from hepgan.events import read_runs
+    from hepgan.events.divided import DividedEvents
+    from hepgan.events.reading import OnBad, located
     from hepgan.generator import EventGenerator
     from hepgan.generator.describe import outcome
+    from hepgan.observables.preparation import Preparation
     from hepgan.recipes import load_recipe
     from hepgan.runtime import choose_device
 
@@ -329,22 +332,20 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
 
     def make() -> EventGenerator:
         where = choose_device(job.device)
-        preparation = chosen.events.preparation
-        events = preparation.read(
-            list(files),
-            schema=chosen.events.layout,
-            branches=chosen.branches,
-            weight=chosen.events.weight,
-            grids=chosen.events.grids,
-            on_bad="drop" if drop_bad else "raise",
-        )
-        for line in preparation.told:
-            say(f"prepared {line}")
-        begun = job.resume and job.checkpoint.exists()
-        say(f"{len(events):,} events; {'going on with' if begun else 'training'} {chosen.name} on {where}")
+        generator = EventGenerator(chosen)
+        on_bad: OnBad = "drop" if drop_bad else "raise"
+        how: dict[str, Any] = {"seed": job.seed, "on_bad": on_bad, "beside": job.output, "progress": True}
         try:
-            runs = read_runs(list(files))
-            return EventGenerator(chosen).fit(events, device=where, runs=runs, **job.training)
+            with generator.reading(list(files), **how) as events:
+                for line in Preparation.noted(events.attrs):
+                    say(f"prepared {line}")
+                begun = job.resume and job.checkpoint.exists()
+                total = events.events if isinstance(events, DividedEvents) else len(events)
+                parted = f", in {len(events)} portions" if isinstance(events, DividedEvents) else ""
+                doing = "going on with" if begun else "training"
+                say(f"{total:,} events{parted}; {doing} {chosen.name} on {where}")
+                runs = read_runs(list(files))
+                return generator.fit(events, device=where, runs=runs, **job.training)
         except (InputError, RecipeError) as error:
             if isinstance(error, RecipeError) and (lacking := _lacking(chosen, files)) is not None:
                 branch, reason = lacking
@@ -352,8 +353,10 @@ def train(job: Job, recipe: str, files: tuple[str, ...], drop_bad: bool) -> None
                 raise InputError(msg, file=", ".join(files), branch=branch) from error
             if error.file is not None or (isinstance(error, RecipeError) and error.entry is None):
                 raise
-            bad = ", ".join(files)
-            raise type(error)(error.message, file=bad, branch=error.branch, entry=error.entry) from error
+            bad, entry = ", ".join(files), error.entry
+            if entry is not None and not drop_bad:
+                bad, entry = located(list(files), entry)
+            raise type(error)(error.message, file=bad, branch=error.branch, entry=entry) from error
 
     generator = job.write(make, recipe)
     for line in outcome(generator.summary):

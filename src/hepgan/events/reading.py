@@ -469,6 +469,32 @@ def _read(
     return events
 
 
+def chunks_as_read(
+    paths: Paths,
+    step: int,
+    *,
+    schema: EventSchema | None = None,
+    branches: Iterable[str] | None = None,
+    weight: str | None = None,
+    grids: Grids | None = None,
+    on_bad: OnBad = "raise",
+) -> Iterator[ak.Array]:
+    """Events as `read_events` reads them, in chunks whose schemas leave open what the values of all tell.
+
+    Args:
+        paths: As in `read_events`, like all others.
+        step: Events in a chunk, at most; a chunk is from one file.
+        schema: What to read.
+        branches: A part of it.
+        weight: The number that is the weight.
+        grids: Axes of arrays.
+        on_bad: What to do with bad events.
+    """
+    places, layout = _planned(paths, schema, None if branches is None else list(branches), weight, grids)
+    known = schema is not None
+    return _chunks(places, step, layout if known else tolerant(layout), None, None, on_bad, known=known)
+
+
 def in_chunks(places: Places, layout: EventSchema, step: int, on_bad: OnBad) -> Iterator[ak.Array]:
     """The events of files in chunks, whose schemas have the kinds, ranges and numbers of objects of all."""
     schema = inferred(places, layout, 1_000_000, on_bad)
@@ -555,6 +581,22 @@ def count_events(paths: Paths) -> int:
         with opened(path, tree) as source:
             total += source.entries
     return total
+
+
+def located(paths: Paths, entry: int) -> tuple[str, int]:
+    """The file that an event is in, and its number there, by its number among those of all files.
+
+    Args:
+        paths: As in `read_events`.
+        entry: The number.
+    """
+    places = placed(paths)
+    for path, tree in places:
+        with opened(path, tree) as source:
+            if entry < source.entries:
+                return source.label, entry
+            entry -= source.entries
+    return listed(paths), entry
 
 
 def _planned(

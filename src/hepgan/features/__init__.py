@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hepgan.features.config import DecayConfig, FeaturesConfig, FieldsConfig, ObjectsConfig
 from hepgan.features.measure import Measure, Volume
-from hepgan.features.reflections import mirrored, reflected
+from hepgan.features.reflections import edges, mirrored, reflected
 from hepgan.features.representation import Representation
 from hepgan.features.space import Classes, FeatureBatch, FeatureSpace, Grid, Tokens
 from hepgan.features.variables import DiscreteVariable
@@ -23,6 +23,7 @@ __all__ = [
     "Representation",
     "Tokens",
     "Volume",
+    "edges",
     "mirrored",
     "reflected",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -15,7 +15,7 @@ from hepgan.features.config import Axis
 from hepgan.features.representation import Representation
 from hepgan.features.space import FeatureBatch
 
-__all__ = ["mirrored", "reflected"]
+__all__ = ["edges", "mirrored", "reflected"]
 
 _CHANGING_SIGN = {"y": ("py", "phi"), "z": ("pz", "eta", "rapidity", "costheta")}
 
@@ -63,7 +63,11 @@ def _image(objects: Objects, axis: Axis) -> Objects:
 
 @torch.no_grad()
 def mirrored(
-    representation: Representation, features: FeatureBatch, *, generator: torch.Generator
+    representation: Representation,
+    features: FeatureBatch,
+    *,
+    generator: torch.Generator,
+    columns: Sequence[int] | None = None,
 ) -> FeatureBatch:
     """The events, and mirror images of those near an edge of the recipe's bounds or rules.
 
@@ -78,6 +82,7 @@ def mirrored(
         representation: The fitted representation, whose ``bounds`` and ``rules`` these are.
         features: N encoded training events.
         generator: Decides which images fade.
+        columns: The features along which there are images, as of :func:`edges`, by default of these events.
 
     Returns:
         The events, followed by their images; the weights of all sum to their number.
@@ -86,7 +91,7 @@ def mirrored(
         return features
     taken = torch.zeros(len(features), dtype=torch.bool)
     parts = [features]
-    for column in _columns(representation, features):
+    for column in edges(representation, features) if columns is None else columns:
         for sign in (1.0, -1.0):
             left = (~taken).nonzero()[:, 0]
             near = left[_crosses(representation, features[left], column, sign * WIDTH)]
@@ -98,8 +103,16 @@ def mirrored(
     return replace(whole, weight=whole.weight * (len(whole) / whole.weight.sum()))
 
 
-def _columns(representation: Representation, features: FeatureBatch) -> list[int]:
-    """The features along which most events are near an edge, of those that are no cells of images."""
+@torch.no_grad()
+def edges(representation: Representation, features: FeatureBatch) -> list[int]:
+    """The features along which most events are near an edge, of those that are no cells of images.
+
+    Args:
+        representation: As of :func:`mirrored`.
+        features: N encoded training events.
+    """
+    if not representation.restrictions or len(features) == 0:
+        return []
     sample = features[: min(SCAN, len(features))]
     cells = set(representation.cells)
     columns = [c for c in range(representation.size) if c not in cells]

@@ -367,20 +367,39 @@ class Representation(nn.Module):
             InputError: If a category did not occur in the training events, or a number is outside what its
                 transform can take.
         """
-        weight, parts = self._scaled_weight(events), []
         with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
-            # What is computed on the way of so many stays in the processor's caches.
-            for start in range(0, max(len(events), 1), CHUNK):
-                some = slice(start, start + CHUNK)
-                try:
-                    parts.append(self._encoded(events[some], Refusal(), weight[some]))
-                except InputError as error:
-                    if error.entry is None or not start:
-                        raise
-                    entry = error.entry + start
-                    raise InputError(
-                        error.message, file=error.file, branch=error.branch, entry=entry
-                    ) from error
+            return self._in_chunks(events)
+
+    @torch.no_grad()
+    def encode_known(self, events: EventBatch) -> tuple[FeatureBatch, Tensor]:
+        """Events as features, and which (N,) of them are such as it knows.
+
+        Those in which a class occurs that did not occur in the training events, or a number that a transform
+        cannot take, have features without meaning.
+
+        Raises:
+            InputError: If a condition is not usable.
+        """
+        refused = torch.zeros(len(events), dtype=torch.bool, device=events.device)
+        return self._in_chunks(events, refused), ~refused
+
+    def _in_chunks(self, events: EventBatch, refused: Tensor | None = None) -> FeatureBatch:
+        """Events as features; what cannot be is an error, or noted among the refused ones (N,)."""
+        weight, parts = self._scaled_weight(events), []
+        # What is computed on the way of so many stays in the processor's caches.
+        for start in range(0, max(len(events), 1), CHUNK):
+            some = slice(start, start + CHUNK)
+            chunk = events[some]
+            refuse = Refusal() if refused is None else Refusal(len(chunk), events.device)
+            try:
+                parts.append(self._encoded(chunk, refuse, weight[some]))
+            except InputError as error:
+                if error.entry is None or not start:
+                    raise
+                entry = error.entry + start
+                raise InputError(error.message, file=error.file, branch=error.branch, entry=entry) from error
+            if refused is not None and refuse.events is not None:
+                refused[some] = refuse.events
         return parts[0] if len(parts) == 1 else FeatureBatch.concatenate(parts)
 
     @torch.no_grad()

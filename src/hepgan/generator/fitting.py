@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import awkward as ak
@@ -18,25 +17,24 @@ from torch import Tensor
 
 from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventBatch, EventSchema, schema_of, select, weighted_by, with_grids, with_kinds
-from hepgan.features import FeatureBatch, Representation, mirrored, reflected
+from hepgan.features import Representation
 from hepgan.generator.conditions import Pool
+from hepgan.generator.encoding import Encoding
 from hepgan.generator.ensembles import DiscreteMembers, bootstrap, check_name, decoded_in_turn
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Purpose, Sampler
-from hepgan.generator.signed import with_positive_weights
 from hepgan.learners import Learner, fit_discrete, new_learner
 from hepgan.models import DensityModel, Model
 from hepgan.models.discrete import DiscreteModel
 from hepgan.observables import Observable
 from hepgan.recipes import Derived, Recipe
 from hepgan.stats.distances import ks, wasserstein_scaled
-from hepgan.training import History, SelectionConfig, Trainer, TrainingConfig, train_from_one
+from hepgan.training import History, Portions, SelectionConfig, Trainer, TrainingConfig, train_from_one
 
 __all__ = [
     "METRICS",
     "NLL",
     "Prepared",
-    "data_hash",
     "derived_of",
     "evaluate",
     "evaluation",
@@ -48,7 +46,6 @@ __all__ = [
     "schema_for",
     "split",
     "summarise",
-    "to_train_on",
 ]
 
 Sample = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -73,26 +70,26 @@ class Prepared:
     Attributes:
         parts: What will have learned, whose model has not been trained yet.
         learner: By what that learns.
-        features: The N events as features.
+        digest: A digest of all numbers of the training events as features.
         data: The features that the model is trained on.
-        rows: Of an ensemble, the numbers of those that each member learns from.
         start: Of an ensemble with a common start, what trains the model that it begins as, and its features.
+        left_out: How many events of later portions are not like any of the first one, and left out.
     """
 
     parts: Parts
     learner: Learner
-    features: FeatureBatch
-    data: FeatureBatch
-    rows: list[Tensor] | None = None
-    start: tuple[Learner, FeatureBatch] | None = None
+    digest: str
+    data: Portions
+    start: tuple[Learner, Portions] | None = None
+    left_out: int = 0
 
     def train(self, config: TrainingConfig, history: History, **options: Any) -> None:
         """Train the model; options are those of ``Trainer``."""
         learner = self.learner
-        if self.start is None or self.rows is None:
-            Trainer(learner, self.data, config, rows=self.rows, history=history, **options).run()
+        if self.start is None:
+            Trainer(learner, self.data, config, history=history, **options).run()
         else:
-            train_from_one(*self.start, learner, self.data, self.rows, config, history, **options)
+            train_from_one(*self.start, learner, self.data, config, history, **options)
         learner.eval()
 
 
@@ -149,44 +146,53 @@ def prepare(
     seed: int,
     device: torch.device,
     *,
+    others: Sequence[Callable[[], EventBatch]] = (),
+    folder: Path | None = None,
     told: Callable[[float, str], None] | None = None,
 ) -> Prepared:
     """All parts but for the training of the model, which has fresh weights.
 
     Args:
         recipe: The recipe.
-        batch: The training events.
+        batch: The training events, or the first portion of them, by which all is learned but the model.
         derived: What the events hold.
         observables: The recipe's, by name.
         seed: Rules the bootstrap samples and the discrete part.
         device: Where to train.
+        others: What gives the other portions, each called once.
+        folder: Where encoded portions are to be, if there are several.
         told: Is told what begins, and how much (0 to 1) is done before.
 
     Raises:
         InputError: If the events cannot be used.
         RecipeError: If the recipe does not fit them.
+        OutputError: If a portion cannot be written.
     """
-    tell = told or _untold
-    tell(0.0, "the representation")
+    tell, parts = told or _untold, 1 + len(others)
+
+    def tell_of_first(done: float, what: str) -> None:
+        tell(done / parts, what)
+
+    tell_of_first(0.0, "the representation")
     representation = Representation(recipe.features, derived.learned, recipe.conditions)
     representation.fit(batch)
     if not representation.size:
         msg = f"nothing to learn: no continuous number varies in the training events ({len(batch)})"
         raise InputError(msg)
-    tell(0.2, "features")
+    tell_of_first(0.2, "features")
     features = representation.encode(batch)
     representation.take_reach(features)
     variables = representation.variables
-    tell(_DISCRETE[0], "the discrete part")
+    tell_of_first(_DISCRETE[0], "the discrete part")
 
     def fitted(number: int, groups: int) -> None:
         low, high = _DISCRETE
-        tell(low + (high - low) * number / groups, f"the discrete part, {number} of {groups} groups")
+        tell_of_first(low + (high - low) * number / groups, f"the discrete part, {number} of {groups} groups")
 
     discrete: DiscreteModel | DiscreteMembers
     members = recipe.training.members
     own: list[Representation] = []
-    rows = None
+    rows: list[Tensor] = []
     if members == 1:
         discrete = fit_discrete(
             variables,
@@ -196,29 +202,33 @@ def prepare(
             generator=_rng(seed),
             told=fitted,
         )
-        tell(_DISCRETE[1], "images beyond edges")
-        smooth = to_train_on(representation, features, batch, _rng(seed))
     else:
         check_name(derived.schema, recipe.name)
         rows = bootstrap(len(features), members, _rng(seed))
         own = representation.resampled(batch, [torch.bincount(r, minlength=len(batch)) for r in rows])
         discrete = DiscreteMembers.fitted(variables, features, rows, generator=_rng(seed), told=fitted)
-        tell(_DISCRETE[1], "features of each member")
-        smooth, rows = of_each_member(own, batch, rows, _rng(seed))
+    what = "images beyond edges" if members == 1 else "features of each member"
+    tell_of_first(_DISCRETE[1], what)
+    shared = members > 1 and bool(recipe.training.shared_start)
+    encoding = Encoding(representation, own, shared=shared, folder=folder if others else None)
+    encoding.add(features, batch, rows, seed)
     pool = Pool.of(features.condition, features.weight, features.given, _rng(seed))
+    del features, batch
+    for k, events in enumerate(others, 1):
+        tell(k / parts, f"portion {k + 1} of {parts}")
+        encoding.add_portion(events(), seed + k)
     decode = derived.after(decoded_in_turn(own) if own else representation.decode)
     learner = new_learner(recipe.model, representation.space, decode, observables, members=members)
     start = None
-    if members > 1 and recipe.training.shared_start:
+    if encoding.common is not None:
         decode = derived.after(representation.decode)
-        one = new_learner(recipe.model, representation.space, decode, observables)
-        start = one, to_train_on(representation, features, batch, _rng(seed))
+        start = new_learner(recipe.model, representation.space, decode, observables), encoding.common
     for part in (representation, discrete, *own):
         part.to(device)
     model, critics = learner.model, learner.critics
-    parts = Parts(derived, representation, discrete, model, pool, device, tuple(own), critics)
+    found = Parts(derived, representation, discrete, model, pool, device, tuple(own), critics)
     tell(1.0, "done")
-    return Prepared(parts, learner, features, smooth, rows, start)
+    return Prepared(found, learner, encoding.digest, encoding.data, start, encoding.left_out)
 
 
 def split(size: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -226,54 +236,6 @@ def split(size: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     held = min(int(size * fraction), size - 1)
     order = torch.randperm(size, generator=_rng(seed))
     return order[held:].sort().values, order[:held].sort().values
-
-
-# ---------------------------------------------------------------------- images
-
-
-def to_train_on(
-    representation: Representation, features: FeatureBatch, batch: EventBatch, generator: torch.Generator
-) -> FeatureBatch:
-    """Features with their images, of positive weights."""
-    features = with_positive_weights(representation, features)
-    return mirrored(representation, _with_images(representation, features, batch), generator=generator)
-
-
-def of_each_member(
-    representations: Sequence[Representation],
-    batch: EventBatch,
-    rows: Sequence[Tensor],
-    generator: torch.Generator,
-) -> tuple[FeatureBatch, list[Tensor]]:
-    """Features, with their images, of the events that each member of an ensemble learns from.
-
-    Images are not drawn independently of their events, so each member has those of its own events.
-
-    Args:
-        representations: The members' own.
-        batch: All training events.
-        rows: The numbers of each member's events.
-        generator: Decides which images there are.
-
-    Returns:
-        The features of all members, and the numbers of each one's among them.
-    """
-    parts = []
-    for representation, own in zip(representations, rows, strict=True):
-        events = batch[own]
-        parts.append(to_train_on(representation, representation.encode(events), events, generator))
-    ends = np.cumsum([0, *map(len, parts)]).tolist()
-    return FeatureBatch.concatenate(parts), [torch.arange(a, b) for a, b in pairwise(ends)]
-
-
-def _with_images(representation: Representation, features: FeatureBatch, batch: EventBatch) -> FeatureBatch:
-    """The features of events and of their images, but for images that could not be generated."""
-    axes = representation.config.reflections
-    if not axes:
-        return features
-    found, possible = representation.encode_possible(reflected(batch, axes)[len(batch) :])
-    weight = features.weight.repeat(len(found) // len(batch))
-    return FeatureBatch.concatenate([features, replace(found, weight=weight)[possible]])
 
 
 # ---------------------------------------------------------------------- choosing and summing up
@@ -414,14 +376,6 @@ def identity(recipe: Recipe, max_time: float | None, **more: Any) -> dict[str, A
     """
     settings = recipe.model_dump(mode="json", exclude={"name", "description", "training"})
     return {**settings, "time": recipe.training.max_time if max_time is None else max_time, **more}
-
-
-def data_hash(features: FeatureBatch) -> str:
-    """A hash of all numbers of events."""
-    digest = hashlib.blake2b(digest_size=16)
-    for tensor in (features.x, features.discrete, features.condition, features.weight):
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def summarise(history: History) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,28 +15,20 @@ import torch
 from numpy.typing import NDArray
 
 from hepgan.arguments import SEEDS, checked, whole
-from hepgan.errors import RecipeError
-from hepgan.events import EventBatch, EventSchema, EventsLike, check_events, to_awkward, to_batch
+from hepgan.errors import InputError, RecipeError
+from hepgan.events import EventBatch, EventSchema, EventsLike, to_awkward
+from hepgan.events.divided import DividedEvents
+from hepgan.events.reading import OnBad, Paths
 from hepgan.events.runs import Runs
 from hepgan.features import Representation
 from hepgan.generator.conditions import check_lengths, warn_outside
 from hepgan.generator.density import Latents, MeasureName, latents, log_prob
 from hepgan.generator.describe import describe
-from hepgan.generator.fitting import (
-    data_hash,
-    derived_of,
-    evaluation,
-    identity,
-    metric_names,
-    prepare,
-    redrawn,
-    schema_for,
-    split,
-    summarise,
-)
+from hepgan.generator.fitting import evaluation, identity, metric_names, prepare, redrawn, summarise
 from hepgan.generator.model_file import digest, from_bytes, installed_versions, read, to_bytes, write
 from hepgan.generator.parts import Parts
 from hepgan.generator.sampling import Sampler
+from hepgan.generator.training_events import TrainingEvents, reading, room
 from hepgan.generator.where import MEASURED, Efficiency, Selected, Where, measure, texts
 from hepgan.generator.yields import YIELDS, Yields
 from hepgan.models import BLOCK, DensityConfig
@@ -119,10 +113,41 @@ class EventGenerator:
 
     # ------------------------------------------------------------------ learning
 
+    def reading(
+        self,
+        paths: Paths,
+        *,
+        seed: int = 0,
+        on_bad: OnBad = "raise",
+        beside: str | Path | None = None,
+        progress: bool = False,
+    ) -> AbstractContextManager[ak.Array | DividedEvents]:
+        """The events of files for :meth:`fit`, in portions where they are too many for memory.
+
+        These are in a folder that is gone at the end, as are the encoded events of a training within.
+
+        Example:
+            >>> with generator.reading("train/*.root") as events:        # doctest: +SKIP
+            ...     generator.fit(events)
+
+        Args:
+            paths: As of ``read_events``.
+            seed: Rules which event is in which portion; that of ``fit``.
+            on_bad: As of ``read_events``.
+            beside: A file beside which the folder is to be; None for the system's own place.
+            progress: Whether to show progress of the reading, if there are several portions.
+
+        Raises:
+            InputError: As of ``read_events``.
+            RecipeError: If the recipe does not fit the events.
+            OutputError: If a portion cannot be written.
+        """
+        return reading(self.recipe, paths, seed=seed, on_bad=on_bad, beside=beside, progress=progress)
+
     @checked
     def fit(
         self,
-        events: EventsLike,
+        events: EventsLike | DividedEvents,
         *,
         seed: int = 0,
         device: torch.device | str | None = None,
@@ -138,7 +163,9 @@ class EventGenerator:
 
         Args:
             events: Events as ``read_events`` gives them, or anything of which ``hepgan.events.as_events``
-                makes events; weights, negative ones too, are those of the schema's weight.
+                makes events; weights, negative ones too, are those of the schema's weight. Over a million
+                (``training.portion``) are learned from in portions; :meth:`reading` gives those of files that
+                are too large for memory.
             seed: Seed of the split, the weights and the training; the same seed, the same model.
             device: Where to train; a GPU if there is one, by default.
             max_time: Seconds from its first step after which the training ends, with its learning rate
@@ -163,48 +190,45 @@ class EventGenerator:
         started = time.monotonic()
         seed = whole("seed", seed, 0, SEEDS)
         device = choose_device(device)
-        making = self.recipe.events.preparation
-        events = making(events)
-        schema = schema_for(self.recipe, events)
-        derived = derived_of(self.recipe, schema)
-        check_events(events, schema)
-        observables = self.recipe.make_observables()
+        sample = TrainingEvents(self.recipe, events, seed)
+        derived, observables = sample.derived, self.recipe.make_observables()
         for observable in observables.values():
-            observable.check(schema)
+            observable.check(derived.schema)
         metrics = metric_names(
             self.recipe.training.selection,
             observables,
             self.recipe.name,
             likelihood=isinstance(self.recipe.model, DensityConfig),
         )
-        batch = to_batch(events, schema)
-        derived.check(batch)
-        training, validation = split(len(batch), self.recipe.training.validation_fraction, seed)
-        if metrics and not len(validation):
-            msg = "training.selection: no events are left to judge by; raise training.validation_fraction"
-            raise RecipeError(msg, file=self.recipe.name)
-
-        with reserved(checkpoint):
+        with ExitStack() as held:
+            held.enter_context(reserved(checkpoint))
+            others, folder = sample.others(), sample.divided.folder
+            if others and folder is None:
+                folder = held.enter_context(room(checkpoint))
             with (
                 Progress("preparing", shown=progress) as bar,
                 threads(1),
                 drawing_from(torch.Generator().manual_seed(seed)),
             ):
-                learned = derived.signed(batch[training])
-                prepared = prepare(self.recipe, learned, derived, observables, seed, device, told=bar.tell)
+                learning = partial(prepare, self.recipe, sample.learned(), derived, observables, seed, device)
+                try:
+                    prepared = learning(others=others, folder=folder, told=bar.tell)
+                except (InputError, RecipeError) as error:
+                    raise sample.placed(error) from error
+            sample.tell(prepared.left_out)
             preparation = time.monotonic() - started
             config = self.recipe.training.within(max_time)
-            parts, held = prepared.parts, batch[validation]
+            parts, apart = prepared.parts, sample.held
             self._parts, self.history = None, History()
             prepared.train(
                 config,
                 self.history,
                 seed=seed,
                 settings=identity(
-                    self.recipe, max_time, **{"sample of validation events": digest_of_events(held)}
+                    self.recipe, max_time, **{"sample of validation events": digest_of_events(apart)}
                 ),
                 device=device,
-                evaluate=evaluation(parts, metrics, observables, held) if metrics else None,
+                evaluate=evaluation(parts, metrics, observables, apart) if metrics else None,
                 checkpoint=checkpoint,
                 resume=resume,
                 progress=progress,
@@ -213,17 +237,19 @@ class EventGenerator:
         members = {"members": parts.members} if parts.members > 1 else {}
         self.summary = {
             **members,
-            **({"prepared": making.told} if making.told else {}),
-            "training_events": len(training),
-            "validation_events": len(validation),
-            "data_hash": data_hash(prepared.features),
+            **({"prepared": sample.prepared} if sample.prepared else {}),
+            "training_events": sample.trained,
+            "validation_events": len(sample.held),
+            **({"portions": len(sample.divided)} if others else {}),
+            **({"left_out": sample.left_out} if sample.left_out else {}),
+            "data_hash": prepared.digest,
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
             "preparation_seconds": round(preparation, 1),
             "device": str(device),
             **summarise(self.history),
             **redrawn(parts, seed),
-            **({} if batch.weight is None else {YIELDS: Yields.of_events(batch.weight, runs).noted()}),
+            **({YIELDS: Yields.of_sums(sample.sums, runs).noted()} if sample.sums else {}),
         }
         return self
 

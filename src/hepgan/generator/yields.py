@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from pydantic import Field as Setting
@@ -11,10 +11,32 @@ from torch import Tensor
 from hepgan.config import Config
 from hepgan.events.runs import Runs
 
-__all__ = ["YIELDS", "Factors", "Yields"]
+__all__ = ["YIELDS", "Factors", "Sums", "Yields", "sums"]
 
 YIELDS = "yields"
 """What they are called in the summary of a generator."""
+
+
+class Sums(NamedTuple):
+    """Sums over some events.
+
+    Attributes:
+        events: Number of events.
+        weights: Their sum of weights.
+        absolute: Their sum of absolute weights.
+        squares: Their sum of squared weights.
+    """
+
+    events: int
+    weights: float
+    absolute: float
+    squares: float
+
+
+def sums(weights: Tensor) -> Sums:
+    """The sums over events of these weights (N,)."""
+    w = weights.detach().cpu().double()
+    return Sums(len(w), float(w.sum()), float(w.abs().sum()), float(w.square().sum()))
 
 
 class Factors(NamedTuple):
@@ -51,14 +73,13 @@ class Yields(Config):
     @classmethod
     def of_events(cls, weights: Tensor, runs: Runs | None = None) -> Self:
         """The sums over events of these weights (N,), which have a positive sum."""
-        w = weights.detach().cpu().double()
-        return cls(
-            events=len(w),
-            sum_of_weights=float(w.sum()),
-            absolute=float(w.abs().sum()),
-            squares=float(w.square().sum()),
-            runs=runs,
-        )
+        return cls.of_sums([sums(weights)], runs)
+
+    @classmethod
+    def of_sums(cls, parts: Sequence[Sums], runs: Runs | None = None) -> Self:
+        """Likewise of several parts of the events."""
+        events, total, absolute, squares = (sum(values) for values in zip(*parts, strict=True))
+        return cls(events=events, sum_of_weights=total, absolute=absolute, squares=squares, runs=runs)
 
     def noted(self) -> dict[str, Any]:
         """What the summary of a generator is to hold."""

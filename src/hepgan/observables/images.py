@@ -123,6 +123,13 @@ class Outside:
         self.weight += float(size[mask].sum())
         self.lost += float(size[outside].sum())
 
+    def add(self, other: Outside) -> None:
+        """Counts what another one has counted."""
+        self.objects += other.objects
+        self.outside += other.outside
+        self.weight += other.weight
+        self.lost += other.lost
+
 
 def grid(
     value: Value,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import awkward as ak
 
@@ -12,7 +12,7 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventSchema, read_events, schema_of, select, with_grids
 from hepgan.events.common import Files, listed, names_in
 from hepgan.events.inference import attach
-from hepgan.events.reading import Paths, files_of, in_chunks, read_part
+from hepgan.events.reading import Paths, chunks_as_read, files_of, in_chunks, read_part
 from hepgan.events.schema import Address
 from hepgan.events.shapes import Grids
 from hepgan.events.weights import NO_WEIGHT
@@ -34,6 +34,25 @@ _LOOK = 1000
 OnBad = Literal["raise", "drop", "keep"]
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What of files has to be read.
+
+    Attributes:
+        reading: Arguments of `read_events`.
+        making: What is made of that.
+        spare: What of all that is not asked for.
+    """
+
+    reading: dict[str, Any]
+    making: Mapping[str, set[str]] = field(default_factory=dict)
+    spare: Collection[str] = ()
+
+    def kept(self, events: ak.Array) -> ak.Array:
+        """What is asked for."""
+        return events[[n for n in events.fields if n not in self.spare]] if self.spare else events
+
+
 class Preparation:
     """What is made of events that enter: ``{"Aligned": "aligned(Constituent, deta, dphi)", ...}``.
 
@@ -53,6 +72,7 @@ class Preparation:
     def __init__(self, expressions: Mapping[str, str]) -> None:
         self.expressions = dict(expressions)
         self.told: list[str] = []
+        self._outside: dict[str, Outside] = {}
         self._parsed = {}
         for name, text in expressions.items():
             try:
@@ -138,7 +158,7 @@ class Preparation:
             InputError: If there is such a thing.
             RecipeError: If an expression does not fit the events.
         """
-        self.told = []
+        self.told, self._outside = [], {}
         expressions, told = events.attrs.get(_DONE, ({}, []))
         if expressions == self.expressions and all(n in events.fields for n in expressions):
             self.told = told
@@ -158,6 +178,7 @@ class Preparation:
                 raise RecipeError(msg) from None
             axes |= {name: {a.name: (a.low, a.high) for a in made.axes}} if made.axes else {}
             events = ak.with_field(events, made.column, name)
+            self._outside[name] = made.outside
             self.told.append(_line(name, self.expressions[name], made.outside))
         events = _with_axes(events, axes)
         events.attrs[_DONE] = (self.expressions, self.told)
@@ -190,42 +211,81 @@ class Preparation:
             InputError: As of `hepgan.events.read_events`, or if something can neither be made nor is there.
             RecipeError: If an expression does not fit the events.
         """
-        wanted = None if branches is None else list(branches)
+        plan = self._plan(paths, schema, branches, weight, grids)
+        events = read_events(paths, **plan.reading, on_bad=on_bad)
+        return plan.kept(self(events, wanted=plan.making)) if plan.making else events
+
+    def iterate(
+        self,
+        paths: Paths,
+        step: int,
+        *,
+        schema: EventSchema | None = None,
+        branches: Iterable[str] | None = None,
+        weight: str | None = None,
+        grids: Grids | None = None,
+        on_bad: OnBad = "raise",
+    ) -> Iterator[ak.Array]:
+        """What :meth:`read` gives in chunks of up to ``step`` events, as of `reading.chunks_as_read`."""
+        plan = self._plan(paths, schema, branches, weight, grids)
+        outside: dict[str, Outside] = {}
+        for chunk in chunks_as_read(paths, step, **plan.reading, on_bad=on_bad):
+            if plan.making:
+                whole = self(chunk, wanted=plan.making)
+                for name, found in self._outside.items():
+                    outside.setdefault(name, Outside()).add(found)
+                chunk = plan.kept(whole)
+            yield chunk
+        self.told = [_line(name, self.expressions[name], found) for name, found in outside.items()]
+
+    def note(self, attrs: MutableMapping[str, Any]) -> None:
+        """Says in the attributes of events that came in chunks what was made of all of them."""
+        if _DONE in attrs:
+            attrs[_DONE] = (self.expressions, self.told)
+
+    @staticmethod
+    def noted(attrs: Mapping[str, Any]) -> list[str]:
+        """What was made of events, in words, by their attributes."""
+        told: list[str] = attrs.get(_DONE, ({}, []))[1]
+        return told
+
+    def _plan(
+        self,
+        paths: Paths,
+        schema: EventSchema | None,
+        branches: Iterable[str] | None,
+        weight: str | None,
+        grids: Grids | None,
+    ) -> _Plan:
+        """What of files has to be read, and what is to be made of that."""
+        named = None if branches is None else list(branches)
+
+        def plain(grids: Grids | None) -> _Plan:
+            # A schema knows its axes.
+            grids = None if schema is not None else grids
+            return _Plan({"schema": schema, "branches": named, "weight": weight, "grids": grids})
+
         if not self:
-            return self._plain(paths, schema, wanted, weight, grids, on_bad)
-        named = names_in(schema) if schema is not None else wanted
+            return plain(grids)
+        wanted = names_in(schema) if schema is not None else named
         found = files_of(paths).schema
         there = _names(found)
         try:
-            making = self.made_of(there, named if named is None else {_owner(n) for n in named})
+            making = self.made_of(there, wanted if wanted is None else {_owner(n) for n in wanted})
         except InputError as error:
             raise InputError(error.message, file=listed(paths), branch=error.branch) from None
         shaped = {f.name for f in found.scalars if f.shape}
         grids = {n: a for n, a in self.axes.items() if n in shaped} | dict(grids or {})
         grids = {n: a for n, a in grids.items() if n not in making}
         if not making:
-            return self._plain(paths, schema, wanted, weight, grids, on_bad)
+            return plain(grids)
         spare: set[str] = set()
-        if named is not None:
-            kept = [n for n in named if _owner(n) not in making]
-            spare = set().union(making, *making.values()) - {_owner(n) for n in named}
-            named = [*kept, *sorted(set().union(*making.values()) - {*kept})]
+        if wanted is not None:
+            kept = [n for n in wanted if _owner(n) not in making]
+            spare = set().union(making, *making.values()) - {_owner(n) for n in wanted}
+            wanted = [*kept, *sorted(set().union(*making.values()) - {*kept})]
         weight = schema.weight or NO_WEIGHT if schema is not None else weight
-        events = self(self._plain(paths, None, named, weight, grids, on_bad), wanted=making)
-        return events[[n for n in events.fields if n not in spare]] if spare else events
-
-    def _plain(
-        self,
-        paths: Paths,
-        schema: EventSchema | None,
-        branches: list[str] | None,
-        weight: str | None,
-        grids: Grids | None,
-        on_bad: OnBad,
-    ) -> ak.Array:
-        # A schema knows its axes.
-        grids = None if schema is not None else grids
-        return read_events(paths, schema=schema, branches=branches, weight=weight, grids=grids, on_bad=on_bad)
+        return _Plan({"branches": wanted, "weight": weight, "grids": grids}, making, spare)
 
     def known(self, files: Files) -> Files:
         """Files with a schema that has what can be made of their events, too."""

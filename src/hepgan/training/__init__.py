@@ -7,12 +7,14 @@ from hepgan.training.checkpoint import reserved
 from hepgan.training.config import ScheduleConfig, SelectionConfig, TrainingConfig
 from hepgan.training.history import History, Log, too_few_steps
 from hepgan.training.identity import digest_of_events
+from hepgan.training.portions import Portions
 from hepgan.training.tracking import Tracker, watched
 from hepgan.training.trainer import Trainer, train_from_one
 
 __all__ = [
     "History",
     "Log",
+    "Portions",
     "ScheduleConfig",
     "SelectionConfig",
     "Tracker",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -13,6 +14,9 @@ __all__ = ["ScheduleConfig", "SelectionConfig", "TrainingConfig"]
 
 MOST = 10**9
 """No training has so many steps or events."""
+
+PORTION, NUMBERS = (100_000, 1_000_000), 100_000_000
+"""Between how many events there are in a portion, and how many numbers, where the recipe does not say."""
 
 
 class ScheduleConfig(Settings):
@@ -64,7 +68,11 @@ class TrainingConfig(Settings):
         diagnose_every: Steps between diagnoses of the generator's terms, with their floors and gradients;
             0 for none, every 200th part of the training, but at least 100 steps, if None.
         max_time: Seconds after its first step in which training ends; None for no limit.
-        validation_fraction: Share of the events that is kept out of training, for evaluations.
+        validation_fraction: Share of the events that is kept out of training, for evaluations; of events in
+            portions that of the first one.
+        portion: Events that are in memory at a time, at most: more are divided at random into portions, by
+            the first of which all is learned but the model. None for as many as have 100 million numbers,
+            but 100,000 to a million.
         selection: Which of the evaluated models is kept; the last if None.
         patience: Evaluations without a better model after which training ends; None for no limit.
         checkpoint_every: Seconds between checkpoints.
@@ -82,6 +90,7 @@ class TrainingConfig(Settings):
     diagnose_every: int | None = Field(default=None, ge=0, le=MOST)
     max_time: float | None = Field(default=None, gt=0.0)
     validation_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    portion: int | None = Field(default=None, ge=1, le=MOST)
     selection: SelectionConfig | None = None
     patience: int | None = Field(default=None, ge=1, le=MOST)
     checkpoint_every: float = Field(default=30.0, ge=0.0)
@@ -92,6 +101,19 @@ class TrainingConfig(Settings):
             msg = "patience needs a selection and evaluate_every"
             raise ValueError(msg)
         return self
+
+    def portions(self, events: int, numbers: Callable[[], int]) -> int:
+        """How many portions so many events are divided into.
+
+        Args:
+            events: The number of events.
+            numbers: Tells how many numbers an event has; asked if it matters.
+        """
+        size = self.portion
+        if size is None:
+            least, most = PORTION
+            size = least if events <= least else min(max(NUMBERS // max(numbers(), 1), least), most)
+        return max(1, -(-events // size))
 
     def within(self, max_time: float | None) -> TrainingConfig:
         """The settings with another limit of time.

@@ -29,7 +29,7 @@ from hepgan.training.checkpoint import ENDED, damaged, read_checkpoint, write_ch
 from hepgan.training.config import TrainingConfig
 from hepgan.training.data import Batches
 from hepgan.training.history import History, is_best
-from hepgan.training.identity import SAMPLE, digest_of_events, first_difference, flat
+from hepgan.training.identity import SAMPLE, first_difference, flat
 from hepgan.training.optimisation import (
     WeightMean,
     build_optimiser,
@@ -37,6 +37,7 @@ from hepgan.training.optimisation import (
     norms_of_members,
     rate,
 )
+from hepgan.training.portions import Portions
 from hepgan.training.tracking import Watch, current_watch
 
 __all__ = ["Trainer", "train_from_one"]
@@ -71,7 +72,7 @@ class Trainer:
 
     Args:
         learner: The model, which is trained in place, and by what it learns.
-        data: The training events.
+        data: The training events, which may be in portions.
         config: The settings.
         seed: Rules the order of events, all noise and dropout; the weights that the model starts from are its
             own.
@@ -83,7 +84,8 @@ class Trainer:
         checkpoint: The checkpoint's file; None for none.
         resume: Whether to go on from the checkpoint, if there is one.
         progress: Whether to show a progress bar, or lines where there is no terminal.
-        rows: For an ensemble the numbers of each member's events, as ``Batches`` takes them.
+        rows: For an ensemble whose events are not in portions the numbers of each member's events; all events
+            if None.
         until: Share of the training after which this part of it ends, one step before the end at the latest.
         history: That of the part before, to go on with: steps, time and schedules are those of the whole.
         hold: Share of the training up to which the learning rate does not fall.
@@ -97,7 +99,7 @@ class Trainer:
     def __init__(
         self,
         learner: Learner,
-        data: FeatureBatch,
+        data: FeatureBatch | Portions,
         config: TrainingConfig,
         *,
         seed: int = 0,
@@ -115,11 +117,14 @@ class Trainer:
         if rows is not None and len(rows) != learner.members:
             msg = f"events of {len(rows)} members for a model of {learner.members}"
             raise ValueError(msg)
-        if len(data) == 0:
+        if isinstance(data, FeatureBatch):
+            everything = None if learner.members == 1 else [torch.arange(len(data))] * learner.members
+            data = Portions.of(data, rows or everything)
+        if data.events == 0:
             msg = "there are no events to train on"
             raise TrainingError(msg)
-        if not float(data.weight.sum()) > 0.0:
-            msg = f"the event weights sum to {float(data.weight.sum()):g}, so there is nothing to learn"
+        if not data.sum_of_weights > 0.0:
+            msg = f"the event weights sum to {data.sum_of_weights:g}, so there is nothing to learn"
             raise TrainingError(msg)
         if config.selection is not None and evaluate is None:
             msg = "a selection needs metrics, and nothing is evaluated"
@@ -132,15 +137,13 @@ class Trainer:
         self._checkpoint = None if checkpoint is None else Path(checkpoint)
         self._group = processes()
         self._progress = progress and self._group.leads
-        data = data.to(self.device, torch.float32)
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._dropout = torch.Generator(self.device).manual_seed((seed + 1) % 2**63)
         self._diagnose_every = config.diagnose_every
         if self._diagnose_every is None:
             self._diagnose_every = max(100, config.steps // 200)
         self._seed = seed
-        everything = None if learner.members == 1 else [torch.arange(len(data))] * learner.members
-        self._batches = Batches(data, config.batch_size, self._generator, rows or everything)
+        self._batches = Batches(data, config.batch_size, self._generator)
         self._phases = learner.phases
         self._settings = [p.optimiser or config.optimiser or learner.default_optimiser for p in self._phases]
         self._optimisers = [
@@ -149,7 +152,7 @@ class Trainer:
         decay = learner.default_ema if config.ema is None else config.ema
         self._mean = WeightMean(learner.model.sampling_modules(), decay)
         self._best: list[Tensor] | None = None
-        self._weights = data.weight
+        self._negative = data.negative / data.events
         self._until, self._hold = until, hold
         self._step = self._first = len(self.history.losses)
         self._since_best = 0
@@ -165,8 +168,8 @@ class Trainer:
                 "time": config.max_time,
                 "training": config.model_dump(mode="json"),
                 **(settings or {}),
-                "number of events": len(data),
-                "sample of events": digest_of_events(data),
+                "number of events": data.events,
+                "sample of events": data.digest,
                 "weights": [f"{n} {list(t.shape)}" for n, t in learner.state_dict().items()],
             }
         )
@@ -345,7 +348,7 @@ class Trainer:
 
     def _run_away(self, name: str, start: float, now: float) -> str:
         """What to say of a loss that has run away."""
-        negative = float((self._weights < 0).to(torch.float64).mean())
+        negative = self._negative
         signed = f"; {negative:.1%} of the weights are negative, and it falls where these prevail"
         return (
             f"{name} runs away: its size has grown from {start:.3g} to {now:.3g} by step {self._step}: lower "
@@ -483,10 +486,9 @@ class Trainer:
 
 def train_from_one(
     one: Learner,
-    common: FeatureBatch,
+    common: Portions,
     ensemble: Learner,
-    data: FeatureBatch,
-    rows: Sequence[Tensor],
+    data: Portions,
     config: TrainingConfig,
     history: History,
     *,
@@ -505,7 +507,6 @@ def train_from_one(
         common: The events that it learns from.
         ensemble: What trains the ensemble.
         data: The events that its members learn from.
-        rows: The numbers of each member's events.
         config: The settings of the whole training.
         history: Gets the history of both parts.
         evaluate: As of ``Trainer``, for the ensemble.
@@ -533,7 +534,7 @@ def train_from_one(
         del trainer
         if history.status == "interrupted":
             return
-    Trainer(ensemble, data, config, rows=rows, evaluate=evaluate, resume=branched, **options).run()
+    Trainer(ensemble, data, config, evaluate=evaluate, resume=branched, **options).run()
 
 
 def _said(step: int, rate: float, batch: int, losses: Mapping[str, float]) -> str:
