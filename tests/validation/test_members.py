@@ -100,8 +100,8 @@ X = {"x": Observable("x", "x", bins=20, range=(-3, 3))}
 
 
 def test_a_comparison_has_bands_where_events_tell_their_member(tmp_path) -> None:
-    values, member = shifted(8, 2_000, 0.1)
-    reference = events(np.random.default_rng(0).normal(size=20_000))
+    values, member = shifted(8, 500, 0.1)
+    reference = events(np.random.default_rng(0).normal(size=4_000))
     options = {"classifier": False}
     comparison = hepgan.compare(reference, events(values, member), X, **options)
     found = comparison.results["generated"].bands["x"]
@@ -130,9 +130,9 @@ def test_a_comparison_has_bands_where_events_tell_their_member(tmp_path) -> None
 
 
 def test_bands_of_objects_and_weights_are_those_of_events_with_sums_of_weights() -> None:
-    values, member = shifted(4, 3_000, 0.2)
+    values, member = shifted(4, 500, 0.2)
     weight = np.where(np.arange(len(values)) % 5 == 0, -1.0, 1.0)
-    reference = events(np.random.default_rng(0).normal(size=20_000))
+    reference = events(np.random.default_rng(0).normal(size=4_000))
     made = events(values, member, weight)
     found = hepgan.compare(reference, made, X, classifier=False).results["generated"].bands["x"]
     first = weight[member == 0]
@@ -143,7 +143,7 @@ def test_bands_of_objects_and_weights_are_those_of_events_with_sums_of_weights()
     # The error of a ratio of weighted sums, propagated event by event.
     expected = float(np.square(weight * (inside - share)).sum()) / weight.sum() ** 2
     assert found.statistical[9] == pytest.approx(expected)
-    assert len(first) == 3_000
+    assert len(first) == 500
 
 
 @pytest.mark.parametrize("suffix", ["root", "parquet"])

@@ -8,6 +8,7 @@ import awkward as ak
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from shortened import shorten_classifiers
 from toys import dimuons
 
 from hepgan import compare, write_events
@@ -77,7 +78,9 @@ def test_objects_that_are_not_there_are_one_error_before_any_work(tmp_path):
     assert not (tmp_path / "out" / "metrics.json").exists()
 
 
-def test_files_are_read_as_far_as_the_polynomials_need(tmp_path):
+@pytest.mark.usefixtures("_reports_without_pictures")
+def test_files_are_read_as_far_as_the_polynomials_need(tmp_path, monkeypatch):
+    shorten_classifiers(monkeypatch)
     for seed in (1, 2):
         write_events(tmp_path / f"{seed}.root", dimuons(300, seed))
     files = [str(tmp_path / f"{seed}.root") for seed in (1, 2)]
