@@ -12,6 +12,7 @@ from toys import dimuons
 from hepgan.errors import InputError
 from hepgan.events import read_events, write_events
 from hepgan.events.divided import DividedEvents, Division
+from hepgan.events.reading import located
 from hepgan.files import Reservation
 
 SIZE = 500
@@ -107,6 +108,12 @@ def test_a_bad_event_of_the_last_chunk_is_named_by_file_branch_and_entry(files, 
         generator.reading([good, bad], on_bad="drop") as found,
     ):
         assert found.events == 1399
+
+
+def test_an_event_of_several_files_is_in_one_of_them(files):
+    label, entry = located(files, 950)
+    assert "1.root" in label
+    assert entry == 50
 
 
 @pytest.mark.parametrize("portion", [SIZE, None])

@@ -39,6 +39,7 @@ RECIPES = {
         },
         "observables": {"ht": "sum(Jet).pt"},
     },
+    "portions": {"model": {"kind": "flow", "blocks": 2, "network": MLP}, "training": {"portion": 700}},
     "ensemble": {"model": {"kind": "flow", "blocks": 2, "network": MLP}, "training": {"members": 2}},
     "selected": {
         "model": {"kind": "flow_matching", "network": MLP},

@@ -19,8 +19,8 @@ from hepgan.events.schema import EventSchema
 
 __all__ = ["LOOK", "DividedEvents", "Division", "numbers_in"]
 
-_TOGETHER = 4096
-"""So many groups of events, each of as many as there are portions, share a stream of random numbers."""
+_TOGETHER = 2**16
+"""About so many events share a stream of random numbers."""
 
 LOOK = 10_000
 """So many events tell how large events are."""
@@ -36,21 +36,22 @@ class Division:
 
     def __init__(self, portions: int, seed: int) -> None:
         self.portions, self._seed = portions, seed
+        self._groups = -(-_TOGETHER // portions)
 
     def of(self, start: int, stop: int) -> NDArray[np.int64]:
         """The portions (stop - start,) of events, by their numbers."""
-        each = _TOGETHER * self.portions
+        each = self._groups * self.portions
         found = [self._block(b) for b in range(start // each, -(-stop // each))]
         first = start // each * each
         return np.concatenate(found)[start - first : stop - first] if found else np.empty(0, np.int64)
 
     def _block(self, number: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self._seed, number))
-        return rng.random((_TOGETHER, self.portions)).argsort(axis=1).reshape(-1)
+        return rng.random((self._groups, self.portions)).argsort(axis=1).reshape(-1)
 
     def rows(self, portion: int, events: int) -> NDArray[np.int64]:
         """The numbers of a portion's events, of so many in all."""
-        step = _TOGETHER * self.portions
+        step = self._groups * self.portions
         starts = range(0, events, step)
         parts = (np.flatnonzero(self.of(a, min(a + step, events)) == portion) + a for a in starts)
         return np.concatenate([np.empty(0, np.int64), *parts])
