@@ -10,6 +10,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from hepgan.export.chain import VALID, Chain
 from hepgan.export.onnx import Exported, compare, differences, run
 from hepgan.generator import EventGenerator
 from hepgan.models.flow_matching import FlowMatching
+from hepgan.stats.distances import ks
 
 pytest.importorskip("onnx", reason="needs onnx")
 pytest.importorskip("onnxscript", reason="needs onnxscript")
@@ -156,6 +158,15 @@ def test_differences_are_told():
     assert (worst, others) == (pytest.approx(0.1), 1)
 
 
+def test_numbers_that_one_side_lacks_are_no_agreement():
+    wanted = {"x": np.array([1.0, np.nan, 3.0, np.inf])}
+    assert differences(wanted, wanted) == (0.0, 0)
+    for k, value in ((0, np.nan), (1, 2.0), (3, -np.inf), (3, 1.0)):
+        other = wanted["x"].copy()
+        other[k] = value
+        assert differences(wanted, {"x": other})[0] == np.inf
+
+
 def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path):
     folding = EventGenerator.load(DATA / "format1" / "folding.safetensors", device="cpu")
     with pytest.raises(RecipeError, match="conditional on Electron"):
@@ -183,37 +194,105 @@ def test_the_command_exports_a_member(tmp_path, capsys):
 
 
 def headers() -> Path | None:
-    """The folder of an onnxruntime for C++: with include/ and lib/."""
+    """The folder of an onnxruntime for C++: with include/, and lib/ or the library of the Python package."""
     named = os.environ.get("HEPGAN_ONNXRUNTIME")
     places = [Path(named)] if named else [Path("/usr"), Path("/usr/local"), Path(sys.prefix)]
     names = ("onnxruntime_cxx_api.h", "onnxruntime/onnxruntime_cxx_api.h")
     return next((p for p in places for n in names if (p / "include" / n).exists()), None)
 
 
-def test_the_program_in_cpp_makes_events(toy, tmp_path):
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """The example in C++, compiled."""
     compiler, there = shutil.which("g++"), headers()
     if compiler is None or there is None:
         pytest.skip("needs g++ and onnxruntime for C++ (its folder in HEPGAN_ONNXRUNTIME)")
-    program = tmp_path / "generate"
+    place = tmp_path_factory.mktemp("cpp")
     includes = [f"-I{there}/include", f"-I{there}/include/onnxruntime"]
     folder = there / "lib"
     if not list(folder.glob("libonnxruntime.so*")):
         # Where there are headers alone, the library of the Python package will do.
         (own,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*")
-        folder = tmp_path
+        folder = place
         for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
             (folder / name).symlink_to(own)
     libraries = [f"-L{folder}", f"-Wl,-rpath,{folder}", "-lonnxruntime"]
-    build = [compiler, "-std=c++17", "-O2", str(PROGRAM), *includes, *libraries, "-o", str(program)]
-    subprocess.run(build, check=True)
-    out = tmp_path / "events.csv"
-    conditions = [f"{i.name.removeprefix('condition_')}=20" for i in toy[1].inputs if "condition_" in i.name]
-    command = [str(program), str(toy[1].path), "500", str(out), "--seed=1", *conditions]
-    subprocess.run(command, check=True)
-    lines = out.read_text().splitlines()
-    assert len(lines) == 501
-    assert lines[0].split(",")[0] == toy[1].columns[0].name + "[0]"
-    table = np.loadtxt(lines[1:], delimiter=",")
-    pt = table[:, [i for i, n in enumerate(lines[0].split(",")) if n.startswith("Muon_pt")]]
-    truth = np.asarray(toy[0].generate(2000, seed=1, condition={"npv": 20}).Muon.pt)
-    assert abs(pt.mean() - truth.mean()) < 5 * truth.std() / np.sqrt(len(pt))
+    made = ["-o", str(place / "generate")]
+    subprocess.run([compiler, "-std=c++17", "-O2", str(PROGRAM), *includes, *libraries, *made], check=True)
+    return place / "generate"
+
+
+def ran(program, model, events, out, *settings):
+    command = [str(program), str(model), str(events), str(out), *settings]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def flattened(events, names):
+    """Columns as the program writes them: lists of equally many objects, one after another."""
+    found = {}
+    for name in names:
+        collection, _, field = name.partition("_")
+        part = events[name] if name in events.fields else events[collection][field]
+        values = np.asarray(ak.to_numpy(part), dtype=float)
+        if values.ndim == 1:
+            found[name] = values
+        else:
+            found |= {f"{name}[{k}]": column for k, column in enumerate(values.T)}
+    return found
+
+
+PROGRAM_RUNS = {
+    "flow": {},
+    "ensemble_of_gans": {"beam_energy": 50, "member": 1},
+    "student": {"beam_energy": 50},
+    "flow_matching_with_bounds": {"npv": 20},
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", PROGRAM_RUNS)
+def test_the_program_in_cpp_makes_hepgans_events(family, program, exported, tmp_path):
+    generator, made = exported(family)
+    given, events, out = PROGRAM_RUNS[family], 5000, tmp_path / "events.csv"
+    done = ran(program, made.path, events, out, "--seed=1", *(f"{n}={v}" for n, v in given.items()))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{events} events in {out}\n"
+    title, *lines = out.read_text().splitlines()
+    found = dict(zip(title.split(","), np.loadtxt(lines, delimiter=",", unpack=True), strict=True))
+    assert len(lines) == events
+    assert found.get(VALID, np.ones(1)).all()
+    member = given.get("member")
+    condition = {n: v for n, v in given.items() if n != "member"}
+    truth = generator.generate(events, seed=1, condition=condition or None, member=member)
+    names = [c.name for c in made.columns if c.name != VALID]
+    weight = generator.parts.schema.weight
+    expected = flattened(truth, [n for n in names if n not in ("member", weight)])
+    compared = 0
+    for name, values in expected.items():
+        # What hardly varies at all is made of the last digits of single precision.
+        if values.std() > 1e-4 * np.abs(values).max():
+            # The probability of a larger distance is 1e-6.
+            assert ks(found[name], values) < 2.69 * np.sqrt(2 / events), name
+            compared += 1
+        else:
+            np.testing.assert_allclose(found[name].mean(), values.mean(), rtol=1e-4)
+    assert compared > 1
+
+
+def test_the_program_in_cpp_says_what_is_wrong(program, toy, tmp_path):
+    wrong = {
+        "give the condition npv": (10, []),
+        "no condition foo": (10, ["npv=20", "foo=1"]),
+        "npv is a whole number": (10, ["npv=20.5"]),
+        "'1e3x' is no number": ("1e3x", ["npv=20"]),
+        "cannot be written": (10, ["npv=20"]),
+    }
+    for what, (events, settings) in wrong.items():
+        folder = tmp_path / "none" if what == "cannot be written" else tmp_path
+        done = ran(program, toy[1].path, events, folder / "events.csv", *settings)
+        assert done.returncode == 1
+        assert what in done.stderr
+    again = [tmp_path / f"{k}.csv" for k in range(2)]
+    for out in again:
+        assert ran(program, toy[1].path, "1e2", out, "npv=20", "--seed=3").returncode == 0
+    assert again[0].read_bytes() == again[1].read_bytes()

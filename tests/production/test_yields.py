@@ -172,6 +172,17 @@ def test_a_production_that_goes_on_knows_the_weights_of_what_is_there(generator,
         produce(generator, 100, tmp_path / "none", luminosity=1.0)
 
 
+@pytest.mark.parametrize("place", ["{}/jobs", "memory://yields{}"])
+def test_a_job_that_comes_when_all_is_done_knows_the_weights_too(generator, tmp_path, place):
+    settings = {"seed": 2, "shard_size": 200}
+    output = place.format(tmp_path)
+    made = [produce(generator, 600, output, **settings, part=(k, 2)) for k in (1, 2)]
+    again = [produce(generator, 600, output, **settings, part=(k, 2)) for k in (1, 2)]
+    assert [one.made for one in again] == [0, 0]
+    assert [one.sum_of_weights for one in again] == [one.sum_of_weights for one in made]
+    assert again[0].sum_of_weights != 200
+
+
 def test_events_without_weights_get_some_by_a_cross_section_alone(tmp_path):
     source = EventGenerator({**RECIPE, "events": {"select": ["MET"]}})
     source.fit(dimuons(600, 3), device="cpu")

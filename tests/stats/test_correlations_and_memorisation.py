@@ -96,3 +96,22 @@ def test_correlations_without_missing_values_are_those_with_them():
     values, weights = rng.normal(size=(100, 5)) @ rng.normal(size=(5, 5)), rng.normal(1.0, 0.5, 100)
     more = np.concatenate([values, np.full((1, 5), np.nan)])
     np.testing.assert_allclose(pearson(more, np.append(weights, 1.0)), pearson(values, weights), rtol=1e-9)
+
+
+def test_true_events_of_another_density_with_weights_are_no_nearer_or_farther():
+    """Training and true events reach farther out than they weigh; generated ones lie where the weight is."""
+    rng = np.random.default_rng(7)
+
+    def wide(n: int) -> Table:
+        values = rng.normal(0, 2, (n, 2))
+        # From a width of 2 to a width of 1.
+        return Table(("x", "y"), values, np.exp(-(values**2).sum(1) * (1 - 1 / 4) / 2), frozenset("xy"))
+
+    generated = Table(("x", "y"), rng.normal(0, 1, (3000, 2)), np.ones(3000), frozenset("xy"))
+    found = memorisation(wide(12_000), generated, wide(12_000), rng=rng, max_queries=6000)
+    assert found.ratio_of_medians.value == pytest.approx(1.0, abs=4 * found.ratio_of_medians.error)
+    assert found.ratio_of_medians.error < 0.05
+    assert found.close_fraction.value == pytest.approx(0.01, abs=0.01)
+    # Without weights the same distances would look like memorised events.
+    plain = np.median(found.generated.distances) / np.median(found.reference.distances)
+    assert plain < 0.85

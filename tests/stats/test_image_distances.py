@@ -82,3 +82,16 @@ def test_arrays_of_zeros_and_of_negative_numbers_have_no_spectrum():
 def test_the_same_seed_gives_the_same_numbers():
     samples = images(400, 10), images(300, 11), images(500, 12)
     assert compared(*samples).to_dict() == compared(*samples).to_dict()
+
+
+def test_images_in_any_order_of_their_classes_have_the_same_neighbours():
+    faint, bright = images(3000, 10), images(3000, 11, 30.0)
+
+    def ordered(first: Images, second: Images, part: slice) -> Images:
+        return Images(*(np.concatenate([a[part], b[part]]) for a, b in zip(first, second, strict=True)))
+
+    reference, train = (ordered(faint, bright, part) for part in (slice(0, 1500), slice(1500, 3000)))
+    generated = ordered(images(1500, 12, 30.0), images(1500, 13), slice(None))
+    found = compared(reference, generated, train).neighbours.memorisation
+    assert found.ratio_of_medians.value == pytest.approx(1, abs=max(0.2, 4 * found.ratio_of_medians.error))
+    assert found.close_fraction.value < 0.05

@@ -117,3 +117,15 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
     first, second = (two_sample_test(*samples, n_jobs=n) for n in (1, 2))
     for part in ("auc", "weight_low", "weight_high", "importance"):
         assert getattr(first, part) == getattr(second, part)
+
+
+def test_tails_of_weights_count_events_with_their_weights():
+    """A tenth of the generated events is where none are, with hardly any weight."""
+    rng = np.random.default_rng(8)
+    generated = _table(rng, 5000)
+    generated.values[:500, 0] += 20.0
+    lost = two_sample_test(_table(rng, 5000), generated, n_jobs=1)
+    light = Table(generated.names, generated.values, np.where(np.arange(5000) < 500, 0.02, 1.0))
+    found = two_sample_test(_table(rng, 5000), light, n_jobs=1)
+    assert lost.weight_low.value < 0.05
+    assert found.weight_low.value > 0.3

@@ -181,6 +181,15 @@ def test_a_model_for_other_events_is_an_error_that_says_why(toy_generator, tmp_p
     with_jets = events[ak.num(events.Jet) > 0]
     with pytest.raises(InputError, match=r"events have no features of toy; the first: .*Jet"):
         compare(_events(300, 2), _with_many_jets(with_jets, 99), OBSERVABLES, features=toy_generator)
+    # Of a later chunk, too, the entry is that in the file.
+    view = FeatureView(toy_generator)
+    view.prepare(events, np.ones(300), "events")
+    gathered = view.gather("events", seed=0, max_events=1000, groups=False)
+    gathered.add(events, np.ones(300))
+    later = _with_many_jets(with_jets, 99)
+    with pytest.raises(InputError) as found:
+        gathered.add(later, np.ones(len(later)))
+    assert found.value.entry == 300
     without = events[[f for f in events.fields if f != "Jet"]]
     write_events(tmp_path / "b.root", without)
     write_events(tmp_path / "a.root", events)

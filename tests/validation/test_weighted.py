@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from toys import dimuons
 
+from hepgan.errors import InputError
 from hepgan.observables import Observable
 from hepgan.validation import compare
 from hepgan.validation.histograms import empty_histogram, fill, flat_values, per_event
@@ -149,3 +150,14 @@ def test_weighted_observables_are_drawn_per_event_and_are_no_columns():
     figure = found.plot("w")
     assert figure.axes[0].get_ylabel().startswith("Weight per event")
     assert all("w" not in t.names for t in found.tables.values())
+
+
+def test_errors_name_the_event_by_its_number_in_all_chunks():
+    events = dimuons(50, seed=6)
+    builder = SampleBuilder(_schema(events), {"pt": PT}, source="events.root")
+    builder.add(events, np.ones(50))
+    weights = np.ones(50)
+    weights[7] = np.nan
+    with pytest.raises(InputError, match="not finite") as error:
+        builder.add(events, weights)
+    assert (error.value.entry, error.value.file) == (57, "events.root")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -121,7 +122,7 @@ def export_onnx(
         raise OutputError(msg, file=path)
     if any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")):
         raise InputError(_INSTALL)
-    chosen = generator if member is None else generator.member(member)
+    chosen = _on_cpu(generator if member is None else generator.member(member))
     with replacing(path, force=force) as temporary:
         chain = _chain(chosen)
         nodes = _write(chosen, chain, temporary)
@@ -154,9 +155,6 @@ def _write(generator: EventGenerator, chain: Chain, path: Path) -> int:
     """
     from torch.onnx import OnnxExporterError
 
-    was = chain.parts.device
-    if was.type != "cpu":
-        return _write(*_on_cpu(generator), path)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -180,9 +178,10 @@ def _write(generator: EventGenerator, chain: Chain, path: Path) -> int:
     return sum(1 for _ in program.model.graph)
 
 
-def _on_cpu(generator: EventGenerator) -> tuple[EventGenerator, Chain]:
-    moved = EventGenerator.from_bytes(generator.to_bytes(), device="cpu")
-    return moved, Chain(moved.parts)
+def _on_cpu(generator: EventGenerator) -> EventGenerator:
+    if generator.parts.device.type == "cpu":
+        return generator
+    return EventGenerator.from_bytes(generator.to_bytes(), device="cpu")
 
 
 def _described(generator: EventGenerator, chain: Chain) -> dict[str, str]:
@@ -253,7 +252,10 @@ def compare(chain: Chain, path: Path, events: int, seed: int = 1) -> tuple[float
 
 
 def differences(wanted: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]) -> tuple[float, int]:
-    """How much columns of N events differ; see :func:`compare`."""
+    """How much columns of N events differ; see :func:`compare`.
+
+    The difference is infinite where one has a number and the other none, or another infinity.
+    """
     off, worst = np.zeros(len(next(iter(wanted.values()))), bool), 0.0
     for name, values in wanted.items():
         if values.dtype.kind != "f":
@@ -262,12 +264,14 @@ def differences(wanted: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[
         if values.dtype.kind != "f" or not values.size or off.all():
             continue
         mine, theirs = values[~off].astype(float), found[name][~off].astype(float)
-        there = np.isfinite(mine)
-        if not there.any():
-            continue
-        scale = np.maximum(np.abs(mine), mine[there].std())
-        change = np.where(mine == theirs, 0.0, np.abs(mine - theirs)) / np.where(scale > 0, scale, 1.0)
-        worst = max(worst, float(np.max(change[there])))
+        same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
+        known = np.isfinite(mine) & np.isfinite(theirs)
+        if not (same | known).all():
+            return math.inf, int(off.sum())
+        if known.any():
+            scale = np.maximum(np.abs(mine[known]), mine[known].std())
+            change = np.abs(mine[known] - theirs[known]) / np.where(scale > 0, scale, 1.0)
+            worst = max(worst, float(change.max()))
     return worst, int(off.sum())
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hepgan.observables import Observable
     from hepgan.observables.table import Table
     from hepgan.stats.correlations import Correlations
-    from hepgan.stats.memorisation import Memorisation
+    from hepgan.stats.memorisation import Memorisation, Nearest
     from hepgan.stats.two_sample import ClassifierTest
 
 __all__ = ["classifier", "differences", "matrices", "memorisation", "plane"]
@@ -204,22 +204,22 @@ def memorisation(
     figure = StyledFigure(figsize=(6.4, 4.8), layout="constrained")
     panel = figure.subplots()
     first = next(iter(found.values()))
-    both = np.concatenate([first.reference, *(m.generated for m in found.values())])
+    both = np.concatenate([first.reference.distances, *(m.generated.distances for m in found.values())])
     edges = np.linspace(0, float(np.quantile(both, 0.995)) or 1.0, 41)
     numbers = {label: list(order or found).index(label) for label in found}
-    parts: list[tuple[str, Floats, str, Line]] = [("reference", first.reference, REFERENCE, "-")]
+    parts: list[tuple[str, Nearest, str, Line]] = [("reference", first.reference, REFERENCE, "-")]
     parts += [
         (label, m.generated, COLOURS[numbers[label] % len(COLOURS)], LINES[numbers[label] % len(LINES)])
         for label, m in found.items()
     ]
-    for label, values, colour, line in parts:
+    for label, one, colour, line in parts:
         if label != "reference" and len(found) > 1:
             ratio = found[label].ratio_of_medians
             label = f"{label}: {ratio.value:.3f} \N{PLUS-MINUS SIGN} {ratio.error or 0:.3f}"
-        shares = np.histogram(values, edges)[0] / len(values)
+        shares = np.histogram(one.distances, edges, weights=one.weights)[0] / one.weights.sum()
         panel.stairs(shares, edges, color=colour, lw=1.8, ls=line, label=label, fill=False)
         if len(found) == 1:
-            panel.axvline(float(np.median(values)), color=colour, lw=1.2, ls="--")
+            panel.axvline(one.quantile(0.5), color=colour, lw=1.2, ls="--")
     panel.set_xlim(edges[0], edges[-1])
     panel.set_xlabel("Distance to the nearest training event" + (f" [{unit}]" if unit else ""))
     panel.set_ylabel("Share of events")

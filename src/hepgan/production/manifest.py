@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError, field_validator
 
@@ -75,6 +75,23 @@ class Written(Config):
             raise ValueError(name)
         return name
 
+    @classmethod
+    def listed(cls, path: str, about: Mapping[str, Any]) -> Self:
+        """The file at a path or URL, of which `manifest` tells this.
+
+        Raises:
+            LookupError: If something is missing.
+            ValueError: If something is of another type.
+        """
+        return cls(
+            name=path.rpartition("/")[2],
+            events=about["num_entries"],
+            bytes=about["bytes"],
+            adler32=about["adler32"],
+            uuid=about.get("uuid", ""),
+            sum_of_weights=about.get("sum_of_weights"),
+        )
+
     def matches(self, folder: Path, *, wholly: bool) -> bool:
         """Whether the file in a folder is this one, by its size, and ``wholly`` by its content, too."""
         path = folder / self.name
@@ -129,6 +146,7 @@ def manifest(plan: Plan, files: Iterable[Written], folder: str) -> dict[str, Any
             **described(plan.tree if FORMATS[plan.format].root else None, f.events, f.uuid),
             "bytes": f.bytes,
             "adler32": f.adler32,
+            **({} if f.sum_of_weights is None else {"sum_of_weights": f.sum_of_weights}),
         }
         for f in files
     }
@@ -167,16 +185,7 @@ def listed(path: Path) -> dict[str, Written] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         (part,) = content.values()
         whole = part["metadata"].pop("digest") == _digest(content)
-        files = [
-            Written(
-                name=Path(name).name,
-                events=f["num_entries"],
-                bytes=f["bytes"],
-                adler32=f["adler32"],
-                uuid=f.get("uuid", ""),
-            )
-            for name, f in part["files"].items()
-        ]
+        files = [Written.listed(name, about) for name, about in part["files"].items()]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         whole = False
     if not whole:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -124,8 +124,8 @@ class UrlFolder:
                 msg = "holds other events already; remove them, or choose another folder"
                 raise OutputError(msg, file=self._url)
             self.ended = True
-            for name, about in known["files"].items():
-                self._files[name.rpartition("/")[2]] = _written(name.rpartition("/")[2], about)
+            files = (Written.listed(url, about) for url, about in known["files"].items())
+            self._files = {f.name: f for f in files}
             return
         noted = self._noted()
         for k in self._numbers:
@@ -219,13 +219,3 @@ class UrlFolder:
         except Exception as error:
             message = f"cannot be written: {str(error) or type(error).__name__}"
             raise OutputError(message, file=self._url) from error
-
-
-def _written(name: str, about: Mapping[str, Any]) -> Written:
-    return Written(
-        name=name,
-        events=about["num_entries"],
-        bytes=about["bytes"],
-        adler32=about["adler32"],
-        uuid=about.get("uuid", ""),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from hepgan.stats.images import GridAxis, intensity_spectrum, mean_image, occupancy
-from hepgan.stats.memorisation import Memorisation, of_distances
+from hepgan.stats.memorisation import Memorisation, Nearest, of_distances
 from hepgan.stats.metrics import Metric, Once, Values, unbinned
 from hepgan.stats.moments import effective_size
 
@@ -266,29 +266,31 @@ def _spectra(reference: Images, generated: Images, unit: str) -> tuple[Any, Any]
 def _neighbours(
     reference: Images, generated: Images, train: Images, rng: np.random.Generator, once: Once, of: str
 ) -> Neighbours | None:
-    def of_true_images() -> tuple[NDArray[Any], Callable[[Images], Any], Floats]:
+    def queried(images: Images) -> tuple[NDArray[Any], Floats]:
+        # At random: files may have one class of events after another.
+        rows = rng.permutation(len(images.contents))[:QUERIES]
+        return images.contents[rows], images.weights[rows]
+
+    def of_true_images() -> tuple[NDArray[Any], Any, Nearest]:
         rows = rng.permutation(len(train.contents))[:SEARCHED]
         searched = train.contents[rows]
         index = NearestNeighbors(n_neighbors=1, algorithm="brute", n_jobs=1).fit(_flat(searched))
+        contents, weights = queried(reference)
+        return searched, index, Nearest(index.kneighbors(_flat(contents))[0][:, 0], weights)
 
-        def nearest(images: Images) -> Any:
-            distance, place = index.kneighbors(_flat(images.contents[:QUERIES]))
-            return distance[:, 0], place[:, 0]
-
-        return searched, nearest, nearest(reference)[0]
-
-    searched, nearest, true = once(("neighbours", of), rng, of_true_images)
-    distances, place = nearest(generated)
-    if not (np.median(true) > 0 and len(true) > 1):
+    searched, index, true = once(("neighbours", of), rng, of_true_images)
+    contents, weights = queried(generated)
+    distances, place = (found[:, 0] for found in index.kneighbors(_flat(contents)))
+    if not (true.quantile(0.5) > 0 and len(true.distances) > 1):
         return None
     # Nearest and usual ones: every so many in the order of their distances.
     order = np.argsort(distances)
     shown = order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).astype(int))]
     return Neighbours(
-        generated.contents[:QUERIES][shown],
+        contents[shown],
         searched[place[shown]],
         distances[shown],
-        of_distances(true, distances, len(searched), rng),
+        of_distances(true, Nearest(distances, weights), len(searched), rng),
     )
 
 

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from hepgan.observables.table import Table
 from hepgan.runtime import side_by_side
 from hepgan.stats.metrics import Metric, Once
+from hepgan.stats.moments import quantile
 from hepgan.stats.weights import TAIL
 
 __all__ = ["ClassifierTest", "two_sample_test", "weighted_auc"]
@@ -47,9 +48,9 @@ class ClassifierTest:
 
     Attributes:
         auc: Area under the ROC curve on held-out events: 0.5 where it cannot tell them apart.
-        weight_low: The 1% quantile of D/(1-D) over generated events: near 0 where the generator makes
-            events that do not occur (S. Das et al., arXiv:2305.16774).
-        weight_high: The 99% quantile over true events: large where the generator misses events.
+        weight_low: The weighted 1% quantile of D/(1-D) over generated events: near 0 where the generator
+            makes events that do not occur (S. Das et al., arXiv:2305.16774).
+        weight_high: The weighted 99% quantile over true events: large where the generator misses events.
         weights: Histograms of D/(1-D) of ``reference`` and ``generated`` events.
         importance: What the AUC loses where a column is shuffled, largest first.
         n_events: Events used of the reference and of the generated sample.
@@ -191,8 +192,8 @@ def _trial(
     return _Trial(
         float(np.mean(aucs)),
         math.hypot(*errors) / folds,
-        float(np.quantile(ratio[~is_true], TAIL)),
-        float(np.quantile(ratio[is_true], 1 - TAIL)),
+        float(quantile(ratio[~is_true], TAIL, signed[~is_true])),
+        float(quantile(ratio[is_true], 1 - TAIL, signed[is_true])),
         (histograms[0], histograms[1]),
         drops,
     )

@@ -139,12 +139,13 @@ class FeatureView:
             latents = type(found)(tuple(found.names[i] for i in shown), found.values[:, shown])
             self.latents = latents, weights[:INVERTED]
 
-    def encode(self, events: ak.Array, source: str) -> tuple[ak.Array, tuple[int, str]]:
+    def encode(self, events: ak.Array, source: str, first: int = 0) -> tuple[ak.Array, tuple[int, str]]:
         """The features of events, and how many have none.
 
         Args:
             events: N events.
             source: What errors call them.
+            first: The number of the first one, for errors.
 
         Returns:
             N records with a field for each feature, None where it does not exist in the event and NaN where
@@ -154,7 +155,7 @@ class FeatureView:
             InputError: If the events do not fit the model, or many of them have no features.
         """
         lost: list[tuple[int, InputError]] = []
-        x, columns, mask = self._numbers(events, 0, lost, max(20, int(MOST_LOST * len(events))), source)
+        x, columns, mask = self._numbers(events, first, lost, max(20, int(MOST_LOST * len(events))), source)
         fields = {f"x{i}": _optional(x[:, i], mask[:, i]) for i in self._shown}
         fields |= {f"c{i}": _optional(columns[:, i], mask[:, i]) for i in self._shown}
         reason = "" if not lost else str(lost[0][1].message)
@@ -206,14 +207,15 @@ class _Gatherer:
         self._view, self._source = view, source
         self._scaled = builder(view.scaled, max_events=max_events)
         self._physical = builder(view.physical, max_events=1)
-        self._lost, self._reason = 0, ""
+        self._lost, self._reason, self._read = 0, "", 0
 
     def add(self, events: ak.Array, weights: Floats) -> None:
         """Adds events with their weights (N,)."""
-        encoded, (lost, reason) = self._view.encode(events, self._source)
+        encoded, (lost, reason) = self._view.encode(events, self._source, self._read)
         self._scaled.add(encoded, weights)
         self._physical.add(encoded, weights)
         self._lost, self._reason = self._lost + lost, self._reason or reason
+        self._read += len(events)
 
     def finish(self) -> FeatureSample:
         """The gathered sample."""

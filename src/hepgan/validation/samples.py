@@ -174,7 +174,7 @@ class SampleBuilder:
             InputError: If a weight is not finite.
             ValueError: If there is not one weight for each event.
         """
-        w = checked_event_weights(events, self.schema, weights, self.source)
+        w = checked_event_weights(events, self.schema, weights, self.source, self._n)
         group = self._rng.integers(GROUPS, size=len(w)) if self._random else self._members(events)
         self._flat = {n: flat_values(o, events) for n, o in self.observables.items()}
         self._histograms.fill(self._flat, w, group)
@@ -187,7 +187,7 @@ class SampleBuilder:
 
     def _members(self, events: ak.Array) -> NDArray[np.int64] | None:
         """The member of an ensemble that has made each event; None where events do not tell."""
-        member = members_of(events, self.schema, self.source)
+        member = members_of(events, self.schema, self.source, self._n)
         if member is not None and not self._n and len(member):
             self._histograms = Histograms(self.observables, int(member.max()) + 1)
         if not self._histograms.groups:
@@ -239,9 +239,20 @@ class SampleBuilder:
 
 
 def checked_event_weights(
-    events: ak.Array, schema: EventSchema, weights: ArrayLike | None = None, source: str = "events"
+    events: ak.Array,
+    schema: EventSchema,
+    weights: ArrayLike | None = None,
+    source: str = "events",
+    first: int = 0,
 ) -> Floats:
     """The events' weights (N,): those given, the schema's, or ones.
+
+    Args:
+        events: N events.
+        schema: What they hold.
+        weights: Their weights; the schema's if None.
+        source: What errors call them.
+        first: The number of the first one, for errors.
 
     Raises:
         InputError: If one is not finite.
@@ -252,11 +263,13 @@ def checked_event_weights(
     if not np.isfinite(result).all():
         entry = int(np.argmin(np.isfinite(result)))
         msg = f"weight {result[entry]} is not finite"
-        raise InputError(msg, file=source, branch=schema.weight, entry=entry)
+        raise InputError(msg, file=source, branch=schema.weight, entry=first + entry)
     return result
 
 
-def members_of(events: ak.Array, schema: EventSchema, source: str = "events") -> NDArray[np.int64] | None:
+def members_of(
+    events: ak.Array, schema: EventSchema, source: str = "events", first: int = 0
+) -> NDArray[np.int64] | None:
     """The member of an ensemble (N,) that has made each of N events; None if they do not tell.
 
     They tell it in the scalar that generated events have for it, known by its title; other numbers may be
@@ -266,6 +279,7 @@ def members_of(events: ak.Array, schema: EventSchema, source: str = "events") ->
         events: The events.
         schema: What they hold.
         source: What errors call them.
+        first: The number of the first event, for errors.
 
     Raises:
         InputError: If a number is negative.
@@ -275,7 +289,7 @@ def members_of(events: ak.Array, schema: EventSchema, source: str = "events") ->
     found = np.asarray(ak.to_numpy(events[MEMBER]), dtype=np.int64)
     if (found < 0).any():
         msg = "the number of a member is negative"
-        raise InputError(msg, file=source, branch=MEMBER, entry=int(np.argmax(found < 0)))
+        raise InputError(msg, file=source, branch=MEMBER, entry=first + int(np.argmax(found < 0)))
     return found
 
 
