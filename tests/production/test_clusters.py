@@ -215,6 +215,13 @@ def test_workers_make_the_same_events(generator, client, expected, tmp_path):
     assert replaced.files == tuple(tmp_path / name for name in shards(3))
 
 
+def test_jobs_with_workers_leave_nothing_but_the_sample(generator, client, expected, tmp_path):
+    for k in (1, 2):
+        produce(generator, 1000, tmp_path, **SETTINGS, part=(k, 2), client=client)
+    assert names(tmp_path) == [*shards(10), "fileset.json"]
+    assert events(tmp_path) == expected
+
+
 def test_conditions_and_selections_go_to_workers(toy_generator, client, tmp_path):
     condition = {"npv": np.arange(600) % 20 + 10}
     settings = {"seed": 1, "condition": condition, "where": "nJet >= 1", "shard_size": 200}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -165,6 +166,8 @@ class PartFolder:
             write_manifest(self._path / FILESET, self._plan, files, self._path)
             for path in journals(self._path):
                 path.unlink(missing_ok=True)
+            if not self.scratch.is_symlink():
+                shutil.rmtree(self.scratch, ignore_errors=True)
             self.ended = True
 
     @contextmanager

@@ -206,20 +206,22 @@ def made_by_workers(
                 one = attempts.running.pop(future.key, None)
                 if one is None:
                     continue  # another has been sooner
-                if future.status == "cancelled":  # the scheduler has lost it
-                    watch.check()
-                    begin(one.number)
-                    continue
-                name = plan.shard(one.number).name
-                made = _result(future, one.folder, scratch.parent / name)
-                path = _seen(one.folder / made.folder / name)
-                begun = one.begun or time.monotonic()
-                attempts.finished[one.number] = time.monotonic() - begun
-                for key in [k for k, a in attempts.running.items() if a.number == one.number]:
-                    _drop(attempts.running.pop(key))
-                tell()
-                yield made.written, path
-                _drop(one)
+                try:
+                    if future.status == "cancelled":  # the scheduler has lost it
+                        watch.check()
+                        begin(one.number)
+                        continue
+                    name = plan.shard(one.number).name
+                    made = _result(future, one.folder, scratch.parent / name)
+                    path = _seen(one.folder / made.folder / name)
+                    begun = one.begun or time.monotonic()
+                    attempts.finished[one.number] = time.monotonic() - begun
+                    for key in [k for k, a in attempts.running.items() if a.number == one.number]:
+                        _drop(attempts.running.pop(key))
+                    tell()
+                    yield made.written, path
+                finally:
+                    _drop(one)
     finally:
         with suppress(Exception):
             client.unsubscribe_topic(topic)
