@@ -10,7 +10,7 @@ from hepgan import EventGenerator
 from hepgan.errors import RecipeError
 from hepgan.events import schema_of, select, to_awkward, to_batch
 from hepgan.features import FeaturesConfig, Representation, mirrored, reflected
-from hepgan.generator.fitting import _with_images
+from hepgan.generator.encoding import _with_images
 from hepgan.recipes import load_recipe
 
 TOY = {
