@@ -3,18 +3,22 @@
 Run with ``python benchmarks/cluster.py MODEL.safetensors --events 1e7 --shards 20``; without a model, a small
 one is trained. Checks, each in a folder of its own and against events that one process has made:
 
-- jobs that share a plan, and the workers of a cluster, make the same events, number by number;
-- workers are killed at random moments: all shards are there, each was taken once;
+- the workers of a cluster make the same events, number by number, as do jobs that share a plan (which make a
+  tenth of them);
+- ``--worker-kills`` workers are killed at random moments: all shards are there, each was taken once;
 - the command is killed (SIGKILL) at ``--kills`` random moments and run again until it ends: the same, and
   shards that were whole are never made again.
 
-Then the rates of one and of ``--workers`` workers, and their ratio; on a busy machine it means little. What
-is written is compared in chunks, and removed. Ends with status 1 if something was not as promised.
+Then the rates of one worker, which makes a fifth of the events, and of ``--workers`` workers, and their
+ratio; on a busy machine it means little. A folder is removed as soon as it has been compared, by digests of
+its branches. Ends with status 1 if something was not as promised.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import random
 import shutil
@@ -24,16 +28,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
+import uproot
 from common import parser_of, print_table
 
 import hepgan
-from hepgan.events import iterate_events
 from hepgan.production import connected, produce
 from hepgan.production.folder import ShardFolder
 from hepgan.production.manifest import listed
@@ -45,6 +49,10 @@ RECIPE: dict[str, Any] = {
 }
 
 
+CHUNK = 50_000
+"""Events that are compared at a time."""
+
+
 def sample(n: int) -> ak.Array:
     """Two numbers of the event, and a list."""
     rng = np.random.default_rng(0)
@@ -54,25 +62,21 @@ def sample(n: int) -> ak.Array:
     return ak.zip({"MET": ak.zip(met), "Jet": ak.zip({"pt": jets})}, depth_limit=1)
 
 
-def same(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same events in the same order, whatever is in which file."""
-    pairs = (iterate_events(str(folder / "*.root"), step=100_000) for folder in (one, other))
-    return all(a.to_list() == b.to_list() for a, b in _aligned(*pairs))
-
-
-def _aligned(first: Iterator[ak.Array], second: Iterator[ak.Array]) -> Iterator[tuple[ak.Array, ak.Array]]:
-    """Chunks of the same events of two samples; the last pair is not the same where one is longer."""
-    a = b = None
-    while True:
-        a = next(first, None) if a is None or not len(a) else a
-        b = next(second, None) if b is None or not len(b) else b
-        if a is None or b is None:
-            if a is not b:
-                yield ak.Array([1]), ak.Array([2])
-            return
-        size = min(len(a), len(b))
-        yield a[:size], b[:size]
-        a, b = a[size:], b[size:]
+def digests(folder: Path) -> dict[str, str]:
+    """A digest of all numbers of each file that a folder's fileset lists, by name, read in chunks."""
+    found = {}
+    (sample,) = json.loads((folder / "fileset.json").read_text()).values()
+    for name, told in sample["files"].items():
+        digest = hashlib.sha256()
+        with uproot.open(folder / Path(name).name) as file:
+            for chunk in file[told["object_path"]].iterate(step_size=CHUNK):
+                for branch in chunk.fields:
+                    _, size, buffers = ak.to_buffers(ak.to_packed(chunk[branch]))
+                    digest.update(f"{branch} {size}".encode())
+                    for buffer in buffers.values():
+                        digest.update(np.ascontiguousarray(buffer))
+        found[Path(name).name] = digest.hexdigest()
+    return found
 
 
 class Taken:
@@ -161,7 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shards", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=1, help="times that rates are measured")
+    parser.add_argument("--worker-kills", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=1, help="times that rates are measured, or 0")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary one by default")
     chosen = parser.parse_args(arguments)
     work = Path(tempfile.mkdtemp(dir=chosen.folder))
@@ -182,38 +187,56 @@ def checked(chosen: argparse.Namespace, work: Path) -> int:
     settings = {"generator": generator, "n": chosen.events, "seed": 1, "shard_size": size}
     shards = -(-chosen.events // size)
     wrong: list[str] = []
+    begun = time.monotonic()
 
     def note(what: str, told: str, right: bool) -> None:
         wrong.extend([] if right else [what])
-        print(f"| {what} | {told} | {'as promised' if right else 'WRONG'} |", flush=True)
+        after = f"{time.monotonic() - begun:.0f} s"
+        print(f"| {what} | {told} | {'as promised' if right else 'WRONG'} | {after} |", flush=True)
 
-    print("| what | found | |\n|---|---|---|")
-    produce(output=work / "alone", workers=1, **settings)
+    def as_expected(folder: Path, expected: dict[str, str]) -> bool:
+        """Whether a folder holds the events, and nothing else; removes it."""
+        right = whole(folder, len(expected)) and digests(folder) == expected
+        shutil.rmtree(folder)
+        return right
+
+    print("| what | found | | after |\n|---|---|---|---|")
+    few = {**settings, "n": max(chosen.events // 10, 1), "shard_size": max(size // 10, 1)}
+    alone = {}
+    for name, these in (("few", few), ("alone", settings)):
+        made = produce(output=work / name, **these)
+        alone[name] = digests(work / name)
+        shutil.rmtree(work / name)
+    note("one process", f"{made.events:,} events, {made.rate:,.0f} events/s", len(alone["alone"]) == shards)
     for k in range(3, 0, -1):
-        produce(output=work / "jobs", part=(k, 3), **settings)
-    right = whole(work / "jobs", shards) and same(work / "alone", work / "jobs")
-    note("three jobs that share a plan", f"{shards} shards", right)
+        produce(output=work / "jobs", part=(k, 3), **few)
+    right = as_expected(work / "jobs", alone["few"])
+    note("three jobs that share a plan", f"{few['n']:,} events, {len(alone['few'])} shards", right)
+    best: dict[int, float] = {}
     with connected(cluster="local", jobs=chosen.workers) as client:
+        _warm(client, settings, work)
         with Taken() as taken:
-            produce(output=work / "workers", client=client, **settings)
-        once = set(taken.values()) == {1}
-        right = whole(work / "workers", shards) and same(work / "alone", work / "workers")
-        note(f"{chosen.workers} workers", f"{shards} shards, each taken once: {once}", right and once)
-        taken, killed = killed_workers(client, min(chosen.kills, 3), settings, work / "struck")
+            made = produce(output=work / "workers", client=client, **settings)
+        best[chosen.workers] = made.rate
         once = len(taken) == shards and set(taken.values()) == {1}
-        right = whole(work / "struck", shards) and same(work / "alone", work / "struck")
+        right = as_expected(work / "workers", alone["alone"])
+        told = f"{shards} shards, {made.rate:,.0f} events/s, each taken once: {once}"
+        note(f"{chosen.workers} workers", told, right and once)
+        taken, killed = killed_workers(client, chosen.worker_kills, settings, work / "struck")
+        once = len(taken) == shards and set(taken.values()) == {1}
+        right = as_expected(work / "struck", alone["alone"])
         note("workers killed at random", f"{killed} of them, each shard taken once: {once}", right and once)
     command = [sys.executable, "-m", "hepgan", "generate", str(model), "--device", "cpu"]
     command += ["-n", str(chosen.events), "--seed", "1", "--shard-size", str(size)]
     command += ["--cluster", "local", "--jobs", str(chosen.workers), "-o"]
     command.append(str(work / "killed"))
     killed, again = killed_command(command, work / "killed", chosen.kills)
-    right = whole(work / "killed", shards) and same(work / "alone", work / "killed") and not again
+    right = as_expected(work / "killed", alone["alone"]) and not again
     note("command killed at random", f"{killed} times, {again} whole shards made again", right)
     if not chosen.rounds:
         return int(bool(wrong))
     print()
-    rates = rates_of(chosen, settings, work)
+    rates = rates_of(chosen, settings, work, best)
     names = {k: f"{k} worker{'s' * (k > 1)}" for k in rates}
     columns = {
         "events/s": {names[k]: f"{rate:,.0f}" for k, rate in rates.items()},
@@ -223,17 +246,36 @@ def checked(chosen: argparse.Namespace, work: Path) -> int:
     return int(bool(wrong))
 
 
-def rates_of(chosen: argparse.Namespace, settings: dict[str, Any], work: Path) -> dict[int, float]:
-    """The best rates of one worker and of all, in turns, when workers have the model already."""
-    best: dict[int, float] = {}
-    for _ in range(chosen.rounds):
+def _warm(client: Any, settings: dict[str, Any], work: Path) -> None:
+    """Lets each worker have the model."""
+    few = len(client.nthreads()) * 4
+    produce(output=work / "warm", client=client, **{**settings, "n": 100 * few, "shard_size": 100})
+    shutil.rmtree(work / "warm")
+
+
+def rates_of(
+    chosen: argparse.Namespace, settings: dict[str, Any], work: Path, best: dict[int, float]
+) -> dict[int, float]:
+    """The best rates of one worker and of all, when workers have the model already.
+
+    Args:
+        chosen: The options.
+        settings: Of the production.
+        work: A folder.
+        best: Rates that are known: they count as the first round.
+    """
+    best = dict(best)
+    for turn in range(chosen.rounds):
         for number in sorted({1, chosen.workers}):
+            if turn == 0 and number in best:
+                continue
             with connected(cluster="local", jobs=number) as client:
-                for n in (1000, settings["n"]):
-                    made = produce(output=work / "rate", client=client, **{**settings, "n": n})
-                    shutil.rmtree(work / "rate")
+                _warm(client, settings, work)
+                n = settings["n"] if number > 1 else max(settings["n"] // 5, 1)
+                made = produce(output=work / "rate", client=client, **{**settings, "n": n})
+                shutil.rmtree(work / "rate")
             best[number] = max(best.get(number, 0.0), made.rate)
-    return best
+    return dict(sorted(best.items()))
 
 
 if __name__ == "__main__":

@@ -385,7 +385,7 @@ def begun(monkeypatch, tmp_path):
     for work in (
         "hepgan.features.Representation.fit",
         "hepgan.training.trainer.Trainer.run",
-        "hepgan.validation.samples.SampleBuilder.add",
+        "hepgan.validation.samples.SampleBuilder.begin",
         "coffea.processor.Runner.__call__",
     ):
         monkeypatch.setattr(work, run)

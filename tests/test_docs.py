@@ -238,7 +238,8 @@ def test_the_commands_of_the_page_on_clusters_make_the_same_events(here, capsys)
         with pytest.raises(SystemExit) as ended:
             cli_main(words)
         assert ended.value.code == 0, (words, capsys.readouterr().err)
-    assert [words[0] for words in ran] == ["plan", "generate", "generate", "plan", "plan", "generate"]
+    made = ["plan", "generate", "generate", "plan", "plan", "generate", "validate"]
+    assert [words[0] for words in ran] == made
     assert {"night.slurm", "day.sub"} <= {p.name for p in here.iterdir()}
     one, other = (hepgan.read_events(str(here / name / "*.root")).to_list() for name in ("planned", "here"))
     assert len(one) == 2000

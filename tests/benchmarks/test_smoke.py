@@ -37,7 +37,10 @@ CASES: dict[str, tuple[str, ...]] = {
         *("DATA", "--child", "--limit", "400", "--steps", "2", "--generated", "200", "--set", MATCHING),
         *("--set", "observables={m: '(Muon[0] + Muon[1]).mass'}"),
     ),
-    "cluster": (*("--events", "600", "--shards", "4", "--workers", "1", "--kills", "0", "--rounds", "1"),),
+    "cluster": (
+        *("--events", "600", "--shards", "4", "--workers", "1"),
+        *("--kills", "0", "--worker-kills", "0"),
+    ),
     "coverage_of_bands": (
         *("--kinds", "flow_matching", "--toys", "2", "--members", "2", "--events", "200"),
         *("--steps", "5", "--generated", "300"),

@@ -52,7 +52,8 @@ def test_a_weighted_histogram_is_a_mean_over_events_with_its_standard_error():
     for seed in rng.integers(10**6, size=80):
         events = dimuons(60, seed=int(seed))
         h = SampleBuilder(_schema(events), {"w": WEIGHTED})
-        h.add(events)
+        h.begin(events)
+        h.take(h.portion(events))
         means.append(h.finish().histograms["w"].view(flow=True))
     values = np.array([m["value"] for m in means])
     np.testing.assert_allclose(values.sum(1), 1, rtol=1e-6)  # each event's weights sum to 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +15,9 @@ from hepgan.cli.options import (
     OVERWRITE,
     SEED,
     WORKERS,
+    connection,
     grids_of,
+    on_cluster,
     output,
     read_conditions,
     weight_of,
@@ -75,6 +78,7 @@ __all__ = ["explain", "info", "validate"]
     "--keep-bad", is_flag=True, help="Judge GENERATED events with NaN, E < |p| and the like, too; count them."
 )
 @weight_option("that of the model or the recipe, or found by its name")
+@on_cluster
 @SEED
 @WORKERS
 @OVERWRITE
@@ -91,6 +95,9 @@ def validate(
     deviation: bool,
     keep_bad: bool,
     weight: str | None,
+    scheduler: str | None,
+    cluster: Any,
+    jobs: int | None,
     seed: int,
     force: bool,
 ) -> None:
@@ -98,7 +105,8 @@ def validate(
 
     Each is FILE.root:Tree or a glob in quotes. Several GENERATED samples share one report, with a curve and
     a column each. Writes report.html, metrics.json and histograms.root. Every metric stands beside its
-    floor: the same metric between two true samples. Event weights count in all of them.
+    floor: the same metric between two true samples. Event weights count in all of them. With a cluster, its
+    workers read the events and fill the histograms, which pays for many; the result is the same.
     """
     from hepgan.events import overlap
     from hepgan.generator import EventGenerator
@@ -112,7 +120,7 @@ def validate(
     if training is not None and overlap(training, reference):
         msg = "is both the reference and the training sample; judge by events that training has not seen"
         raise InputError(msg, file=reference)
-    with telling():
+    with connection(scheduler, cluster, jobs) as client, telling():
         comparison = compare_files(
             reference,
             samples,
@@ -127,7 +135,9 @@ def validate(
             schema=None if chosen is None else chosen.events.layout,
             grids=grids_of(chosen, model),
             prepared=None if chosen is None else chosen.events.preparation.expressions,
+            client=client,
         )
+    with telling():
         comparison.save(output, force=force, deviation=deviation)
     for label, told in comparison.provenance.get("weighted by", {}).items():
         say(f"{label} events: {told if told.startswith('all') else f'weighted by {told}'}")

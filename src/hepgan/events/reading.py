@@ -495,10 +495,17 @@ def chunks_as_read(
     return _chunks(places, step, layout if known else tolerant(layout), None, None, on_bad, known=known)
 
 
-def in_chunks(places: Places, layout: EventSchema, step: int, on_bad: OnBad) -> Iterator[ak.Array]:
-    """The events of files in chunks, whose schemas have the kinds, ranges and numbers of objects of all."""
-    schema = inferred(places, layout, 1_000_000, on_bad)
-    return _chunks(places, step, schema, None, None, on_bad, limits=False)
+def chunks_of(
+    places: Places,
+    schema: EventSchema,
+    step: int,
+    on_bad: OnBad,
+    *,
+    entry_start: int | None = None,
+    entry_stop: int | None = None,
+) -> Iterator[ak.Array]:
+    """The events of files in chunks, of which it is known (`inferred`) what all of them hold."""
+    return _chunks(places, step, schema, entry_start, entry_stop, on_bad, limits=False)
 
 
 @checked

@@ -12,7 +12,15 @@ from hepgan.errors import InputError, RecipeError
 from hepgan.events import EventSchema, read_events, schema_of, select, with_grids
 from hepgan.events.common import Files, listed, names_in
 from hepgan.events.inference import attach
-from hepgan.events.reading import Paths, chunks_as_read, files_of, in_chunks, read_part
+from hepgan.events.reading import (
+    Paths,
+    Places,
+    chunks_as_read,
+    chunks_of,
+    files_of,
+    inferred,
+    read_part,
+)
 from hepgan.events.schema import Address
 from hepgan.events.shapes import Grids
 from hepgan.events.weights import NO_WEIGHT
@@ -20,13 +28,16 @@ from hepgan.observables.images import Outside
 from hepgan.observables.language import CONSTANTS, parse
 from hepgan.observables.making import make
 
-__all__ = ["Preparation"]
+__all__ = ["Preparation", "Reading"]
 
 _DONE = "@hepgan_prepared"
 """The attribute that tells what was made of events already."""
 
 _STEP = 100_000
 """So many events are prepared at a time."""
+
+_LOOKED = 1_000_000
+"""So many events tell what all files hold."""
 
 _LOOK = 1000
 """So many events tell what is made of all."""
@@ -328,7 +339,7 @@ class Preparation:
         return self.made_of(_names(files.schema) - self.expressions.keys(), _names(layout), strict=False)
 
     def chunks(self, files: Files, layout: EventSchema, step: int, on_bad: OnBad) -> Iterator[ak.Array]:
-        """The events of files in chunks, as `hepgan.events.reading.in_chunks` gives them.
+        """The events of files in chunks, whose schemas have what all files hold.
 
         Args:
             files: What :meth:`known` gives.
@@ -336,18 +347,72 @@ class Preparation:
             step: Events in a chunk.
             on_bad: What is done with bad events.
         """
+        return self.reading(files, layout, on_bad).chunks(files.places, step)
+
+    def reading(self, files: Files, layout: EventSchema, on_bad: OnBad) -> Reading:
+        """How each of the files, or a part of it, is read like all of them, as of :meth:`chunks`.
+
+        Raises:
+            InputError: As of `hepgan.events.read_events`.
+        """
         wanted = _names(layout)
         making = self._here(files, layout)
-        if not making:
-            yield from in_chunks(files.places, layout, step, on_bad)
-            return
-        kept = [n for n in (*names_in(layout), *_weight_of(layout)) if _owner(n) not in making]
-        sources = sorted(set().union(*making.values()) - {*kept})
-        read = select(files.schema, [*kept, *sources])
-        read = read.model_copy(update={"weight": layout.weight, "identifiers": layout.identifiers})
-        for chunk in in_chunks(files.places, read, step, on_bad):
-            whole = self(chunk, wanted=wanted, strict=False)
-            yield whole[[n for n in whole.fields if n not in sources or n in wanted]]
+        read, sources = layout, set[str]()
+        if making:
+            kept = [n for n in (*names_in(layout), *_weight_of(layout)) if _owner(n) not in making]
+            sources = set().union(*making.values()) - {*kept}
+            read = select(files.schema, [*kept, *sorted(sources)])
+            read = read.model_copy(update={"weight": layout.weight, "identifiers": layout.identifiers})
+        schema = inferred(files.places, read, _LOOKED, on_bad)
+        return Reading(schema, on_bad, self if making else None, wanted, sources - wanted)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How events are read of files, here or in another process, in parts that fit together.
+
+    Attributes:
+        schema: What is read, with the kinds, ranges and numbers of objects of all files.
+        on_bad: What is done with bad events.
+        preparation: What is made of the events; None for nothing.
+        wanted: Names of what is asked for.
+        spare: Names of what is read only for what is made of it.
+    """
+
+    schema: EventSchema
+    on_bad: OnBad
+    preparation: Preparation | None
+    wanted: set[str]
+    spare: set[str]
+
+    def chunks(
+        self,
+        places: Places,
+        step: int,
+        *,
+        entry_start: int | None = None,
+        entry_stop: int | None = None,
+    ) -> Iterator[ak.Array]:
+        """Events of files.
+
+        Args:
+            places: The files, or some of them.
+            step: Events in a chunk.
+            entry_start: The first event.
+            entry_stop: The event after the last one.
+
+        Raises:
+            InputError: As of `hepgan.events.read_events`.
+        """
+        found = chunks_of(
+            places, self.schema, step, self.on_bad, entry_start=entry_start, entry_stop=entry_stop
+        )
+        for chunk in found:
+            if self.preparation is None:
+                yield chunk
+                continue
+            whole = self.preparation(chunk, wanted=self.wanted, strict=False)
+            yield whole[[n for n in whole.fields if n not in self.spare]]
 
 
 def _with_axes(events: ak.Array, axes: Grids) -> ak.Array:

@@ -159,8 +159,14 @@ def _started(client: Any, number: int) -> None:
 
 def _close(cluster: Any) -> None:
     """Ends a cluster; a worker that does not end in time, as one that is just starting, spoils no result."""
-    with suppress(Exception):
-        cluster.close(timeout=_SECONDS_TO_CLOSE)
+    told = logging.getLogger("tornado.application")  # which would tell of each of them
+    level = told.level
+    told.setLevel(logging.CRITICAL)
+    try:
+        with suppress(Exception):
+            cluster.close(timeout=_SECONDS_TO_CLOSE)
+    finally:
+        told.setLevel(level)
 
 
 class Watch:

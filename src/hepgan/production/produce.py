@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import awkward as ak
 
 from hepgan.arguments import SEEDS, checked, whole
-from hepgan.errors import InputError, OutputError
+from hepgan.errors import OutputError
 from hepgan.events.formats import ENDINGS, FORMATS, Format, all_endings, ending_of, format_for, named_format
 from hepgan.files import Reservation
 from hepgan.generator import EventGenerator
@@ -23,6 +23,7 @@ from hepgan.generator.conditions import check_lengths
 from hepgan.generator.where import Efficiency
 from hepgan.production.folder import ShardFolder
 from hepgan.production.manifest import FILESET, Written, listed, total_weight, write_manifest
+from hepgan.production.ordered import check_client
 from hepgan.production.parts import PartFolder
 from hepgan.production.plan import Part, Plan
 from hepgan.production.remote import UrlFolder, is_url
@@ -254,9 +255,7 @@ def produce_plan(
     started = time.monotonic()
     if workers is not None:
         workers = whole("workers", workers)
-    if client is not None and not hasattr(client, "subscribe_topic"):
-        msg = f"client must be a client of Dask (distributed.Client), not {type(client).__name__}"
-        raise InputError(msg)
+    check_client(client)
     mine = None if part is None else Part.of(*part)
     plan.check(generator, condition)
     if isinstance(output, str) and is_url(output):

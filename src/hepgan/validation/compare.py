@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import awkward as ak
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -27,14 +26,16 @@ from hepgan.events.weights import NO_WEIGHT
 from hepgan.observables import Observable, ObservableConfig, default_observables, from_config
 from hepgan.observables.preparation import Preparation
 from hepgan.observables.table import Table
+from hepgan.production.ordered import check_client
 from hepgan.runtime import doing
 from hepgan.validation.comparison import Comparison, FeatureComparison
 from hepgan.validation.features import FeatureSample, FeatureView
+from hepgan.validation.gathering import Chunks, Gathering
 from hepgan.validation.histograms import with_ranges
 from hepgan.validation.images import images_section
 from hepgan.validation.report import check_labels
 from hepgan.validation.results import Result, evaluate
-from hepgan.validation.samples import Paths, Sample, SampleBuilder, Stream, checked_event_weights, names_of
+from hepgan.validation.samples import Paths, Sample, SampleBuilder, Stream, names_of
 from hepgan.validation.sections import latent_section, members_section, weights_section
 from hepgan.validation.sharing import layouts, shared_names
 from hepgan.validation.weighting import told_weights, weighting
@@ -47,8 +48,6 @@ __all__ = ["compare", "compare_files", "compare_reweighted"]
 
 PLANE_EVENTS = 200_000
 """Events of each sample that are kept for 2-D views."""
-
-Chunks = Iterable[tuple[ak.Array, ArrayLike | None]]
 
 
 @checked
@@ -184,10 +183,13 @@ def compare_files(
     grids: Grids | None = None,
     prepared: Mapping[str, str] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    client: Any = None,
 ) -> Comparison:
     """Compares files of any size: as :func:`compare`, but read in chunks, in bounded memory.
 
     Histograms hold all events; other metrics use ``max_events`` random ones of each sample.
+    With a client, the workers of its cluster read the chunks, fill the histograms and choose these events,
+    and all else is done here; the result is the same to the last bit.
 
     Args:
         reference: Files of true events (``file.root:Events``, globs, lists).
@@ -210,11 +212,15 @@ def compare_files(
         grids: Axes of arrays, where the samples have them, as of `hepgan.events.with_grids`.
         prepared: As for :func:`compare`.
         provenance: What the report shall tell besides the files.
+        client: The client of a Dask cluster (``distributed.Client``), whose workers must see the files under
+            the same names.
 
     Raises:
         InputError: If a file cannot be read, or as for :func:`compare`.
+        ClusterError: If the cluster fails.
         RecipeError: If an observable does not fit the events.
     """
+    check_client(client)
     samples: dict[str, Paths] = (
         dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
     )
@@ -264,6 +270,7 @@ def compare_files(
         classifier_events=classifier_events,
         n_jobs=n_jobs,
         provenance={label: names_of(p) for label, p in paths.items()} | dict(provenance or {}),
+        client=client,
     )
     faults = {f"{label} faults": streams[label].faults for label in samples if streams[label].faults}
     return replace(result, provenance={**result.provenance, **faults}) if faults else result
@@ -336,28 +343,27 @@ def _compare(
     classifier_events: int,
     n_jobs: int | None,
     provenance: Mapping[str, Any],
+    client: Any = None,
 ) -> Comparison:
     def gather(chunks: Chunks, label: str) -> tuple[Sample, FeatureSample | None]:
         held = schemas[label]
         named = provenance.get(label) or f"{label} events"
         source = named if isinstance(named, str) else ", ".join(map(str, named))
         true = label in ("reference", "train")
-        limits: Any = {"seed": seed, "max_events": max_events, "groups": true}
+        total = chunks.total if isinstance(chunks, Stream) else None
+        limits: Any = {"seed": seed, "max_events": max_events, "groups": true, "total": total}
         builder = SampleBuilder(held, observables, source=source, **limits)
-        encoded = None
         doing(f"reading {label} events")
         try:
-            for events, weights in chunks:
-                builder.add(events, weights)
-                if view is not None:
-                    known = checked_event_weights(events, held, weights, source)
-                    if label == "reference" and encoded is None:
-                        view.prepare(events, known, source)
-                    encoded = encoded or view.gather(source, **limits)
-                    encoded.add(events, known)
+            if view is not None and label == "reference":
+                first, weights = (chunks.first, None) if isinstance(chunks, Stream) else next(iter(chunks))
+                view.prepare(first, builder.weights(first, weights), source)
+            gathering = Gathering(builder, None if view is None else view.gather(source, **limits))
+            if client is not None and isinstance(chunks, Stream):
+                return gathering.by_workers(client, chunks)
+            return gathering.here(chunks)
         except RecipeError as error:
             raise RecipeError(error.message, file=source) from error
-        return builder.finish(), None if encoded is None else encoded.finish()
 
     if efp is not None:
         for held in schemas.values():

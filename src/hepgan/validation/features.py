@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
@@ -17,12 +17,12 @@ from hepgan.events import EventSchema, to_batch
 from hepgan.events.weights import NO_WEIGHT
 from hepgan.observables import Observable
 from hepgan.validation.histograms import with_ranges
-from hepgan.validation.samples import Sample, SampleBuilder
+from hepgan.validation.samples import Portion, Sample, SampleBuilder
 
 if TYPE_CHECKING:
     from hepgan.generator import EventGenerator, Latents
 
-__all__ = ["FeatureSample", "FeatureView"]
+__all__ = ["FeatureGatherer", "FeaturePortion", "FeatureSample", "FeatureView"]
 
 Floats = NDArray[np.float64]
 
@@ -190,32 +190,81 @@ class FeatureView:
         mask = np.ones(x.shape, dtype=np.bool_) if features.mask is None else features.mask.cpu().numpy()
         return x, columns, mask
 
-    def gather(self, source: str, *, seed: int, max_events: int, groups: bool) -> _Gatherer:
+    def gather(
+        self, source: str, *, seed: int, max_events: int, groups: bool, total: int | None = None
+    ) -> FeatureGatherer:
         """What collects a sample's features, chunk by chunk."""
-        return _Gatherer(
+        return FeatureGatherer(
             self,
             source,
-            partial(SampleBuilder, NOTHING, seed=seed, groups=groups, source=source),
+            partial(SampleBuilder, NOTHING, seed=seed, groups=groups, source=source, total=total),
             min(max_events, KEPT),
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What other processes need to encode."""
+        return {**vars(self), "_representation": None, "latents": None}
 
-class _Gatherer:
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _representation=state["_generator"].representation)
+
+
+@dataclass(frozen=True)
+class FeaturePortion:
+    """What a chunk of a sample adds in features.
+
+    Attributes:
+        scaled: The features.
+        physical: The columns before their transforms.
+        lost: The number of events without features, and why the first has none.
+    """
+
+    scaled: Portion
+    physical: Portion
+    lost: tuple[int, str]
+
+    def over(self, change: Callable[[Any], Any]) -> FeaturePortion:
+        """The same with other events, which a function makes of these, and nothing but them."""
+        scaled, physical = (
+            replace(p, events=change(p.events), flat={}) for p in (self.scaled, self.physical)
+        )
+        return FeaturePortion(scaled, physical, self.lost)
+
+
+class FeatureGatherer:
+    """Gathers a sample's features, chunk by chunk."""
+
     def __init__(
         self, view: FeatureView, source: str, builder: Callable[..., SampleBuilder], max_events: int
     ) -> None:
         self._view, self._source = view, source
         self._scaled = builder(view.scaled, max_events=max_events)
         self._physical = builder(view.physical, max_events=1)
-        self._lost, self._reason, self._read = 0, "", 0
+        self._lost, self._reason = 0, ""
 
-    def add(self, events: ak.Array, weights: Floats) -> None:
-        """Adds events with their weights (N,)."""
-        encoded, (lost, reason) = self._view.encode(events, self._source, self._read)
-        self._scaled.add(encoded, weights)
-        self._physical.add(encoded, weights)
+    def portion(self, events: ak.Array, weights: Floats, *, number: int, before: int) -> FeaturePortion:
+        """What a chunk adds.
+
+        Args:
+            events: N events.
+            weights: Their weights (N,).
+            number: The number of the chunk.
+            before: The number of events in the chunks before it.
+
+        Raises:
+            InputError: If the events do not fit the model, or many of them have no features.
+        """
+        encoded, lost = self._view.encode(events, self._source, before)
+        where = {"number": number, "before": before}
+        scaled, physical = (b.portion(encoded, weights, **where) for b in (self._scaled, self._physical))
+        return FeaturePortion(scaled, physical, lost)
+
+    def take(self, portion: FeaturePortion) -> None:
+        """Adds what the next chunk adds."""
+        self._scaled.take(portion.scaled)
+        self._physical.take(portion.physical)
+        lost, reason = portion.lost
         self._lost, self._reason = self._lost + lost, self._reason or reason
-        self._read += len(events)
 
     def finish(self) -> FeatureSample:
         """The gathered sample."""

@@ -66,6 +66,15 @@ class Histograms:
         for name, flat in values.items():
             self.invalid[name] += fill(flat, weights, self.whole[name], self.groups.get(name), group)
 
+    def add(self, other: Histograms) -> None:
+        """Adds what another one holds, of other events."""
+        for name in self.whole:
+            self.whole[name] += other.whole[name]
+            self.invalid[name] += other.invalid[name]
+        for name in self.groups:
+            self.groups[name] += other.groups[name]
+        self.sums += other.sums
+
 
 def with_ranges(observables: Mapping[str, Any], events: ak.Array) -> dict[str, Observable]:
     """The observables, with bins and ranges that suit the events where they have none.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,16 +19,27 @@ from numpy.typing import ArrayLike, NDArray
 from hepgan.errors import InputError
 from hepgan.events import event_weights, schema_of
 from hepgan.events.checks import find_faults
-from hepgan.events.common import Files
+from hepgan.events.common import Files, opened
 from hepgan.events.schema import EventSchema
 from hepgan.generator.ensembles import MEMBER, member_field
 from hepgan.observables import Flat, Observable
-from hepgan.observables.preparation import Preparation
+from hepgan.observables.preparation import Preparation, Reading
 from hepgan.stats.metrics import Metric, Values
 from hepgan.stats.moments import checked_weights, effective_size
 from hepgan.validation.histograms import GROUPS, Histograms, flat_values, per_event
 
-__all__ = ["Paths", "Sample", "SampleBuilder", "Stream", "checked_event_weights", "members_of", "names_of"]
+__all__ = [
+    "Paths",
+    "Portion",
+    "Sample",
+    "SampleBuilder",
+    "Source",
+    "Span",
+    "Stream",
+    "checked_event_weights",
+    "members_of",
+    "names_of",
+]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.uint64]
@@ -131,8 +145,31 @@ class Sample:
         }
 
 
+@dataclass
+class Portion:
+    """What a chunk of a sample adds to it.
+
+    Attributes:
+        histograms: Of the chunk.
+        size: Its number of events.
+        sum_weights: Their sum of weights.
+        keys: A random number of each event (K,) that may be kept; the smallest of the whole sample are.
+        events: These events.
+        weights: Their weights (K,).
+        flat: Values of observables, where all events of the chunk may be kept.
+    """
+
+    histograms: Histograms
+    size: int
+    sum_weights: float
+    keys: Floats
+    events: ak.Array
+    weights: Floats
+    flat: dict[str, Flat]
+
+
 class SampleBuilder:
-    """Gathers a sample chunk by chunk, in bounded memory.
+    """Gathers a sample chunk by chunk, in bounded memory; what a chunk adds may be found elsewhere.
 
     Args:
         schema: What the events hold.
@@ -142,6 +179,7 @@ class SampleBuilder:
         groups: Whether histograms of random groups are filled, too; if not, those of the members of an
             ensemble, where events tell them.
         source: What errors call the sample.
+        total: The number of events of the sample, where it is known before.
     """
 
     def __init__(
@@ -153,49 +191,83 @@ class SampleBuilder:
         max_events: int = 1_000_000,
         groups: bool = False,
         source: str = "events",
+        total: int | None = None,
     ) -> None:
         self.schema, self.observables, self.source = schema, dict(observables), source
-        self._rng = np.random.default_rng([seed, 0x5A3])
-        self._max_events = max_events
-        self._random = groups
-        self._histograms = Histograms(self.observables, GROUPS if groups else 0)
+        self._seed, self._max_events = seed, max_events
+        self._random, self._groups = groups, GROUPS if groups else None
+        # So many more that hardly ever fewer are below it than are kept.
+        most = max_events + 6 * math.sqrt(max_events) + 20
+        self._bar = 1.0 if total is None else min(1.0, most / max(total, 1))
         self._n, self._sum, self._last = 0, 0.0, 0
+        self._histograms: Histograms | None = None
         self._kept: list[tuple[Floats, ak.Array, Floats]] = []
         self._flat: dict[str, Flat] = {}
 
-    def add(self, events: ak.Array, weights: ArrayLike | None = None) -> None:
-        """Adds events.
+    def begin(self, events: ak.Array) -> None:
+        """Finds out by the first events, once, whether events tell the members of an ensemble."""
+        if self._groups is None:
+            member = members_of(events, self.schema, self.source)
+            self._groups = 0 if member is None or not len(member) else int(member.max()) + 1
+
+    def portion(
+        self, events: ak.Array, weights: ArrayLike | None = None, *, number: int = 0, before: int = 0
+    ) -> Portion:
+        """What a chunk adds; it depends on nothing but this, and changes nothing.
 
         Args:
-            events: The next N events.
+            events: N events.
             weights: Their weights (N,); by default the schema's weight, or 1.
+            number: The number of the chunk.
+            before: The number of events in the chunks before it.
 
         Raises:
             InputError: If a weight is not finite.
             ValueError: If there is not one weight for each event.
         """
-        w = checked_event_weights(events, self.schema, weights, self.source, self._n)
-        group = self._rng.integers(GROUPS, size=len(w)) if self._random else self._members(events)
-        self._flat = {n: flat_values(o, events) for n, o in self.observables.items()}
-        self._histograms.fill(self._flat, w, group)
-        self._n += len(w)
-        self._last = len(w)
-        self._sum += float(w.sum())
-        self._kept.append((self._rng.random(len(w)), events, w))
+        w = self.weights(events, weights, before)
+        rng = np.random.default_rng([self._seed, 0x5A3, number])
+        group = rng.integers(GROUPS, size=len(w)) if self._random else self._members(events, before)
+        flat = {n: flat_values(o, events) for n, o in self.observables.items()}
+        found = Histograms(self.observables, self._groups or 0)
+        found.fill(flat, w, group)
+        keys = rng.random(len(w))
+        size, total = len(w), float(w.sum())
+        if not (below := keys < self._bar).all():
+            keys, events, w, flat = keys[below], ak.to_packed(events[below]), w[below], {}
+        return Portion(found, size, total, keys, events, w, flat)
+
+    def weights(self, events: ak.Array, weights: ArrayLike | None = None, before: int = 0) -> Floats:
+        """The events' weights (N,): those given, the schema's, or ones; there are others before these.
+
+        Raises:
+            InputError: If one is not finite.
+            ValueError: If there is not one for each event.
+        """
+        return checked_event_weights(events, self.schema, weights, self.source, before)
+
+    def take(self, portion: Portion) -> None:
+        """Adds what the next chunk adds, in the order of their numbers."""
+        if self._histograms is None:
+            self._histograms = portion.histograms
+        else:
+            self._histograms.add(portion.histograms)
+        self._n += portion.size
+        self._last = portion.size
+        self._sum += portion.sum_weights
+        self._flat = portion.flat
+        self._kept.append((portion.keys, portion.events, portion.weights))
         if sum(len(k) for k, _, _ in self._kept) > 1.5 * self._max_events:
             self._kept = [self._chosen()]
 
-    def _members(self, events: ak.Array) -> NDArray[np.int64] | None:
+    def _members(self, events: ak.Array, before: int) -> NDArray[np.int64] | None:
         """The member of an ensemble that has made each event; None where events do not tell."""
-        member = members_of(events, self.schema, self.source, self._n)
-        if member is not None and not self._n and len(member):
-            self._histograms = Histograms(self.observables, int(member.max()) + 1)
-        if not self._histograms.groups:
+        if not self._groups:
             return None
-        known = self._histograms.sums.shape[1]
-        if member is None or (member >= known).any():
-            entry = None if member is None else self._n + int(np.argmax(member >= known))
-            msg = f"the first events are of {known} members of an ensemble, and others of none of them"
+        member = members_of(events, self.schema, self.source, before)
+        if member is None or (member >= self._groups).any():
+            entry = None if member is None else before + int(np.argmax(member >= self._groups))
+            msg = f"the first events are of {self._groups} members of an ensemble, and others of none of them"
             raise InputError(msg, file=self.source, branch=MEMBER, entry=entry)
         return member
 
@@ -214,14 +286,14 @@ class SampleBuilder:
         Raises:
             InputError: If there were no events, or their weights do not sum to a positive number.
         """
-        if not self._n:
+        found = self._histograms
+        if not self._n or found is None:
             msg = "there are no events to compare"
             raise InputError(msg, file=self.source)
         if not self._sum > 0:
             msg = f"the weights of {self._n} events sum to {self._sum:g}, so there is no distribution"
             raise InputError(msg, file=self.source, branch=self.schema.weight)
         _, events, weights = self._chosen()
-        found = self._histograms
         histograms, parts = per_event(self.observables, found.whole, found.groups, found.sums)
         return Sample(
             self.schema,
@@ -293,6 +365,68 @@ def members_of(
     return found
 
 
+@dataclass(frozen=True)
+class Span:
+    """A chunk of files.
+
+    Attributes:
+        number: Its number.
+        path: The file.
+        tree: Its tree.
+        start: The first event of the file.
+        stop: The event after the last one.
+        before: The number of events in the chunks before it.
+    """
+
+    number: int
+    path: str
+    tree: str | None
+    start: int
+    stop: int
+    before: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """How the chunks of some files are read, here or in another process.
+
+    Attributes:
+        reading: How events are read.
+        named: How errors call the files.
+    """
+
+    reading: Reading
+    named: str
+
+    def read(self, span: Span) -> ak.Array:
+        """The events of a chunk.
+
+        Raises:
+            InputError: If they cannot be read.
+        """
+        place, size = (_absolute(span.path), span.tree), span.stop - span.start
+        try:
+            (events,) = self.reading.chunks([place], size, entry_start=span.start, entry_stop=span.stop)
+        except InputError as error:
+            file = None if error.file is None else error.file.replace(place[0], span.path, 1)
+            raise InputError(error.message, file=file, branch=error.branch, entry=error.entry) from error
+        return events
+
+    def faults(self, events: ak.Array) -> dict[str, int]:
+        """Where bad events are kept, their number for each fault (an event counts for its first one)."""
+        found: dict[str, int] = {}
+        if self.reading.on_bad != "keep":
+            return found
+        bad = np.zeros(len(events), bool)
+        for fault in find_faults(events, schema_of(events), self.named):
+            new = int((fault.bad & ~bad).sum())
+            if new:
+                key = f"{fault.branch} {fault.reason}"
+                found[key] = found.get(key, 0) + new
+            bad |= fault.bad
+        return found
+
+
 class Stream:
     """The chunks of some files.
 
@@ -308,6 +442,7 @@ class Stream:
     Attributes:
         first: The first chunk.
         schema: What the events hold.
+        source: How a chunk is read elsewhere.
         faults: With ``keep``, the number of events for each fault (an event counts for its first one).
 
     Raises:
@@ -324,48 +459,78 @@ class Stream:
         on_bad: Literal["raise", "keep"] = "raise",
         hint: str = "",
     ) -> None:
-        self._files, self._keep, self._hint = files.named, on_bad == "keep", hint
-        self._chunks = self._hinted(lambda: preparation.chunks(files, layout, step, on_bad))
+        self._files, self._step, self._hint = files, step, hint
+        with self.hinted():
+            self.source = Source(preparation.reading(files, layout, on_bad), files.named)
+        self._chunks = self._read()
         self.faults: dict[str, int] = {}
         first = next(self._chunks, None)
         if first is None:
             msg = "there are no events to compare"
-            raise InputError(msg, file=self._files)
+            raise InputError(msg, file=files.named)
         self.first: ak.Array = first
         self.schema = schema_of(first)
 
-    def _hinted(self, read: Callable[[], Iterator[ak.Array]]) -> Iterator[ak.Array]:
+    @contextmanager
+    def hinted(self) -> Iterator[None]:
+        """Adds the hint to errors on single events."""
         try:
-            yield from read()
+            yield
         except InputError as error:
             if error.entry is None or not self._hint:
                 raise
             message = f"{error.message}; {self._hint}"
             raise InputError(message, file=error.file, branch=error.branch, entry=error.entry) from error
 
+    def _read(self) -> Iterator[ak.Array]:
+        with self.hinted():
+            yield from self.source.reading.chunks(self._files.places, self._step)
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """All chunks, as they are read one after another."""
+        found: list[Span] = []
+        before = 0
+        for path, tree in self._files.places:
+            with opened(path, tree) as file:
+                entries = file.entries
+            for start in range(0, entries, self._step):
+                stop = min(start + self._step, entries)
+                found.append(Span(len(found), path, tree, start, stop, before))
+                before += stop - start
+        return tuple(found)
+
+    @property
+    def total(self) -> int:
+        """The number of events."""
+        return sum(span.stop - span.start for span in self.spans)
+
     def __iter__(self) -> Iterator[tuple[ak.Array, None]]:
-        total = len(self.first)
-        yield self._counted(self.first), None
+        self.count(self.source.faults(self.first))
+        yield self.first, None
         for chunk in self._chunks:
-            total += len(chunk)
-            yield self._counted(chunk), None
+            self.count(self.source.faults(chunk))
+            yield chunk, None
+
+    def count(self, faults: Mapping[str, int]) -> None:
+        """Counts the faults of a chunk."""
+        for key, number in faults.items():
+            self.faults[key] = self.faults.get(key, 0) + number
+
+    def tell(self, total: int) -> None:
+        """Warns of faults in that many events."""
         if self.faults:
             reasons = "; ".join(f"{number} for {reason}" for reason, number in self.faults.items())
             message = (
-                f"{self._files}: judged {sum(self.faults.values())} of {total} events all the same: {reasons}"
+                f"{self._files.named}: judged {sum(self.faults.values())} of {total} events all the same: "
+                f"{reasons}"
             )
             warnings.warn(message, UserWarning, stacklevel=2)
 
-    def _counted(self, events: ak.Array) -> ak.Array:
-        if self._keep:
-            bad = np.zeros(len(events), bool)
-            for fault in find_faults(events, schema_of(events), self._files):
-                new = int((fault.bad & ~bad).sum())
-                if new:
-                    key = f"{fault.branch} {fault.reason}"
-                    self.faults[key] = self.faults.get(key, 0) + new
-                bad |= fault.bad
-        return events
+
+def _absolute(path: str) -> str:
+    """A path that others understand, too, who work in other folders."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def names_of(paths: Paths) -> list[str]:
