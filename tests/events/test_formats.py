@@ -9,6 +9,8 @@ import awkward as ak
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 from toys import dimuons
 from whole_way import whole_way
@@ -57,6 +59,30 @@ def test_flat_events_come_back(table, tmp_path, name):
     assert count_events(path) == 300
     assert [len(part) for part in iterate_events(path, step=128)] == [128, 128, 44]
     assert infer_schema(path).scalar("good").values == (False, True)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.feather"])
+def test_columns_as_other_programs_write_them_are_read(name, tmp_path):
+    """Categories of pandas have indices of one byte; Parquet has decimals, and columns without any value."""
+    words = pa.array(["ee", "mm", "ee", None] * 50).dictionary_encode()
+    columns = {
+        "channel": words.cast(pa.dictionary(pa.int8(), pa.string())),
+        "period": words.cast(pa.dictionary(pa.int16(), pa.large_string())),
+        "year": pa.DictionaryArray.from_arrays(pa.array([0, 1, 1, 0] * 50, pa.int8()), [2016, 2018]),
+        "price": pa.array([1.5, 2.5, 3.5, 4.5] * 50).cast(pa.decimal128(10, 2)),
+        "nothing": pa.nulls(200),
+        "x": pa.array(np.arange(200.0)),
+    }
+    path = tmp_path / name
+    write = pyarrow.parquet.write_table if name == "a.parquet" else pyarrow.feather.write_feather
+    write(pa.table(columns), path)
+    events = read_events(path)
+    assert events.channel[:4].tolist() == ["ee", "mm", "ee", "<null>"]
+    assert events.period[:2].tolist() == ["ee", "mm"]
+    assert events.year[:4].tolist() == [2016, 2018, 2018, 2016]
+    assert events.price[:4].tolist() == [1.5, 2.5, 3.5, 4.5]
+    assert np.isnan(events.nothing.to_numpy()).all()
+    assert [part.channel[0] for part in iterate_events(path, step=150)] == ["ee", "ee"]
 
 
 def test_a_csv_file_is_one_that_others_read(table, tmp_path):

@@ -33,6 +33,7 @@ from hepgan.features.transforms import (
 D = 3
 CONTENT = st.floats(1e-3, 1e4) | st.floats(-0.999, -1e-3)
 POSITIVE, REAL, ANGLE = st.floats(1e-3, 1e4), st.floats(-1e4, 1e4), st.floats(-3.14, 3.14)
+DEGREES = st.floats(0.0, 359.0)
 #: How to build each transform, and the data that it is meant for.
 CASES = {
     "standardise": (lambda: Standardise(D, names=["a", "b", "c"]), REAL),
@@ -45,6 +46,7 @@ CASES = {
     "logit fitted": (lambda: Logit(D), REAL),
     "arctanh": (lambda: Arctanh(D), ANGLE),
     "angle": (lambda: Angle(D), ANGLE),
+    "angle in degrees": (lambda: Angle(D, low=0.0, high=360.0), DEGREES),
     "periodic-angle": (lambda: PeriodicAngle(D), ANGLE),
     "signed-log": (lambda: SignedLog(D), REAL),
     "signed-log given": (lambda: SignedLog(D, scale=2.0), REAL),
@@ -91,6 +93,7 @@ def _sample(name, n=200, seed=0):
         id(POSITIVE): rng.lognormal(1.0, 1.0, (n, D)),
         id(REAL): rng.normal([0, 5, -3], [1, 20, 0.1], (n, D)),
         id(ANGLE): rng.uniform(-3.1, 3.1, (n, D)),
+        id(DEGREES): rng.uniform(1.0, 359.0, (n, D)),
     }[id(elements)]
     return make(), torch.from_numpy(x)
 

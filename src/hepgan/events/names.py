@@ -50,7 +50,16 @@ _IDENTIFIERS = {
     "eventnum": "event",
     "evtnum": "event",
 }
-_WHOLE_IDENTIFIERS = {"lumi": "luminosityBlock", "evt": "event", "evtnumber": "event", "eventid": "event"}
+_WHOLE_IDENTIFIERS = {
+    "runid": "run",
+    "runno": "run",
+    "lumi": "luminosityBlock",
+    "evt": "event",
+    "evtnumber": "event",
+    "evtid": "event",
+    "eventid": "event",
+    "eventno": "event",
+}
 """Names that say it only of whole numbers."""
 
 _SPLIT = re.compile(r"(?P<top>[^/]+?)_?/(?:(?P=top))?\.(?P<rest>.+)")

@@ -598,11 +598,17 @@ def _angle(made: Sequence[Transform], columns: Sequence[Column]) -> Transform:
     if len(made) > 1:
         msg = f"transform of {columns[0].name}: an angle is as it is; no other transform goes with it"
         raise RecipeError(msg)
+    angle = made[0]
+    assert isinstance(angle, Angle)
+    turn = (angle.low, angle.high)
     for c in columns:
-        if (c.low, c.high) not in ((-math.pi, math.pi), (None, None)):
-            msg = f"transform of {c.name}: not an angle on the full circle; it is from {c.low} to {c.high}"
+        if (c.low, c.high) not in (turn, (None, None)):
+            whole = (
+                "the full circle" if not angle.options else f"the full turn from {turn[0]:g} to {turn[1]:g}"
+            )
+            msg = f"transform of {c.name}: not an angle on {whole}; it is from {c.low} to {c.high}"
             raise RecipeError(msg)
-    return made[0]
+    return angle
 
 
 def _bounds(column: Column, options: Mapping[str, Any], values: Tensor) -> tuple[float | None, float | None]:

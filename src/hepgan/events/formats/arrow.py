@@ -32,7 +32,7 @@ class ArrowSource(FormSource):
             raise InputError(message, file=file, branch=twice)
         self.tree = _text((schema.metadata or {}).get(b"tree") or b"Events")
         try:
-            self._take(ak.to_layout(ak.from_arrow(schema.empty_table())).form)
+            self._take(ak.to_layout(ak.from_arrow(plain_table(schema.empty_table()))).form)
         except Exception as error:
             message = f"a column of a kind that cannot be read ({brief(error)})"
             raise InputError(message, file=file) from error
@@ -59,7 +59,7 @@ class TableSource(ArrowSource):
     """
 
     def __init__(self, table: pa.Table, label: str) -> None:
-        self._table = _plain(table)
+        self._table = plain_table(table)
         self.label, self.entries = label, table.num_rows
         self._take_schema(self._table.schema, label)
 
@@ -70,7 +70,7 @@ class TableSource(ArrowSource):
         return ak.from_arrow(part)
 
 
-def _plain(table: pa.Table) -> pa.Table:
+def plain_table(table: pa.Table) -> pa.Table:
     """The table with texts and numbers of the kinds that awkward knows."""
     import pyarrow as pa
 
@@ -121,7 +121,7 @@ class FeatherSource(ArrowSource):
         try:
             batches = [self._file.get_batch(i).select(chosen) for i in groups]
             table = pa.Table.from_batches(batches, pa.schema([self._file.schema.field(n) for n in chosen]))
-            return ak.from_arrow(_plain(table.slice(start - skipped, stop - start)))
+            return ak.from_arrow(plain_table(table.slice(start - skipped, stop - start)))
         except Exception as error:
             raise InputError(f"damaged or truncated ({brief(error)})", file=self.label) from error  # noqa: EM102
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from hepgan.errors import InputError
 from hepgan.events.buffers import Buffer, Numbers
-from hepgan.events.formats.arrow import ArrowSource, arrow_schema, groups_of, table_of
+from hepgan.events.formats.arrow import ArrowSource, arrow_schema, groups_of, plain_table, table_of
 from hepgan.events.formats.source import Content, Sink, brief
 
 
@@ -51,7 +51,7 @@ class ParquetSource(ArrowSource):
         groups, skipped = groups_of(self._stops, start, stop)
         try:
             table = self._file.read_row_groups(groups, columns=list(chosen))
-            return ak.from_arrow(table.slice(start - skipped, stop - start))
+            return ak.from_arrow(plain_table(table.slice(start - skipped, stop - start)))
         except Exception as error:
             raise InputError(f"damaged or truncated ({brief(error)})", file=self.label) from error  # noqa: EM102
 

@@ -354,26 +354,50 @@ class SignedLog(Transform, kind="signed_log"):
 class Angle(Transform, kind="angle"):
     """An angle in [-pi, pi] as it is; models that know circles learn it as a point on one, without a cut.
 
-    The inverse wraps. For models that don't, prefer ``PeriodicAngle``.
+    The inverse wraps. For models that don't, prefer ``PeriodicAngle``. Other numbers of which the largest is
+    next to the smallest, such as an azimuth in degrees, are turned into such an angle.
+
+    Args:
+        size: Number of columns D.
+        low: Where a turn begins.
+        high: Where it ends.
+        names: Names of the columns for error messages.
+
+    Raises:
+        ValueError: ``low`` is not below ``high``.
     """
 
-    domain = "an angle, from -pi to pi"
+    def __init__(
+        self, size: int, *, low: float = -math.pi, high: float = math.pi, names: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(size, names=names)
+        if not -math.inf < low < high < math.inf:
+            msg = f"low must be below high, got {low} and {high}"
+            raise ValueError(msg)
+        self.low, self.high = low, high
+        self._usual = (low, high) == (-math.pi, math.pi)
+        self.options = {} if self._usual else {"low": low, "high": high}
+        self._unit = (high - low) / (2 * math.pi)
+        ends = "from -pi to pi" if self._usual else f"from {low:g} to {high:g}"
+        self.domain = f"an angle, {ends}"
 
     def inside(self, x: Tensor) -> Tensor:
-        """|x| <= pi, which float32 rounds up."""
-        return x.abs() <= math.pi * (1 + 1e-6)
+        """Within a turn, whose ends float32 rounds up."""
+        return (x - (self.low + self.high) / 2).abs() <= math.pi * self._unit * (1 + 1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """The angle in [-pi, pi)."""
-        return wrap(self._promoted(x))
+        x = self._promoted(x)
+        return wrap(x if self._usual else (x - (self.low + self.high) / 2) / self._unit)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """The angle in [-pi, pi), whatever y is."""
-        return wrap(self._promoted(y))
+        """The angle in [low, high), whatever y is."""
+        y = wrap(self._promoted(y))
+        return y if self._usual else (self.low + self.high) / 2 + self._unit * y
 
     def log_abs_det(self, x: Tensor) -> Tensor:
-        """Zero."""
-        return torch.zeros_like(self._promoted(x))
+        """Minus the logarithm of what is one radian."""
+        return torch.full_like(self._promoted(x), 0.0 if self._usual else -math.log(self._unit))
 
 
 class Arctanh(Logit, kind="arctanh"):

@@ -23,6 +23,9 @@ _STEP = 1e-9
 _ALIKE = 1e-12
 """Relative distance up to which numbers are the same."""
 
+_LEAST_SCALE = 1e-290
+"""Of a column's range, so that the steps are numbers."""
+
 _SLOPE = 1e-6
 """Least slope of a tail, likewise."""
 
@@ -120,6 +123,8 @@ class QuantileTable(Transform, kind="quantile_table"):
         knots = torch.lerp(values.gather(1, left), values.gather(1, right), share)
         scale = knots[:, -1] - knots[:, 0]
         scale = torch.where(scale > 0, scale, torch.where(knots[:, 0] != 0, knots[:, 0].abs(), 1.0))
+        # A part of the smallest numbers would be none.
+        scale = scale.clamp(min=_LEAST_SCALE)
         # A value of many entries has the middle of its scores.
         least = _STEP * scale.unsqueeze(1)
         first = torch.searchsorted(knots, knots - 0.25 * least).to(torch.float64)

@@ -23,6 +23,7 @@ from hepgan.observables import Observable, default_observables, standard
 from hepgan.observables.standard import in_unit
 from hepgan.recipes.document import parse_yaml
 from hepgan.recipes.drafting.arrays import array_lines, array_told, listed_array
+from hepgan.recipes.drafting.circles import Circle, circle_lines, find_circles
 from hepgan.recipes.drafting.contents import Contents, counts, look_at, values_of
 from hepgan.recipes.drafting.findings import (
     Bound,
@@ -156,7 +157,12 @@ def _draft(
     different = contents.total * contents.different // len(contents.events)
     populations = find_populations(contents.events, contents.learned, conditions)
     contents.take_arrays()
-    features = [*_features(contents, resonances, peaks, symmetry, bounds, rules, references, populations)]
+    cells = listed_array(contents.schema.arrays, contents.events) is not None
+    circles = [] if cells else find_circles(contents.events, contents.learned, conditions)
+    bounds = [b for b in bounds if b.name not in {c.name for c in circles}]
+    features = [
+        *_features(contents, resonances, peaks, symmetry, bounds, rules, references, circles, populations)
+    ]
     try:
         representation = _representation(contents, features, conditions)
     except HepganError as error:
@@ -166,7 +172,6 @@ def _draft(
     if read and contents.left_out:
         message = f"of what the analysis reads, not learned: {'; '.join(grouped(contents.left_out))}"
         warnings.warn(message, UserWarning, stacklevel=2)
-    cells = listed_array(contents.schema.arrays, contents.events) is not None
     lines = [
         *_head(contents, name),
         "",
@@ -209,8 +214,8 @@ def _head(contents: Contents, name: str) -> Iterator[str]:
         are = "is" if many == 1 else "are"
         yield from comment(f"{many:,} of them {are} bad ({reasons}): train with `--drop-bad`, as here.")
     yield f"name: {plain(name)}"
-    objects = ", ".join(c.name for c in contents.schema.collections) or "numbers"
-    description = f"Events of {objects}, drafted by hepgan init"
+    objects = ", ".join(c.name for c in contents.schema.collections)
+    description = f"Events{' of ' if objects else ''}{objects}, drafted by hepgan init"
     yield f"description: {description if _WORDS.fullmatch(description) else quote(description)}"
 
 
@@ -431,6 +436,7 @@ def _features(
     bounds: list[Bound],
     rules: list[Rule],
     references: list[Reference],
+    circles: list[Circle],
     populations: list[Populations],
 ) -> Iterator[str]:
     yield "features:"
@@ -444,12 +450,13 @@ def _features(
         *_planes(contents, bounds),
         *_edged(contents, {*systems, *(p.collection for p in peaks)}, bounds),
         *_pointing(references),
+        *circle_lines(circles, plain),
         *array_lines(contents.schema.arrays, contents.events),
     ]
     building = any(map(_is_setting, blocks))
     if building:
         yield "  blocks:"
-    yield from blocks
+    yield from blocks if building else (line.removeprefix("  ") for line in blocks)
     if contents.masses:
         yield "  masses:"
         for collection, (mass, reason) in contents.masses.items():

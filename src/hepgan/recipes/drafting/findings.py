@@ -21,7 +21,9 @@ from hepgan.recipes.drafting.resonances import MOST_OBJECTS, Resonance, always
 __all__ = [
     "Bound",
     "Edge",
+    "End",
     "Symmetry",
+    "abrupt_end",
     "constant_mass",
     "find_bounds",
     "find_edge",
@@ -66,8 +68,24 @@ class Edge(NamedTuple):
     width: float
 
 
-def find_edge(values: Numbers, *, upper: bool = False) -> Edge | None:
-    """A hard edge at the lower or upper end of a distribution, if there is one at a round number.
+class End(NamedTuple):
+    """An end of a distribution at which the density does not fall to 0.
+
+    Attributes:
+        extreme: The outermost value.
+        spacing: The mean distance of the outermost values from each other.
+        near: How many values there are within ``width`` of the outermost, but for itself.
+        width: The width.
+    """
+
+    extreme: float
+    spacing: float
+    near: int
+    width: float
+
+
+def abrupt_end(values: Numbers, *, upper: bool = False) -> End | None:
+    """The lower or upper end of a distribution, if its density ends abruptly there.
 
     The density is the same in the outermost values' range and next to it, if it ends abruptly: the k-th
     value is as far from the first as the 2k-th from the k-th. In a tail the first distance is larger.
@@ -84,14 +102,27 @@ def find_edge(values: Numbers, *, upper: bool = False) -> Edge | None:
     first, second = outermost[k] - outermost[0], outermost[2 * k] - outermost[k]
     if not (first > 0 and second > 0) or first > _HARD * second:
         return None
-    spacing = (outermost[2 * k] - outermost[0]) / (2 * k)
+    spacing = float(outermost[2 * k] - outermost[0]) / (2 * k)
+    return End(float(-outermost[0] if upper else outermost[0]), spacing, k, float(first))
+
+
+def find_edge(values: Numbers, *, upper: bool = False) -> Edge | None:
+    """A hard edge at the lower or upper end of a distribution, if there is one at a round number.
+
+    Args:
+        values: (n,) finite numbers, atoms left out.
+        upper: Which end.
+    """
+    end = abrupt_end(values, upper=upper)
+    if end is None:
+        return None
+    sign = -1.0 if upper else 1.0
+    outermost = sign * end.extreme
     # Beyond 7 spacings there would be another value, but for one time in a thousand.
-    edge = _round_number(outermost[0] - 7 * spacing, outermost[0])
+    edge = _round_number(outermost - 7 * end.spacing, outermost)
     if edge is None:
         return None
-    width = float(outermost[k] - edge)
-    sign = -1.0 if upper else 1.0
-    return Edge(sign * edge + 0.0, float(sign * outermost[0]), k + 1, width)
+    return Edge(sign * edge + 0.0, end.extreme, end.near + 1, outermost - edge + end.width)
 
 
 def _round_number(low: float, high: float) -> float | None:
