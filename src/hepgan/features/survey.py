@@ -27,6 +27,9 @@ MAX_NOISE = 1e-3
 OUTLIERS = 1e-3
 """Share of objects that a constant mass need not describe."""
 
+NEIGHBOURS = 30
+"""Of so many in each collection, none rises where objects are in order of a number of any name."""
+
 REDUNDANT = ("pt", "eta", "phi", "theta", "energy", "p")
 """Coordinates that may be stored beside others that make the momentum."""
 
@@ -124,11 +127,14 @@ def _order(reading: Reading, described: Collection, block: ObjectsConfig | None)
         return wanted
     dimensions = len(described.coordinates)
     candidates = [c for c, least in (("pt", 2), ("energy", 4)) if dimensions >= least]
-    if not dimensions and "pt" in described.field_names:
-        candidates.append("pt")
+    if not dimensions:
+        plain = [f.name for f in described.fields if f.kind is Kind.CONTINUOUS and f.missing is None]
+        candidates += sorted(plain, key=lambda n: n != "pt")
     for candidate in candidates:
         number, wrong, falling = _steps(reading, described, candidate)
-        if number and not wrong and 2 * falling > number:
+        # Few numbers descend by chance.
+        least = 1 if candidate in ("pt", "energy") else NEIGHBOURS
+        if number >= least and not wrong and 2 * falling > number:
             return candidate
     return None
 

@@ -34,6 +34,7 @@ from hepgan.recipes.drafting.findings import (
     within,
 )
 from hepgan.recipes.drafting.functions import find_functions
+from hepgan.recipes.drafting.mothers import find_mothers
 from hepgan.recipes.drafting.peaks import MOST_PAIRS, Excess, Peak, find_peaks
 from hepgan.recipes.drafting.populations import Populations, find_populations
 from hepgan.recipes.drafting.reading import constants, nothing, without_damage
@@ -139,20 +140,21 @@ def _draft(
         contents = look_at(file, select, max_events, weight, read, unit, damaged)
     _warn_of_weights(contents)
     references = _references(contents, select)
-    resonances = find_resonances(contents.events, contents.schema)
+    contents.derived.update(find_mothers(contents.events, contents.schema))
+    resonances = find_resonances(contents.events, contents.learned)
     indices = {r.name for r in references}
-    functions = find_functions(contents.events, contents.schema, resonances, apart=indices)
+    functions = find_functions(contents.events, contents.learned, resonances, apart=indices)
     contents.derived.update({f.name: (f.expression, f.off) for f in functions})
     bounds = find_bounds(contents.events, contents.learned, contents.masses)
     rules = find_rules(contents.events, contents.learned)
     if contents.total > len(contents.events) + sum(contents.bad.values()):
         bounds = within(file, bounds, contents.schema)
         rules = kept_by(file, rules, contents.schema)
-    symmetry = find_symmetry(contents.once, contents.schema, resonances)
+    symmetry = find_symmetry(contents.once, contents.learned, resonances)
     peaks = _peaks(contents, resonances, symmetry)
     moving = [p.collection for p in peaks]
     if any(Address.parse(o).name in moving for o in symmetry.objects):
-        symmetry = find_symmetry(contents.once, contents.schema, resonances, moving)
+        symmetry = find_symmetry(contents.once, contents.learned, resonances, moving)
     conditions = _conditions(contents)
     different = contents.total * contents.different // len(contents.events)
     populations = find_populations(contents.events, contents.learned, conditions)
@@ -518,14 +520,16 @@ def _azimuth(contents: Contents, symmetry: Symmetry) -> Iterator[str]:
 
 def _decays(contents: Contents, resonances: list[Resonance], symmetry: Symmetry) -> Iterator[str]:
     objects = [o for r in resonances for o in r.objects]
-    together = len(resonances) > 1 and is_at_rest(contents.events, objects)
+    alike = len({r.massive for r in resonances}) == 1
+    together = len(resonances) > 1 and alike and is_at_rest(contents.events, objects)
     unit = contents.schema.unit
     for r in resonances:
         for inner in r.systems:
             quartiles = ", ".join(rounded(q) for q in inner.quartiles)
+            neglected = "" if inner.massive else ", masses neglected,"
             yield from comment(
-                f"The mass of {_listed(inner.objects)} peaks at {rounded(inner.peak)} {unit} (quartiles "
-                f"{quartiles}): a resonance that decays, so its mass is one number.",
+                f"The mass of {_listed(inner.objects)}{neglected} peaks at {rounded(inner.peak)} {unit} "
+                f"(quartiles {quartiles}): a resonance that decays, so its mass is one number.",
                 "    ",
             )
         if not together:
@@ -578,7 +582,7 @@ def _pairs(
             "    ",
         )
         yield "    - kind: systems"
-        used = {inner.name for r in resonances for inner in r.systems}
+        used = {inner.name for r in resonances for inner in r.systems} | {*schema.collection_names}
         yield f"      name: {name_of(system.mass, used, schema.gev)}"
         yield "      pairs:"
     for p in peaks:
@@ -681,7 +685,12 @@ def _observables(contents: Contents, resonances: list[Resonance], peaks: list[Pe
     """The observables, with ranges from the events."""
     systems = [s for r in resonances for s in r.systems]
     unit = contents.schema.unit
-    found = {f"m_{s.name}": in_unit(standard("mass", *s.objects, name=f"m_{s.name}"), unit) for s in systems}
+    found = {
+        f"m_{s.name}": replace(
+            in_unit(standard("mass", *s.objects, name=f"m_{s.name}"), unit), expression=s.mass
+        )
+        for s in systems
+    }
     for p in peaks:
         made = standard("mass", *(f"{quoted(p.collection)}[{i}]" for i in (0, 1)), name=f"m_{p.collection}")
         low, high = (float(f"{p.excess.mass * (1 + s * _AROUND):.2g}") for s in (-1, 1))

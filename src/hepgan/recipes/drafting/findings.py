@@ -294,7 +294,8 @@ def find_symmetry(
     some = [c for c in usable if len(c.coordinates) > 2 and c.min_count > 0 and len(events) > _LEAST]
     objects: list[str] = []
     if resonances:
-        objects = [o for r in resonances for o in r.objects]
+        # Momenta with an energy and without one have no sum.
+        objects = [o for r in resonances if r.massive == resonances[0].massive for o in r.objects]
     elif fixed or flat:
         objects = always((fixed or flat)[0])
     elif some:

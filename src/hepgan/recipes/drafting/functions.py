@@ -193,7 +193,7 @@ class _Finder:
             return
         for r in resonances:
             for system in r.systems:
-                yield from (Candidate(f"({' + '.join(system.objects)}).{q}") for q in ("mass", "pt"))
+                yield from map(Candidate, (system.mass, f"({' + '.join(system.objects)}).pt"))
         yield from quantities_of_events(self.schema)
         objects = self.schema.model_copy(update={"scalars": (), "weight": None})
         for o in default_observables(objects).values():

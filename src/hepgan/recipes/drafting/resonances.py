@@ -52,12 +52,27 @@ class Resonance(NamedTuple):
         children: The objects, such as ``Muon[0]``, and resonances that it decays into.
         peak: Where the peak is.
         quartiles: The quartiles of the mass.
+        massless: Objects whose masses are neglected.
     """
 
     name: str
     children: tuple[str | Resonance, ...]
     peak: float
     quartiles: tuple[float, float, float]
+    massless: frozenset[str] = frozenset()
+
+    @property
+    def massive(self) -> bool:
+        """Whether the objects have masses."""
+        return self.massless.isdisjoint(self.objects)
+
+    @property
+    def mass(self) -> str:
+        """The mass, in the language of observables."""
+        total = f"({' + '.join(self.objects)})"
+        if self.massive:
+            return f"{total}.mass"
+        return f"sqrt(max(0, ({' + '.join(f'{o}.p' for o in self.objects)})**2 - {total}.p2))"
 
     @property
     def objects(self) -> tuple[str, ...]:
@@ -96,26 +111,29 @@ def find_resonances(events: ak.Array, schema: EventSchema) -> list[Resonance]:
     objects this has to be so only where they belong together: with one of them taken from another event, at
     most half as many are at the peak. So a soft object beside a resonance makes none of its own.
 
-    No object is in two of them, unless one is part of the other; the narrowest come first.
+    No object is in two of them, unless one is part of the other; the narrowest come first. Masses of single
+    objects that have none are neglected; those of lists are left to pairs.
 
     Args:
         events: The events.
         schema: What they hold.
     """
-    objects = [o for c in schema.collections if len(c.coordinates) == 4 for o in always(c)]
-    if not 2 <= len(objects) <= MOST_OBJECTS or len(events) < _LEAST:
-        return []
-    momenta = [_momentum(o, events) for o in objects]
-    found = []
-    for size in _SIZES:
-        for chosen in combinations(range(len(objects)), size):
-            peak = _peak(chosen, [momenta[i] for i in chosen])
-            found += [] if peak is None else [peak]
+    massive = [o for c in schema.collections if len(c.coordinates) == 4 for o in always(c)]
+    massless = [o for c in schema.collections if _is_massless(c) for o in always(c)]
+    objects, found = [*massive, *massless], []
+    for first, some in ((0, massive), (len(massive), massless)):
+        if not 2 <= len(some) <= MOST_OBJECTS or len(events) < _LEAST:
+            continue
+        momenta = [_momentum(o, events, massless=some is massless) for o in some]
+        for size in _SIZES:
+            for chosen in combinations(range(len(some)), size):
+                peak = _peak(tuple(first + i for i in chosen), [momenta[i] for i in chosen])
+                found += [] if peak is None else [peak]
     kept: list[_Found] = []
     for f in sorted(found, key=lambda f: f.width):
         if all(_apart(f.objects, k.objects) for k in kept):
             kept.append(f)
-    return _named(kept, objects, schema.gev)
+    return _named(kept, objects, schema, frozenset(massless))
 
 
 def always(c: Collection) -> list[str]:
@@ -137,9 +155,15 @@ def name_of(mass: float, used: Container[str], gev: float = 1.0) -> str:
     return next(n for n in chain([name], (f"{name}{k}" for k in count(2))) if n not in used)
 
 
-def _momentum(expression: str, events: ak.Array) -> Numbers:
+def _is_massless(c: Collection) -> bool:
+    """Whether it is one object, with a momentum in space and no mass."""
+    return c.layout == "single" and len(c.coordinates) == 3
+
+
+def _momentum(expression: str, events: ak.Array, *, massless: bool) -> Numbers:
     """px, py, pz and energy of an object, (4, n)."""
-    parts = (Observable("q", f"{expression}.{q}").flat(events).values for q in ("px", "py", "pz", "energy"))
+    length = "p" if massless else "energy"
+    parts = (Observable("q", f"{expression}.{q}").flat(events).values for q in ("px", "py", "pz", length))
     return np.stack([np.asarray(p, dtype=np.float64) for p in parts])
 
 
@@ -191,11 +215,14 @@ def _apart(a: frozenset[int], b: frozenset[int]) -> bool:
     return not a & b or a < b or b < a
 
 
-def _named(found: list[_Found], objects: list[str], gev: float) -> list[Resonance]:
+def _named(
+    found: list[_Found], objects: list[str], schema: EventSchema, massless: frozenset[str]
+) -> list[Resonance]:
     """The resonances that are part of no other, in order of the objects; each holds those in it."""
     names: dict[frozenset[int], str] = {}
     for f in found:
-        names[f.objects] = name_of(f.peak, names.values(), gev)
+        used = {*names.values(), *schema.collection_names, *schema.scalar_names}
+        names[f.objects] = name_of(f.peak, used, schema.gev)
 
     def inside(members: frozenset[int]) -> list[_Found]:
         """The largest of those that are part of some objects."""
@@ -208,7 +235,7 @@ def _named(found: list[_Found], objects: list[str], gev: float) -> list[Resonanc
         children: list[tuple[int, str | Resonance]] = [(i, objects[i]) for i in alone]
         children += [(min(p.objects), made(p)) for p in parts]
         ordered = tuple(c for _, c in sorted(children, key=lambda pair: pair[0]))
-        return Resonance(names[f.objects], ordered, f.peak, f.quartiles)
+        return Resonance(names[f.objects], ordered, f.peak, f.quartiles, massless)
 
     outermost = sorted(inside(frozenset(range(-1, len(objects)))), key=lambda f: min(f.objects))
     return [made(f) for f in outermost]
