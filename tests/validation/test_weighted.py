@@ -156,9 +156,10 @@ def test_weighted_observables_are_drawn_per_event_and_are_no_columns():
 def test_errors_name_the_event_by_its_number_in_all_chunks():
     events = dimuons(50, seed=6)
     builder = SampleBuilder(_schema(events), {"pt": PT}, source="events.root")
-    builder.add(events, np.ones(50))
+    builder.begin(events)
+    builder.take(builder.portion(events, np.ones(50)))
     weights = np.ones(50)
     weights[7] = np.nan
     with pytest.raises(InputError, match="not finite") as error:
-        builder.add(events, weights)
+        builder.portion(events, weights, number=1, before=50)
     assert (error.value.entry, error.value.file) == (57, "events.root")
