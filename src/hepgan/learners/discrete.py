@@ -15,10 +15,12 @@ from hepgan.errors import TrainingError
 from hepgan.features.variables import DiscreteVariable, counts_of
 from hepgan.models.discrete import (
     TABLE_STATES,
+    TALLIED_CLASSES,
     Conditional,
     DiscreteModel,
     Group,
     LearnedDiscrete,
+    same_field,
 )
 from hepgan.runtime import threads
 
@@ -41,7 +43,11 @@ STEPS = 600
 ALL_STEPS = 8000
 EPOCHS = 30
 EVALUATIONS = 10
-PATIENCE = 3
+MATCHING = 20
+"""Steps towards exact frequencies of pairs."""
+PRIOR = 5.0
+"""Events for and against that each weight is as the network has learned it."""
+MAX_NUMBERS = 50_000_000
 BATCH = 512
 RATE = 6e-3
 HELD_OUT = 0.1
@@ -65,9 +71,10 @@ def fit_discrete(
     """A model that has learned the distribution of classes.
 
     The first group is a table of weighted frequencies, unless there are conditions. The others are small
-    networks trained by weighted cross-entropy with early stopping, whose logits are then shifted so that each
-    group's marginal, given the training events' groups before it, is that of the training events. Training is
-    bounded in steps, so its time hardly grows with the number of events.
+    networks trained by weighted cross-entropy, of which the best on held-out events is kept. What they have
+    learned to a per cent or so is then made exact: each group has, given the training events' groups before
+    it, the frequencies of the training events, also together with each class and tally before it, as far as
+    these are well known. Training is bounded in steps, so its time hardly grows with the number of events.
 
     Negative weights enter with their sign, in frequencies and in the cross-entropy, which stays correct on
     average; states whose weights sum to nothing positive are not generated.
@@ -110,7 +117,13 @@ def fit_discrete(
             if bool(never.any()):
                 forbidden.append((a, b, never.nonzero().tolist()))
     blocks = [
-        {"members": group.members, "states": group.states.tolist(), "before": parents, "hidden": size}
+        {
+            "members": group.members,
+            "states": group.states.tolist(),
+            "before": parents,
+            "hidden": size,
+            "tallies": _tallied(group, [groups[a] for a in parents], variables) if size else (),
+        }
         for group, parents, size in zip(groups, before, hidden, strict=True)
     ]
     model = DiscreteModel(
@@ -167,6 +180,24 @@ def _parents(
         counts |= counts_of(variables)
     needed = [a for a in range(b) if counts & set(groups[a].members)]
     return sorted({*needed, *range(max(b - MAX_BEFORE, 0), b)}) if network else needed
+
+
+def _tallied(group: Group, before: Sequence[Group], variables: Sequence[DiscreteVariable]) -> tuple[int, ...]:
+    """The fields of a group's objects, each by one variable, that two objects before have or more.
+
+    Which of an event's objects are b jets depends on how many of the others are, and not on which.
+    """
+    earlier = [variables[i] for other in before for i in other.members]
+    found: list[int] = []
+    for i in group.members:
+        variable = variables[i]
+        if variable.slot is None or variable.ordinal or variable.within is not None:
+            continue
+        if variable.size > TALLIED_CLASSES or any(same_field(variables[j], variable) for j in found):
+            continue
+        if sum(same_field(other, variable) for other in earlier) > 1:
+            found.append(i)
+    return tuple(found)
 
 
 def find_groups(discrete: Tensor, variables: Sequence[DiscreteVariable]) -> list[Group]:
@@ -372,7 +403,7 @@ def _fit(
     *,
     calibrated: bool,
 ) -> None:
-    """Weighted cross-entropy with early stopping, then logits shifted to the exact marginal.
+    """Weighted cross-entropy, then frequencies of pairs matched, then logits shifted to the exact marginal.
 
     Args:
         conditional: What learns.
@@ -390,6 +421,7 @@ def _fit(
         _initialise(conditional, generator)
         _train(conditional, examples, steps, generator)
         if examples.rows.shape[1]:
+            _match(conditional, examples, generator)
             _learn_structure(conditional, examples, pattern)
     if conditional.hidden or calibrated:
         _calibrate(conditional, examples, frequency / frequency.sum(), generator)
@@ -425,7 +457,7 @@ def _train(conditional: Conditional, examples: Examples, steps: int, generator: 
     scale = float(examples.weight.abs().mean())
     optimizer = torch.optim.Adam(conditional.parameters(), lr=RATE, weight_decay=1e-5, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
-    best, kept, worse = _loss(conditional, validation, scale), _copy(conditional), 0
+    best, kept = _loss(conditional, validation, scale), _copy(conditional)
     batches = _batches(training, min(BATCH, len(training)), generator)
     table = _table(conditional)
     for step in range(1, steps + 1):
@@ -439,11 +471,8 @@ def _train(conditional: Conditional, examples: Examples, steps: int, generator: 
         if step % max(steps // EVALUATIONS, 1) == 0 or step == steps:
             with torch.no_grad():
                 loss = _loss(conditional, validation, scale)
-            worse += 1
             if loss < best:
-                best, kept, worse = loss, _copy(conditional), 0
-            if worse == PATIENCE:
-                break
+                best, kept = loss, _copy(conditional)
     conditional.load_state_dict(kept)
 
 
@@ -462,6 +491,47 @@ def _loss(conditional: Conditional, examples: Examples, scale: float, table: Ten
     logits = conditional.network(examples.rows, examples.condition, table) + conditional.bias.float()
     loss = functional.cross_entropy(logits, examples.target, reduction="none")
     return (loss * (examples.weight / scale).float()).mean()
+
+
+def _match(conditional: Conditional, examples: Examples, generator: torch.Generator) -> None:
+    """Moves the linear part of the logits until frequencies of pairs of states are those of the examples.
+
+    Given the network, that part's cross-entropy is convex, and smallest where what is expected of each
+    feature together with each state is what the examples have (maximum entropy). Weights stay where they are
+    as far as few events speak for moving them.
+    """
+    with torch.no_grad():
+        examples = examples[conditional.open(examples.rows).nonzero()[:, 0]]
+        most = max(MAX_NUMBERS // (conditional.features.shape[1] + len(conditional.bias)), 1)
+        if len(examples) > most:
+            examples = examples[torch.randperm(len(examples), generator=generator)[:most]]
+        total = float(examples.weight.sum())
+        if not total > 0:
+            return
+        seen = functional.embedding_bag(
+            conditional.with_tallies(examples.rows), conditional.features, mode="sum"
+        )
+        logits = conditional.network(examples.rows, examples.condition) + conditional.bias.float()
+        weight = (examples.weight / total).float()
+        size = seen.square().mean(0).sqrt().clamp(min=1e-3)
+        seen /= size
+        pull = PRIOR * float(examples.weight.abs().mean()) / (2 * total)
+    moved = torch.zeros(len(size), len(conditional.bias), requires_grad=True)
+    optimizer = torch.optim.LBFGS([moved], max_iter=MATCHING, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            entropy = functional.cross_entropy(
+                torch.addmm(logits, seen, moved), examples.target, reduction="none"
+            )
+            loss = (entropy * weight).sum() + pull * (moved / size[:, None]).square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        conditional.embedding[:, conditional.hidden :] += moved / size[:, None]
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from hepgan.networks.drawing import Linear, take
 
 __all__ = [
     "TABLE_STATES",
+    "TALLIED_CLASSES",
     "UNSEEN",
     "Conditional",
     "DiscreteModel",
@@ -28,6 +29,7 @@ __all__ = [
     "LearnedDiscrete",
     "LearnedGroup",
     "conserved",
+    "same_field",
 ]
 
 
@@ -36,6 +38,15 @@ TABLE_STATES = 512
 
 UNSEEN = -1e5
 """The logit of what was never observed."""
+
+IMPOSSIBLE = -1e9
+"""The logit of what counts forbid."""
+
+TALLIED = 4
+"""A number of objects is 0, 1, 2, or 3 and more to networks."""
+
+TALLIED_CLASSES = 4
+"""Of fields with more classes the objects of each class are not counted."""
 
 DENSE = 512
 
@@ -107,6 +118,15 @@ def conserved(group: Group, variables: Sequence[DiscreteVariable]) -> Tensor:
     return net
 
 
+def same_field(one: DiscreteVariable, other: DiscreteVariable) -> bool:
+    """Whether two are one field of two objects of a collection, with the same classes."""
+    return one.slot is not None and one.values == other.values and _field(one) == _field(other)
+
+
+def _field(variable: DiscreteVariable) -> Address:
+    return variable.address._replace(slot=None)
+
+
 def _summed(address: Address) -> str:
     """What numbers that are summed over objects have in common."""
     return str(address) if address.slot is None else f".{address.field}"
@@ -125,6 +145,8 @@ class Conditional(nn.Module):
         hidden: Width of the network; 0 for free logits and the mask only.
         prefixes: How many combinations of the states before have states of their own that never follow.
         net: (R,) int64, what each of these states adds to the hash of conserved sums; zeros by default.
+        tallies: (R, T) int64, what each of these states adds to T numbers of objects, of which the network
+            sees whether they are 0, 1, 2, or 3 and more; none by default.
     """
 
     features: Tensor
@@ -133,6 +155,7 @@ class Conditional(nn.Module):
     keys: Tensor
     never: Tensor
     net: Tensor
+    tallies: Tensor
 
     def __init__(
         self,
@@ -142,15 +165,21 @@ class Conditional(nn.Module):
         hidden: int,
         prefixes: int = 0,
         net: Tensor | None = None,
+        tallies: Tensor | None = None,
     ) -> None:
         super().__init__()
         size = mask.shape[1]
+        tallies = torch.zeros((len(mask), 0), dtype=torch.int64) if tallies is None else tallies
+        numbers = TALLIED * tallies.shape[1]
+        features = _block_diagonal([features, torch.eye(numbers)])
+        mask = functional.pad(mask, (0, 0, 0, numbers))
         take((features.shape[1] + condition_size + 1) * (hidden + size) * bool(hidden) + prefixes * size)
         self.hidden = hidden
         self.register_buffer("features", features, persistent=False)
         self.register_buffer("mask", mask, persistent=False)
-        net = torch.zeros(len(mask), dtype=torch.int64) if net is None else net
+        net = torch.zeros(len(tallies), dtype=torch.int64) if net is None else net
         self.register_buffer("net", net, persistent=False)
+        self.register_buffer("tallies", tallies, persistent=False)
         self._conserves = bool(net.any())
         self.register_buffer("bias", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("keys", torch.zeros(prefixes, dtype=torch.int64))
@@ -168,7 +197,7 @@ class Conditional(nn.Module):
         return len(self.keys)
 
     def table(self) -> Tensor:
-        """(R, hidden + S) what each state before adds to the first layer and to the logits."""
+        """(R + 4 T, hidden + S) what each state before, and each tally, adds to first layer and logits."""
         if not self.hidden:
             return self.mask
         return torch.addmm(functional.pad(self.mask, (self.hidden, 0)), self.features, self.embedding)
@@ -203,9 +232,26 @@ class Conditional(nn.Module):
             ordered = (ordered ^ (ordered >> 29)) * 6364136223846793005 + column + 1
         return [ordered, self.net[rows].sum(1)] if self._conserves else [ordered]
 
+    def open(self, rows: Tensor) -> Tensor:
+        """Whether (N,) more than one state may follow the states before."""
+        barred = self.mask < IMPOSSIBLE / 2
+        left = torch.zeros((len(rows), len(self.bias)), dtype=torch.bool, device=rows.device)
+        for column in rows.T:
+            left |= barred[column]
+        return (~left).sum(1) > 1
+
+    def with_tallies(self, rows: Tensor) -> Tensor:
+        """The rows (N, P + T) of the states before, and those of the tallies that they add up to."""
+        states, number = self.tallies.shape
+        if not number:
+            return rows
+        counted = self.tallies[rows].sum(1).clamp(max=TALLIED - 1)
+        return torch.cat([rows, states + counted + TALLIED * torch.arange(number, device=rows.device)], 1)
+
     def network(self, rows: Tensor, condition: Tensor, table: Tensor | None = None) -> Tensor:
         """The logits without the bias, and without what never follows."""
         table = self.table() if table is None else table
+        rows = self.with_tallies(rows)
         if torch.is_grad_enabled() and 0 < len(table) <= DENSE:
             # The gradient of a product costs half of that of a sum of rows.
             z = table.new_zeros((len(rows), len(table))).scatter_(1, rows, 1.0) @ table
@@ -248,7 +294,6 @@ def _features(variable: DiscreteVariable, states: Tensor) -> Tensor:
 
 
 MAX_TABLE = 1 << 18
-IMPOSSIBLE = -1e9
 UNKNOWN = -2
 
 
@@ -261,6 +306,8 @@ class LearnedGroup(Config):
         before: The groups that it depends on.
         hidden: The width of its network; 0 for none.
         prefixes: How many combinations of the states before have states of their own that never follow.
+        tallies: The fields of objects, each by one of its variables, of which its network sees how many
+            objects before have each class.
     """
 
     members: tuple[int, ...]
@@ -268,6 +315,7 @@ class LearnedGroup(Config):
     before: tuple[int, ...]
     hidden: int
     prefixes: int = 0
+    tallies: tuple[int, ...] = ()
 
 
 class LearnedDiscrete(Config):
@@ -368,10 +416,28 @@ class DiscreteModel(nn.Module):
             masks = [torch.zeros(0, len(self._groups[b]))]
             masks += [self._mask(a, b, never.get((a, b), ())) for a in parents]
             net = torch.cat([torch.zeros(0, dtype=torch.int64), *(nets[a] for a in parents)])
+            tallies = self._tallies(parents, block.tallies)
             made.append(
-                Conditional(inputs, torch.cat(masks), self.condition_size, block.hidden, block.prefixes, net)
+                Conditional(
+                    inputs, torch.cat(masks), self.condition_size, block.hidden, block.prefixes, net, tallies
+                )
             )
         return made
+
+    def _tallies(self, parents: Sequence[int], fields: Sequence[int]) -> Tensor:
+        """(R, T) how many objects of each class of some fields the states of groups have."""
+        columns = []
+        for field in fields:
+            counted = self.variables[field]
+            for k in range(counted.size):
+                column = [torch.zeros(0, dtype=torch.int64)]
+                for a in parents:
+                    group = self._groups[a]
+                    same = [j for j, i in enumerate(group.members) if same_field(self.variables[i], counted)]
+                    column.append(functional.pad((group.states[:, same] == k).sum(1), (0, 1)))
+                columns.append(torch.cat(column))
+        rows = sum(len(self._groups[a]) + 1 for a in parents)
+        return torch.stack(columns, 1) if columns else torch.zeros((rows, 0), dtype=torch.int64)
 
     def _mask(self, a: int, b: int, never: Sequence[tuple[int, int]]) -> Tensor:
         """(S_a + 1, S_b) what each state of group a adds to the logits of group b."""
