@@ -9,9 +9,10 @@ STAMP := $(VENV)/.installed
 quickstart: $(STAMP)-pythia
 	$(BIN)/hepgan quickstart -o quickstart --force
 
-# The trainings of tests are small: a second core would be waited for more than it helps.
+# The trainings of tests are small: a second core would be waited for more than it helps. Unbuffered, a log is whole
+# where a run is cut off.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
