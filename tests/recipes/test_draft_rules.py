@@ -126,3 +126,43 @@ def test_drafted_rules_hold_in_generated_events(free: dict[str, Any], tmp_path: 
     shares = generator.summary["redrawn"]
     assert 0 < shares["not single or any(Muon.pt > 24)"] <= shares["all"] < 1
     assert any("against the rule not single or any(Muon.pt > 24)" in line for line in generator.describe())
+
+
+def tracked(n: int) -> ak.Array:
+    """Jets whose score is missing outside the tracker, and only there, beside a flag of any jet."""
+    rng = np.random.default_rng(4)
+    counts = rng.poisson(2.0, n)
+    m = int(counts.sum())
+    eta = rng.normal(0.0, 2.0, m).astype(np.float32)
+    score = np.where(np.abs(eta) > 2.5, -1.0, rng.uniform(0.0, 1.0, m)).astype(np.float32)
+    columns = {
+        "pt": (20 + rng.exponential(25.0, m)).astype(np.float32),
+        "eta": eta,
+        "phi": rng.uniform(-3.1, 3.1, m).astype(np.float32),
+        "mass": rng.gamma(3.0, 2.0, m).astype(np.float32),
+        "score": score,
+        "tight": rng.random(m) < 0.7,
+    }
+    jets = {name: ak.unflatten(values, counts) for name, values in columns.items()}
+    return ak.Array({"Jet": ak.zip(jets, with_name="Momentum4D")})
+
+
+def test_what_objects_lack_beyond_a_threshold_is_a_rule(tmp_path: Path) -> None:
+    path = tmp_path / "jets.root"
+    write_events(path, tracked(8000))
+    rules = {
+        "all(not missing(Jet.score) or abs(Jet.eta) > 2.5)",
+        "all(missing(Jet.score) or abs(Jet.eta) < 2.5)",
+    }
+    assert expressions(read_events(path)) == rules
+    text = draft_recipe(str(path), name="jets")
+    fast = ["training.steps=5", "training.batch_size=128", "model.network.width=16", "model.steps=2"]
+    recipe = load_recipe(parse_yaml(text, "jets")).with_settings(fast)
+    assert rules <= {*recipe.features.rules}
+    generator = EventGenerator(recipe).fit(read_events(path), device="cpu")
+    made = generator.generate(2000, seed=1).Jet
+    assert ((abs(made.eta) > 2.5) == (made.score == -1)).to_list() == ak.ones_like(
+        made.eta, dtype=bool
+    ).to_list()
+    assert 0.05 < float(ak.mean(made.score == -1)) < 0.5
+    assert 0.001 < generator.summary["redrawn"]["all"] < 0.9

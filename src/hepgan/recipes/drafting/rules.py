@@ -1,4 +1,7 @@
-"""What every event keeps: flags that are never set below a threshold, and selections of at least one."""
+"""What every event keeps: flags that are never set below a threshold, and selections of at least one.
+
+Flags are of the event, or of each object: a b tag that is missing outside the tracker.
+"""
 
 from __future__ import annotations
 
@@ -102,6 +105,7 @@ def find_rules(events: ak.Array, schema: EventSchema) -> list[Rule]:
     - A flag that is never true (or never false) on one side of a threshold of a number, which is a hard edge
       at a round number: of the hardest objects' pt, of numbers of the event, of HT, of the leading object's
       eta or of the mass of the leading two.
+    - What an object has, or lacks, on one side of a threshold of its |eta| or pt only.
     - At least one of some flags.
     - At least one object above a threshold, in one of two collections; so many objects in two or three.
 
@@ -121,7 +125,8 @@ def find_rules(events: ak.Array, schema: EventSchema) -> list[Rule]:
     objects = _one_of_objects(events, schema)
     objects = [(pair, rule) for pair, rule in objects if not any(told <= pair for told in implied)]
     counted = [] if implied or objects else _enough_objects(events, schema)
-    return [*(rule for _, rule in either), *rules, *(rule for _, rule in objects), *counted]
+    each = _of_each_object(events, schema)
+    return [*(rule for _, rule in either), *rules, *(rule for _, rule in objects), *counted, *each]
 
 
 def kept_by(file: str, rules: Sequence[Rule], schema: EventSchema) -> list[Rule]:
@@ -271,6 +276,74 @@ def _follows(one: _Threshold, other: _Threshold) -> bool:
     return bool((~mine | theirs).all()) and not (
         bool((mine == theirs).all()) and one.flag.name < other.flag.name
     )
+
+
+# ---------------------------------------------------------------------- each object
+
+
+def _of_each_object(events: ak.Array, schema: EventSchema) -> list[Rule]:
+    """What objects are, have or lack on one side of a threshold only."""
+    return [
+        rule
+        for c in schema.collections
+        if c.layout != "single" and len(events)
+        for flag in _flags_of(c, events)
+        for quantity in _quantities_of(c, events)
+        for value in (True, False)
+        for upper in (False, True)
+        if (rule := _of_one(flag, value, quantity, upper)) is not None
+    ]
+
+
+def _flags_of(c: Collection, events: ak.Array) -> Iterator[_Flag]:
+    """What is true of some objects and false of others; of what lacks together, the first."""
+    found: list[Flags] = []
+    for f in c.fields:
+        name = f"{quoted(c.name)}.{quoted(f.name)}"
+        if f.missing is not None:
+            told = f"missing({name})"
+            values = Observable("flag", told).flat(events).values
+        elif np.dtype(f.dtype if f.dtype != "string" else "U").kind in "biu":
+            told, values = name, ak.to_numpy(ak.flatten(events[c.name, f.name]))
+        else:
+            continue
+        if not np.isin(values, (0, 1)).all():
+            continue
+        flags = np.asarray(values != 0)
+        if 0 < np.count_nonzero(flags) < len(flags) and not any((flags == one).all() for one in found):
+            found.append(flags)
+            yield _Flag(told, flags)
+        if len(found) == _MOST_FLAGS:
+            return
+
+
+def _quantities_of(c: Collection, events: ak.Array) -> Iterator[_Quantity]:
+    """The numbers of each object that its flags may hang on."""
+    name, spatial = quoted(c.name), len(c.coordinates) > 2
+    for field, number in (("eta", f"abs({name}.eta)"), ("pt", f"{name}.pt")):
+        if spatial or field in c.field_names:
+            yield _Quantity(number, Observable("number", number).flat(events).values, *_of(number))
+
+
+def _of_one(flag: _Flag, value: bool, quantity: _Quantity, upper: bool) -> Rule | None:
+    if len(quantity.values) != len(flag.values):
+        return None  # an object lacks it
+    chosen = flag.values == value
+    edge = find_edge(quantity.values[chosen], upper=upper)
+    if edge is None or quantity.above is None or quantity.below is None:
+        return None
+    outside = quantity.values >= edge.value if upper else quantity.values <= edge.value
+    expected = np.count_nonzero(outside) * float(chosen.mean())
+    if (outside & chosen).any() or expected < _BY_CHANCE:
+        return None
+    number = f"{edge.value:.6g}"
+    told = (quantity.below if upper else quantity.above)(number)
+    side, state = ("above" if upper else "below"), ("true" if value else "false")
+    reason = (
+        f"{flag.name} is never {state} with {quantity.told} {side} {number} (nearest {edge.extreme:.6g}), "
+        f"where {expected:,.0f} of {np.count_nonzero(outside):,} objects would have it by chance"
+    )
+    return Rule(f"all({'not ' if value else ''}{flag.name} or {told})", reason)
 
 
 # ---------------------------------------------------------------------- at least one
