@@ -65,7 +65,7 @@ def training_lines(events: int, different: int, *, cells: bool = False) -> Itera
         )
         if different >= least
     )
-    batch = min(batch, 128) if cells else batch
+    batch = min(batch, 64) if cells else batch
     # What a network learns by heart of few events makes it leap where it has seen none.
     if different < _FEW:
         steps = min(steps, max(_FEWEST_STEPS, math.ceil(_MOST_PASSES * different / batch)))
