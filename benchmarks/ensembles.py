@@ -21,7 +21,7 @@ from hepgan.features.space import FeatureBatch, FeatureSpace
 from hepgan.learners import Learner, new_learner
 from hepgan.models import FlowConfig, FlowMatchingConfig, GANConfig, OptimiserConfig
 from hepgan.networks import MLPConfig, ResidualConfig
-from hepgan.training import History, ScheduleConfig, Trainer, TrainingConfig, train_from_one
+from hepgan.training import History, Portions, ScheduleConfig, Trainer, TrainingConfig, train_from_one
 
 WIDE = MLPConfig(widths=(512,) * 5)
 FAT_GAN = GANConfig(
@@ -95,10 +95,9 @@ def shared(case: str, members: int, device: str, steps: int) -> float:
     together = partial(
         train_from_one,
         built(case, 1),
-        data,
+        Portions.of(data),
         built(case, members),
-        data,
-        [torch.arange(len(data))] * members,
+        Portions.of(data, [torch.arange(len(data))] * members),
         settings(case, steps, members, 0.8),
         History(),
         evaluate=None,

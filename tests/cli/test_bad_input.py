@@ -597,4 +597,4 @@ def test_an_event_that_does_not_fit_the_recipe_is_named_with_its_file(refused, m
 
     monkeypatch.setattr("hepgan.generator.EventGenerator.fit", fit)
     said = refused(f"train @tiny.yaml @good.root {TRAIN}")
-    assert said.endswith("good.root, entry 7: MET.pt does not come back")
+    assert said.endswith("good.root:Events, entry 7: MET.pt does not come back")

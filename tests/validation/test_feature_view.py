@@ -185,10 +185,10 @@ def test_a_model_for_other_events_is_an_error_that_says_why(toy_generator, tmp_p
     view = FeatureView(toy_generator)
     view.prepare(events, np.ones(300), "events")
     gathered = view.gather("events", seed=0, max_events=1000, groups=False)
-    gathered.add(events, np.ones(300))
+    gathered.take(gathered.portion(events, np.ones(300), number=0, before=0))
     later = _with_many_jets(with_jets, 99)
     with pytest.raises(InputError) as found:
-        gathered.add(later, np.ones(len(later)))
+        gathered.portion(later, np.ones(len(later)), number=1, before=300)
     assert found.value.entry == 300
     without = events[[f for f in events.fields if f != "Jet"]]
     write_events(tmp_path / "b.root", without)

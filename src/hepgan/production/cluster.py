@@ -90,7 +90,8 @@ def _connected(scheduler: str | None, cluster: ClusterName | None, jobs: int | N
             held.callback(_close, address)
             address.scale(jobs=jobs or JOBS)
         try:
-            client = Client(address, timeout=_SECONDS_TO_CONNECT)
+            # What others compute in this process is not sent to it.
+            client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
         except (OSError, ValueError) as error:
             msg = f"no scheduler of Dask answers at {scheduler}: {str(error) or type(error).__name__}"
             raise InputError(msg) from error

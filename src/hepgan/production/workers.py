@@ -174,7 +174,7 @@ def made_by_workers(
 
     def begin(number: int, **where: Any) -> None:
         key = f"hepgan-shard-{number}-{secrets.token_hex(4)}"
-        folder = scratch / key
+        folder = scratch.absolute() / key  # workers are in folders of their own
         folder.mkdir(parents=True)
         future = client.submit(
             _make, carried, number, folder, key, topic, key=key, pure=False, priority=-number, **where

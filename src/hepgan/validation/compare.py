@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hepgan.arguments import checked
+from hepgan.arguments import checked, whole
 from hepgan.errors import RecipeError
 from hepgan.events import EventsLike, schema_of, select
 from hepgan.events.common import Files, names_in, placed
@@ -221,6 +221,7 @@ def compare_files(
         RecipeError: If an observable does not fit the events.
     """
     check_client(client)
+    step = whole("step", step)
     samples: dict[str, Paths] = (
         dict(generated) if isinstance(generated, Mapping) else {"generated": generated}
     )
@@ -232,15 +233,15 @@ def compare_files(
     files = alike_of(files) if schema is None else files
     files = {n: gridded(f, grids or {}, all_there=False) for n, f in files.items()}
     files = {label: preparation.known(found) for label, found in files.items()}
-    whole = files["reference"].schema
-    files = {n: replace(f, schema=with_momenta_of(f.schema, whole)) for n, f in files.items()}
+    full = files["reference"].schema
+    files = {n: replace(f, schema=with_momenta_of(f.schema, full)) for n, f in files.items()}
     known = layouts(
         {label: found.schema for label, found in files.items()},
         [o if isinstance(o, Observable) else from_config(o, n) for n, o in (observables or {}).items()],
         None if view is None else view.needs,
         weight or (None if view is None else view.weight),
         {label: found.named for label, found in files.items()},
-        [*([] if efp is None else [efp]), *_scalars(category, whole)],
+        [*([] if efp is None else [efp]), *_scalars(category, full)],
     )
     for label, found in files.items():
         found.tell(names_in(known.read[label]))

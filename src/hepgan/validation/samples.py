@@ -371,7 +371,8 @@ class Span:
 
     Attributes:
         number: Its number.
-        path: The file.
+        path: The file, as it was given.
+        place: The same for others, who work in other folders.
         tree: Its tree.
         start: The first event of the file.
         stop: The event after the last one.
@@ -380,6 +381,7 @@ class Span:
 
     number: int
     path: str
+    place: str
     tree: str | None
     start: int
     stop: int
@@ -404,11 +406,11 @@ class Source:
         Raises:
             InputError: If they cannot be read.
         """
-        place, size = (_absolute(span.path), span.tree), span.stop - span.start
+        place, size = (span.place, span.tree), span.stop - span.start
         try:
             (events,) = self.reading.chunks([place], size, entry_start=span.start, entry_stop=span.stop)
         except InputError as error:
-            file = None if error.file is None else error.file.replace(place[0], span.path, 1)
+            file = None if error.file is None else error.file.replace(span.place, span.path, 1)
             raise InputError(error.message, file=file, branch=error.branch, entry=error.entry) from error
         return events
 
@@ -496,7 +498,7 @@ class Stream:
                 entries = file.entries
             for start in range(0, entries, self._step):
                 stop = min(start + self._step, entries)
-                found.append(Span(len(found), path, tree, start, stop, before))
+                found.append(Span(len(found), path, _absolute(path), tree, start, stop, before))
                 before += stop - start
         return tuple(found)
 
@@ -529,7 +531,7 @@ class Stream:
 
 
 def _absolute(path: str) -> str:
-    """A path that others understand, too, who work in other folders."""
+    """A path that others understand, who work in other folders."""
     return path if "://" in path else os.path.abspath(path)
 
 
