@@ -23,7 +23,8 @@ WIDTH = 0.5
 """How far from an edge events are mirrored, in units of a standardised feature."""
 
 SCAN = 4000
-MAX_COLUMNS = 4
+MAX_COLUMNS = 8
+"""Along so many features at most: rules of objects add edges to those of the hardest objects' pt."""
 LEAST_SHARE = 0.003
 BISECTIONS = 14
 CHUNK = 4096
