@@ -9,7 +9,7 @@ from toys import dimuons
 from hepgan import EventGenerator
 from hepgan.errors import RecipeError
 from hepgan.events import schema_of, select, to_awkward, to_batch
-from hepgan.features import FeaturesConfig, Representation, mirrored, reflected
+from hepgan.features import FeaturesConfig, Representation, edges, mirrored, reflected
 from hepgan.generator.encoding import _with_images
 from hepgan.recipes import load_recipe
 
@@ -152,3 +152,16 @@ def test_without_bounds_nothing_is_added(encoded):
     representation = Representation(FeaturesConfig(), schema).fit(batch)
     features = representation.encode(batch)
     assert mirrored(representation, features, generator=torch.Generator()) is features
+
+
+def test_each_of_several_rules_has_images_of_events_near_it():
+    rng = np.random.default_rng(5)
+    low = {"a": -1.0, "b": -1.0, "c": -1.0, "d": -1.0, "e": -2.5}  # few events are near the last one
+    values = {name: rng.normal(size=12_000) for k in low for name in (k, f"{k}2")}
+    kept = np.logical_and.reduce([values[k] + values[f"{k}2"] > least for k, least in low.items()])
+    events = ak.Array({name: column[kept].astype(np.float32) for name, column in values.items()})
+    config = FeaturesConfig(rules=[f"{k} + {k}2 > {least}" for k, least in low.items()])
+    batch = to_batch(events)
+    representation = Representation(config, schema_of(events)).fit(batch)
+    found = edges(representation, representation.encode(batch))
+    assert {representation.names[column][0] for column in found} == {*low}
