@@ -264,12 +264,12 @@ def terminable() -> Iterator[Callable[[], int | None]]:
     Yields:
         What tells the first signal by which the process was asked to stop, if there was one.
     """
-    _received.clear()
-    _heard.clear()
-    _again.clear()
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
+    _received.clear()
+    _heard.clear()
+    _again.clear()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         again = _again.is_set()

@@ -429,6 +429,35 @@ def test_jobs_of_slurm_are_workers(generator, expected, tmp_path, monkeypatch):
             time.sleep(0.1)
 
 
+IMPORTED = """
+import signal, threading
+from hepgan.errors import InputError
+from hepgan.production import connected
+
+def said():
+    try:
+        connected(cluster="slurm").__enter__()
+    except InputError as error:
+        print(error)
+
+other = threading.Thread(target=said)
+other.start()
+other.join()
+before = signal.signal(signal.SIGINT, signal.default_int_handler)
+said()
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def test_the_package_for_jobs_does_not_decide_what_an_interrupt_does():
+    told = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == [
+        "a cluster of slurm can be started by a process's main thread only",
+        "there is no sbatch here, by which jobs of slurm are submitted",
+        "True",
+    ]
+
+
 def test_what_is_wrong_with_a_cluster_is_one_clear_error(monkeypatch):
     with pytest.raises(InputError, match="not both"), connected():
         pass

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -237,14 +239,27 @@ def _is_local(client: Any) -> bool:
     return isinstance(getattr(client, "cluster", None), LocalCluster)
 
 
-def _batch(name: str) -> Any:
-    """A cluster of jobs of a batch system, of which none runs yet."""
+def _dask_jobqueue(name: str) -> Any:
+    """The package, whose import must not decide what Ctrl-C does to this process."""
+    ours = signal.getsignal(signal.SIGINT)
     try:
-        import dask
-        import dask_jobqueue as batch
+        import dask_jobqueue
     except ImportError as error:
         msg = f'a cluster of {name} needs the extra `dask` (in a clone: pip install ".[dask]")'
         raise InputError(msg) from error
+    except ValueError as error:  # its import asks for signals
+        msg = f"a cluster of {name} can be started by a process's main thread only"
+        raise InputError(msg) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, ours)
+    return dask_jobqueue
+
+
+def _batch(name: str) -> Any:
+    """A cluster of jobs of a batch system, of which none runs yet."""
+    import dask
+
+    batch = _dask_jobqueue(name)
     if shutil.which(SUBMIT[name]) is None:
         msg = f"there is no {SUBMIT[name]} here, by which jobs of {name} are submitted"
         raise InputError(msg)
