@@ -420,6 +420,7 @@ def test_jobs_of_slurm_are_workers(generator, expected, tmp_path, monkeypatch):
         connected(cluster="slurm", jobs=1) as client,
     ):
         made = produce(generator, 1000, tmp_path / "d", **SETTINGS, client=client)
+        assert set(client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()) == {str(1 << 29)}
     assert made.whole
     assert events(tmp_path / "d") == expected
     for number in (tmp_path / "bin" / "started").read_text().split():
