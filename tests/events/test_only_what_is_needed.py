@@ -11,6 +11,7 @@ import pytest
 import uproot
 from cli_toys import run
 from damage import damage
+from shortened import shorten
 
 from hepgan.errors import InputError
 from hepgan.events import damage as reading_damage
@@ -120,6 +121,7 @@ def test_a_command_asks_for_what_it_needs(
     here: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked, command: str, read: set[str]
 ) -> None:
     monkeypatch.chdir(here)
+    shorten(monkeypatch)
     assert run(*command.split(), "--force") in (0, 3)
     assert asked.names <= read
     assert {"x", "Jet_pt"} <= asked.names

@@ -51,6 +51,20 @@ _REDRAW = (
     "alone, classes that are seldom valid become rarer."
 )
 
+_RULES = (
+    *("add_0", "sub_0", "mul_by_1", "div_by_1", "cast_cast", "no_op_cast", "no_op_expand"),
+    *("min_min", "max_max", "min_max", "max_min", "successive_relu", "successive_clip"),
+    *(
+        "collapse_slice",
+        "collapse_slice2",
+        "reshape_reshape",
+        "squeeze_reshape_1d",
+        "materialize_reshape_shape",
+    ),
+    *("no_op_transpose", "transpose_transpose", "unsqueeze_unsqueeze", "cast_constant_of_shape"),
+)
+"""Of onnxscript's, those for what graphs of events have."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -163,8 +177,11 @@ def _write(generator: EventGenerator, chain: Chain, path: Path) -> int:
                 opset_version=OPSET,
                 input_names=[i.name for i in chain.inputs],
                 output_names=[c.name for c in chain.columns],
+                optimize=False,
                 verbose=False,
             )
+            if program is not None:
+                _simplify(program.model)
     except (OnnxExporterError, RuntimeError, NotImplementedError, ValueError, TypeError) as error:
         why = " ".join(str(error).split())[:200]
         msg = f"what this recipe asks for has no form in ONNX, or depends on the events' numbers: {why}"
@@ -176,6 +193,30 @@ def _write(generator: EventGenerator, chain: Chain, path: Path) -> int:
     program.model.metadata_props.update(_described(generator, chain))
     program.save(path, external_data=False)
     return sum(1 for _ in program.model.graph)
+
+
+def _simplify(model: Any) -> None:
+    """Computes what is constant, and leaves out what changes nothing, is not used or is there twice.
+
+    Of the rules that torch would apply it leaves out one that looks at each pair of operations.
+    """
+    from onnx_ir.passes import Sequential, common
+    from onnxscript.optimizer import fold_constants
+    from onnxscript.rewriter import rewrite
+    from onnxscript.rewriter.rules import common as rules
+
+    fold_constants(model)
+    rewrite(model, [getattr(rules, f"{name}_rule") for name in _RULES])
+    fold_constants(model)
+    Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )(model)
 
 
 def _on_cpu(generator: EventGenerator) -> EventGenerator:

@@ -23,7 +23,7 @@ WIDTH = 0.5
 """How far from an edge events are mirrored, in units of a standardised feature."""
 
 SCAN = 4000
-MAX_COLUMNS = 8
+MAX_COLUMNS = 16
 """Along so many features at most: rules of objects add edges to those of the hardest objects' pt."""
 LEAST_SHARE = 0.003
 BISECTIONS = 14
@@ -90,11 +90,14 @@ def mirrored(
     """
     if not representation.restrictions or len(features) == 0:
         return features
-    taken = torch.zeros(len(features), dtype=torch.bool)
-    parts = [features]
+    parts, owners = [features], representation.owners
+    done = {name: torch.zeros(len(features), dtype=torch.bool) for name in owners}
     for column in edges(representation, features) if columns is None else columns:
+        # Along several features of a collection events are near the same edges of it, and have images along
+        # the first; those on its two sides, and of other collections, are other edges.
+        taken = done[owners[column]]
+        left = (~taken).nonzero()[:, 0]
         for sign in (1.0, -1.0):
-            left = (~taken).nonzero()[:, 0]
             near = left[_crosses(representation, features[left], column, sign * WIDTH)]
             taken[near] = True
             images = _images(representation, features[near], column, sign, generator)
@@ -107,6 +110,8 @@ def mirrored(
 @torch.no_grad()
 def edges(representation: Representation, features: FeatureBatch) -> list[int]:
     """The features along which most events are near an edge, of those that are no cells of images.
+
+    After the first of a collection, those that are near an edge along it do not count for its others.
 
     Args:
         representation: As of :func:`mirrored`.
@@ -126,13 +131,15 @@ def edges(representation: Representation, features: FeatureBatch) -> list[int]:
         ]
     )
     chosen: list[int] = []
+    owners = [representation.owners[c] for c in columns]
     while len(chosen) < MAX_COLUMNS:
         counts = near.sum(dim=1)
         best = int(counts.argmax())
         if int(counts[best]) < LEAST_SHARE * len(sample):
             break
         chosen.append(columns[best])
-        near = near & ~near[best]
+        own = torch.tensor([name == owners[best] for name in owners])
+        near[own] &= ~near[best].clone()
     return chosen
 
 

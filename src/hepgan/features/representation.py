@@ -307,6 +307,13 @@ class Representation(nn.Module):
         return tuple(i for i, k in enumerate(self.codec.standard.kept.tolist()) if columns[k].rounded)
 
     @property
+    def owners(self) -> tuple[str, ...]:
+        """What each of the D features is of: its collection, or the number of the event."""
+        columns = self.codec.assembly.columns
+        addresses = (columns[k].address for k in self.codec.standard.kept.tolist())
+        return tuple(a.collection or a.field for a in addresses)
+
+    @property
     def cells(self) -> tuple[int, ...]:
         """The numbers of the features that are contents of cells: of images, layers and waveforms."""
         columns = self.codec.assembly.columns
