@@ -165,3 +165,36 @@ def test_each_of_several_rules_has_images_of_events_near_it():
     representation = Representation(config, schema_of(events)).fit(batch)
     found = edges(representation, representation.encode(batch))
     assert {representation.names[column][0] for column in found} == {*low}
+
+
+def test_events_between_two_edges_have_images_beyond_either():
+    rng = np.random.default_rng(6)
+    a = rng.normal(size=4000)
+    events = ak.Array({"a": a, "b": a + rng.uniform(-0.2, 0.2, 4000)})
+    config = FeaturesConfig(rules=["a - b > -0.2", "a - b < 0.2"])
+    batch = to_batch(events)
+    representation = Representation(config, schema_of(events)).fit(batch)
+    features = representation.encode(batch)
+    whole = mirrored(representation, features, generator=torch.Generator().manual_seed(0), columns=[0])
+    images = representation.decode(whole[len(features) :]).scalars
+    above = float((images["a"] > images["b"]).double().mean())
+    assert len(whole) > 1.5 * len(features)
+    assert abs(above - 0.5) < 0.1
+
+
+def test_events_near_edges_of_two_collections_have_images_beyond_each():
+    rng = np.random.default_rng(7)
+    a = {k: rng.normal(size=6000) for k in "xy"}
+    values = {"A": a, "B": {k: x + rng.normal(scale=0.1, size=6000) for k, x in a.items()}}
+    kept = np.logical_and.reduce([v["x"] + v["y"] > -0.5 for v in values.values()])
+    events = ak.Array({c: ak.zip({k: x[kept] for k, x in v.items()}) for c, v in values.items()})
+    batch, found = to_batch(events), {}
+    for rules in (["A.x + A.y > -0.5"], ["B.x + B.y > -0.5", "A.x + A.y > -0.5"]):
+        config = FeaturesConfig(rules=rules)
+        representation = Representation(config, schema_of(events)).fit(batch)
+        features = representation.encode(batch)
+        whole = mirrored(representation, features, generator=torch.Generator().manual_seed(0))
+        images = representation.decode(whole[len(features) :]).collections["A"].fields
+        found[len(rules)] = int(((images["x"] + images["y"]) < -0.5).sum())
+    assert found[1] > 100
+    assert found[2] == pytest.approx(found[1], rel=0.1)

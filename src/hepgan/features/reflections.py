@@ -24,7 +24,7 @@ WIDTH = 0.5
 
 SCAN = 4000
 MAX_COLUMNS = 16
-"""Along so many features at most: rules of objects add edges to those of the hardest objects' pt."""
+"""Along so many features at most, for each of which a few events are seen on its two sides."""
 LEAST_SHARE = 0.003
 BISECTIONS = 14
 CHUNK = 4096

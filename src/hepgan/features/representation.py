@@ -308,10 +308,10 @@ class Representation(nn.Module):
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """What each of the D features is of: its collection, or the number of the event."""
+        """The collection of each of the D features; empty for a number of the event."""
         columns = self.codec.assembly.columns
         addresses = (columns[k].address for k in self.codec.standard.kept.tolist())
-        return tuple(a.collection or a.field for a in addresses)
+        return tuple(a.collection or "" for a in addresses)
 
     @property
     def cells(self) -> tuple[int, ...]:
