@@ -54,14 +54,9 @@ _REDRAW = (
 _RULES = (
     *("add_0", "sub_0", "mul_by_1", "div_by_1", "cast_cast", "no_op_cast", "no_op_expand"),
     *("min_min", "max_max", "min_max", "max_min", "successive_relu", "successive_clip"),
-    *(
-        "collapse_slice",
-        "collapse_slice2",
-        "reshape_reshape",
-        "squeeze_reshape_1d",
-        "materialize_reshape_shape",
-    ),
-    *("no_op_transpose", "transpose_transpose", "unsqueeze_unsqueeze", "cast_constant_of_shape"),
+    *("collapse_slice", "collapse_slice2", "reshape_reshape", "squeeze_reshape_1d"),
+    *("no_op_transpose", "transpose_transpose", "unsqueeze_unsqueeze"),
+    *("materialize_reshape_shape", "cast_constant_of_shape"),
 )
 """Of onnxscript's, those for what graphs of events have."""
 

@@ -258,7 +258,7 @@ def _dask_jobqueue(name: str) -> Any:
     except ValueError as error:  # its import asks for signals
         msg = f"a cluster of {name} can be started by a process's main thread only"
         raise InputError(msg) from error
-    if threading.current_thread() is threading.main_thread():
+    if ours is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, ours)
     return dask_jobqueue
 
