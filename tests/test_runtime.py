@@ -224,3 +224,17 @@ def test_a_request_to_stop_that_strikes_in_a_finaliser_is_not_lost():
         with pytest.raises(KeyboardInterrupt):
             work()
         assert asked() == signal.SIGTERM
+
+
+def test_another_thread_does_not_forget_a_request_to_stop():
+    def other() -> None:
+        with terminable() as asked:
+            assert asked() is None
+
+    with terminable() as asked:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert asked() == signal.SIGTERM

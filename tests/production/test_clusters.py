@@ -414,12 +414,14 @@ def test_jobs_of_slurm_are_workers(generator, expected, tmp_path, monkeypatch):
         connected(cluster="slurm"),
     ):
         pass
-    described = {"cores": 1, "memory": "2GB", "interface": "lo"}
+    own = ["export FOUND=own"]
+    described = {"cores": 1, "memory": "2GB", "interface": "lo", "job-script-prologue": own}
     with (
         dask.config.set({f"jobqueue.slurm.{k}": v for k, v in described.items()}),
         connected(cluster="slurm", jobs=1) as client,
     ):
         made = produce(generator, 1000, tmp_path / "d", **SETTINGS, client=client)
+        assert set(client.run(os.getenv, "FOUND").values()) == {"own"}
         assert set(client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()) == {str(1 << 29)}
     assert made.whole
     assert events(tmp_path / "d") == expected
@@ -428,6 +430,11 @@ def test_jobs_of_slurm_are_workers(generator, expected, tmp_path, monkeypatch):
         while _runs(int(number)):
             assert time.monotonic() < until
             time.sleep(0.1)
+
+
+def test_workers_here_keep_freed_memory(client):
+    assert set(client.run(os.getenv, "MALLOC_MMAP_THRESHOLD_").values()) == {str(1 << 25)}
+    assert set(client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()) == {str(1 << 29)}
 
 
 IMPORTED = """

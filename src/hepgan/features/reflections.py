@@ -139,7 +139,7 @@ def edges(representation: Representation, features: FeatureBatch) -> list[int]:
             break
         chosen.append(columns[best])
         own = torch.tensor([name == owners[best] for name in owners])
-        near[own] &= ~near[best].clone()
+        near[own] &= ~near[best]
     return chosen
 
 

@@ -280,8 +280,7 @@ def _batch(name: str) -> Any:
         )
         raise InputError(msg)
     kinds = {"slurm": batch.SLURMCluster, "htcondor": batch.HTCondorCluster}
-    prologue = [f"export {k}=${{{k}:-{v}}}" for k, v in _MEMORY.items()]
-    return kinds[name](
-        silence_logs=logging.CRITICAL,
-        job_script_prologue=[*(known.get("job-script-prologue") or ()), *prologue],
-    )
+    # What is handed over takes the place of what is described, under its old name, too.
+    prologue = known.get("job-script-prologue") or known.get("env-extra") or ()
+    kept = [f"export {k}=${{{k}:-{v}}}" for k, v in _MEMORY.items()]
+    return kinds[name](silence_logs=logging.CRITICAL, job_script_prologue=[*prologue, *kept])
