@@ -149,3 +149,26 @@ def test_rounding_below_zero_is_no_negative_number():
     for x in (values, rounded):
         events = numbers(x=x)
         assert float(extremes(represent(events), events).x[0]) == 0.0
+
+
+@pytest.mark.parametrize("pca", [False, True])
+def test_columns_of_features_that_differ_in_one_are_those_of_an_inverse_of_all(pca):
+    g = rng()
+    events = numbers(
+        large=4e6 + torch.randn(N, generator=g, dtype=torch.float64),
+        fixed=torch.full((N,), 3.0, dtype=torch.float64),
+        flat=uniform(g, 0, 1, N),
+        decades=10 ** uniform(g, -6, 6, N),
+        plain=torch.randn(N, generator=g, dtype=torch.float64),
+    )
+    transforms = {} if pca else {"plain": "standardise"}
+    block = {"kind": "fields", "fields": list(events.scalars), "transforms": transforms, "pca": pca}
+    representation = represent(events, blocks=[block])
+    x = representation.encode(events).x[:100]
+    assert representation.size == 4
+    for feature in range(representation.size):
+        moved = x.clone()
+        moved[:, feature] += 0.3
+        found = representation.codec.standard.moved(representation.raw(x), moved, feature)
+        torch.testing.assert_close(found, representation.raw(moved), rtol=1e-12, atol=1e-12)
+        assert not torch.equal(found, representation.raw(x))

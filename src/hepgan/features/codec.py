@@ -453,10 +453,6 @@ class Codec(PreciseModule):
         known = self.assembly.tell(discrete, self.gates, self.standard.kept)
         return (torch.cat([numbers, known.hints], 1) if self.assembly.hint_count else numbers), known.exists
 
-    def write(self, x: Tensor, discrete: Tensor, draft: Draft) -> None:
-        """Puts what features (N, D) and classes (N, K) stand for into a draft."""
-        self.assembly.write(self.standard.inverse(x), discrete, draft)
-
 
 def specs(parts: Sequence[Part], default: TransformSpec) -> list[TransformSpec]:
     """The transform of each column: the recipe's, by the nearest of its names, or a default."""

@@ -22,12 +22,13 @@ _CHANGING_SIGN = {"y": ("py", "phi"), "z": ("pz", "eta", "rapidity", "costheta")
 WIDTH = 0.5
 """How far from an edge events are mirrored, in units of a standardised feature."""
 
-SCAN = 4000
+SCAN = 2000
 MAX_COLUMNS = 16
 """Along so many features at most, for each of which a few events are seen on its two sides."""
-LEAST_SHARE = 0.003
-BISECTIONS = 14
-CHUNK = 4096
+LEAST_SHARE = 0.005
+BISECTIONS = 6
+PORTION, CHUNK = 65_536, 4096
+"""Events whose columns are kept, and that are decoded at once."""
 
 
 def reflected(events: EventBatch, axes: Iterable[Axis]) -> EventBatch:
@@ -90,19 +91,10 @@ def mirrored(
     """
     if not representation.restrictions or len(features) == 0:
         return features
-    parts, owners = [features], representation.owners
-    done = {name: torch.zeros(len(features), dtype=torch.bool) for name in owners}
-    for column in edges(representation, features) if columns is None else columns:
-        # Along several features of a collection events are near the same edges of it, and have images along
-        # the first; those on its two sides, and of other collections, are other edges.
-        taken = done[owners[column]]
-        left = (~taken).nonzero()[:, 0]
-        for sign in (1.0, -1.0):
-            near = left[_crosses(representation, features[left], column, sign * WIDTH)]
-            taken[near] = True
-            images = _images(representation, features[near], column, sign, generator)
-            if len(images):
-                parts.append(images)
+    along = edges(representation, features) if columns is None else columns
+    parts = [features]
+    for some in _chunks(representation, features):
+        parts += some.images(along, generator)
     whole = FeatureBatch.concatenate(parts)
     return replace(whole, weight=whole.weight * (len(whole) / whole.weight.sum()))
 
@@ -124,12 +116,8 @@ def edges(representation: Representation, features: FeatureBatch) -> list[int]:
     columns = [c for c in range(representation.size) if c not in cells]
     if not columns:
         return []
-    near = torch.stack(
-        [
-            _crosses(representation, sample, c, WIDTH) | _crosses(representation, sample, c, -WIDTH)
-            for c in columns
-        ]
-    )
+    chunks = _chunks(representation, sample)
+    near = torch.stack([torch.cat([some.near(column) for some in chunks]) for column in columns])
     chosen: list[int] = []
     owners = [representation.owners[c] for c in columns]
     while len(chosen) < MAX_COLUMNS:
@@ -143,37 +131,72 @@ def edges(representation: Representation, features: FeatureBatch) -> list[int]:
     return chosen
 
 
-def _images(
-    representation: Representation,
-    features: FeatureBatch,
-    column: int,
-    sign: float,
-    generator: torch.Generator,
-) -> FeatureBatch:
-    inside = features.x.new_zeros(len(features))
-    outside = torch.full_like(inside, WIDTH)
-    for _ in range(BISECTIONS if len(features) else 0):
-        middle = (inside + outside) / 2
-        crosses = _crosses(representation, features, column, sign * middle)
-        inside, outside = torch.where(crosses, inside, middle), torch.where(crosses, middle, outside)
-    draw = torch.rand(len(features), generator=generator, dtype=torch.float64)
-    keep = draw < torch.cos(math.pi / 2 * inside / WIDTH) ** 2
-    keep &= _crosses(representation, features, column, sign * 2 * outside)
-    return _moved(features, column, sign * 2 * outside)[keep]
+def _chunks(representation: Representation, features: FeatureBatch) -> list[_Movable]:
+    return [
+        _Movable(representation, features[start : start + PORTION])
+        for start in range(0, len(features), PORTION)
+    ]
 
 
-def _crosses(
-    representation: Representation, features: FeatureBatch, column: int, shift: float | Tensor
-) -> Tensor:
-    """Whether events leave the bounds or break a rule when a feature, which they have, is moved."""
-    moved = _moved(features, column, shift)
-    crosses = (
-        torch.ones(len(moved), dtype=torch.bool) if moved.mask is None else moved.mask[:, column].clone()
-    )
-    rows = crosses.nonzero()[:, 0]
-    for some in torch.split(rows, CHUNK) if len(rows) else ():
-        crosses[some] = ~representation.valid(representation.decode(moved[some]))
-    return crosses
+class _Movable:
+    """Some events, of which one feature at a time is moved.
+
+    Args:
+        representation: The fitted representation.
+        features: The events.
+    """
+
+    def __init__(self, representation: Representation, features: FeatureBatch) -> None:
+        self._representation, self._features = representation, features
+        self._raw = representation.raw(features.x)
+        self._every = torch.arange(len(features))
+
+    def near(self, column: int) -> Tensor:
+        """Which events (N,) are near an edge along a feature."""
+        return self._crosses(self._every, column, WIDTH) | self._crosses(self._every, column, -WIDTH)
+
+    def images(self, along: Sequence[int], generator: torch.Generator) -> list[FeatureBatch]:
+        """Images of those that are near edges along some features."""
+        owners = self._representation.owners
+        done = {owners[column]: torch.zeros(len(self._features), dtype=torch.bool) for column in along}
+        found = []
+        for column in along:
+            # Along several features of a collection events are near the same edges of it, and have images
+            # along the first; those on its two sides, and of other collections, are other edges.
+            taken = done[owners[column]]
+            left = (~taken).nonzero()[:, 0]
+            for sign in (1.0, -1.0):
+                near = left[self._crosses(left, column, sign * WIDTH)]
+                taken[near] = True
+                found.append(self._images(near, column, sign, generator))
+        return found
+
+    def _images(self, rows: Tensor, column: int, sign: float, generator: torch.Generator) -> FeatureBatch:
+        # An event at a distance d from an edge has an image with the probability cos^2(pi d / (2 WIDTH)).
+        draw = torch.rand(len(rows), generator=generator, dtype=torch.float64)
+        furthest = WIDTH * (2 / math.pi) * torch.acos(draw.sqrt())
+        there = self._crosses(rows, column, sign * furthest)
+        rows, outside = rows[there], furthest[there]
+        inside = torch.zeros_like(outside)
+        for _ in range(BISECTIONS if len(rows) else 0):
+            middle = (inside + outside) / 2
+            crosses = self._crosses(rows, column, sign * middle)
+            inside, outside = torch.where(crosses, inside, middle), torch.where(crosses, middle, outside)
+        shift = sign * 2 * outside
+        beyond = self._crosses(rows, column, shift)
+        return _moved(self._features[rows[beyond]], column, shift[beyond])
+
+    def _crosses(self, rows: Tensor, column: int, shift: float | Tensor) -> Tensor:
+        """Whether events (n,) leave the bounds or break a rule when a feature, which they have, moves."""
+        crosses = torch.zeros(len(rows), dtype=torch.bool)
+        mask = self._features.mask
+        there = crosses.logical_not() if mask is None else mask[rows, column]
+        for some in torch.split(there.nonzero()[:, 0], CHUNK):
+            own = rows[some]
+            moved = _moved(self._features[own], column, shift[some] if isinstance(shift, Tensor) else shift)
+            raw = self._representation.codec.standard.moved(self._raw[own], moved.x, column)
+            crosses[some] = ~self._representation.valid(self._representation.decode(moved, raw=raw))
+        return crosses
 
 
 def _moved(features: FeatureBatch, column: int, shift: float | Tensor) -> FeatureBatch:

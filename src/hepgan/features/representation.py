@@ -452,9 +452,13 @@ class Representation(nn.Module):
         each = self.codec.standard.log_abs_det(features.x)
         return (each if features.mask is None else torch.where(features.mask, each, 0.0)).sum(1)
 
+    def raw(self, x: Tensor) -> Tensor:
+        """All columns (N, R) of which features (N, D) were made, with those that are constant."""
+        return self.codec.standard.inverse(x)
+
     def columns(self, x: Tensor) -> Tensor:
         """Features (N, D) as they were before their transforms: momenta, angles in radians, ..."""
-        return self.codec.standard.inverse(x)[:, self.codec.standard.kept]
+        return self.raw(x)[:, self.codec.standard.kept]
 
     # ------------------------------------------------------------------ what is given
 
@@ -517,15 +521,24 @@ class Representation(nn.Module):
 
     # ------------------------------------------------------------------ decoding
 
-    def decode(self, features: FeatureBatch, azimuth: Tensor | None = None) -> EventBatch:
+    def decode(
+        self, features: FeatureBatch, azimuth: Tensor | None = None, *, raw: Tensor | None = None
+    ) -> EventBatch:
         """Features as events, in float64 and differentiable in ``features.x``.
 
         Args:
             features: The features; ``x``, ``discrete``, ``condition`` and ``given`` are used.
             azimuth: Angle (N,) to turn each event by; None leaves the reference at phi = 0. Where it is of
                 given objects, it is theirs.
+            raw: What :meth:`raw` makes of the features, if it is known.
         """
-        made = self.tensors(features.x, features.discrete, features.condition, features.given, azimuth)
+        made = self._written(
+            self.raw(features.x) if raw is None else raw,
+            features.discrete,
+            features.condition,
+            features.given,
+            azimuth,
+        )
         collections = {
             c.name: Objects({f: made[f"{c.name}.{f}"] for f in c.field_names}, made.get(c.name))
             for c in self.schema.collections
@@ -554,16 +567,26 @@ class Representation(nn.Module):
             The fields (N, M) by address (``Muon.pt``), scalars (N,) by name (``rho``), and by the name of a
             collection (``Jet``), where objects can be absent, whether (N, M) they are there.
         """
+        return self._written(self.raw(x), discrete, condition, given, azimuth)
+
+    def _written(
+        self,
+        raw: Tensor,
+        discrete: Tensor,
+        condition: Tensor,
+        given: Tensor | None,
+        azimuth: Tensor | None,
+    ) -> dict[str, Tensor]:
         angle = None if azimuth is None else azimuth.to(torch.float64)
         objects: dict[str, Objects] = {}
         if self._given is not None:
             packed = _required(given)
             objects, angle = self._given.unpack(packed), self._given.azimuth(packed)
-        draft = Draft(self.facts, len(x), x.device, angle, objects)
+        draft = Draft(self.facts, len(raw), raw.device, angle, objects)
         draft.scalars.update(self.decode_condition(condition))
-        self.codec.write(x, discrete, draft)
+        self.codec.assembly.write(raw, discrete, draft)
         if self.schema.weight is not None:
-            draft.scalars[self.schema.weight] = torch.ones(len(x), dtype=torch.float64, device=x.device)
+            draft.scalars[self.schema.weight] = torch.ones(len(raw), dtype=torch.float64, device=raw.device)
         made = {n: draft.scalars[n] for n in self.schema.scalar_names}
         for name, found in draft.collections(self.schema).items():
             made |= {f"{name}.{f}": v for f, v in found.fields.items()}

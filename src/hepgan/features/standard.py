@@ -357,6 +357,15 @@ class StandardColumns(PreciseModule):
         parts.append(self.fixed.expand(len(x), -1))
         return torch.cat(parts, 1)[:, self.places]
 
+    def moved(self, raw: Tensor, x: Tensor, feature: int) -> Tensor:
+        """Columns (N, R) of features (N, D), of those ``raw`` of others that differ in one feature only."""
+        if not isinstance(self.transform, Columns):
+            return self.inverse(x)
+        group, transform = self.transform.around(feature)
+        frames = self.frames[:, group] if self.frames.numel() else self.frames
+        moved = _unframed(transform.inverse(x[:, group].to(torch.float64)), frames)
+        return raw.index_copy(1, self.kept[group], moved)
+
 
 def _frame(column: Column, first: Mapping[str, Any], values: Tensor) -> Frame:
     if first["kind"] not in FRAMED:

@@ -300,6 +300,11 @@ class Columns(Transform, kind="columns"):
         parts = self._split(self._promoted(y))
         return torch.cat([t.inverse(part) for t, part in parts], 1)[:, self.places]
 
+    def around(self, column: int) -> tuple[list[int], Transform]:
+        """The columns of the group that one is of, and their transform."""
+        name = next(n for n, columns in self.indices.items() if column in columns)
+        return self.indices[name], self[name]
+
     def log_abs_det(self, x: Tensor) -> Tensor:
         """Each group's own."""
         parts = self._split(self._promoted(x))
