@@ -27,7 +27,9 @@ from hepgan.training.checkpoint import read_checkpoint, write_checkpoint
 def build(kind, column, seed=1):
     torch.manual_seed(seed)
     if kind == "flow_matching":
-        config = FlowMatchingConfig(network=ResidualConfig(width=16, blocks=1, dropout=0.2))
+        config = FlowMatchingConfig(
+            network=ResidualConfig(width=16, blocks=1, dropout=0.2), optimiser=OptimiserConfig(kind="muon")
+        )
     else:
         net = MLPConfig(widths=(8,), dropout=0.2)
         critics = (

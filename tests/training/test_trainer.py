@@ -406,7 +406,7 @@ def test_gradients_of_processes_meet_in_one_place_before_they_are_clipped(featur
         assert together[f"{phase}/gradient"][0] == pytest.approx(0.5 * alone[f"{phase}/gradient"][0], rel=0.2)
 
 
-@pytest.mark.parametrize("kind", ["adam", "adamw", "adadelta", "rmsprop"])
+@pytest.mark.parametrize("kind", ["adam", "adamw", "muon", "adadelta", "rmsprop"])
 def test_every_optimiser_lowers_the_loss(feature_batch, kind):
     lr = 1.0 if kind == "adadelta" else 1e-3
     config = TrainingConfig(

@@ -46,7 +46,8 @@ class OptimiserConfig(Settings):
     """How parameters follow their gradient.
 
     Attributes:
-        kind: The algorithm.
+        kind: The algorithm. ``muon`` moves weight matrices by orthogonal ones, and everything else as
+            ``adamw`` does with the same numbers.
         lr: The learning rate, before any schedule.
         betas: Decay of Adam's running means of gradient and square.
         rho: Kept of the running mean of squares of ``adadelta`` (its rho) and ``rmsprop`` (its alpha).
@@ -54,7 +55,7 @@ class OptimiserConfig(Settings):
         weight_decay: Pull of the parameters to 0.
     """
 
-    kind: Literal["adam", "adamw", "adadelta", "rmsprop"] = "adam"
+    kind: Literal["adam", "adamw", "muon", "adadelta", "rmsprop"] = "adam"
     lr: float = Field(default=1e-3, gt=0.0, le=1e6)
     betas: tuple[Kept, Kept] = (0.9, 0.999)
     rho: Kept = 0.95

@@ -13,12 +13,21 @@ from torch import Tensor, nn
 from hepgan.models import OptimiserConfig
 from hepgan.networks import BatchNorm
 from hepgan.training.config import ScheduleConfig
+from hepgan.training.muon import Muon
 
 __all__ = ["WeightMean", "build_optimiser", "clip_members", "norms_of_members", "rate"]
 
 
-def build_optimiser(config: OptimiserConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser that the recipe describes."""
+def build_optimiser(
+    config: OptimiserConfig, parameters: Iterable[nn.Parameter], members: int = 1
+) -> torch.optim.Optimizer:
+    """The optimiser that the recipe describes.
+
+    Args:
+        config: The recipe's choice.
+        parameters: What it moves.
+        members: Members of an ensemble, which are the first dimension of parameters if there are several.
+    """
     common: dict[str, Any] = {
         "params": list(parameters),
         "lr": config.lr,
@@ -31,6 +40,8 @@ def build_optimiser(config: OptimiserConfig, parameters: Iterable[nn.Parameter])
             return torch.optim.Adam(betas=config.betas, fused=True, **common)
         case "adamw":
             return torch.optim.AdamW(betas=config.betas, fused=True, **common)
+        case "muon":
+            return Muon(betas=config.betas, members=members, **common)
         case "adadelta":
             return torch.optim.Adadelta(rho=config.rho, **common)
         case "rmsprop":

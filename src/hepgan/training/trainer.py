@@ -147,7 +147,8 @@ class Trainer:
         self._phases = learner.phases
         self._settings = [p.optimiser or config.optimiser or learner.default_optimiser for p in self._phases]
         self._optimisers = [
-            build_optimiser(s, p.parameters) for s, p in zip(self._settings, self._phases, strict=True)
+            build_optimiser(s, p.parameters, learner.members)
+            for s, p in zip(self._settings, self._phases, strict=True)
         ]
         decay = learner.default_ema if config.ema is None else config.ema
         self._mean = WeightMean(learner.model.sampling_modules(), decay)
