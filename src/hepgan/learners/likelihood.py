@@ -129,7 +129,7 @@ class SequenceLearner(FlowLearner):
 
     maker: ClassVar[str] = "sequence"
     default_optimiser: ClassVar[OptimiserConfig] = OptimiserConfig(
-        kind="adamw", lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-3
+        kind="muon", lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-3
     )
     default_ema: ClassVar[float] = 0.998
 
