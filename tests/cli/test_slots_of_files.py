@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import uproot
 from cli_toys import run
+from shortened import shorten
 
 SIZE = 1_000
 
@@ -59,13 +60,14 @@ def generate(tmp_path_factory):
             file.mktree("tree", kinds).extend(data)
         recipe = folder / "r.yaml"
         assert run("init", source, "-o", recipe) == 0
-        small = ["--set", "training.steps=30", "--set", "model.network.width=16"]
-        assert run("train", recipe, source, "-o", model, *small) == 0
+        assert run("train", recipe, source, "-o", model) == 0
         assert run("generate", model, "-n", 400, "-o", made) == 0
         assert run("validate", source, made, "-o", folder / "report", "--recipe", recipe) == 0
         return uproot.open(made)["tree"].arrays(library="np"), recipe
 
-    return through
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch, "training.steps=30")
+        yield through
 
 
 def test_sentinels_go_through_all_commands(generate):
