@@ -32,8 +32,6 @@ def main() -> None:
     parts = {label: result.images["Image"] for label, result in comparison.results.items()}
     for name, plot in (("means", plot_means), ("spectrum", plot_spectra), ("examples", plot_examples)):
         plot(parts).savefig(FIGURES / f"images_{name}.png", dpi=80)
-    for name in names:
-        comparison.plot(name).savefig(FIGURES / f"images_{name}.png", dpi=80)
     print(*comparison.verdicts(), sep="\n")
 
 
