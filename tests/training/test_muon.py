@@ -72,9 +72,7 @@ def test_all_else_moves_as_by_adamw():
 def test_members_of_an_ensemble_move_as_if_alone(shapes):
     members = [some(*shapes, seed=k) for k in range(3)]
     whole = [nn.Parameter(torch.stack(ps).detach()) for ps in zip(*(m[0] for m in members), strict=True)]
-    steps = [
-        [torch.stack(gs) for gs in zip(*(m[1][i] for m in members), strict=True)] for i in range(3)
-    ]
+    steps = [[torch.stack(gs) for gs in zip(*(m[1][i] for m in members), strict=True)] for i in range(3)]
     together = moved(Muon(whole, lr=1e-2, members=3), whole, steps)
     for k, (parameters, gradients) in enumerate(members):
         alone = moved(Muon(parameters, lr=1e-2), parameters, gradients)

@@ -94,7 +94,9 @@ def _maps(rows: Mapping[str, tuple[Any, Mapping[str, Any]]], of: str) -> Figure:
         for panel, (label, gap) in zip(line[1 + len(others) :], gaps.items(), strict=True):
             mesh = _draw(panel, h, gap, norm, "RdBu_r")
             panel.set_title(f"{label} \N{MINUS SIGN} reference", loc="left", fontsize=12)
-        figure.colorbar(mesh, ax=list(line[1 + len(others) :]), label="Difference", pad=0.01)
+        bar = figure.colorbar(mesh, ax=list(line[1 + len(others) :]), label="Difference", pad=0.01)
+        ticks = [-reach, -reach / 10, 0.0, reach / 10, reach]
+        bar.set_ticks(ticks, labels=[f"{t:.2g}".replace("-", "\N{MINUS SIGN}") for t in ticks], minor=False)
         line[0].set_ylabel(f"{name}\n{_title(h.axes[0])}" if len(rows) > 1 else _title(h.axes[0]))
     for panel in panels[-1]:
         panel.set_xlabel(_title(true.axes[1]))

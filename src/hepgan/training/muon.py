@@ -15,8 +15,8 @@ MOMENTUM = 0.95
 """Kept of the running mean of a matrix's gradient in each step."""
 
 TURN = 10.0
-"""A square matrix moves by an orthogonal one times this and the learning rate, so that its numbers, where it is
-some 100 wide, move as far as Adam's."""
+"""A square matrix moves by an orthogonal one times this and the learning rate, so that its numbers, where it
+is some 100 wide, move as far as Adam's."""
 
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -83,7 +83,8 @@ class Muon(torch.optim.Optimizer):
             # Those of one shape at once: most are small.
             steps = orthogonal(torch.cat([step for _, step in found]))
             size = TURN * group["lr"] * max(1.0, rows / columns) ** 0.5
-            for (p, _), step in zip(found, steps.split([len(step) for _, step in found]), strict=True):
+            own = torch.split(steps, [len(step) for _, step in found])
+            for (p, _), step in zip(found, own, strict=True):
                 p.mul_(1.0 - group["lr"] * group["weight_decay"])
                 p.sub_(step.view_as(p), alpha=size)
 
@@ -94,6 +95,8 @@ class Muon(torch.optim.Optimizer):
         return step.reshape(-1, *step.shape[-2:])
 
     def _follow(self, others: list[Tensor], group: dict[str, Any]) -> None:
+        if not others:
+            return
         for p in others:
             if not self.state[p]:
                 self.state[p].update(
@@ -102,16 +105,16 @@ class Muon(torch.optim.Optimizer):
                     exp_avg_sq=torch.zeros_like(p),
                 )
         states = [self.state[p] for p in others]
-        if not others:
-            return
         beta1, beta2 = group["betas"]
         adam(
             others,
             [p.grad for p in others if p.grad is not None],
-            *([s[name] for s in states] for name in ("exp_avg", "exp_avg_sq")),
+            [s["exp_avg"] for s in states],
+            [s["exp_avg_sq"] for s in states],
             [],
             [s["step"] for s in states],
             fused=True,
+            decoupled_weight_decay=True,
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
@@ -119,7 +122,6 @@ class Muon(torch.optim.Optimizer):
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=False,
-            decoupled_weight_decay=True,
         )
 
 
@@ -130,7 +132,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
-    x = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(wide.dtype).tiny)
+    size = torch.linalg.vector_norm(wide, dim=(1, 2), keepdim=True)
+    x: Tensor = wide / size.clamp(min=torch.finfo(wide.dtype).tiny)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
         x = a * x + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ x
