@@ -33,7 +33,7 @@ def test_singular_values_become_one(shape):
     (u, s, vh), values = torch.linalg.svd(matrices, full_matrices=False), torch.linalg.svdvals(found)
     large = s > 3e-3 * s.norm(dim=1, keepdim=True)
     assert large.any()
-    assert 0.6 < float(values.flip(1).sort(1, descending=True).values[large].min())
+    assert float(values[large].min()) > 0.6
     assert float(values.max()) < 1.25
     # The singular vectors stay.
     diagonal = u.mT @ found @ vh.mT
