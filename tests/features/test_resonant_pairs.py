@@ -10,7 +10,7 @@ import torch
 import vector
 from feature_samples import difference, fields, rng, uniform
 
-from hepgan.errors import RecipeError
+from hepgan.errors import InputError, RecipeError
 from hepgan.events.batch import EventBatch, Objects
 from hepgan.events.schema import Collection, EventSchema, Kind
 from hepgan.features import FeaturesConfig, Measure, Representation
@@ -120,6 +120,10 @@ CASES = {
     "no masses": ({"without": ("mass", "pdgId")}, {}),
     "in no order": ({"ordered": False}, {}),
     "Cartesian": ({"cartesian": True}, {}),
+    "populations": ({}, {"populations": [30, 60, 120]}),
+    "populations and masses of their own": ({"own": True}, {"populations": [30, 60]}),
+    "populations in no order": ({"ordered": False}, {"populations": [60]}),
+    "a population of no event": ({}, {"populations": [60, 1e4]}),
 }
 
 
@@ -192,6 +196,40 @@ def test_whatever_the_features_are_pairs_have_their_mass_and_all_objects_are_in_
     np.testing.assert_allclose(found, THRESHOLD + mass.detach()[two].numpy(), rtol=1e-6)
     slopes = torch.autograd.grad(pt.sum() + made.Lepton.eta.sum(), noise)[0]
     assert bool(torch.isfinite(slopes).all())
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_whatever_the_features_are_a_pair_has_the_mass_of_its_population(own):
+    cuts = torch.tensor([30.0, 60.0, 120.0], dtype=torch.float64)
+    events = leptons(2000, own=own)
+    representation = represent(events, {"populations": cuts.tolist()})
+    features = representation.encode(events)
+    index = [v.name for v in representation.variables].index("Lepton.pair[0].population")
+    wanted, there = features.discrete[:, index], features.discrete[:, index] >= 0
+    assert {*wanted.tolist()} == {-1, 0, 1, 2, 3}
+    exists = dict(zip(representation.names, features.mask.T, strict=True))
+    for k in range(4):
+        name = f"Lepton.pair[0].mass{f':{k + 1}' if k else ''}"
+        assert torch.equal(exists[name], wanted == k)
+    x = 3 * torch.randn(features.x.shape, generator=rng(), dtype=torch.float64)
+    made = representation.decode(features.with_x(x))
+    p = four(made)
+    for i in there.nonzero()[:100, 0].tolist():
+        (a, b, *_), _ = greedy(made[i : i + 1], "charge")
+        # Of several pairs another one may now be nearer to the resonance.
+        if number(made[i : i + 1], "charge") == 1 and int(made.Lepton.mask[i].sum()) == 2:
+            found = torch.searchsorted(cuts, torch.tensor((p[i, a] + p[i, b]).mass), right=True)
+            assert int(found) == int(wanted[i])
+
+
+def test_a_mass_that_no_pair_had_is_noted():
+    events = leptons(300)
+    representation = represent(events, {"populations": [60, 1e4]})
+    far = leptons(300, seed=5)
+    pt = 1e4 * far.Lepton.fields["pt"]
+    far = EventBatch(far.schema, {"Lepton": far.Lepton.with_fields({**far.Lepton.fields, "pt": pt})})
+    with pytest.raises(InputError, match="no pair of Lepton that was learned from has a mass such as"):
+        representation.encode(far)
 
 
 def test_turning_the_events_turns_pairs_and_single_objects_alike():

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal, Self
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field as Setting
+from pydantic import field_validator
 from torch import Tensor
 
 from hepgan.config import Config
@@ -22,11 +24,14 @@ from hepgan.features.parts.decay import DecayConfig, DecayPart
 from hepgan.features.parts.objects import Bounds, ObjectsConfig, ObjectsPart
 from hepgan.features.precise import constant
 from hepgan.features.reading import Reading
-from hepgan.features.variables import Column, DiscreteVariable
+from hepgan.features.variables import NEVER, Column, DiscreteVariable, Gate
 from hepgan.vectors.frames import Momentum, pair_mass
 from hepgan.vectors.kinematics import Kinematics
 
-__all__ = ["PairsConfig", "PairsPart", "number_of_pairs", "pairs_first"]
+__all__ = ["MASS", "PairsConfig", "PairsPart", "number_of_pairs", "pairs_first"]
+
+MASS = 3
+"""The column of a pair that is its mass, after pt, phi and y."""
 
 
 class PairsConfig(Config):
@@ -51,6 +56,10 @@ class PairsConfig(Config):
         opposite: The field that has opposite values in a pair (``charge``, ``pdgId``); False if none has to
             be; None: ``charge``, where there is one.
         most: The most pairs in an event; as many as there can be by default.
+        populations: Masses that divide pairs into populations, ascending: those of the resonance, and those
+            below and above. Which one each pair is of is drawn first, together with all that is discrete, so
+            that as many are of each as in the training events; each has a ``mass`` of its own. Not for pairs
+            of ``systems``.
         transforms: Transforms by column: ``mass`` for all pairs, ``Muon.pair[0].mass`` for one, ``eta`` for
             all single objects.
     """
@@ -60,7 +69,16 @@ class PairsConfig(Config):
     mass: float = Setting(gt=0.0)
     opposite: str | Literal[False] | None = None
     most: int | None = Setting(default=None, ge=1)
+    populations: tuple[Annotated[float, Setting(gt=0.0)], ...] = ()
     transforms: dict[str, TransformSpec] = Setting(default_factory=dict)
+
+    @field_validator("populations")
+    @classmethod
+    def _ascend(cls, cuts: tuple[float, ...]) -> tuple[float, ...]:
+        if any(a >= b for a, b in pairwise(cuts)):
+            msg = f"populations are divided by ascending masses, not by {list(cuts)}"
+            raise ValueError(msg)
+        return cuts
 
 
 class PairsPart(Part):
@@ -76,6 +94,7 @@ class PairsPart(Part):
             none if objects descend in a coordinate, which tells it.
         labels: For each object that can be in a pair the number of the variable with its value (-1 for none),
             and the value of each class.
+        populations: Of each pair which populations there are, where the recipe has some.
     """
 
     kind: Literal["pairs"] = "pairs"
@@ -86,6 +105,7 @@ class PairsPart(Part):
     values: tuple[tuple[float, ...], ...]
     places: tuple[tuple[int, ...], ...]
     labels: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    populations: tuple[tuple[int, ...], ...] = ()
 
     @property
     def optional(self) -> frozenset[str]:
@@ -118,7 +138,10 @@ class PairsPart(Part):
             tuple(range(width)),
             edges,
         )
-        columns = [_called(name, "pair", j, facts, c) for j in range(most) for c in pairs[j].columns]
+        populations = [_populations(reading, settings, j, number > j) for j in range(most)]
+        columns = [
+            c for j in range(most) for c in _columns_of_pair(settings, j, facts, pairs[j], populations[j])
+        ]
         columns += [_called(name, "single", i % width, facts, c) for i, c in enumerate(singles.columns)]
         values: list[tuple[float, ...]] = []
         for slot in range(0 if known is None else 2 * most):
@@ -132,6 +155,11 @@ class PairsPart(Part):
             DiscreteVariable.of(Address(name, None, f"pair[{j}].places"), tuple(map(float, own)))
             for j, own in enumerate(places)
         ]
+        variables += [
+            DiscreteVariable.of(_population_of(name, j), tuple(map(float, own)))
+            for j, own in enumerate(populations)
+            if settings.populations
+        ]
         return cls(
             collection=name,
             columns=tuple(columns),
@@ -142,6 +170,7 @@ class PairsPart(Part):
             singles=singles,
             values=tuple(values),
             places=tuple(places),
+            populations=tuple(populations) if settings.populations else (),
         )
 
     def joined(self, variables: Sequence[DiscreteVariable], facts: Facts) -> Self:
@@ -199,7 +228,7 @@ class PairsPart(Part):
         pairs = torch.arange(len(self.pairs), device=discrete.device) < paired
         slots = torch.arange(len(self.singles.slots), device=discrete.device)
         alone = slots < count.unsqueeze(1) - 2 * paired
-        each = len(self.pairs[0].columns)
+        each = self._each
         exists = [pairs.repeat_interleave(each, 1), alone.repeat(1, len(self.singles.coordinates))]
         return Told(torch.cat(exists, 1), pairs.to(torch.float64))
 
@@ -232,6 +261,11 @@ class PairsPart(Part):
             (draft.size, width), dtype=torch.float64
         ) if stored is None else stored
 
+    @property
+    def _each(self) -> int:
+        """The number of columns of a pair: those of a decay, and masses of further populations."""
+        return len(self.pairs[0].columns) + len(self.settings.populations)
+
     # ------------------------------------------------------------------ there and back
 
     def read(self, reading: Reading) -> Encoded:
@@ -242,7 +276,12 @@ class PairsPart(Part):
         """
         name = self.collection
         number = self._pairs_in(_values(reading, name, self.opposite), reading.count(name))
-        columns = [pair.columns_of(_both(reading, name, j, number > j)) for j, pair in enumerate(self.pairs)]
+        columns = []
+        for j, pair in enumerate(self.pairs):
+            both = _both(reading, name, j, number > j)
+            columns += [pair.columns_of(both)]
+            # Masses of further populations are counted from where these begin.
+            columns += [(pair_mass(*both) - cut).unsqueeze(1) for cut in self.settings.populations]
         columns.append(self.singles.read(_alone(reading, name, number)).columns)
         classes = [reading.no_classes()]
         for j, own in enumerate(self.places):
@@ -251,7 +290,17 @@ class PairsPart(Part):
             index = torch.searchsorted(known, found).clamp(max=len(own) - 1)
             reading.refuse(there & (known[index] != found), partial(self._misplaced, j, found))
             classes.append(torch.where(there, index, -1).unsqueeze(1))
+        for j, own in enumerate(self.populations):
+            found, there = _population(reading, self.settings, j, number > j), number > j
+            known = constant(own, reading.device, torch.int64)
+            index = torch.searchsorted(known, found).clamp(max=len(own) - 1)
+            reading.refuse(there & (known[index] != found), partial(self._unknown, j))
+            classes.append(torch.where(there, index, -1).unsqueeze(1))
         return Encoded(torch.cat(columns, 1), torch.cat(classes, 1))
+
+    def _unknown(self, number: int, event: int) -> InputError:
+        msg = f"no pair of {self.collection} that was learned from has a mass such as that of pair[{number}]"
+        return InputError(msg, entry=event)
 
     def _misplaced(self, number: int, places: Tensor, event: int) -> InputError:
         first, second = divmod(int(places[event]), len(self.singles.slots))
@@ -270,10 +319,13 @@ class PairsPart(Part):
         number = paired.sum(1) // 2
         wanted = [c for c in facts.collection(name).coordinates if c not in ("mass", "energy")]
 
-        each, found = len(self.pairs[0].columns), []
+        each, found = self._each, []
         for j, pair in enumerate(self.pairs):
             own = encoded.columns[:, j * each : (j + 1) * each]
             masses = [torch.where(paired[:, s], mass[:, s], 0.0) for s in (2 * j, 2 * j + 1)]
+            if self.populations:
+                origin = (masses[0] + masses[1]).clamp(min=pair.floors[0])
+                own = self._of_population(j, own, encoded.classes, origin)
             made = pair.momenta(own, masses, draft.azimuth)
             found += [made[0], made[1]]
         both = Kinematics({n: torch.stack([getattr(v, n) for v in found], 1) for n in ("px", "py", "pz")})
@@ -295,6 +347,24 @@ class PairsPart(Part):
         draft.put_momenta(name, range(width), Kinematics(known))
         if self.places:
             draft.place(name, self._placed(encoded.classes, number, count))
+
+    def _of_population(self, number: int, columns: Tensor, classes: Tensor, origin: Tensor) -> Tensor:
+        """The columns (N, 6) of a pair, with the mass of the population that it is of.
+
+        Args:
+            number: Which pair.
+            columns: (N, 6 + further populations).
+            classes: (N, K).
+            origin: What its mass (N,) is counted from.
+        """
+        chosen = classes[:, len(self.places) + number].clamp(min=0)
+        population = constant(self.populations[number], columns.device, torch.int64)[chosen]
+        of_decay = len(self.pairs[0].columns)
+        masses = [columns[:, MASS]]
+        for k, cut in enumerate(self.settings.populations):
+            masses.append((columns[:, of_decay + k] + cut - origin).clamp(min=0.0))
+        mass = torch.stack(masses, 1).gather(1, population.unsqueeze(1))
+        return torch.cat([columns[:, :MASS], mass, columns[:, MASS + 1 : of_decay]], 1)
 
     def _placed(self, classes: Tensor, number: Tensor, count: Tensor) -> Tensor:
         """The places (N, M) of objects that come as pairs and others; as they come, if places cannot be."""
@@ -378,6 +448,50 @@ def _called(collection: str, what: str, number: int, facts: Facts, column: Colum
     address = Address(collection, None, f"{what}[{number}].{last}")
     gate = facts.gate(collection, 2 * number + 2 if what == "pair" else number + 1)
     return replace(column, address=address, gate=gate, aliases=(f"{what}.{last}", last))
+
+
+def _population_of(collection: str, number: int) -> Address:
+    return Address(collection, None, f"pair[{number}].population")
+
+
+def _columns_of_pair(
+    settings: PairsConfig, number: int, facts: Facts, pair: DecayPart, populations: tuple[int, ...]
+) -> list[Column]:
+    """The columns of one pair: those of a decay, and masses of further populations."""
+    name, cuts = settings.collection, settings.populations
+    columns = [_called(name, "pair", number, facts, c) for c in pair.columns]
+    if not cuts:
+        return columns
+    variable = DiscreteVariable.of(_population_of(name, number), tuple(map(float, populations))).name
+    first, masses = columns[MASS], []
+    for k, (low, high) in enumerate(zip((None, *cuts), (*cuts, None), strict=True)):
+        at = populations.index(k) if k in populations else None
+        least = pair.floors[0] if low is None else low
+        masses.append(
+            replace(
+                first,
+                address=first.address._replace(field=f"{first.address.field}:{k + 1}")
+                if k
+                else first.address,
+                high=None if high is None else high - least,
+                gate=NEVER if at is None else Gate(variable, at, at),
+                aliases=(first.name, *first.aliases) if k else first.aliases,
+            )
+        )
+    return [*columns[:MASS], masses[0], *columns[MASS + 1 :], *masses[1:]]
+
+
+def _population(reading: Reading, settings: PairsConfig, number: int, there: Tensor) -> Tensor:
+    """The number (N,) of the population that a pair is of."""
+    mass = pair_mass(*_both(reading, settings.collection, number, there))
+    cuts = constant(settings.populations, reading.device)
+    return torch.searchsorted(cuts, mass.contiguous(), right=True)
+
+
+def _populations(reading: Reading, settings: PairsConfig, number: int, there: Tensor) -> tuple[int, ...]:
+    """Which populations a pair is of in some events; of one that is in no event, the first."""
+    found = torch.unique(_population(reading, settings, number, there)[there]).tolist()
+    return tuple(found) or (0,)
 
 
 def _places(reading: Reading, name: str, number: int) -> Tensor:

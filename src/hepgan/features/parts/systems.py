@@ -18,7 +18,7 @@ from hepgan.features.facts import Facts
 from hepgan.features.parts.base import Encoded, Part, Told, TransformSpec, circular_mean
 from hepgan.features.parts.decay import DecayConfig, DecayPart
 from hepgan.features.parts.objects import Bounds
-from hepgan.features.parts.pairs import PairsConfig, PairsPart
+from hepgan.features.parts.pairs import MASS, PairsConfig, PairsPart
 from hepgan.features.reading import Reading
 from hepgan.features.variables import Column, DiscreteVariable
 from hepgan.vectors.frames import Momentum
@@ -29,9 +29,6 @@ __all__ = ["SystemsConfig", "SystemsPart"]
 _TINY = 1e-9
 _FRAME = 3
 """The columns pt, phi and y of a pair, of which a system has its own."""
-
-_MASS = 3
-"""The place of a pair's mass among its columns."""
 
 
 class SystemsConfig(Config):
@@ -60,6 +57,9 @@ class SystemsConfig(Config):
         names = [p.collection for p in self.pairs]
         if len(set(names)) != len(names):
             msg = f"{self.name}: a collection has one block of pairs, not {len(names) - len(set(names)) + 1}"
+            raise ValueError(msg)
+        if any(p.populations for p in self.pairs):
+            msg = f"{self.name}: pairs of systems have no populations"
             raise ValueError(msg)
         return self
 
@@ -192,7 +192,7 @@ class SystemsPart(Part):
         for i, pair in enumerate(self._pairs):
             first, second = (there & (order[:, k] == i) for k in (0, 1))
             exists[:, pair.column : pair.column + _FRAME] &= ~(first | second).unsqueeze(1)
-            exists[:, pair.column + _MASS] &= ~second
+            exists[:, pair.column + MASS] &= ~second
         system = there.unsqueeze(1)
         exists = torch.cat([exists, system.expand(-1, len(self.system.columns) + 1)], 1)
         return Told(exists, torch.cat([hints, system.to(hints.dtype)], 1))
@@ -211,12 +211,12 @@ class SystemsPart(Part):
         there, order = _first_two(exists)
         both = _two(momenta, order, there)
         system = self.system.columns_of(both)
-        left = system[:, _MASS]
-        excesses = torch.stack([columns[:, p.column + _MASS] for p in self._pairs], 1)
+        left = system[:, MASS]
+        excesses = torch.stack([columns[:, p.column + MASS] for p in self._pairs], 1)
         second = torch.where(there, excesses.gather(1, order[:, 1:])[:, 0], 1.0)
         fraction = second / (second + left).clamp(min=_TINY)
         total = (left + both[0].mass + both[1].mass).unsqueeze(1)
-        system = torch.cat([system[:, :_MASS], total, system[:, _MASS + 1 :], fraction.unsqueeze(1)], 1)
+        system = torch.cat([system[:, :MASS], total, system[:, MASS + 1 :], fraction.unsqueeze(1)], 1)
         classes = torch.cat([e.classes for e in encoded], 1)
         return Encoded(torch.cat([columns, system], 1), classes)
 
@@ -227,13 +227,13 @@ class SystemsPart(Part):
         pairs = list(columns.unbind(1))
         exists, origins = self._known(draft)
         there, order = _first_two(exists)
-        excesses = torch.stack([columns[:, p.column + _MASS] for p in self._pairs], 1).clamp(min=_TINY)
+        excesses = torch.stack([columns[:, p.column + MASS] for p in self._pairs], 1).clamp(min=_TINY)
         first_mass = (origins + excesses).gather(1, order[:, :1])[:, 0]
         second_origin = origins.gather(1, order[:, 1:])[:, 0]
-        room = (system[:, _MASS] - first_mass - second_origin).clamp(min=_TINY)
+        room = (system[:, MASS] - first_mass - second_origin).clamp(min=_TINY)
         excess = system[:, -1] * room
         masses = [first_mass, second_origin + excess]
-        own = torch.cat([system[:, :_MASS], (room - excess).unsqueeze(1), system[:, _MASS + 1 : -1]], 1)
+        own = torch.cat([system[:, :MASS], (room - excess).unsqueeze(1), system[:, MASS + 1 : -1]], 1)
         made = self.system.momenta(own, masses, None)
         for i, pair in enumerate(self._pairs):
             centre = self.members[pair.member].pairs[pair.number].centres[0]
@@ -242,7 +242,7 @@ class SystemsPart(Part):
                 for place, values in enumerate(_frame(made[k], centre)):
                     at = pair.column + place
                     pairs[at] = torch.where(chosen, values, pairs[at])
-            at = pair.column + _MASS
+            at = pair.column + MASS
             pairs[at] = torch.where(there & (order[:, 1] == i), excess, pairs[at])
         columns, start, begin = torch.stack(pairs, 1), 0, 0
         for member in self.members:

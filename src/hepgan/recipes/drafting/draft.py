@@ -404,13 +404,16 @@ def _pairs(
     for p in peaks:
         charges = f" of opposite {p.opposite}" if p.opposite else ""
         alike = f"; {p.alike:,} of other pairs are there" if p.opposite else ""
+        populations = p.populations if system is None else ()
+        drawn = "; whether it is there, below or above is drawn first" if populations else ""
         yield from comment(
             f"Of {p.pairs:,} pairs of {p.collection}{charges}, {_excess(p.excess, schema)}{alike}: a "
-            "resonance in some events. The mass of the pair nearest to it is one number.",
+            f"resonance in some events. The mass of the pair nearest to it is one number{drawn}.",
             indent,
         )
         more = f", opposite: {plain(p.opposite)}" if p.opposite.lower() not in ("", "charge") else ""
         more += f", most: {MOST_PAIRS}" if p.most > MOST_PAIRS else ""
+        more += f", populations: [{', '.join(map(rounded, populations))}]" if populations else ""
         name, mass = plain(p.collection), rounded(p.excess.mass)
         yield f"{indent}- {{kind: pairs, collection: {name}, mass: {mass}{more}}}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container
+from itertools import pairwise
 from typing import NamedTuple
 
 import awkward as ak
@@ -31,6 +32,9 @@ LOOK = 50_000
 
 MOST_PAIRS = 2
 """Pairs of one collection that are looked for in an event, at most."""
+
+_POPULATION = 200
+"""Pairs below or above a peak, that are a population."""
 
 _LEAST = 30
 _SIGNIFICANT = 6.0
@@ -78,6 +82,8 @@ class Peak(NamedTuple):
         pairs: How many pairs there are.
         alike: How many pairs of other values have a mass in the peak.
         most: The most pairs that an event can have.
+        populations: Masses between those in the peak and those below and above, and half of the peak's, as
+            far as there are many on both sides.
     """
 
     collection: str
@@ -86,6 +92,7 @@ class Peak(NamedTuple):
     pairs: int
     alike: int
     most: int
+    populations: tuple[float, ...] = ()
 
 
 def find_peaks(events: ak.Array, schema: EventSchema, taken: Container[str]) -> list[Peak]:
@@ -106,8 +113,22 @@ def find_peaks(events: ak.Array, schema: EventSchema, taken: Container[str]) -> 
         if excess is not None:
             inside = np.abs(np.log(np.maximum(masses, 1e-300) / excess.mass)) < excess.width
             alike = int((inside & ~opposite).sum())
-            found.append(Peak(c.name, field, excess, int(opposite.sum()), alike, c.max_count // 2))
+            cuts = _populations(masses[opposite], excess)
+            found.append(Peak(c.name, field, excess, int(opposite.sum()), alike, c.max_count // 2, cuts))
     return found
+
+
+def _populations(masses: Numbers, excess: Excess) -> tuple[float, ...]:
+    """Masses that divide all masses (n,) into populations, of which none is small."""
+    low, high = (excess.mass * math.exp(side * excess.width) for side in (-1, 1))
+    cuts = [excess.mass / 2, low, high]
+    for cut in list(cuts):
+        place = cuts.index(cut)
+        ends = [0.0, *cuts, math.inf]
+        beside = [int(((masses >= a) & (masses < b)).sum()) for a, b in pairwise(ends)][place : place + 2]
+        if min(beside) < _POPULATION:
+            cuts.remove(cut)
+    return tuple(cuts)
 
 
 def _masses(events: ak.Array, c: Collection) -> tuple[Numbers, NDArray[np.bool_], str]:
