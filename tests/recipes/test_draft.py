@@ -20,7 +20,7 @@ from hepgan.generator import EventGenerator
 from hepgan.production import produce
 from hepgan.recipes import Derived, Recipe, draft_recipe, load_recipe
 from hepgan.recipes.drafting.findings import constant_mass, find_edge
-from hepgan.recipes.drafting.peaks import highest_peak
+from hepgan.recipes.drafting.peaks import Excess, highest_peak, populations
 
 ALL = [
     "zmumu_train.root",
@@ -617,3 +617,23 @@ def test_a_file_in_which_no_number_varies_has_no_draft(tmp_path: Path) -> None:
 
 def momentum(vectors: ak.Array) -> tuple[ak.Array, ak.Array, ak.Array]:
     return vectors.px, vectors.py, vectors.pz
+
+
+@pytest.mark.parametrize(
+    ("below", "half", "above", "cuts"),
+    [
+        (500, 300, 400, [45, 83.91, 96.53]),
+        (500, 300, 100, [45, 83.91]),
+        (500, 100, 400, [83.91, 96.53]),
+        (100, 500, 400, [83.91, 96.53]),
+        (50, 50, 50, []),
+    ],
+)
+def test_pairs_are_divided_into_populations_none_of_which_is_small(
+    below: int, half: int, above: int, cuts: list[float]
+) -> None:
+    peak = Excess(mass=90.0, width=0.07, number=1000, beside=10.0)
+    masses = np.concatenate(
+        [np.full(1000, 90.0), np.full(below, 70.0), np.full(half, 20.0), np.full(above, 200.0)]
+    )
+    assert populations(masses, peak) == pytest.approx(cuts, abs=0.01)

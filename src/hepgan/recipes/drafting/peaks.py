@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hepgan.events import Collection, EventSchema, Kind
 
-__all__ = ["BY_CHANCE", "LOOK", "MOST_PAIRS", "Excess", "Peak", "find_peaks", "highest_peak"]
+__all__ = ["BY_CHANCE", "LOOK", "MOST_PAIRS", "Excess", "Peak", "find_peaks", "highest_peak", "populations"]
 
 Numbers = NDArray[np.float64]
 
@@ -113,12 +113,12 @@ def find_peaks(events: ak.Array, schema: EventSchema, taken: Container[str]) -> 
         if excess is not None:
             inside = np.abs(np.log(np.maximum(masses, 1e-300) / excess.mass)) < excess.width
             alike = int((inside & ~opposite).sum())
-            cuts = _populations(masses[opposite], excess)
+            cuts = populations(masses[opposite], excess)
             found.append(Peak(c.name, field, excess, int(opposite.sum()), alike, c.max_count // 2, cuts))
     return found
 
 
-def _populations(masses: Numbers, excess: Excess) -> tuple[float, ...]:
+def populations(masses: Numbers, excess: Excess) -> tuple[float, ...]:
     """Masses that divide all masses (n,) into populations, of which none is small."""
     low, high = (excess.mass * math.exp(side * excess.width) for side in (-1, 1))
     cuts = [excess.mass / 2, low, high]
