@@ -191,7 +191,8 @@ class _Movable:
         crosses = torch.zeros(len(rows), dtype=torch.bool)
         mask = self._features.mask
         there = crosses.logical_not() if mask is None else mask[rows, column]
-        for some in torch.split(there.nonzero()[:, 0], CHUNK):
+        every = there.nonzero()[:, 0]
+        for some in torch.split(every, CHUNK) if len(every) else ():
             own = rows[some]
             moved = _moved(self._features[own], column, shift[some] if isinstance(shift, Tensor) else shift)
             raw = self._representation.codec.standard.moved(self._raw[own], moved.x, column)

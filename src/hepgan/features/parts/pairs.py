@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -285,17 +285,11 @@ class PairsPart(Part):
         columns.append(self.singles.read(_alone(reading, name, number)).columns)
         classes = [reading.no_classes()]
         for j, own in enumerate(self.places):
-            found, there = _places(reading, name, j).contiguous(), number > j
-            known = constant(own, reading.device, torch.int64)
-            index = torch.searchsorted(known, found).clamp(max=len(own) - 1)
-            reading.refuse(there & (known[index] != found), partial(self._misplaced, j, found))
-            classes.append(torch.where(there, index, -1).unsqueeze(1))
+            found = _places(reading, name, j)
+            classes.append(_classes(found, number > j, own, reading, partial(self._misplaced, j, found)))
         for j, own in enumerate(self.populations):
-            found, there = _population(reading, self.settings, j, number > j), number > j
-            known = constant(own, reading.device, torch.int64)
-            index = torch.searchsorted(known, found).clamp(max=len(own) - 1)
-            reading.refuse(there & (known[index] != found), partial(self._unknown, j))
-            classes.append(torch.where(there, index, -1).unsqueeze(1))
+            found = _population(reading, self.settings, j, number > j)
+            classes.append(_classes(found, number > j, own, reading, partial(self._unknown, j)))
         return Encoded(torch.cat(columns, 1), torch.cat(classes, 1))
 
     def _unknown(self, number: int, event: int) -> InputError:
@@ -448,6 +442,20 @@ def _called(collection: str, what: str, number: int, facts: Facts, column: Colum
     address = Address(collection, None, f"{what}[{number}].{last}")
     gate = facts.gate(collection, 2 * number + 2 if what == "pair" else number + 1)
     return replace(column, address=address, gate=gate, aliases=(f"{what}.{last}", last))
+
+
+def _classes(
+    found: Tensor,
+    there: Tensor,
+    own: tuple[int, ...],
+    reading: Reading,
+    error: Callable[[int], InputError],
+) -> Tensor:
+    """The classes (N, 1) of numbers (N,) among those that there are; -1 where there is no pair."""
+    known = constant(own, reading.device, torch.int64)
+    index = torch.searchsorted(known, found.contiguous()).clamp(max=len(own) - 1)
+    reading.refuse(there & (known[index] != found), error)
+    return torch.where(there, index, -1).unsqueeze(1)
 
 
 def _population_of(collection: str, number: int) -> Address:
