@@ -204,9 +204,10 @@ def test_whatever_the_features_are_a_pair_has_the_mass_of_its_population(own):
     events = leptons(2000, own=own)
     representation = represent(events, {"populations": cuts.tolist()})
     features = representation.encode(events)
-    index = [v.name for v in representation.variables].index("Lepton.pair[0].population")
-    wanted, there = features.discrete[:, index], features.discrete[:, index] >= 0
-    assert {*wanted.tolist()} == {-1, 0, 1, 2, 3}
+    index = [v.name for v in representation.variables].index("Lepton[1].pair:population")
+    wanted = features.discrete[:, index] - 1
+    assert {*wanted.tolist()} == {-2, -1, 0, 1, 2, 3}
+    there = wanted >= 0
     exists = dict(zip(representation.names, features.mask.T, strict=True))
     for k in range(4):
         name = f"Lepton.pair[0].mass{f':{k + 1}' if k else ''}"
@@ -309,3 +310,22 @@ def test_places_that_no_training_event_has_are_noted():
     _, possible = representation.encode_possible(events)
     assert bool(possible[three].all())
     assert not bool(possible.all())
+
+
+def test_a_pair_whose_population_was_not_drawn_is_of_the_resonance():
+    events = leptons(2000)
+    representation = represent(events, {"populations": [30, 60, 120]})
+    features = representation.encode(events)
+    assert torch.equal(representation.settled(features.discrete), features.discrete)
+    index = [v.name for v in representation.variables].index("Lepton[1].pair:population")
+    pairs = number(events, "charge")
+    for drawn in (0, 1):
+        discrete = features.discrete.clone()
+        discrete[:, index] = torch.where(discrete[:, index] >= 0, drawn, -1)
+        settled = representation.settled(discrete)[:, index]
+        # The resonance, of 91.2 GeV, is of the third population; of those without a pair it is none.
+        assert {*settled[pairs > 0].tolist()} == {drawn or 3}
+        assert {*settled[pairs == 0].tolist()} == {-1, 0}
+        _, mask = representation.context(representation.settled(discrete), features.condition)
+        masses = [i for i, n in enumerate(representation.names) if "pair[0].mass" in n]
+        assert torch.equal(mask[:, masses].sum(1), (pairs > 0).long())

@@ -204,6 +204,14 @@ class Assembly:
             exists = own if exists is None else own & exists
         return Known(exists, torch.cat(hints, 1))
 
+    def settled(self, discrete: Tensor) -> Tensor:
+        """Classes (N, K) as a model has drawn them, with those put right that others rule out."""
+        found = [discrete[:, : self._first]]
+        for part, own in self._own(discrete):
+            settled = part.settled(discrete, own, self.count(part.collection, discrete))
+            found.append(own if settled is None else settled)
+        return torch.cat(found, 1)
+
     def _not_replaced(self, discrete: Tensor) -> Tensor:
         """Which columns (N, R) no other part has in their place."""
         numbers = {c.address: i for i, c in enumerate(self.columns)}

@@ -476,6 +476,13 @@ class Representation(nn.Module):
         told, mask = self.codec.tell(discrete)
         return torch.cat([condition.to(torch.float64), told], 1), mask
 
+    def settled(self, discrete: Tensor) -> Tensor:
+        """Classes (N, K) as a model has drawn them, with those put right that others rule out.
+
+        The population of a pair, for example, that there is not.
+        """
+        return self.codec.assembly.settled(discrete)
+
     def pack(self, events: EventBatch) -> Tensor | None:
         """The numbers (N, R) of the given collections as they are; None if there are none.
 

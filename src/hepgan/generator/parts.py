@@ -71,6 +71,7 @@ class Parts:
             discrete = self.discrete.sample(uniform, drawn, self._in_turn(len(drawn), member), known)
         else:
             discrete = self.discrete.sample(uniform, drawn, known)
+        discrete = self.representation.settled(discrete)
         context, mask = self.representation.context(discrete, condition)
         x = context.new_zeros((len(context), self.representation.size))
         return FeatureBatch(x, mask, discrete, condition, context, context.new_ones(len(context)), objects)

@@ -193,6 +193,16 @@ class Part(Config):
         """
         return None
 
+    def settled(self, discrete: Tensor, own: Tensor, count: Tensor) -> Tensor | None:
+        """The part's classes (N, K) with those put right that others rule out; None if there are none such.
+
+        Args:
+            discrete: All classes of the events (N, every K), as a model has drawn them.
+            own: The part's own (N, K).
+            count: The number of objects (N,) of its collection.
+        """
+        return None
+
     @property
     def judges(self) -> bool:
         """Whether ``possible`` can find events that cannot be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -94,7 +95,8 @@ class PairsPart(Part):
             none if objects descend in a coordinate, which tells it.
         labels: For each object that can be in a pair the number of the variable with its value (-1 for none),
             and the value of each class.
-        populations: Of each pair which populations there are, where the recipe has some.
+        populations: Of each pair which populations there are, counted from 1, where the recipe has some; 0 if
+            there can be no pair of the objects that it would be of.
     """
 
     kind: Literal["pairs"] = "pairs"
@@ -155,11 +157,8 @@ class PairsPart(Part):
             DiscreteVariable.of(Address(name, None, f"pair[{j}].places"), tuple(map(float, own)))
             for j, own in enumerate(places)
         ]
-        variables += [
-            DiscreteVariable.of(_population_of(name, j), tuple(map(float, own)))
-            for j, own in enumerate(populations)
-            if settings.populations
-        ]
+        if settings.populations:
+            variables += [_variable_of(name, facts, j, own) for j, own in enumerate(populations)]
         return cls(
             collection=name,
             columns=tuple(columns),
@@ -219,18 +218,42 @@ class PairsPart(Part):
 
     def tell(self, discrete: Tensor, own: Tensor, count: Tensor) -> Told:
         """Which pairs and which single objects there are."""
-        values: list[Tensor] = []
-        for number, table in self.labels:
-            known = constant(table, discrete.device)
-            chosen = torch.zeros_like(count) if number < 0 else discrete[:, number].clamp(min=0)
-            values.append(known[chosen])
-        paired = self._pairs_in(torch.stack(values, 1) if self.labels else None, count).unsqueeze(1)
+        paired = self._paired(discrete, count).unsqueeze(1)
         pairs = torch.arange(len(self.pairs), device=discrete.device) < paired
         slots = torch.arange(len(self.singles.slots), device=discrete.device)
         alone = slots < count.unsqueeze(1) - 2 * paired
         each = self._each
         exists = [pairs.repeat_interleave(each, 1), alone.repeat(1, len(self.singles.coordinates))]
         return Told(torch.cat(exists, 1), pairs.to(torch.float64))
+
+    def _paired(self, discrete: Tensor, count: Tensor) -> Tensor:
+        """The number of pairs (N,) that classes (N, every K) and numbers of objects (N,) tell."""
+        values: list[Tensor] = []
+        for number, table in self.labels:
+            known = constant(table, discrete.device)
+            chosen = torch.zeros_like(count) if number < 0 else discrete[:, number].clamp(min=0)
+            values.append(known[chosen])
+        return self._pairs_in(torch.stack(values, 1) if self.labels else None, count)
+
+    def settled(self, discrete: Tensor, own: Tensor, count: Tensor) -> Tensor | None:
+        """Pairs that charges make, and whose population was not drawn, are of the resonance's."""
+        if not self.populations:
+            return None
+        paired, first = self._paired(discrete, count), len(self.places)
+        found = list(own.unbind(1))
+        resonance = 1 + bisect_right(self.settings.populations, self.settings.mass)
+        for j, populations in enumerate(self.populations):
+            index, there = found[first + j], paired > j
+            none = populations.index(0) if 0 in populations else None
+            some = [k for k, p in enumerate(populations) if p]
+            if none is not None:
+                index = torch.where(~there & (index >= 0), none, index)
+            if some:
+                lacks = there & ((index < 0) | (index == (-1 if none is None else none)))
+                taken = populations.index(resonance) if resonance in populations else some[0]
+                index = torch.where(lacks, taken, index)
+            found[first + j] = index
+        return torch.stack(found, 1)
 
     def totals(self, reading: Reading) -> list[tuple[Tensor, Momentum]]:
         """For each pair in which events (N,) it is, and its momentum (N,); of others one without meaning."""
@@ -288,8 +311,8 @@ class PairsPart(Part):
             found = _places(reading, name, j)
             classes.append(_classes(found, number > j, own, reading, partial(self._misplaced, j, found)))
         for j, own in enumerate(self.populations):
-            found = _population(reading, self.settings, j, number > j)
-            classes.append(_classes(found, number > j, own, reading, partial(self._unknown, j)))
+            found, there = _population(reading, self.settings, j, number > j), _room(reading, name, j)
+            classes.append(_classes(found, there, own, reading, partial(self._unknown, j)))
         return Encoded(torch.cat(columns, 1), torch.cat(classes, 1))
 
     def _unknown(self, number: int, event: int) -> InputError:
@@ -352,12 +375,12 @@ class PairsPart(Part):
             origin: What its mass (N,) is counted from.
         """
         chosen = classes[:, len(self.places) + number].clamp(min=0)
-        population = constant(self.populations[number], columns.device, torch.int64)[chosen]
+        population = constant(self.populations[number], columns.device, torch.int64)[chosen] - 1
         of_decay = len(self.pairs[0].columns)
         masses = [columns[:, MASS]]
         for k, cut in enumerate(self.settings.populations):
             masses.append((columns[:, of_decay + k] + cut - origin).clamp(min=0.0))
-        mass = torch.stack(masses, 1).gather(1, population.unsqueeze(1))
+        mass = torch.stack(masses, 1).gather(1, population.clamp(min=0).unsqueeze(1))
         return torch.cat([columns[:, :MASS], mass, columns[:, MASS + 1 : of_decay]], 1)
 
     def _placed(self, classes: Tensor, number: Tensor, count: Tensor) -> Tensor:
@@ -458,8 +481,13 @@ def _classes(
     return torch.where(there, index, -1).unsqueeze(1)
 
 
-def _population_of(collection: str, number: int) -> Address:
-    return Address(collection, None, f"pair[{number}].population")
+def _variable_of(
+    collection: str, facts: Facts, number: int, populations: tuple[int, ...]
+) -> DiscreteVariable:
+    """The population of a pair, which is told of its second object: there is none without that."""
+    slot = 2 * number + 1
+    address = facts.address(collection, slot, "pair:population")
+    return DiscreteVariable.of(address, tuple(map(float, populations)), slot)
 
 
 def _columns_of_pair(
@@ -470,10 +498,10 @@ def _columns_of_pair(
     columns = [_called(name, "pair", number, facts, c) for c in pair.columns]
     if not cuts:
         return columns
-    variable = DiscreteVariable.of(_population_of(name, number), tuple(map(float, populations))).name
+    variable = _variable_of(name, facts, number, populations).name
     first, masses = columns[MASS], []
     for k, (low, high) in enumerate(zip((None, *cuts), (*cuts, None), strict=True)):
-        at = populations.index(k) if k in populations else None
+        at = populations.index(k + 1) if k + 1 in populations else None
         least = pair.floors[0] if low is None else low
         masses.append(
             replace(
@@ -489,17 +517,22 @@ def _columns_of_pair(
     return [*columns[:MASS], masses[0], *columns[MASS + 1 :], *masses[1:]]
 
 
+def _room(reading: Reading, name: str, number: int) -> Tensor:
+    """In which events (N,) there are enough objects for a pair."""
+    return reading.count(name) > 2 * number + 1
+
+
 def _population(reading: Reading, settings: PairsConfig, number: int, there: Tensor) -> Tensor:
-    """The number (N,) of the population that a pair is of."""
+    """The number (N,) of the population that a pair is of, from 1; 0 where it is not there (N,)."""
     mass = pair_mass(*_both(reading, settings.collection, number, there))
     cuts = constant(settings.populations, reading.device)
-    return torch.searchsorted(cuts, mass.contiguous(), right=True)
+    return torch.where(there, 1 + torch.searchsorted(cuts, mass.contiguous(), right=True), 0)
 
 
 def _populations(reading: Reading, settings: PairsConfig, number: int, there: Tensor) -> tuple[int, ...]:
-    """Which populations a pair is of in some events; of one that is in no event, the first."""
-    found = torch.unique(_population(reading, settings, number, there)[there]).tolist()
-    return tuple(found) or (0,)
+    """Which populations a pair is of in some events; 0 is none."""
+    found = _population(reading, settings, number, there)[_room(reading, settings.collection, number)]
+    return tuple(torch.unique(found).tolist()) or (0,)
 
 
 def _places(reading: Reading, name: str, number: int) -> Tensor:
