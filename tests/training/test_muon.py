@@ -98,3 +98,14 @@ def test_tall_matrices_move_further():
     sizes = [float(torch.linalg.svdvals(a - b).mean()) for a, b in zip(after, before, strict=True)]
     assert sizes[0] / sizes[1] == pytest.approx(math.sqrt(100 / 25), rel=0.1)
     assert sizes[1] == pytest.approx(TURN * 1e-3, rel=0.3)
+
+
+def test_it_goes_on_from_states_of_adam():
+    parameters, gradients = some((6, 4), (6,))
+    adam = torch.optim.AdamW(parameters, lr=1e-2)
+    moved(adam, parameters, gradients)
+    muon = Muon(parameters, lr=1e-2)
+    muon.load_state_dict({**muon.state_dict(), "state": adam.state_dict()["state"]})
+    before = [p.clone() for p in parameters]
+    after = moved(muon, parameters, gradients)
+    assert all(bool((a != b).all()) for a, b in zip(after, before, strict=True))

@@ -74,7 +74,8 @@ class Muon(torch.optim.Optimizer):
             gradient = p.grad
             assert gradient is not None
             state = self.state[p]
-            if not state:
+            if "momentum" not in state:
+                # Also in a checkpoint of Adam's, which had other states.
                 state["momentum"] = torch.zeros_like(p)
             mean = state["momentum"].lerp_(gradient, 1.0 - MOMENTUM)
             step = self._as_matrices(gradient.lerp(mean, MOMENTUM))
