@@ -214,13 +214,15 @@ def test_whatever_the_features_are_a_pair_has_the_mass_of_its_population(own):
         assert torch.equal(exists[name], wanted == k)
     x = 3 * torch.randn(features.x.shape, generator=rng(), dtype=torch.float64)
     made = representation.decode(features.with_x(x))
-    p = four(made)
+    p, seen = four(made), 0
     for i in there.nonzero()[:100, 0].tolist():
         (a, b, *_), _ = greedy(made[i : i + 1], "charge")
         # Of several pairs another one may now be nearer to the resonance.
         if number(made[i : i + 1], "charge") == 1 and int(made.Lepton.mask[i].sum()) == 2:
             found = torch.searchsorted(cuts, torch.tensor((p[i, a] + p[i, b]).mass), right=True)
             assert int(found) == int(wanted[i])
+            seen += 1
+    assert seen > 10
 
 
 def test_a_mass_that_no_pair_had_is_noted():

@@ -109,3 +109,11 @@ def test_it_goes_on_from_states_of_adam():
     before = [p.clone() for p in parameters]
     after = moved(muon, parameters, gradients)
     assert all(bool((a != b).all()) for a, b in zip(after, before, strict=True))
+
+
+def test_matrices_without_numbers_are_left_alone():
+    parameters, gradients = some((8, 0), (8, 3))
+    before = parameters[1].detach().clone()
+    after = moved(Muon(parameters, lr=1e-2), parameters, gradients)
+    assert after[0].shape == (8, 0)
+    assert bool((after[1] != before).all())

@@ -206,11 +206,14 @@ class Assembly:
 
     def settled(self, discrete: Tensor) -> Tensor:
         """Classes (N, K) as a model has drawn them, with those put right that others rule out."""
-        found = [discrete[:, : self._first]]
-        for part, own in self._own(discrete):
-            settled = part.settled(discrete, own, self.count(part.collection, discrete))
-            found.append(own if settled is None else settled)
-        return torch.cat(found, 1)
+        each = [
+            (own, part.settled(discrete, own, self.count(part.collection, discrete)))
+            for part, own in self._own(discrete)
+        ]
+        if all(settled is None for _, settled in each):
+            return discrete
+        found = [own if settled is None else settled for own, settled in each]
+        return torch.cat([discrete[:, : self._first], *found], 1)
 
     def _not_replaced(self, discrete: Tensor) -> Tensor:
         """Which columns (N, R) no other part has in their place."""

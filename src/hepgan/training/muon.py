@@ -1,4 +1,4 @@
-"""Optimisers that turn: a matrix of weights moves by an orthogonal matrix, whatever its gradient's size."""
+"""Muon: a matrix of weights moves by an orthogonal matrix, whatever its gradient's size."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Muon(torch.optim.Optimizer):
         """Moves all parameters that have a gradient."""
         del closure
         for group in self.param_groups:
-            there = [p for p in group["params"] if p.grad is not None]
+            there = [p for p in group["params"] if p.grad is not None and p.numel()]
             self._turn([p for p in there if p.ndim - self._ahead >= 2], group)
             self._follow([p for p in there if p.ndim - self._ahead < 2], group)
 
